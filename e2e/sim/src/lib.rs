@@ -1,0 +1,1 @@
+//! Replicas, planner and authority in one deterministic world with faults.

@@ -1,0 +1,106 @@
+//! The safety rules that the simulation switches off, one at a time, to prove that it would notice. Without the feature `breakage` every rule holds,
+//! and the checks cost nothing.
+
+/// A rule that can be broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Breakage {
+    /// The seal needs one member less than n - w + 1.
+    SealOneLess,
+    /// The longest log is chosen, whatever its last epoch.
+    ChooseBySeqAlone,
+    /// Entries of older epochs count as committed without a start entry of the leader's own.
+    NoStartEntry,
+    /// A replica that lost its disk counts as the member it was.
+    CountEmptyDisk,
+    /// A change of members or w is sealed nowhere: neither configuration is kept.
+    NoDoubleSeal,
+    /// Only the new configuration is sealed.
+    SealNewOnly,
+    /// Only the old configuration is sealed.
+    SealOldOnly,
+    /// The new leader does not wait for the old one's lease.
+    NoLeaseWait,
+    /// A leader answers reads without looking at its lease.
+    NoLeaseCheck,
+    /// A replica acknowledges, and a leader counts its own copy, before it is durable.
+    AnswerBeforeFsync,
+    /// A promise is answered before it is durable.
+    PromiseBeforeFsync,
+    /// A repeated request is answered before its entry is committed.
+    AnswerRepeatedEarly,
+    /// Commands are executed before the start entry is committed.
+    ExecuteBeforeStart,
+    /// A repeated request is executed again.
+    ForgetRequests,
+    /// Replies do not wait for the commit of what they depend on.
+    AnswerBeforeCommit,
+    /// A deposed leader keeps its uncommitted effects in its state.
+    NoUndo,
+    /// A replica accepts entries of an epoch older than its promise.
+    ObeyOldEpochs,
+    /// A learner counts for w.
+    CountLearners,
+    /// A follower keeps a divergent suffix instead of cutting it.
+    KeepDivergentSuffix,
+    /// A follower reads its own state for a client whose write it has not applied yet.
+    ReadBehindSession,
+}
+
+impl Breakage {
+    /// All of them.
+    pub const ALL: [Breakage; 20] = [
+        Breakage::SealOneLess,
+        Breakage::ChooseBySeqAlone,
+        Breakage::NoStartEntry,
+        Breakage::CountEmptyDisk,
+        Breakage::NoDoubleSeal,
+        Breakage::SealNewOnly,
+        Breakage::SealOldOnly,
+        Breakage::NoLeaseWait,
+        Breakage::NoLeaseCheck,
+        Breakage::AnswerBeforeFsync,
+        Breakage::PromiseBeforeFsync,
+        Breakage::AnswerRepeatedEarly,
+        Breakage::ExecuteBeforeStart,
+        Breakage::ForgetRequests,
+        Breakage::AnswerBeforeCommit,
+        Breakage::NoUndo,
+        Breakage::ObeyOldEpochs,
+        Breakage::CountLearners,
+        Breakage::KeepDivergentSuffix,
+        Breakage::ReadBehindSession,
+    ];
+}
+
+#[cfg(feature = "breakage")]
+mod switch {
+    use super::Breakage;
+    use std::cell::Cell;
+
+    thread_local! {
+        static BROKEN: Cell<Option<Breakage>> = const { Cell::new(None) };
+    }
+
+    /// Breaks one rule, or none, for everything that runs on this thread from now on.
+    pub fn set(rule: Option<Breakage>) {
+        BROKEN.set(rule);
+    }
+
+    /// Whether the rule is broken.
+    pub fn broken(rule: Breakage) -> bool {
+        BROKEN.get() == Some(rule)
+    }
+}
+
+#[cfg(not(feature = "breakage"))]
+mod switch {
+    use super::Breakage;
+
+    /// Whether the rule is broken: never.
+    #[inline(always)]
+    pub const fn broken(_: Breakage) -> bool {
+        false
+    }
+}
+
+pub use switch::*;

@@ -1,0 +1,366 @@
+//! Messages on the peer port.
+
+use bytes::Bytes;
+
+use crate::{
+    ids::{Epoch, Incarnation, Position, ReplicaId},
+    report::Report,
+    topology::Topology,
+};
+
+/// One frame.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Frame {
+    /// Its content; a frame of a later version may have one that is not known here.
+    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    pub message: Option<Message>,
+}
+
+/// Everything that is said.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Message {
+    /// First frame of both sides.
+    #[prost(message, tag = "1")]
+    Hello(Hello),
+    /// Operator or peer to replica: the record.
+    #[prost(message, tag = "2")]
+    Topology(Topology),
+    /// Replica to operator.
+    #[prost(message, tag = "3")]
+    Report(Box<Report>),
+    /// Leader to replica: entries, or a heartbeat.
+    #[prost(message, tag = "4")]
+    Append(Append),
+    /// Replica to leader.
+    #[prost(message, tag = "5")]
+    AppendAck(AppendAck),
+    /// Replica to a leader whose epoch is too old.
+    #[prost(message, tag = "6")]
+    Fenced(Fenced),
+    /// Replica to leader: what my log looks like.
+    #[prost(message, tag = "7")]
+    LogState(LogState),
+    /// Leader to replica: where our logs agree.
+    #[prost(message, tag = "8")]
+    Resume(Resume),
+    /// Leader to replica: a snapshot begins.
+    #[prost(message, tag = "9")]
+    SnapshotBegin(SnapshotBegin),
+    /// Leader to replica: some of its slots.
+    #[prost(message, tag = "10")]
+    SnapshotSlots(SnapshotSlots),
+    /// Leader to replica: it is whole.
+    #[prost(message, tag = "11")]
+    SnapshotEnd(SnapshotEnd),
+    /// Replica to leader: how far it has got.
+    #[prost(message, tag = "12")]
+    SnapshotAck(SnapshotAck),
+    /// Replica to leader: clients' commands.
+    #[prost(message, tag = "13")]
+    Forward(Forward),
+    /// Leader to replica: their replies.
+    #[prost(message, tag = "14")]
+    ForwardReply(ForwardReply),
+    /// Former leader to leader: entries that the failover cut off.
+    #[prost(message, tag = "15")]
+    CutSuffix(CutSuffix),
+    /// Leader to replica, or replica to a tool that asked: slot digests.
+    #[prost(message, tag = "16")]
+    Digests(Digests),
+}
+
+/// First frame of both sides; anything else first, or anything wrong in it, closes the connection.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Hello {
+    /// [`crate::PROTOCOL_VERSION`] of the sender.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// Store that the sender belongs to.
+    #[prost(string, tag = "2")]
+    pub store: String,
+    /// Sender's number; 0 is an operator or a tool.
+    #[prost(uint32, tag = "3")]
+    pub from: ReplicaId,
+    /// Sender's incarnation.
+    #[prost(fixed64, tag = "4")]
+    pub incarnation: Incarnation,
+    /// Whom the sender means to talk to; the other side refuses if that is not it.
+    #[prost(uint32, tag = "5")]
+    pub to: ReplicaId,
+    /// Random number of the sender's process.
+    #[prost(fixed64, tag = "6")]
+    pub boot: u64,
+}
+
+/// Entries in order, or a heartbeat where there are none.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Append {
+    /// The leader's epoch.
+    #[prost(message, required, tag = "1")]
+    pub epoch: Epoch,
+    /// The entry before the first of `entries`.
+    #[prost(message, required, tag = "2")]
+    pub previous: Position,
+    /// Everything up to here is committed.
+    #[prost(uint64, tag = "3")]
+    pub commit: u64,
+    /// Whole log records, one after the other: the same bytes that the leader's disk has.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub entries: Bytes,
+    /// The leader's monotonic clock in microseconds when it was sent: the acknowledgement brings it back, and the lease runs from it.
+    #[prost(uint64, tag = "5")]
+    pub sent_us: u64,
+    /// The leader's hybrid logical clock.
+    #[prost(fixed64, tag = "6")]
+    pub clock: u64,
+    /// Milliseconds that the lease asked for runs.
+    #[prost(uint32, tag = "7")]
+    pub lease_ms: u32,
+}
+
+/// What the sender holds durably.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct AppendAck {
+    /// The leader's epoch: acknowledgements of an older one count for nothing.
+    #[prost(message, required, tag = "1")]
+    pub epoch: Epoch,
+    /// Everything up to here is durable and the same as the leader's.
+    #[prost(uint64, tag = "2")]
+    pub durable: u64,
+    /// Largest [`Append::sent_us`] heard.
+    #[prost(uint64, tag = "3")]
+    pub sent_us: u64,
+    /// Everything up to here is applied.
+    #[prost(uint64, tag = "4")]
+    pub applied: u64,
+}
+
+/// "I have promised more than your epoch."
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Fenced {
+    /// The sender's promise.
+    #[prost(message, required, tag = "1")]
+    pub promise: Epoch,
+    /// The epoch that was refused.
+    #[prost(message, required, tag = "2")]
+    pub refused: Epoch,
+}
+
+/// What the sender's log looks like, for the leader to find where both agree (the epoch tables of KIP-101 and KIP-279, in one round).
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct LogState {
+    /// The leader's epoch.
+    #[prost(message, required, tag = "1")]
+    pub epoch: Epoch,
+    /// Each epoch of the log with its first seq, ascending.
+    #[prost(message, repeated, tag = "2")]
+    pub table: Vec<Position>,
+    /// Last seq.
+    #[prost(uint64, tag = "3")]
+    pub last: u64,
+    /// Known to be committed, and in the state.
+    #[prost(uint64, tag = "4")]
+    pub commit: u64,
+    /// Sender's incarnation.
+    #[prost(fixed64, tag = "5")]
+    pub incarnation: Incarnation,
+}
+
+/// Answer to [`LogState`]: cut your log after `agreed`; what follows comes as [`Append`], or first a snapshot.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Resume {
+    /// The leader's epoch.
+    #[prost(message, required, tag = "1")]
+    pub epoch: Epoch,
+    /// Last entry that both logs have.
+    #[prost(message, required, tag = "2")]
+    pub agreed: Position,
+}
+
+/// Begin of a snapshot.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SnapshotBegin {
+    /// The leader's epoch.
+    #[prost(message, required, tag = "1")]
+    pub epoch: Epoch,
+    /// Position at its start: the log goes on from the entry after it.
+    #[prost(message, required, tag = "2")]
+    pub start: Position,
+    /// The epoch table up to `start`.
+    #[prost(message, repeated, tag = "3")]
+    pub table: Vec<Position>,
+    /// The engine's state that belongs to no slot, at `start`.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub meta: Bytes,
+    /// Tells this transfer from an earlier one.
+    #[prost(uint64, tag = "5")]
+    pub transfer: u64,
+}
+
+/// Some slots of a snapshot.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SnapshotSlots {
+    /// Which transfer.
+    #[prost(uint64, tag = "1")]
+    pub transfer: u64,
+    /// The slots.
+    #[prost(message, repeated, tag = "2")]
+    pub slots: Vec<SlotImage>,
+}
+
+/// All keys of one slot.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SlotImage {
+    /// Its number.
+    #[prost(uint32, tag = "1")]
+    pub slot: u32,
+    /// Its digest, checked after it has been read in.
+    #[prost(fixed64, tag = "2")]
+    pub digest: u64,
+    /// The engine's own encoding.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub image: Bytes,
+}
+
+/// End of a snapshot.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SnapshotEnd {
+    /// Which transfer.
+    #[prost(uint64, tag = "1")]
+    pub transfer: u64,
+    /// The state is whole once the log has been applied up to here.
+    #[prost(uint64, tag = "2")]
+    pub whole_at: u64,
+}
+
+/// Progress of a snapshot at its receiver.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SnapshotAck {
+    /// Which transfer.
+    #[prost(uint64, tag = "1")]
+    pub transfer: u64,
+    /// Slots taken in so far.
+    #[prost(uint32, tag = "2")]
+    pub slots: u32,
+    /// It is installed and durable: send the log from the snapshot's start.
+    #[prost(bool, tag = "3")]
+    pub installed: bool,
+}
+
+/// Commands of clients that are connected to the sender.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Forward {
+    /// The epoch of the leader that the sender means.
+    #[prost(message, required, tag = "1")]
+    pub epoch: Epoch,
+    /// In order, per connection.
+    #[prost(message, repeated, tag = "2")]
+    pub requests: Vec<Request>,
+    /// Connections that have ended: their replies need not be kept.
+    #[prost(uint64, repeated, tag = "3")]
+    pub ended: Vec<u64>,
+}
+
+/// One unit of work of one client: a command, or a whole transaction.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Request {
+    /// Together with the sender's incarnation: whose.
+    #[prost(uint64, tag = "1")]
+    pub connection: u64,
+    /// Together with these: which. Rises by one per request of the connection.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    /// Every reply up to this number has reached the forwarder.
+    #[prost(uint64, tag = "3")]
+    pub confirmed: u64,
+    /// One command; more are a transaction.
+    #[prost(message, repeated, tag = "4")]
+    pub commands: Vec<Command>,
+    /// Execute only if these keys are as they were.
+    #[prost(message, repeated, tag = "5")]
+    pub watched: Vec<Watched>,
+    /// The client speaks RESP3.
+    #[prost(bool, tag = "6")]
+    pub resp3: bool,
+    /// It is a transaction, even of one command or none.
+    #[prost(bool, tag = "7")]
+    pub transaction: bool,
+}
+
+/// A command as the client sent it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Command {
+    /// Name and arguments.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub args: Vec<Bytes>,
+}
+
+/// A watched key and the version that was seen.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Watched {
+    /// The key.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: Bytes,
+    /// The engine's version of it when it was watched.
+    #[prost(fixed64, tag = "2")]
+    pub version: u64,
+}
+
+/// Replies to forwarded requests.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ForwardReply {
+    /// The leader's epoch.
+    #[prost(message, required, tag = "1")]
+    pub epoch: Epoch,
+    /// In the order in which they became ready.
+    #[prost(message, repeated, tag = "2")]
+    pub replies: Vec<Reply>,
+}
+
+/// One reply.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Reply {
+    /// Whose.
+    #[prost(uint64, tag = "1")]
+    pub connection: u64,
+    /// To which request.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    /// The bytes for the client.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub bytes: Bytes,
+    /// The forwarder reads its own state for this client only once it has applied this seq (read-your-own-writes).
+    #[prost(uint64, tag = "4")]
+    pub seq: u64,
+}
+
+/// Entries that a failover cut off the sender's log, as records, in order.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct CutSuffix {
+    /// The epoch whose leader cut them.
+    #[prost(message, required, tag = "1")]
+    pub epoch: Epoch,
+    /// Whole log records.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub entries: Bytes,
+}
+
+/// Digests of slots, each with the seq of the slot's last write: where that is the same on two replicas, the digest must be.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Digests {
+    /// True: the sender asks for all of them; nothing else is set.
+    #[prost(bool, tag = "1")]
+    pub ask: bool,
+    /// First slot.
+    #[prost(uint32, tag = "2")]
+    pub first_slot: u32,
+    /// Seq of the last write of each slot from there on.
+    #[prost(uint64, repeated, tag = "3")]
+    pub last_writes: Vec<u64>,
+    /// Digest of each.
+    #[prost(fixed64, repeated, tag = "4")]
+    pub digests: Vec<u64>,
+    /// What the sender had applied.
+    #[prost(uint64, tag = "5")]
+    pub applied: u64,
+}

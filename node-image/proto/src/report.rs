@@ -1,0 +1,164 @@
+//! What a replica says of itself to the operator: on every change that matters to a decision, and with every heartbeat.
+
+use crate::ids::{Epoch, Incarnation, Position, ReplicaId};
+
+/// A replica's state as it sees it. Where `promise` equals the record's epoch, this is its answer to the seal: `last` can no longer change but by
+/// that epoch's leader.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Report {
+    /// Who.
+    #[prost(uint32, tag = "1")]
+    pub id: ReplicaId,
+    /// Which life of its disk.
+    #[prost(fixed64, tag = "2")]
+    pub incarnation: Incarnation,
+    /// Random number of this process: another one means that it started again.
+    #[prost(fixed64, tag = "3")]
+    pub boot: u64,
+    /// What it does.
+    #[prost(enumeration = "Role", tag = "4")]
+    pub role: i32,
+    /// The highest epoch it has durably promised to.
+    #[prost(message, required, tag = "5")]
+    pub promise: Epoch,
+    /// Version of the newest record it has seen.
+    #[prost(uint64, tag = "6")]
+    pub topology_version: u64,
+    /// Its last durable entry.
+    #[prost(message, required, tag = "7")]
+    pub last: Position,
+    /// The highest seq it knows to be committed.
+    #[prost(uint64, tag = "8")]
+    pub commit: u64,
+    /// The highest seq whose effect is in its state.
+    #[prost(uint64, tag = "9")]
+    pub applied: u64,
+    /// The first seq its log still holds.
+    #[prost(uint64, tag = "10")]
+    pub log_start: u64,
+    /// What is left of the lease that it granted to a leader of an older epoch than `promise`, in milliseconds.
+    #[prost(uint32, tag = "11")]
+    pub lease_remaining_ms: u32,
+    /// Milliseconds since it last heard from its leader; 0 on the leader itself.
+    #[prost(uint32, tag = "12")]
+    pub leader_silence_ms: u32,
+    /// Leader only: the start entry is committed and clients are served.
+    #[prost(bool, tag = "13")]
+    pub serving: bool,
+    /// Leader only: a hand-over was asked for and the member named holds everything.
+    #[prost(bool, tag = "14")]
+    pub drained: bool,
+    /// It was told to end (SIGTERM) and waits for its leadership to be taken over.
+    #[prost(bool, tag = "15")]
+    pub leaving: bool,
+    /// Leader only: how each other replica stands.
+    #[prost(message, repeated, tag = "16")]
+    pub followers: Vec<FollowerReport>,
+    /// Its disk is full: it refuses writes.
+    #[prost(bool, tag = "17")]
+    pub disk_full: bool,
+    /// Entries that were cut off its log when it last rejoined.
+    #[prost(message, optional, tag = "18")]
+    pub cut: Option<Cut>,
+    /// Leader only: cut entries of former leaders that it appended again, in this epoch.
+    #[prost(uint64, tag = "19")]
+    pub recovered: u64,
+    /// Counters of what was refused and found.
+    #[prost(message, required, tag = "20")]
+    pub counters: Counters,
+    /// Keys in its state.
+    #[prost(uint64, tag = "21")]
+    pub keys: u64,
+    /// Milliseconds since the last write was refused or in doubt began; the measured write gap of the last change of leaders, at this leader.
+    #[prost(uint32, tag = "22")]
+    pub write_gap_ms: u32,
+    /// XOR of all slot digests at `applied`; two replicas with the same `applied` must have the same.
+    #[prost(fixed64, tag = "23")]
+    pub digest: u64,
+}
+
+/// What a replica does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Role {
+    /// Knows no leader, or is sealed.
+    Idle = 0,
+    /// Copies its leader's log, and counts for w.
+    Follower = 1,
+    /// Copies its leader's log, and counts for nothing yet.
+    Learner = 2,
+    /// Leads.
+    Leader = 3,
+}
+
+/// How a leader sees another replica.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct FollowerReport {
+    /// Who.
+    #[prost(uint32, tag = "1")]
+    pub id: ReplicaId,
+    /// Which life of its disk.
+    #[prost(fixed64, tag = "2")]
+    pub incarnation: Incarnation,
+    /// Connected and heard from within the suspicion time.
+    #[prost(bool, tag = "3")]
+    pub reachable: bool,
+    /// The highest seq it acknowledged as durable in this epoch.
+    #[prost(uint64, tag = "4")]
+    pub acknowledged: u64,
+    /// Entries behind the leader's end.
+    #[prost(uint64, tag = "5")]
+    pub lag_entries: u64,
+    /// Bytes of log behind the leader's end.
+    #[prost(uint64, tag = "6")]
+    pub lag_bytes: u64,
+    /// Milliseconds behind: age of the oldest entry it lacks.
+    #[prost(uint64, tag = "7")]
+    pub lag_ms: u64,
+    /// It is being sent a snapshot: slots done so far, of 16,384.
+    #[prost(uint32, optional, tag = "8")]
+    pub snapshot_slots: Option<u32>,
+}
+
+/// A suffix that was cut off a log.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Cut {
+    /// Its first entry.
+    #[prost(message, required, tag = "1")]
+    pub first: Position,
+    /// How many entries.
+    #[prost(uint64, tag = "2")]
+    pub entries: u64,
+    /// The epoch whose leader's log it diverged from.
+    #[prost(message, required, tag = "3")]
+    pub by: Epoch,
+}
+
+/// Counts since the process started.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Counters {
+    /// Slots whose digest differed from the leader's at the same position: never, unless there is a bug or bad memory.
+    #[prost(uint64, tag = "1")]
+    pub digest_mismatches: u64,
+    /// Messages refused for a clock too far ahead.
+    #[prost(uint64, tag = "2")]
+    pub clock_refusals: u64,
+    /// Connections refused for another store, version, replica number or incarnation.
+    #[prost(uint64, tag = "3")]
+    pub peer_refusals: u64,
+    /// Slots compared with the leader's and found the same.
+    #[prost(uint64, tag = "4")]
+    pub digests_compared: u64,
+    /// Client commands executed here.
+    #[prost(uint64, tag = "5")]
+    pub commands: u64,
+    /// Commands answered `-NOREPLICAS`.
+    #[prost(uint64, tag = "6")]
+    pub no_replicas: u64,
+    /// Commands answered `-INDOUBT`.
+    #[prost(uint64, tag = "7")]
+    pub in_doubt: u64,
+    /// Snapshots received.
+    #[prost(uint64, tag = "8")]
+    pub snapshots_received: u64,
+}

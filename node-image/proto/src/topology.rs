@@ -1,0 +1,203 @@
+//! The authority's record of one group: what has been decided. It changes only by compare-and-swap on [`Topology::version`].
+
+use crate::ids::{Epoch, Incarnation, ReplicaId};
+
+/// The record. Replicas obey the largest ([`Topology::epoch`], [`Topology::version`]) that they have seen, from the operator or from a peer.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Topology {
+    /// Unique name of the store (its resource's UID; a random one in local mode): a replica refuses another store's record.
+    #[prost(string, tag = "1")]
+    pub store: String,
+    /// The group within the store.
+    #[prost(uint32, tag = "2")]
+    pub group: u32,
+    /// Raised by one with every change of the record.
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+    /// The current epoch.
+    #[prost(message, required, tag = "4")]
+    pub epoch: Epoch,
+    /// What the epoch is in.
+    #[prost(enumeration = "Phase", tag = "5")]
+    pub phase: i32,
+    /// Who leads the epoch; 0 while sealing.
+    #[prost(uint32, tag = "6")]
+    pub leader: ReplicaId,
+    /// The members and w in force.
+    #[prost(message, required, tag = "7")]
+    pub config: Config,
+    /// The configuration being left, until the start entry is committed under the new one: as long as it is here, both must be sealed.
+    #[prost(message, optional, tag = "8")]
+    pub old: Option<Config>,
+    /// Every replica of the group with its address. Those that are no members are learners.
+    #[prost(message, repeated, tag = "9")]
+    pub replicas: Vec<Replica>,
+    /// The group's generation as an origin of deltas.
+    #[prost(uint32, tag = "10")]
+    pub generation: u32,
+    /// Not 0: the leader accepts no more writes, brings this member up to its end and says `drained`, so that it can take over.
+    #[prost(uint32, tag = "11")]
+    pub handover: ReplicaId,
+    /// What the user asked for that replicas need to know.
+    #[prost(message, required, tag = "12")]
+    pub settings: Settings,
+    /// The member that the previous epoch was led by; 0 at first. Its uncommitted suffix, when cut, is recovered where `settings` say so.
+    #[prost(uint32, tag = "13")]
+    pub previous_leader: ReplicaId,
+}
+
+/// What an epoch is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Phase {
+    /// Members promise to accept nothing older; nobody leads.
+    Sealing = 0,
+    /// [`Topology::leader`] leads.
+    Active = 1,
+}
+
+/// Members and how many of them an entry needs.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Config {
+    /// The members. An incarnation that differs is another member.
+    #[prost(message, repeated, tag = "1")]
+    pub members: Vec<Member>,
+    /// How many members must hold an entry durably (the leader included) before it is committed.
+    #[prost(uint32, tag = "2")]
+    pub w: u32,
+}
+
+/// One member of a configuration.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Message)]
+pub struct Member {
+    /// Which replica.
+    #[prost(uint32, tag = "1")]
+    pub id: ReplicaId,
+    /// Which life of its disk.
+    #[prost(fixed64, tag = "2")]
+    pub incarnation: Incarnation,
+}
+
+/// Where a replica is.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Replica {
+    /// Its number.
+    #[prost(uint32, tag = "1")]
+    pub id: ReplicaId,
+    /// Its name as users see it: `orders-0`.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// Its region; empty where there is only one.
+    #[prost(string, tag = "3")]
+    pub region: String,
+    /// `host:port` of its peer port.
+    #[prost(string, tag = "4")]
+    pub peer_address: String,
+    /// `host:port` where clients reach it.
+    #[prost(string, tag = "5")]
+    pub client_address: String,
+}
+
+/// When a copy counts for w.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Durability {
+    /// When it has been fsynced.
+    Disk = 0,
+    /// When the operating system has it; fsynced once a second.
+    Memory = 1,
+}
+
+/// What to do with entries that a failover cut off a former leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Unreplicated {
+    /// Append them again under new dots with their old context.
+    Recover = 0,
+    /// Keep them in a file and count them.
+    Discard = 1,
+}
+
+/// The parts of the spec that replicas need.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Settings {
+    /// When a copy counts.
+    #[prost(enumeration = "Durability", tag = "1")]
+    pub durability: i32,
+    /// How many replicas confirm a read: 1 lets followers answer from their own state, more makes them ask the leader.
+    #[prost(uint32, tag = "2")]
+    pub r: u32,
+    /// Milliseconds between heartbeats.
+    #[prost(uint32, tag = "3")]
+    pub heartbeat_ms: u32,
+    /// Milliseconds that a leader may answer after its members last acknowledged it.
+    #[prost(uint32, tag = "4")]
+    pub lease_ms: u32,
+    /// Milliseconds of silence after which a peer is suspect.
+    #[prost(uint32, tag = "5")]
+    pub suspicion_ms: u32,
+    /// What happens to a cut suffix.
+    #[prost(enumeration = "Unreplicated", tag = "6")]
+    pub unreplicated: i32,
+    /// Milliseconds that a client's command may wait for a leader or for its copies.
+    #[prost(uint32, tag = "7")]
+    pub request_timeout_ms: u32,
+    /// Bytes of log kept for followers that are behind.
+    #[prost(uint64, tag = "8")]
+    pub log_bytes_max: u64,
+}
+
+impl Settings {
+    /// The defaults of the API, where a field is 0 or a test does not care.
+    pub fn standard() -> Settings {
+        Settings {
+            durability: Durability::Disk as i32,
+            r: 1,
+            heartbeat_ms: 50,
+            lease_ms: 250,
+            suspicion_ms: 1_000,
+            unreplicated: Unreplicated::Recover as i32,
+            request_timeout_ms: 10_000,
+            log_bytes_max: 64 << 20,
+        }
+    }
+}
+
+impl Config {
+    /// How many members must be sealed so that every set of w of them is met: n - w + 1.
+    pub fn seal_quorum(&self) -> usize {
+        (self.members.len() + 1).saturating_sub(self.w as usize).max(1)
+    }
+
+    /// How many members must acknowledge a leader for it to hold the lease: w, or a majority where w is 1.
+    pub fn lease_quorum(&self) -> usize {
+        if self.w <= 1 { self.members.len() / 2 + 1 } else { self.w as usize }
+    }
+
+    /// The member with this number, if there is one.
+    pub fn member(&self, id: ReplicaId) -> Option<&Member> {
+        self.members.iter().find(|m| m.id == id)
+    }
+
+    /// Whether this life of this replica is a member.
+    pub fn has(&self, id: ReplicaId, incarnation: Incarnation) -> bool {
+        self.members.contains(&Member { id, incarnation })
+    }
+}
+
+impl Topology {
+    /// What orders records: a replica obeys the largest it has seen.
+    pub fn order(&self) -> (Epoch, u64) {
+        (self.epoch, self.version)
+    }
+
+    /// Whether this life of this replica is a member of the configuration, or of the one being left.
+    pub fn has(&self, id: ReplicaId, incarnation: Incarnation) -> bool {
+        self.config.has(id, incarnation) || self.old.as_ref().is_some_and(|old| old.has(id, incarnation))
+    }
+
+    /// The directory's row of a replica.
+    pub fn replica(&self, id: ReplicaId) -> Option<&Replica> {
+        self.replicas.iter().find(|r| r.id == id)
+    }
+}

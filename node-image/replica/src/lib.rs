@@ -1,0 +1,3 @@
+//! One replica, without IO.
+pub mod io;
+pub mod log;

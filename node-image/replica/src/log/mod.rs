@@ -1,0 +1,3 @@
+//! The group's log: its records ([`record`]).
+
+pub mod record;

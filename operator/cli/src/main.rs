@@ -1,0 +1,2 @@
+//! The `trireme` command.
+fn main() {}

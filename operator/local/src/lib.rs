@@ -1,0 +1,1 @@
+//! A store as plain processes on loopback, driven by the planner.

@@ -1,0 +1,1 @@
+//! The decisions: desired, observed and recorded state in, a plan out. Pure.
