@@ -1,1 +1,3 @@
 //! The shell around a replica: sockets, disk, admin port.
+
+pub mod resp;
