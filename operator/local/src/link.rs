@@ -1,0 +1,197 @@
+//! The operator's link to one replica: the record goes down, reports come up.
+//!
+//! Both are states, not commands, so nothing is queued: a link that comes up again sends the newest record, and hears the newest report.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use trireme_proto::{
+    Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, ReplicaId, Topology, frame, message::Hello,
+};
+
+use crate::happening::Happening;
+
+const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
+const BACK_OFF_MAX: Duration = Duration::from_millis(500);
+/// Longest wait for a connection, and for the other side's first frame.
+const HELLO_MAX: Duration = Duration::from_secs(2);
+
+/// Whom to talk to, and as whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub id: ReplicaId,
+    pub address: SocketAddr,
+    /// Unique name of the store.
+    pub store: String,
+    /// Random number of this process.
+    pub boot: u64,
+}
+
+/// What all links of a store follow.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Orders {
+    /// The record to be sent.
+    pub topology: Option<Arc<Topology>>,
+    /// How often each replica's process was started, by number: a rise means that connecting is worth a try at once.
+    pub starts: u64,
+}
+
+/// A link that keeps itself up until dropped.
+#[derive(Debug)]
+pub(crate) struct Link(JoinHandle<()>);
+
+impl Link {
+    pub fn start(target: Target, orders: watch::Receiver<Orders>, happenings: mpsc::Sender<Happening>) -> Link {
+        Link(tokio::spawn(keep(target, orders, happenings)))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn keep(target: Target, mut orders: watch::Receiver<Orders>, happenings: mpsc::Sender<Happening>) {
+    let id = target.id;
+    let mut back_off = BACK_OFF_FIRST;
+    let mut starts = 0;
+    while !happenings.is_closed() {
+        match Connection::open(&target).await {
+            Ok(connection) => {
+                let boot = connection.hello.boot;
+                let _ = happenings.send(Happening::Opened { id, boot }).await;
+                back_off = BACK_OFF_FIRST;
+                if let Err(error) = converse(connection, &mut orders, &happenings, id).await {
+                    tracing::debug!(replica = id, %error, "operator link closed");
+                }
+                let _ = happenings.send(Happening::Closed { id, boot }).await;
+            }
+            Err(OpenError::Refused(why)) => {
+                let _ = happenings.send(Happening::Refused { id, why }).await;
+            }
+            // Nobody listens: that is what the back-off is for.
+            Err(OpenError::Io(error)) => tracing::trace!(replica = id, %error, "no operator link"),
+        }
+        tokio::select! {
+            () = sleep(back_off) => back_off = (back_off * 2).min(BACK_OFF_MAX),
+            started = orders.wait_for(|orders| orders.starts > starts) => match started {
+                Ok(orders) => (starts, back_off) = (orders.starts, BACK_OFF_FIRST),
+                Err(_) => return,
+            },
+        }
+    }
+}
+
+/// Sends every new record and passes every report on, until the connection fails.
+async fn converse(
+    mut connection: Connection,
+    orders: &mut watch::Receiver<Orders>,
+    happenings: &mpsc::Sender<Happening>,
+    id: ReplicaId,
+) -> io::Result<()> {
+    let mut sent: Option<Arc<Topology>> = None;
+    loop {
+        let newest = orders.borrow_and_update().topology.clone();
+        if let Some(topology) = newest
+            && sent.as_ref().is_none_or(|sent| !Arc::ptr_eq(sent, &topology))
+        {
+            connection.send(Message::Topology(Topology::clone(&topology))).await?;
+            sent = Some(topology);
+        }
+        tokio::select! {
+            message = connection.receive() => {
+                if let Message::Report(report) = message?
+                    && happenings.send(Happening::Heard { id, report }).await.is_err()
+                {
+                    return Ok(());
+                }
+            }
+            changed = orders.changed() => if changed.is_err() { return Ok(()) },
+        }
+    }
+}
+
+/// Why a connection did not come about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// Somebody answers, but not whom we want.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody answers.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// An operator's connection to a replica, after both have said Hello.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    input: BytesMut,
+    /// What the other side said.
+    pub hello: Hello,
+}
+
+impl Connection {
+    pub async fn open(target: &Target) -> Result<Connection, OpenError> {
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {HELLO_MAX:?}"));
+        let stream = timeout(HELLO_MAX, TcpStream::connect(target.address)).await.map_err(late)??;
+        stream.set_nodelay(true)?;
+        let mut connection = Connection { stream, input: BytesMut::new(), hello: Hello::default() };
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            store: target.store.clone(),
+            from: 0,
+            incarnation: 0,
+            to: target.id,
+            boot: target.boot,
+        };
+        connection.send(Message::Hello(hello)).await?;
+        match timeout(HELLO_MAX, connection.receive()).await.map_err(late)?? {
+            Message::Hello(hello) => connection.hello = hello,
+            _ => return Err(OpenError::Refused("its first frame is not a Hello".to_owned())),
+        }
+        let hello = &connection.hello;
+        if !(PROTOCOL_VERSION_MIN..=PROTOCOL_VERSION + 1).contains(&hello.version) {
+            let version = hello.version;
+            return Err(OpenError::Refused(format!("it speaks version {version} of the protocol, this is {PROTOCOL_VERSION}")));
+        }
+        if hello.store != target.store || hello.from != target.id {
+            return Err(OpenError::Refused(format!("it is replica {} of the store {}", hello.from, hello.store)));
+        }
+        Ok(connection)
+    }
+
+    pub async fn send(&mut self, message: Message) -> io::Result<()> {
+        let mut frame = BytesMut::new();
+        frame::encode(message, &mut frame);
+        // A replica that is stopped must not hold this task for ever; the link is opened anew when it answers again.
+        match timeout(HELLO_MAX, self.stream.write_all(&frame)).await {
+            Ok(result) => result,
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it does not read what it is sent")),
+        }
+    }
+
+    /// The next message of a kind that is known here. Safe to drop at any await: what was read stays.
+    pub async fn receive(&mut self) -> io::Result<Message> {
+        loop {
+            match frame::decode(&mut self.input) {
+                Ok(Some(Some(message))) => return Ok(message),
+                Ok(Some(None)) => {}
+                Ok(None) => {
+                    if self.stream.read_buf(&mut self.input).await? == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Are the replicas the same? Compares all 16,384 slot digests of all replicas.
+//!
+//! Two replicas whose slot was last written by the same entry must have the same digest of it. A slot that is being written is asked for again,
+//! until the positions meet once or time is up; a difference counts when it is seen twice.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout_at},
+};
+use trireme_proto::{Message, SLOTS, message::Digests};
+
+use crate::link::{Connection, OpenError, Target};
+
+/// Pause between two rounds.
+const ROUND: Duration = Duration::from_millis(50);
+/// A slot that differs this often is different.
+const SEEN_MAX: u8 = 2;
+
+/// The result.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// Names of the replicas that were compared.
+    pub replicas: Vec<String>,
+    /// Names of those that did not answer, each with the reason.
+    pub missing: Vec<String>,
+    /// Slots that are the same everywhere.
+    pub same: u32,
+    /// Slots that differ although their last write is the same.
+    pub different: Vec<u32>,
+    /// Slots whose replicas were not seen at the same write in time: they are being written, or a replica is behind.
+    pub unsettled: u32,
+    /// Rounds it took.
+    pub rounds: u32,
+}
+
+impl Verification {
+    /// Whether every replica answered and every slot is the same.
+    pub fn holds(&self) -> bool {
+        self.missing.is_empty() && self.same == u32::from(SLOTS)
+    }
+}
+
+/// All slots of one replica.
+struct Slots {
+    last_writes: Vec<u64>,
+    digests: Vec<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    Unsettled,
+    Same,
+    Different(u8),
+}
+
+/// Compares the replicas, for at most `within`.
+pub(crate) async fn verify(targets: Vec<(String, Target)>, within: Duration) -> Verification {
+    let deadline = Instant::now() + within;
+    let mut slots = vec![Slot::Unsettled; usize::from(SLOTS)];
+    let mut result = Verification::default();
+    loop {
+        result.rounds += 1;
+        let (answers, missing) = ask_all(&targets, deadline).await;
+        result.replicas = answers.iter().map(|(name, _)| name.clone()).collect();
+        result.missing = missing;
+        for (number, slot) in slots.iter_mut().enumerate() {
+            *slot = judge(*slot, number, &answers);
+        }
+        let open = slots.iter().any(|s| !matches!(s, Slot::Same | Slot::Different(SEEN_MAX..)));
+        if (!open && result.missing.is_empty()) || Instant::now() + ROUND >= deadline {
+            break;
+        }
+        sleep_until(Instant::now() + ROUND).await;
+    }
+    for (number, slot) in slots.iter().enumerate() {
+        match slot {
+            Slot::Same => result.same += 1,
+            Slot::Different(_) => result.different.push(number as u32),
+            Slot::Unsettled => result.unsettled += 1,
+        }
+    }
+    result
+}
+
+fn judge(before: Slot, number: usize, answers: &[(String, Slots)]) -> Slot {
+    let Some((_, first)) = answers.first() else { return before };
+    if answers.iter().any(|(_, a)| a.last_writes[number] != first.last_writes[number]) {
+        return before;
+    }
+    let same = answers.iter().all(|(_, a)| a.digests[number] == first.digests[number]);
+    match (before, same) {
+        (_, true) => Slot::Same,
+        (Slot::Different(seen), false) => Slot::Different(seen.saturating_add(1)),
+        (_, false) => Slot::Different(1),
+    }
+}
+
+/// Asks all at the same time; who answered, and who did not and why.
+async fn ask_all(targets: &[(String, Target)], deadline: Instant) -> (Vec<(String, Slots)>, Vec<String>) {
+    let mut asking = JoinSet::new();
+    for (name, target) in targets.iter().cloned() {
+        asking.spawn(async move {
+            let answer = match timeout_at(deadline, ask(&target)).await {
+                Ok(answer) => answer.map_err(|error| error.to_string()),
+                Err(_) => Err("no answer in time".to_owned()),
+            };
+            (name, answer)
+        });
+    }
+    let (mut answers, mut missing) = (Vec::new(), Vec::new());
+    while let Some(done) = asking.join_next().await {
+        match done {
+            Ok((name, Ok(slots))) => answers.push((name, slots)),
+            Ok((name, Err(why))) => missing.push(format!("{name}: {why}")),
+            Err(error) => missing.push(error.to_string()),
+        }
+    }
+    answers.sort_by(|a, b| a.0.cmp(&b.0));
+    missing.sort();
+    (answers, missing)
+}
+
+async fn ask(target: &Target) -> Result<Slots, OpenError> {
+    let mut connection = Connection::open(target).await?;
+    connection.send(Message::Digests(Digests { ask: true, ..Digests::default() })).await?;
+    let all = usize::from(SLOTS);
+    let mut slots = Slots { last_writes: vec![0; all], digests: vec![0; all] };
+    let mut heard = 0;
+    while heard < all {
+        let Message::Digests(part) = connection.receive().await? else { continue };
+        let first = part.first_slot as usize;
+        let length = part.digests.len();
+        if length == 0 || part.last_writes.len() != length || first + length > all {
+            return Err(OpenError::Refused("its digests make no sense".to_owned()));
+        }
+        slots.last_writes[first..first + length].copy_from_slice(&part.last_writes);
+        slots.digests[first..first + length].copy_from_slice(&part.digests);
+        heard += length;
+    }
+    Ok(slots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(name: &str, last_write: u64, digest: u64) -> (String, Slots) {
+        (name.to_owned(), Slots { last_writes: vec![last_write], digests: vec![digest] })
+    }
+
+    #[test]
+    fn a_difference_counts_when_seen_twice_at_the_same_write() {
+        let differ = [answer("a", 7, 1), answer("b", 7, 2)];
+        let once = judge(Slot::Unsettled, 0, &differ);
+        assert!(once == Slot::Different(1));
+        assert!(judge(once, 0, &differ) == Slot::Different(2));
+        assert!(judge(once, 0, &[answer("a", 8, 1), answer("b", 8, 1)]) == Slot::Same);
+    }
+
+    #[test]
+    fn different_positions_say_nothing() {
+        assert!(judge(Slot::Unsettled, 0, &[answer("a", 7, 1), answer("b", 8, 2)]) == Slot::Unsettled);
+    }
+}
