@@ -1,0 +1,179 @@
+//! What the operator answers about a store: `.status` of the resource, and what `trireme status --output json` prints.
+
+use serde::{Deserialize, Serialize};
+
+/// Status of a store.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StoreStatus {
+    /// One word for the whole.
+    pub phase: StorePhase,
+    /// Generation of the spec that this status is about.
+    pub observed_generation: i64,
+    /// What is true of the store, one per type.
+    pub conditions: Vec<Condition>,
+    /// Leadership of each group.
+    pub groups: Vec<GroupStatus>,
+    /// Each replica.
+    pub replicas: Vec<ReplicaStatus>,
+    /// The latest failovers and hand-overs, newest first.
+    pub failovers: Vec<FailoverStatus>,
+}
+
+/// One word for the whole store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum StorePhase {
+    /// Replicas are being started, nothing has been decided yet.
+    #[default]
+    Creating,
+    /// A leader serves and every replica is a caught-up member.
+    Ready,
+    /// A leader serves, but something is missing.
+    Degraded,
+    /// Leadership is being handed from one replica to another, and that goes on by itself.
+    FailingOver,
+    /// Nobody can lead until something named in the conditions happens.
+    Down,
+}
+
+/// One thing that is true, false or unknown of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Condition {
+    /// What it is about: Ready, Progressing, Degraded, ConfigurationWarning ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// One word of why, for programs.
+    pub reason: String,
+    /// Why, for people: with the numbers, and what is waited for.
+    pub message: String,
+    /// Generation of the spec that it is about.
+    pub observed_generation: i64,
+    /// When `status` last changed, as RFC 3339 in UTC; empty in a plan, which knows no wall clock.
+    pub last_transition_time: String,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// It is not known.
+    Unknown,
+}
+
+/// Leadership of one group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GroupStatus {
+    /// Number of the group.
+    pub group: u32,
+    /// Its current epoch, as text: a number, with the proposer after a point if that was not the operator.
+    pub epoch: String,
+    /// Sealing or Active.
+    pub phase: String,
+    /// Name of the leader; empty while sealing.
+    pub leader: String,
+    /// The leader has committed its start entry and serves clients.
+    pub serving: bool,
+    /// Number of members in force.
+    pub n: u32,
+    /// Copies before OK, in force.
+    pub w: u32,
+    /// Answers that a failover needs: n - w + 1.
+    pub seal_quorum: u32,
+    /// Names of the members in force.
+    pub members: Vec<String>,
+    /// Names of the members of the configuration being left; empty when none is.
+    pub old_members: Vec<String>,
+    /// Generation of the group as an origin: has risen with every failover that may have lost acknowledged entries.
+    pub generation: u32,
+    /// Version of the record.
+    pub version: u64,
+}
+
+/// One replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReplicaStatus {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub id: u32,
+    /// Its region; empty where there is only one.
+    pub region: String,
+    /// Leader, Follower, Learner, Idle or Unknown.
+    pub role: String,
+    /// It counts for w and for seals.
+    pub member: bool,
+    /// The operator hears it.
+    pub reachable: bool,
+    /// Milliseconds since the operator last heard it; absent if never.
+    pub silent_ms: Option<u64>,
+    /// Last durable entry, as epoch/seq.
+    pub position: String,
+    /// Highest seq known to be committed.
+    pub commit: u64,
+    /// Highest seq in its state.
+    pub applied: u64,
+    /// Entries behind the leader.
+    pub lag_entries: Option<u64>,
+    /// Bytes of log behind the leader.
+    pub lag_bytes: Option<u64>,
+    /// Age of the oldest entry that it lacks, in milliseconds.
+    pub lag_ms: Option<u64>,
+    /// Slots of a running snapshot that have arrived, of 16,384.
+    pub snapshot_slots: Option<u32>,
+    /// Which life of its disk, in hexadecimal.
+    pub incarnation: String,
+    /// Its disk is full: it refuses writes.
+    pub disk_full: bool,
+    /// Keys in its state.
+    pub keys: u64,
+    /// XOR of its slot digests at `applied`, in hexadecimal.
+    pub digest: String,
+    /// Slots found to differ from the leader's at the same position: never, unless there is a bug or bad memory.
+    pub digest_mismatches: u64,
+    /// Connections it refused for another store, version, replica number or incarnation.
+    pub peer_refusals: u64,
+    /// `host:port` where clients reach it.
+    pub client_address: String,
+}
+
+/// One change of leaders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FailoverStatus {
+    /// When it was decided, as RFC 3339 in UTC.
+    pub at: String,
+    /// Why.
+    pub cause: String,
+    /// Name of the former leader; empty if there was none.
+    pub from: String,
+    /// Name of the new leader; empty while none has been chosen.
+    pub to: String,
+    /// The new epoch, as text.
+    pub epoch: String,
+    /// Milliseconds from the last sign of life of the former leader to the decision.
+    pub detect_ms: Option<u64>,
+    /// Milliseconds from the decision until enough members had answered.
+    pub seal_ms: Option<u64>,
+    /// Milliseconds from the decision until the new leader served.
+    pub active_ms: Option<u64>,
+    /// Milliseconds without acknowledged writes, measured at the new leader.
+    pub write_gap_ms: Option<u64>,
+    /// Acknowledged entries that may have been lost, as far as is known; 0 where n - w + 1 members answered.
+    pub at_risk: u64,
+    /// Entries of the former leader's cut suffix that were appended again.
+    pub recovered: u64,
+    /// Entries of it that may have been acknowledged and were not appended again.
+    pub lost: u64,
+    /// Entries of it that cannot have been acknowledged: the seal's numbers show it.
+    pub provably_unacknowledged: u64,
+    /// A person asked for it although too few members answered.
+    pub forced: bool,
+}

@@ -1,0 +1,267 @@
+//! `ReplicatedStore`: what a user writes.
+//!
+//! [`ReplicatedStoreSpec`] is the text as written, with `None` where the user left a field out; [`ReplicatedStoreSpec::settle`] fills every default
+//! in and is the only place that knows them. Nothing after it looks at the spec again.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    quantity::{Bytes, Millis},
+    status::StoreStatus,
+};
+
+/// API group and version of everything here.
+pub const API_VERSION: &str = "trireme.dev/v1alpha1";
+/// Kind of [`ReplicatedStore`].
+pub const STORE_KIND: &str = "ReplicatedStore";
+
+/// A replicated key-value store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReplicatedStore {
+    /// Always [`API_VERSION`].
+    pub api_version: String,
+    /// Always [`STORE_KIND`].
+    pub kind: String,
+    /// Name and labels.
+    pub metadata: Metadata,
+    /// What is wanted.
+    pub spec: ReplicatedStoreSpec,
+    /// What is. Written by the operator; ignored in what a user writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<StoreStatus>,
+}
+
+/// Name and labels of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metadata {
+    /// Name, unique in its namespace; the replicas are named after it.
+    pub name: String,
+    /// Namespace; not used in local mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Rises with every change of the spec; set by the API server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// Unique for ever; set by the API server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+}
+
+/// Who may produce changes, and when a client is told OK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Mode {
+    /// One leader; OK when w of n replicas have the entry.
+    SingleLeader,
+    /// One leader in each region; other regions follow.
+    MultiLeader,
+    /// Every replica takes writes; OK when w of n replicas have them.
+    Leaderless,
+}
+
+/// When a copy counts for w.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Durability {
+    /// When it is fsynced.
+    #[default]
+    Disk,
+    /// When the other process has it; fsynced once a second.
+    Memory,
+}
+
+/// What a failover does when too few members answer to be sure that nothing acknowledged is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Policy {
+    /// Stay down and say who is missing.
+    NeverLose,
+    /// After `giveUpAfter`, go on with the best of those that answered, and count what is at risk.
+    PreferAvailable,
+}
+
+/// What becomes of entries that only a former leader had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Unreplicated {
+    /// They are appended again when it returns; newer data is never overwritten.
+    #[default]
+    Recover,
+    /// They are kept in a file and counted.
+    Discard,
+}
+
+/// What is wanted. Only `mode` is required.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReplicatedStoreSpec {
+    /// The replication mode. Cannot be changed.
+    pub mode: Mode,
+    /// Number of replicas, 1 to 9. Default 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<u32>,
+    /// Replicas that must hold a write before the client is told OK, 1 to n. Default: a majority of n.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub w: Option<u32>,
+    /// Replicas that confirm a read, 1 to n. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r: Option<u32>,
+    /// Failure domains that the replicas are spread over, in turn. Default: one without a name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<Region>,
+    /// When a copy counts for w. Default Disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+    /// The disk of each replica. Local mode uses the directory it is given instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+    /// What happens when a leader is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failover: Option<Failover>,
+    /// How long a client's command may wait for a leader or for its copies. Default 10s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_timeout: Option<Millis>,
+    /// How much log is kept for replicas that are behind; past it they get a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_retention: Option<LogRetention>,
+}
+
+/// A named failure domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Region {
+    /// Its name, unique among the regions.
+    pub name: String,
+}
+
+/// The disk of a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Storage {
+    /// Its size, for example 10Gi.
+    pub size: Bytes,
+    /// Its storage class; the cluster's default where left out. Cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class_name: Option<String>,
+}
+
+/// What happens when a leader is lost, and how fast.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Failover {
+    /// What to do when too few members answer. Default: NeverLose where w >= 2, PreferAvailable where w = 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
+    /// Silence after which a replica is suspect. Default 1s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspicion: Option<Millis>,
+    /// PreferAvailable: how long to wait for members that do not answer. Default 30s; 1s where w = 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub give_up_after: Option<Millis>,
+    /// How long a leader may answer after its members last acknowledged it. Default 250ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Millis>,
+    /// Time between heartbeats. Default 50ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Millis>,
+    /// What becomes of entries that only a former leader had. Default Recover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreplicated: Option<Unreplicated>,
+    /// Region whose members are preferred as leader among equals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preferred_region: Option<String>,
+}
+
+/// How much log is kept for replicas that are behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LogRetention {
+    /// At most this much. Default 64Mi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Bytes>,
+}
+
+/// A spec with every default filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The replication mode.
+    pub mode: Mode,
+    /// Number of replicas.
+    pub n: u32,
+    /// Copies before OK.
+    pub w: u32,
+    /// Replicas that confirm a read.
+    pub r: u32,
+    /// Region of replica i is number i modulo their count; never empty, the default region has an empty name.
+    pub regions: Vec<String>,
+    /// When a copy counts.
+    pub durability: Durability,
+    /// What to do when too few members answer a seal.
+    pub policy: Policy,
+    /// Silence after which a replica is suspect, in milliseconds.
+    pub suspicion_ms: u64,
+    /// How long PreferAvailable waits for members that do not answer, in milliseconds.
+    pub give_up_after_ms: u64,
+    /// How long a leader may answer after its members last acknowledged it, in milliseconds.
+    pub lease_ms: u64,
+    /// Time between heartbeats, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// What becomes of entries that only a former leader had.
+    pub unreplicated: Unreplicated,
+    /// Region preferred for the leader; empty where there is none.
+    pub preferred_region: String,
+    /// How long a command may wait, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// Log kept for replicas that are behind, in bytes.
+    pub log_bytes_max: u64,
+}
+
+impl ReplicatedStoreSpec {
+    /// A spec of this mode with everything else left out.
+    pub fn new(mode: Mode) -> ReplicatedStoreSpec {
+        ReplicatedStoreSpec {
+            mode,
+            n: None,
+            w: None,
+            r: None,
+            regions: Vec::new(),
+            durability: None,
+            storage: None,
+            failover: None,
+            request_timeout: None,
+            log_retention: None,
+        }
+    }
+
+    /// The spec with every default filled in. Makes sense of any spec, also of one that [`crate::validate`] refuses.
+    pub fn settle(&self) -> Settled {
+        let failover = self.failover.clone().unwrap_or_default();
+        let n = self.n.unwrap_or(3);
+        let w = self.w.unwrap_or(n / 2 + 1);
+        let regions: Vec<String> = self.regions.iter().map(|region| region.name.clone()).collect();
+        let ms = |value: Option<Millis>, default: u64| value.map_or(default, |v| v.0);
+        Settled {
+            mode: self.mode,
+            n,
+            w,
+            r: self.r.unwrap_or(1),
+            regions: if regions.is_empty() { vec![String::new()] } else { regions },
+            durability: self.durability.unwrap_or_default(),
+            policy: failover.policy.unwrap_or(if w >= 2 { Policy::NeverLose } else { Policy::PreferAvailable }),
+            suspicion_ms: ms(failover.suspicion, 1_000),
+            give_up_after_ms: ms(failover.give_up_after, if w >= 2 { 30_000 } else { 1_000 }),
+            lease_ms: ms(failover.lease, 250),
+            heartbeat_ms: ms(failover.heartbeat, 50),
+            unreplicated: failover.unreplicated.unwrap_or_default(),
+            preferred_region: failover.preferred_region.unwrap_or_default(),
+            request_timeout_ms: ms(self.request_timeout, 10_000),
+            log_bytes_max: self.log_retention.as_ref().and_then(|l| l.bytes).map_or(64 << 20, |b| b.0),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `StoreTopology`: the authority's record, an object of its own that only the operator writes. Never edit it by hand.
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::Metadata;
+
+/// Kind of [`StoreTopology`].
+pub const TOPOLOGY_KIND: &str = "StoreTopology";
+
+/// What has been decided about a store: one record per group, each changed only by compare-and-swap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StoreTopology {
+    /// Always [`crate::API_VERSION`].
+    pub api_version: String,
+    /// Always [`TOPOLOGY_KIND`].
+    pub kind: String,
+    /// Named as the store.
+    pub metadata: Metadata,
+    /// Unique name of the store that this belongs to.
+    pub store: String,
+    /// The groups' records.
+    pub groups: Vec<GroupRecord>,
+}
+
+/// The record of one group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GroupRecord {
+    /// The group's number.
+    pub group: u32,
+    /// Rises with every change of the record.
+    pub version: u64,
+    /// The current epoch's number.
+    pub epoch: u64,
+    /// Who proposed it; 0 is the operator.
+    #[serde(default)]
+    pub proposer: u32,
+    /// Sealing or Active.
+    pub phase: RecordPhase,
+    /// Number of the leader; 0 while sealing.
+    pub leader: u32,
+    /// Members and w in force.
+    pub config: ConfigRecord,
+    /// The configuration being left, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<ConfigRecord>,
+    /// Every replica with its addresses; those that are no members are learners.
+    pub replicas: Vec<ReplicaRecord>,
+    /// The group's generation as an origin of deltas.
+    pub generation: u32,
+    /// Member that the leader hands over to; 0 for none.
+    #[serde(default)]
+    pub handover: u32,
+    /// Number of the leader of the epoch before; 0 at first.
+    #[serde(default)]
+    pub previous_leader: u32,
+    /// What replicas need to know of the spec.
+    pub settings: SettingsRecord,
+}
+
+/// What an epoch is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RecordPhase {
+    /// Members promise to accept nothing older; nobody leads.
+    Sealing,
+    /// The leader leads.
+    Active,
+}
+
+/// Members and w.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConfigRecord {
+    /// The members.
+    pub members: Vec<MemberRecord>,
+    /// Copies before OK.
+    pub w: u32,
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MemberRecord {
+    /// Number of the replica.
+    pub id: u32,
+    /// Which life of its disk, as 16 hexadecimal digits: JSON numbers are not exact that far.
+    pub incarnation: String,
+}
+
+/// Where a replica is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReplicaRecord {
+    /// Its number.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// Its region; empty where there is only one.
+    pub region: String,
+    /// `host:port` of its peer port.
+    pub peer_address: String,
+    /// `host:port` where clients reach it.
+    pub client_address: String,
+}
+
+/// What replicas need to know of the spec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SettingsRecord {
+    /// When a copy counts.
+    pub durability: crate::store::Durability,
+    /// Replicas that confirm a read.
+    pub r: u32,
+    /// Milliseconds between heartbeats.
+    pub heartbeat_ms: u32,
+    /// Milliseconds that a leader may answer after its members last acknowledged it.
+    pub lease_ms: u32,
+    /// Milliseconds of silence after which a peer is suspect.
+    pub suspicion_ms: u32,
+    /// What becomes of entries that only a former leader had.
+    pub unreplicated: crate::store::Unreplicated,
+    /// Milliseconds that a command may wait.
+    pub request_timeout_ms: u32,
+    /// Bytes of log kept for replicas that are behind.
+    pub log_bytes_max: u64,
+}
