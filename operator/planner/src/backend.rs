@@ -1,0 +1,80 @@
+//! The world that plans are carried out in, and one turn of doing so.
+
+use trireme_crds::StoreStatus;
+use trireme_proto::{ReplicaId, Topology};
+
+use crate::{
+    decision::Decision,
+    desired::{Desired, DesiredReplica},
+    observed::Observed,
+    plan::{self, Memory},
+    status,
+};
+
+/// Why a record was not written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Somebody else wrote it first: its version is not the expected one.
+    #[error("the record was changed by another writer")]
+    Conflict,
+    /// It may have been written or not: only reading it again tells.
+    #[error("it is not known whether the record was written: {0}")]
+    Unknown(String),
+}
+
+/// Observe, record, act. Implemented by Kubernetes, by local processes and by the simulation; all pass [`crate::conformance`].
+#[allow(async_fn_in_trait)] // Driven on one thread by whoever implements it: no Send bound is wanted.
+pub trait Backend {
+    /// What is, now. The record is read past every cache, and before the replicas are looked at.
+    async fn observe(&mut self) -> Observed;
+
+    /// Compare-and-swap: writes `next` if the stored record's version is `expected_version` (0: there is none).
+    ///
+    /// # Errors
+    /// [`RecordError`]; nothing else of the plan is done then.
+    async fn record(&mut self, expected_version: u64, next: &Topology) -> Result<(), RecordError>;
+
+    /// Sends the record to a replica. May be lost: it is sent again until the replica's report shows it.
+    async fn tell(&mut self, replica: ReplicaId, topology: &Topology);
+
+    /// Makes exactly these replicas exist; called every turn.
+    async fn provision(&mut self, replicas: &[DesiredReplica]);
+
+    /// Shows what was decided, and how the store stands; called every turn, `decisions` often empty.
+    async fn publish(&mut self, decisions: &[Decision], status: &StoreStatus);
+}
+
+/// How a turn went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turned {
+    /// Take the next turn after this many milliseconds at the latest; earlier when something was heard.
+    pub recheck_ms: Option<u64>,
+    /// The record could not be written: nothing was done, and the next turn observes anew.
+    pub failed: Option<RecordError>,
+}
+
+/// One turn: observe, plan, record, act. `now_ms` is a monotonic clock; `memory` is what may be forgotten between turns.
+pub async fn turn<B: Backend>(backend: &mut B, desired: &Desired, memory: &mut Memory, now_ms: u64) -> Turned {
+    let mut observed = backend.observe().await;
+    let before = memory.clone();
+    let plan = plan::plan(desired, &observed, memory, now_ms);
+    if let Some(next) = plan.record {
+        let expected = observed.record.as_ref().map_or(0, |record| record.version);
+        if let Err(error) = backend.record(expected, &next).await {
+            // Nothing of this turn happened: neither may anything be remembered of it, but for what people asked, which is given only once.
+            *memory = before;
+            memory.ask(&observed.requests);
+            return Turned { recheck_ms: Some(plan::CONFLICT_RECHECK_MS), failed: Some(error) };
+        }
+        observed.record = Some(next);
+    }
+    if let Some(record) = &observed.record {
+        for replica in &plan.tell {
+            backend.tell(*replica, record).await;
+        }
+    }
+    backend.provision(&plan.provision).await;
+    let status = status::status(desired, &observed, memory, now_ms, observed.wall_ms);
+    backend.publish(&plan.decisions, &status).await;
+    Turned { recheck_ms: plan.recheck_ms, failed: None }
+}

@@ -1,0 +1,239 @@
+//! What was decided, and why: each becomes an Event of the resource, or a line of JSON.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// A decision with its numbers. [`fmt::Display`] says it to a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "decision")]
+pub enum Decision {
+    /// A new group: its first record was written.
+    Created {
+        /// Names of the members.
+        members: Vec<String>,
+        /// Copies before OK.
+        w: u32,
+    },
+    /// The record was lost, and is rebuilt from what the replicas hold.
+    Rebuilt {
+        /// Names of the replicas that hold data.
+        members: Vec<String>,
+        /// The epoch above all that were seen.
+        epoch: String,
+    },
+    /// A change of leaders began: members are asked to promise the new epoch.
+    Sealing {
+        /// Why.
+        cause: Cause,
+        /// Name of the former leader; empty if there was none.
+        from: String,
+        /// The new epoch.
+        epoch: String,
+        /// Members.
+        n: usize,
+        /// Copies before OK.
+        w: u32,
+        /// Answers needed: n - w + 1.
+        needed: usize,
+        /// Milliseconds since the former leader was last heard, where known.
+        silent_ms: Option<u64>,
+    },
+    /// A leader was chosen.
+    Chosen {
+        /// Its name.
+        leader: String,
+        /// The epoch it leads.
+        epoch: String,
+        /// Its last entry, as epoch/seq.
+        position: String,
+        /// Members.
+        n: usize,
+        /// Copies before OK.
+        w: u32,
+        /// Answers needed for certainty.
+        needed: usize,
+        /// Names of those that answered.
+        sealed: Vec<String>,
+        /// Names of those that did not.
+        missing: Vec<String>,
+        /// Too few answered: acknowledged entries may be lost. The group's generation rises.
+        may_have_lost: bool,
+        /// Entries known to be beyond the chosen position on a member that is missing; 0 where none is known of.
+        at_risk: u64,
+        /// A person forced it.
+        forced: bool,
+    },
+    /// The new leader serves.
+    Serving {
+        /// Its name.
+        leader: String,
+        /// Its epoch.
+        epoch: String,
+        /// Milliseconds since the change began, if this operator saw it begin.
+        took_ms: Option<u64>,
+        /// Write gap that the leader measured, in milliseconds.
+        write_gap_ms: u64,
+    },
+    /// The leader is asked to stop writes and bring a member up to its end.
+    HandingOver {
+        /// Name of the leader.
+        from: String,
+        /// Name of the member.
+        to: String,
+        /// Why.
+        why: String,
+    },
+    /// The member did not catch up in time: the leader goes on.
+    HandoverFailed {
+        /// Name of the leader.
+        from: String,
+        /// Name of the member.
+        to: String,
+        /// Milliseconds that it was given.
+        after_ms: u64,
+        /// What was missing.
+        why: String,
+    },
+    /// A change of members or w began.
+    Changing {
+        /// Members and w until now.
+        from: String,
+        /// Members and w from now on.
+        to: String,
+        /// Why.
+        why: String,
+    },
+    /// The change of members or w is complete: the old configuration was dropped.
+    Changed {
+        /// Members and w in force.
+        to: String,
+    },
+    /// Settings or addresses of the record were brought up to date.
+    Refreshed {
+        /// What.
+        what: String,
+    },
+    /// What a person asked for was not done.
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// Why not, and what can be done.
+        why: String,
+    },
+    /// Something is being waited for; said once, until what is waited for changes.
+    Waiting {
+        /// For what, with names and numbers.
+        what: String,
+    },
+}
+
+/// Why leadership changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Cause {
+    /// The first leader.
+    Creation,
+    /// The record was lost.
+    RecordLost,
+    /// Replicas have promised a newer epoch than the record's: the record was restored from a backup.
+    RecordBehind,
+    /// The leader's process ended.
+    ProcessEnded,
+    /// The leader's process was started again.
+    Restarted,
+    /// The leader lost its disk.
+    DiskLost,
+    /// The leader is silent to the operator and to a majority of its members.
+    Silent,
+    /// The leader is cut off from its members and cannot commit; they hear each other.
+    Isolated,
+    /// It was handed over: somebody asked, or it was told to end.
+    Handover,
+    /// Members or w change.
+    Change,
+    /// Members that are gone leave the configuration, so that the rest can go on.
+    Degrade,
+    /// A person forced it.
+    Forced,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cause::Creation => "the group is new",
+            Cause::RecordLost => "the record was lost",
+            Cause::RecordBehind => "the record is older than what replicas have promised",
+            Cause::ProcessEnded => "the leader's process ended",
+            Cause::Restarted => "the leader's process was started again",
+            Cause::DiskLost => "the leader lost its disk",
+            Cause::Silent => "the leader is silent to the operator and to a majority of its members",
+            Cause::Isolated => "the leader is cut off from its members",
+            Cause::Handover => "leadership is handed over",
+            Cause::Change => "members or w change",
+            Cause::Degrade => "members are gone and the policy is PreferAvailable",
+            Cause::Forced => "a person forced it",
+        })
+    }
+}
+
+/// "a, b and c"; "none" for an empty list.
+pub(crate) fn list(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        [one] => one.clone(),
+        [head @ .., last] => format!("{} and {last}", head.join(", ")),
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Decision::Created { members, w } => {
+                write!(f, "created with {} as members, n = {}, w = {w}", list(members), members.len())
+            }
+            Decision::Rebuilt { members, epoch } => {
+                write!(f, "the record was lost: rebuilt at epoch {epoch} from {}", list(members))
+            }
+            Decision::Sealing { cause, from, epoch, n, w, needed, silent_ms } => {
+                write!(f, "sealing epoch {epoch}: {cause}")?;
+                if !from.is_empty() {
+                    write!(f, "; the leader was {from}")?;
+                }
+                if let Some(ms) = silent_ms {
+                    write!(f, ", last heard {ms} ms ago")?;
+                }
+                write!(f, "; {needed} of {n} members must answer (n - w + 1, w = {w})")
+            }
+            Decision::Chosen { leader, epoch, position, n, w, needed, sealed, missing, may_have_lost, at_risk, forced } => {
+                write!(f, "{leader} leads epoch {epoch} from {position}: {} of {n} members answered, {needed} needed (w = {w})", sealed.len())?;
+                if !missing.is_empty() {
+                    write!(f, "; {} did not", list(missing))?;
+                }
+                if *forced {
+                    f.write_str("; forced by a person")?;
+                }
+                if *may_have_lost {
+                    write!(f, "; acknowledged writes may be lost, {at_risk} entries are known to be at risk")?;
+                }
+                Ok(())
+            }
+            Decision::Serving { leader, epoch, took_ms, write_gap_ms } => {
+                write!(f, "{leader} serves epoch {epoch}")?;
+                if let Some(ms) = took_ms {
+                    write!(f, ", {ms} ms after the change began")?;
+                }
+                write!(f, "; write gap {write_gap_ms} ms")
+            }
+            Decision::HandingOver { from, to, why } => write!(f, "{from} hands over to {to}: {why}"),
+            Decision::HandoverFailed { from, to, after_ms, why } => {
+                write!(f, "{from} did not hand over to {to} within {after_ms} ms and goes on leading: {why}")
+            }
+            Decision::Changing { from, to, why } => write!(f, "changing {from} to {to}: {why}"),
+            Decision::Changed { to } => write!(f, "changed to {to}: the old configuration was dropped"),
+            Decision::Refreshed { what } => write!(f, "the record was brought up to date: {what}"),
+            Decision::Refused { what, why } => write!(f, "refused to {what}: {why}"),
+            Decision::Waiting { what } => write!(f, "waiting: {what}"),
+        }
+    }
+}

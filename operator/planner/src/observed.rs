@@ -1,0 +1,83 @@
+//! What is: the record, and what each replica was last heard to say. "Not heard from" is a value here, not an error.
+
+use std::collections::BTreeMap;
+
+use trireme_proto::{Report, ReplicaId, Topology};
+
+/// What was observed for one turn. The record is read first, and past every cache; reports may be any age.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// The authority's record; `None` where there is none.
+    pub record: Option<Topology>,
+    /// Each replica that is known of.
+    pub replicas: BTreeMap<ReplicaId, Seen>,
+    /// What people asked for and has not been handed over yet: each is given once.
+    pub requests: Vec<HumanRequest>,
+    /// Wall clock in milliseconds since 1970: shown in status, never decided on.
+    pub wall_ms: u64,
+}
+
+/// What is known of one replica.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// Its process.
+    pub process: Process,
+    /// There is a connection to it.
+    pub connected: bool,
+    /// Milliseconds since it was last heard over any connection; `u64::MAX` if never.
+    pub silent_ms: u64,
+    /// What it last said, over any connection.
+    pub report: Option<Report>,
+    /// `host:port` of its peer port, where known.
+    pub peer_address: Option<String>,
+    /// `host:port` where clients reach it, where known.
+    pub client_address: Option<String>,
+}
+
+/// What is known of a replica's process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Process {
+    /// Nothing certain.
+    #[default]
+    Unknown,
+    /// It runs, as far as is known.
+    Running,
+    /// The process that sent [`Seen::report`] has ended for sure, and no other one has been heard since.
+    Ended,
+}
+
+/// What a person asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HumanRequest {
+    /// Make this replica the leader, also when the leader does not take part.
+    Promote {
+        /// Who is to lead.
+        replica: ReplicaId,
+        /// Go on although too few members answer: acknowledged writes may be lost, and the person vouches that the members that do not answer are stopped.
+        force: bool,
+    },
+    /// Hand leadership over to this member, without losing anything.
+    Switchover {
+        /// Who is to lead.
+        to: ReplicaId,
+    },
+}
+
+impl Observed {
+    /// What is known of a replica, if anything.
+    pub fn seen(&self, id: ReplicaId) -> Option<&Seen> {
+        self.replicas.get(&id)
+    }
+
+    /// What a replica that is connected and not known to have ended last said.
+    pub fn live_report(&self, id: ReplicaId) -> Option<&Report> {
+        self.seen(id).filter(|seen| seen.alive()).and_then(|seen| seen.report.as_ref())
+    }
+}
+
+impl Seen {
+    /// Connected, and not known to have ended.
+    pub fn alive(&self) -> bool {
+        self.connected && self.process != Process::Ended
+    }
+}
