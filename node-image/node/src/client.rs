@@ -1,0 +1,266 @@
+//! One client connection: a local task that reads what came, executes it on the core in place, and tells the pump.
+//!
+//! Replies are written by the pump ([`crate::pump`]). This task reads as long as the client takes its replies
+//! ([`PENDING_BYTES_SOFT`]), is not paused by the core, and the disk keeps up.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, ReadBuf},
+    net::{TcpStream, tcp::OwnedReadHalf},
+};
+use trireme_replica::io::{ClientId, Input};
+
+use crate::{
+    outbox::Outbox,
+    resp::Parser,
+    shell::{READ_BYTES, Shell, count},
+};
+
+/// Replies that may wait in bytes before no more commands are read.
+const PENDING_BYTES_SOFT: usize = 1 << 20;
+/// Replies that may wait in bytes before the connection is cut: above the longest reply.
+const PENDING_BYTES_HARD: usize = 1 << 30;
+/// Longest command in bytes.
+const COMMAND_BYTES_MAX: usize = 1 << 30;
+/// Commands executed before others get their turn.
+const COMMANDS_PER_TURN: usize = 1024;
+/// How the core says goodbye to QUIT.
+const QUIT_REPLY: &[u8] = b"+OK\r\n";
+
+/// What the pump knows of a connection.
+pub(crate) struct Client {
+    id: ClientId,
+    pub(crate) outbox: Outbox<Vec<u8>>,
+    /// The core wants no commands.
+    paused: Cell<bool>,
+    /// Nothing more is executed; see [`Client::end_after_replies`].
+    ending: Cell<bool>,
+    /// The connection is cut when everything is written.
+    closing: Cell<bool>,
+    /// What to say last instead of QUIT's reply.
+    last_words: RefCell<Option<Vec<u8>>>,
+}
+
+impl Client {
+    /// The core wants no commands from it (true), or wants them again.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.set(paused);
+        if !paused {
+            self.outbox.wake();
+        }
+    }
+
+    /// Closes the connection when what was answered has been written.
+    pub(crate) fn close(&self) {
+        if let Some(words) = self.last_words.take() {
+            let mut buffer = self.outbox.buffer();
+            if buffer.ends_with(QUIT_REPLY) {
+                let end = buffer.len() - QUIT_REPLY.len();
+                buffer.truncate(end);
+            }
+            buffer.extend_from_slice(&words);
+        }
+        self.closing.set(true);
+        self.outbox.wake();
+    }
+
+    /// Writes its replies, unless it takes so few of them that it is given up.
+    pub(crate) fn flush(&self) {
+        self.outbox.flush();
+        if self.outbox.pending() > PENDING_BYTES_HARD {
+            tracing::warn!(client = self.id, "a client does not read its replies: connection closed");
+            self.outbox.cut();
+        }
+    }
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(shell: Rc<Shell>, stream: TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a client was gone before it was served");
+        return;
+    }
+    let id = shell.clients_opened.get() + 1;
+    shell.clients_opened.set(id);
+    let (read, write) = stream.into_split();
+    let client = Rc::new(Client {
+        id,
+        outbox: Outbox::new(write),
+        paused: Cell::new(false),
+        ending: Cell::new(false),
+        closing: Cell::new(false),
+        last_words: RefCell::new(None),
+    });
+    shell.clients.borrow_mut().insert(id, Rc::clone(&client));
+    shell.step(Input::ClientOpened(id));
+    let mut reader = Reader {
+        shell: &shell,
+        client: &client,
+        half: read,
+        parser: Parser::default(),
+        rest: BytesMut::new(),
+        more: false,
+    };
+    poll_fn(|context| reader.poll(context)).await;
+    shell.clients.borrow_mut().remove(&id);
+    shell.step(Input::ClientClosed(id));
+}
+
+/// The reading side of a connection.
+struct Reader<'a> {
+    shell: &'a Shell,
+    client: &'a Client,
+    half: OwnedReadHalf,
+    parser: Parser,
+    /// What was read and not executed: the beginning of a command, or commands beyond the bounds of a turn.
+    rest: BytesMut,
+    /// `rest` may hold whole commands.
+    more: bool,
+}
+
+impl Reader<'_> {
+    /// Goes on as far as it can; ready when the connection is at its end.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.client.outbox.register(context);
+        let written = self.client.outbox.poll_flush(context).is_ready();
+        if self.client.outbox.is_broken() || (written && self.client.closing.get()) {
+            return Poll::Ready(());
+        }
+        while self.may_read() {
+            let (read, asked) = if self.more {
+                self.more = false;
+                (Ok(self.execute_rest()), 0)
+            } else if self.rest.is_empty() {
+                let Poll::Ready(read) = self.poll_read_scratch(context) else { return Poll::Pending };
+                (read, READ_BYTES)
+            } else {
+                let Poll::Ready(read) = self.poll_read_rest(context) else { return Poll::Pending };
+                (read, READ_BYTES)
+            };
+            match read {
+                Ok(0) if asked > 0 => self.end_after_replies(Vec::new()),
+                Ok(count) if self.more || count >= asked => {
+                    // There is more to do here, but it is others' turn.
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    fn may_read(&self) -> bool {
+        !self.client.paused.get()
+            && !self.client.ending.get()
+            && !self.client.closing.get()
+            && !self.shell.congested.get()
+            && self.client.outbox.pending() <= PENDING_BYTES_SOFT
+    }
+
+    /// Reads into the buffer that all share, and executes in place.
+    fn poll_read_scratch(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        let shell = self.shell;
+        let mut scratch = shell.scratch.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch);
+        match Pin::new(&mut self.half).poll_read(context, &mut buffer) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => {
+                let bytes = buffer.filled();
+                let executed = self.execute(bytes);
+                self.rest.extend_from_slice(&bytes[executed..]);
+                Poll::Ready(Ok(bytes.len()))
+            }
+        }
+    }
+
+    /// Reads behind the beginning of a command.
+    fn poll_read_rest(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        self.rest.reserve(READ_BYTES);
+        let read = pin!(self.half.read_buf(&mut self.rest));
+        let read = std::task::ready!(std::future::Future::poll(read, context));
+        if matches!(read, Ok(count) if count > 0) {
+            self.execute_rest();
+            if self.rest.len() > COMMAND_BYTES_MAX {
+                tracing::warn!(client = self.client.id, "a command is longer than {COMMAND_BYTES_MAX} bytes: connection closed");
+                self.client.outbox.cut();
+            }
+        }
+        Poll::Ready(read)
+    }
+
+    fn execute_rest(&mut self) -> usize {
+        let rest = std::mem::take(&mut self.rest);
+        // Nothing can be whole before this many bytes are there.
+        let executed = if rest.len() < self.parser.bytes_needed() { 0 } else { self.execute(&rest) };
+        self.rest = rest;
+        self.rest.advance(executed);
+        if self.rest.is_empty() {
+            self.rest = BytesMut::new();
+        }
+        executed
+    }
+
+    /// Executes the whole commands that `bytes` begin with; returns how many bytes they have.
+    fn execute(&mut self, bytes: &[u8]) -> usize {
+        let mut core = self.shell.core.borrow_mut();
+        let now = self.shell.clock.now();
+        let mut at = 0;
+        for _ in 0..COMMANDS_PER_TURN {
+            match self.parser.parse(&bytes[at..]) {
+                Ok(Some(length)) => {
+                    let args = self.parser.arguments(&bytes[at..]);
+                    at += length;
+                    if self.parser.is_inline() && is_http(&args) {
+                        count(&self.shell.protocol_errors);
+                        tracing::warn!(client = self.client.id, "an HTTP client on the store's port: connection closed");
+                        self.client.outbox.cut();
+                        return at;
+                    }
+                    if !args.is_empty() {
+                        core.step(Input::Command { client: self.client.id, args: &args }, now);
+                    }
+                }
+                Ok(None) => {
+                    self.shell.wake.notify_one();
+                    return at;
+                }
+                Err(error) => {
+                    count(&self.shell.protocol_errors);
+                    tracing::debug!(client = self.client.id, %error, "not the protocol: connection closed");
+                    let mut words = Vec::new();
+                    error.write(&mut words);
+                    drop(core);
+                    self.end_after_replies(words);
+                    return at;
+                }
+            }
+        }
+        self.more = true;
+        self.shell.wake.notify_one();
+        at
+    }
+
+    /// Nothing more is executed. What was, is answered in its order; then these words are written and the connection is closed. The core sees it as a QUIT, whose
+    /// reply [`Client::close`] takes back.
+    fn end_after_replies(&mut self, words: Vec<u8>) {
+        self.client.ending.set(true);
+        self.client.last_words.replace(Some(words));
+        self.shell.step(Input::Command { client: self.client.id, args: &[b"QUIT"] });
+    }
+}
+
+/// Whether it is the first or second line of a web browser that was led here: nothing of it may be executed.
+fn is_http(args: &[&[u8]]) -> bool {
+    args.first().is_some_and(|name| name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
+}

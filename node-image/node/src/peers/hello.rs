@@ -1,0 +1,139 @@
+//! The first frame of both sides, and when it is refused.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use trireme_proto::{
+    Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, ReplicaId,
+    frame::{self, FrameError},
+    message::Hello,
+};
+
+/// Both sides must have said Hello within this time.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Longest first frame in bytes: nothing larger is read from somebody unknown.
+const FRAME_BYTES_MAX: usize = 16 << 10;
+
+/// Why a connection between peers did not come about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HelloError {
+    /// It speaks another version.
+    #[error("it speaks version {0} of the protocol, this replica {PROTOCOL_VERSION_MIN} to {max}: upgrade one step at a time", max = PROTOCOL_VERSION + 1)]
+    Version(u32),
+    /// It is of another store.
+    #[error("it belongs to store {0:?}: an address is used by two stores")]
+    Store(String),
+    /// It wants another replica.
+    #[error("it wants replica {0}: an address belongs to another replica than it believes")]
+    Recipient(ReplicaId),
+    /// It is another replica than the one called, or cannot be one.
+    #[error("it says that it is replica {0}, which cannot be here")]
+    Sender(ReplicaId),
+    /// It has no incarnation.
+    #[error("replica {0} names no incarnation")]
+    Incarnation(ReplicaId),
+    /// It began with something else.
+    #[error("it did not begin with Hello")]
+    NoHello,
+    /// It did not speak the protocol.
+    #[error("it does not speak this protocol: {0}")]
+    Frame(#[from] FrameError),
+    /// It was silent.
+    #[error("it said nothing for {} s", PATIENCE.as_secs())]
+    Silent,
+    /// The connection failed.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl HelloError {
+    /// Whether it is a refusal, for the counter and the status, or just a connection that failed.
+    pub(crate) fn is_refusal(&self) -> bool {
+        !matches!(self, HelloError::Io(_) | HelloError::Silent)
+    }
+}
+
+/// Who is on the other side, and what it already sent after its Hello.
+#[derive(Debug)]
+pub(crate) struct Greeted {
+    /// Its Hello.
+    pub(crate) hello: Hello,
+    /// The beginning of what follows.
+    pub(crate) rest: BytesMut,
+}
+
+/// Greets as the side that called: first speaks, then listens.
+pub(crate) async fn call(stream: &mut TcpStream, mine: &Hello) -> Result<Greeted, HelloError> {
+    patiently(async {
+        say(stream, mine.clone()).await?;
+        let greeted = listen(stream).await?;
+        check(&greeted.hello, mine)?;
+        if greeted.hello.from == mine.to { Ok(greeted) } else { Err(HelloError::Sender(greeted.hello.from)) }
+    })
+    .await
+}
+
+/// Greets as the side that was called. The answer is given even where the other is refused, so that it can see why.
+pub(crate) async fn answer(stream: &mut TcpStream, mine: &Hello) -> Result<Greeted, HelloError> {
+    patiently(async {
+        let greeted = listen(stream).await?;
+        let from = greeted.hello.from;
+        say(stream, Hello { to: from, ..mine.clone() }).await?;
+        check(&greeted.hello, mine)?;
+        // Of two replicas the one with the lower number calls: anything else would be a second connection.
+        if from < mine.from { Ok(greeted) } else { Err(HelloError::Sender(from)) }
+    })
+    .await
+}
+
+async fn patiently(
+    greeting: impl Future<Output = Result<Greeted, HelloError>>,
+) -> Result<Greeted, HelloError> {
+    timeout(PATIENCE, greeting).await.unwrap_or(Err(HelloError::Silent))
+}
+
+fn check(theirs: &Hello, mine: &Hello) -> Result<(), HelloError> {
+    if !(PROTOCOL_VERSION_MIN..=PROTOCOL_VERSION + 1).contains(&theirs.version) {
+        return Err(HelloError::Version(theirs.version));
+    }
+    if theirs.store != mine.store {
+        return Err(HelloError::Store(theirs.store.clone()));
+    }
+    if theirs.to != mine.from {
+        return Err(HelloError::Recipient(theirs.to));
+    }
+    if theirs.from != 0 && theirs.incarnation == 0 {
+        return Err(HelloError::Incarnation(theirs.from));
+    }
+    Ok(())
+}
+
+async fn say(stream: &mut TcpStream, hello: Hello) -> Result<(), HelloError> {
+    let mut out = BytesMut::new();
+    frame::encode(Message::Hello(hello), &mut out);
+    Ok(stream.write_all(&out).await?)
+}
+
+async fn listen(stream: &mut TcpStream) -> Result<Greeted, HelloError> {
+    let mut rest = BytesMut::with_capacity(1 << 10);
+    loop {
+        if let Some(length) = rest.first_chunk::<4>().map(|raw| u32::from_le_bytes(*raw) as usize)
+            && length > FRAME_BYTES_MAX
+        {
+            return Err(FrameError::TooLong(length).into());
+        }
+        match frame::decode(&mut rest)? {
+            Some(Some(Message::Hello(hello))) => return Ok(Greeted { hello, rest }),
+            Some(_) => return Err(HelloError::NoHello),
+            None => {}
+        }
+        if stream.read_buf(&mut rest).await? == 0 {
+            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        }
+    }
+}

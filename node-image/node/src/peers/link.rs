@@ -1,0 +1,120 @@
+//! One connection to a peer, once both sides have accepted each other.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use rustix::net::sockopt;
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpStream, tcp::OwnedReadHalf},
+};
+use trireme_proto::{Message, frame, ids::Peer};
+use trireme_replica::io::Input;
+
+use super::hello::Greeted;
+use crate::{
+    outbox::Outbox,
+    shell::{READ_BYTES, Shell},
+};
+
+/// What was sent and not acknowledged by the other side's system for this long means that it is gone.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
+/// A silent connection is probed after this time, and given up after three probes a second apart.
+const PROBE_AFTER: Duration = Duration::from_secs(2);
+/// Least room in bytes for a read to be worth it.
+const READ_BYTES_MIN: usize = 8 << 10;
+
+/// An open connection.
+pub(crate) struct Link {
+    pub(crate) peer: Peer,
+    pub(crate) outbox: Outbox<BytesMut>,
+}
+
+/// Sets what every connection between peers has: no delay, and an end when the other side is gone without a word.
+pub(super) fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(1))?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_MAX.as_millis() as u32)?;
+    Ok(())
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(shell: &Shell, stream: TcpStream, peer: Peer, greeted: Greeted) {
+    let (half, write) = stream.into_split();
+    let link = Rc::new(Link { peer, outbox: Outbox::new(write) });
+    super::open(shell, &link, greeted.hello.incarnation);
+    let mut reader = Reader { shell, link: &link, half, buffer: greeted.rest };
+    let reason = match reader.deliver() {
+        Ok(()) => poll_fn(|context| reader.poll(context)).await,
+        Err(reason) => reason,
+    };
+    super::close(shell, &link, &reason);
+}
+
+struct Reader<'a> {
+    shell: &'a Shell,
+    link: &'a Link,
+    half: OwnedReadHalf,
+    buffer: BytesMut,
+}
+
+impl Reader<'_> {
+    /// Goes on as far as it can; ready with the reason when the connection is at its end.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<String> {
+        self.link.outbox.register(context);
+        let _ = self.link.outbox.poll_flush(context);
+        if self.link.outbox.is_broken() {
+            return Poll::Ready("cut, or a write failed".into());
+        }
+        loop {
+            if self.shell.congested.get() {
+                return Poll::Pending;
+            }
+            // What the core keeps of a frame keeps the whole block alive: one block serves many frames.
+            if self.buffer.capacity() - self.buffer.len() < READ_BYTES_MIN {
+                self.buffer.reserve(READ_BYTES);
+            }
+            let room = self.buffer.capacity() - self.buffer.len();
+            let read = pin!(self.half.read_buf(&mut self.buffer));
+            match ready!(Future::poll(read, context)) {
+                Ok(0) => return Poll::Ready("closed by the peer".into()),
+                Ok(count) => {
+                    if let Err(reason) = self.deliver() {
+                        return Poll::Ready(reason);
+                    }
+                    if count == room {
+                        // There is more, but it is others' turn.
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+                Err(error) => return Poll::Ready(error.to_string()),
+            }
+        }
+    }
+
+    /// Gives the core every whole message that has come.
+    fn deliver(&mut self) -> Result<(), String> {
+        let mut core = self.shell.core.borrow_mut();
+        let now = self.shell.clock.now();
+        self.shell.wake.notify_one();
+        while let Some(message) = frame::decode(&mut self.buffer).map_err(|error| error.to_string())? {
+            match message {
+                Some(Message::Hello(_)) => return Err("it said Hello twice".into()),
+                Some(message) => core.step(Input::Peer { peer: self.link.peer, message }, now),
+                // Of a later version: what it needs an answer to, it does not send to this one.
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! The peer port: one connection to each other replica, and any number of operators.
+//!
+//! ```text
+//!   Topology ──▶ directory ──▶ one calling task per replica with a higher number ──┐
+//!                                                                                  ├─ Hello ──▶ Link ──▶ core
+//!   listener ──▶ one task per connection: lower numbers, operators ────────────────┘
+//! ```
+//!
+//! Of two replicas the lower number calls, from its own address, and calls again as long as the record names the other one ([`call`]). A connection counts
+//! when both sides have said [`hello`] and accepted it; a newer one of the same peer replaces it. Messages are decoded where they
+//! lie and given to the core; what the core sends is encoded into the link's outbox and written once a turn.
+
+mod call;
+mod hello;
+mod link;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap, HashSet},
+    net::IpAddr,
+    rc::Rc,
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::spawn_local,
+};
+use trireme_proto::{Message, PROTOCOL_VERSION, ReplicaId, Topology, ids::Peer, message::Hello};
+use trireme_replica::io::{Identity, Input};
+
+pub(crate) use self::link::Link;
+use self::hello::HelloError;
+use crate::shell::{Shell, count};
+
+/// Bytes that may wait for one peer before its connection is cut: one frame may be larger, two large ones are too many.
+const PENDING_BYTES_MAX: usize = 128 << 20;
+/// Connections that have not said Hello yet.
+const GREETING_MAX: usize = 256;
+/// Operators and tools at the same time.
+const OPERATORS_MAX: usize = 64;
+
+/// All connections to peers.
+pub(crate) struct Links {
+    /// Hello to nobody yet.
+    me: Hello,
+    /// Where calls come from; `None` where the replica listens on every address.
+    source: Option<IpAddr>,
+    open: RefCell<HashMap<Peer, Rc<Link>, foldhash::fast::RandomState>>,
+    opened: Cell<u64>,
+    operators: Cell<u32>,
+    greeting: Cell<usize>,
+    /// Peer addresses in the newest record.
+    directory: RefCell<BTreeMap<ReplicaId, String>>,
+    /// Replicas with a calling task.
+    called: RefCell<HashSet<ReplicaId>>,
+    refused: Cell<u64>,
+    last_refusal: RefCell<Option<String>>,
+    jitter: Cell<u64>,
+}
+
+impl Links {
+    /// No connections.
+    pub(crate) fn new(identity: &Identity, listen: IpAddr) -> Links {
+        Links {
+            me: Hello {
+                version: PROTOCOL_VERSION,
+                store: identity.store.clone(),
+                from: identity.id,
+                incarnation: identity.incarnation,
+                to: 0,
+                boot: identity.boot,
+            },
+            source: (!listen.is_unspecified()).then_some(listen),
+            open: RefCell::default(),
+            opened: Cell::new(0),
+            operators: Cell::new(0),
+            greeting: Cell::new(0),
+            directory: RefCell::default(),
+            called: RefCell::default(),
+            refused: Cell::new(0),
+            last_refusal: RefCell::new(None),
+            jitter: Cell::new(identity.boot | 1),
+        }
+    }
+
+    /// Connections refused since the process started.
+    pub(crate) fn refusals(&self) -> u64 {
+        self.refused.get()
+    }
+
+    /// The last one, and why.
+    pub(crate) fn last_refusal(&self) -> Option<String> {
+        self.last_refusal.borrow().clone()
+    }
+
+    /// Replicas and operators that are connected.
+    pub(crate) fn connected(&self) -> Vec<Peer> {
+        let mut peers: Vec<Peer> = self.open.borrow().keys().copied().collect();
+        peers.sort_unstable();
+        peers
+    }
+
+    /// Puts a message into the outbox of its peer, which is returned for the end of the turn; dropped where there is no connection, as
+    /// the core has been told, or is being told, that it is gone.
+    pub(crate) fn send(&self, peer: Peer, message: Message) -> Option<Rc<Link>> {
+        let link = Rc::clone(self.open.borrow().get(&peer)?);
+        if link.outbox.pending() > PENDING_BYTES_MAX {
+            tracing::warn!(?peer, "a peer does not read what it is sent: connection closed");
+            link.outbox.cut();
+            return None;
+        }
+        trireme_proto::frame::encode(message, &mut link.outbox.buffer());
+        Some(link)
+    }
+
+    /// Has every link look at its state again.
+    pub(crate) fn wake_all(&self) {
+        self.open.borrow().values().for_each(|link| link.outbox.wake());
+    }
+
+    fn refuse(&self, who: &str, error: &HelloError) {
+        if error.is_refusal() {
+            count(&self.refused);
+            tracing::warn!(peer = who, %error, "a peer was refused");
+            self.last_refusal.replace(Some(format!("{who}: {error}")));
+        } else {
+            tracing::debug!(peer = who, %error, "no connection to a peer");
+        }
+    }
+
+    /// Between half of the time and all of it, so that replicas do not call in step.
+    fn jittered(&self, time: Duration) -> Duration {
+        let mut state = self.jitter.get();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        self.jitter.set(state);
+        time / 2 + time.mul_f64((state >> 32) as f64 / f64::from(u32::MAX) / 2.0)
+    }
+}
+
+/// Takes over the addresses of a newer record, and calls whom it has not called yet.
+pub(crate) fn follow_record(shell: &Rc<Shell>, topology: &Topology) {
+    let links = &shell.links;
+    links.directory.replace(addresses(topology));
+    let mut called = links.called.borrow_mut();
+    for id in links.directory.borrow().keys() {
+        if *id > links.me.from && called.insert(*id) {
+            spawn_local(call::keep_calling(Rc::clone(shell), *id));
+        }
+    }
+}
+
+fn addresses(topology: &Topology) -> BTreeMap<ReplicaId, String> {
+    topology.replicas.iter().map(|replica| (replica.id, replica.peer_address.clone())).collect()
+}
+
+/// Accepts connections for ever.
+pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) if shell.links.greeting.get() < GREETING_MAX => {
+                spawn_local(welcome(Rc::clone(&shell), stream, address.to_string()));
+            }
+            Ok(_) => tracing::warn!("too many peers that say nothing: connection closed"),
+            Err(error) => crate::server::rest_after(&error).await,
+        }
+    }
+}
+
+async fn welcome(shell: Rc<Shell>, mut stream: TcpStream, address: String) {
+    let links = &shell.links;
+    links.greeting.set(links.greeting.get() + 1);
+    let greeted = match link::tune(&stream) {
+        Ok(()) => hello::answer(&mut stream, &links.me).await,
+        Err(error) => Err(error.into()),
+    };
+    links.greeting.set(links.greeting.get() - 1);
+    let greeted = match greeted {
+        Ok(greeted) => greeted,
+        Err(error) => return links.refuse(&address, &error),
+    };
+    let peer = match greeted.hello.from {
+        0 => {
+            links.operators.set(links.operators.get().wrapping_add(1));
+            let connected = links.open.borrow().keys().filter(|peer| matches!(peer, Peer::Operator(_))).count();
+            if connected >= OPERATORS_MAX {
+                return tracing::warn!(address, "there are {OPERATORS_MAX} operators already: connection closed");
+            }
+            Peer::Operator(links.operators.get())
+        }
+        id => Peer::Replica(id),
+    };
+    link::serve(&shell, stream, peer, greeted).await;
+}
+
+/// Makes a link the one of its peer.
+fn open(shell: &Shell, link: &Rc<Link>, incarnation: u64) {
+    let old = shell.links.open.borrow_mut().insert(link.peer, Rc::clone(link));
+    if let Some(old) = old {
+        tracing::debug!(peer = ?link.peer, "a newer connection of a peer replaces the old one");
+        old.outbox.cut();
+        shell.step(Input::PeerClosed(link.peer));
+    }
+    tracing::info!(peer = ?link.peer, "peer connected");
+    shell.step(Input::PeerOpened { peer: link.peer, incarnation });
+}
+
+/// A link is at its end; the core is told, unless a newer one has taken its place.
+fn close(shell: &Shell, link: &Rc<Link>, reason: &str) {
+    let mut open = shell.links.open.borrow_mut();
+    if open.get(&link.peer).is_some_and(|current| Rc::ptr_eq(current, link)) {
+        open.remove(&link.peer);
+        drop(open);
+        tracing::info!(peer = ?link.peer, reason, "peer disconnected");
+        shell.step(Input::PeerClosed(link.peer));
+    }
+}

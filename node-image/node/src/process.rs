@@ -1,0 +1,122 @@
+//! One replica process: from its ports to its end.
+
+use std::{io::Write, net::SocketAddr, rc::Rc};
+
+use serde::Serialize;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::spawn_local,
+};
+use trireme_replica::io::Identity;
+
+use crate::{
+    admin,
+    config::{ExitReason, NodeConfig, NodeError},
+    disk::Disk,
+    peers,
+    pump::{Ending, Pump},
+    server,
+    shell::{Clock, Core, Shell},
+    writer::Writer,
+};
+
+/// Where a replica listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// For clients.
+    pub client: SocketAddr,
+    /// For peers and the operator.
+    pub peer: SocketAddr,
+    /// For HTTP.
+    pub admin: SocketAddr,
+}
+
+impl Listening {
+    /// Prints it on standard output as one line of JSON, for whoever started the process; who that is may have gone.
+    pub fn announce(&self) {
+        #[derive(Serialize)]
+        struct Line {
+            event: &'static str,
+            client: SocketAddr,
+            peer: SocketAddr,
+            admin: SocketAddr,
+        }
+        let line = Line { event: "listening", client: self.client, peer: self.peer, admin: self.admin };
+        let mut out = std::io::stdout().lock();
+        if let Ok(line) = serde_json::to_string(&line) {
+            let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        }
+    }
+}
+
+struct Listeners {
+    client: TcpListener,
+    peer: TcpListener,
+    admin: TcpListener,
+    at: Listening,
+}
+
+impl Listeners {
+    fn open(config: &NodeConfig) -> Result<Listeners, NodeError> {
+        let listen = |what, port| {
+            let address = SocketAddr::new(config.listen, port);
+            let opened = server::listen(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
+            opened.map_err(|source| NodeError::Listen { what, address, source })
+        };
+        let (client_at, client) = listen("clients", config.client_port)?;
+        let (peer_at, peer) = listen("peers", config.peer_port)?;
+        let (admin_at, admin) = listen("HTTP", config.admin_port)?;
+        Ok(Listeners { client, peer, admin, at: Listening { client: client_at, peer: peer_at, admin: admin_at } })
+    }
+}
+
+/// Runs a replica around this core until it ends.
+pub(crate) async fn serve(
+    core: Box<dyn Core>,
+    disk: Disk,
+    identity: Identity,
+    mut config: NodeConfig,
+    clock: Clock,
+    listening: impl FnOnce(&Listening),
+    stop: impl Future<Output = ()> + 'static,
+) -> Result<ExitReason, NodeError> {
+    let listeners = Listeners::open(&config)?;
+    let at = listeners.at;
+    (config.client_port, config.peer_port, config.admin_port) = (at.client.port(), at.peer.port(), at.admin.port());
+    let durability = config.durability;
+    let shell = Shell::new(core, identity, config, clock);
+    let writer = Writer::start(disk, durability, shell.wake.clone())
+        .map_err(|source| NodeError::System { what: "the disk thread", source })?;
+    let stopping = Rc::clone(&shell);
+    let tasks = [
+        spawn_local(async move {
+            stop.await;
+            stopping.stop();
+        }),
+        spawn_local(server::accept_clients(Rc::clone(&shell), listeners.client)),
+        spawn_local(peers::accept(Rc::clone(&shell), listeners.peer)),
+        spawn_local(admin::serve(Rc::clone(&shell), listeners.admin)),
+    ];
+    listening(&at);
+    let (ending, writer) = Pump::new(shell, writer).run().await;
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    let closed = writer.close();
+    match ending {
+        Ending::Fatal(why) => Err(NodeError::Fatal(why)),
+        Ending::Finished => closed.map(|()| ExitReason::Finished).map_err(NodeError::Close),
+        Ending::OutOfTime => closed.map(|()| ExitReason::OutOfTime).map_err(NodeError::Close),
+    }
+}
+
+/// Ready when the process is told to end: SIGTERM or SIGINT.
+pub(crate) fn told_to_end() -> Result<impl Future<Output = ()> + 'static, NodeError> {
+    let listen = |kind| signal(kind).map_err(|source| NodeError::System { what: "the signal handler", source });
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("told to end by SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("told to end by SIGINT"),
+        }
+    })
+}

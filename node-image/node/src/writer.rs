@@ -1,0 +1,253 @@
+//! The disk and its thread.
+//!
+//! The [`Disk`] belongs to one thread at a time and is handed back and forth with the work, so there is nothing to lock. Where copies count when they are fsynced, each batch
+//! goes to the disk thread and what comes up meanwhile is gathered into the next one: one write and one fdatasync for all of it. Where they count when the
+//! operating system has them, the core's thread writes them itself, as that costs less than to wake another thread; only what
+//! waits for the device is done there.
+
+use std::{
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+use trireme_proto::topology::Durability;
+use trireme_replica::io::{CheckpointOp, DiskOp};
+
+use crate::disk::{Disk, DiskError};
+
+/// Bytes that may be gathered before no more input is read.
+const GATHERED_BYTES_MAX: usize = 64 << 20;
+/// How often the disk is looked after: room, and fsync where batches do without.
+const CARE_EVERY: Duration = Duration::from_secs(1);
+
+/// A batch of operations with their tickets.
+type Batch = Vec<(u64, DiskOp)>;
+
+/// What has become of what was given to the disk.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// Everything up to this ticket is as durable as asked for.
+    Durable(u64),
+    /// The disk has become full (true) or has room again.
+    Full(bool),
+    /// The disk cannot go on.
+    Failed(DiskError),
+}
+
+/// What the disk thread is to do.
+enum Work {
+    /// Carry out the batch.
+    Apply,
+    /// Look after the disk; with an fsync or without.
+    Care { sync: bool },
+    /// Counts differently from now on.
+    SetDurability(Durability),
+}
+
+struct Job {
+    disk: Box<Disk>,
+    batch: Batch,
+    work: Work,
+}
+
+struct Done {
+    disk: Box<Disk>,
+    /// Emptied, unless the disk was full.
+    batch: Batch,
+    ticket: Option<u64>,
+    full: bool,
+    /// The batch could not be finished for lack of room.
+    stuck: bool,
+    failed: Option<DiskError>,
+}
+
+/// See the module.
+pub(crate) struct Writer {
+    /// `None` while the thread has it.
+    disk: Option<Box<Disk>>,
+    durability: Durability,
+    wanted: Durability,
+    gathered: Batch,
+    gathered_bytes: usize,
+    /// An emptied batch, to be used again.
+    spare: Batch,
+    /// There is so little room that the core refuses writes.
+    full: bool,
+    /// There is so little that even what is under way waits.
+    stuck: bool,
+    care_at: Instant,
+    jobs: mpsc::Sender<Job>,
+    done: mpsc::Receiver<Done>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Starts the thread; it rings `wake` when it is done with something.
+    ///
+    /// # Errors
+    /// The system has no more threads.
+    pub(crate) fn start(disk: Disk, durability: Durability, wake: Arc<Notify>) -> std::io::Result<Writer> {
+        let (jobs, todo) = mpsc::channel::<Job>();
+        let (report, done) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("disk".into()).spawn(move || {
+            for job in todo {
+                if report.send(carry_out(job)).is_err() {
+                    return;
+                }
+                wake.notify_one();
+            }
+        })?;
+        Ok(Writer {
+            disk: Some(Box::new(disk)),
+            durability,
+            wanted: durability,
+            gathered: Batch::new(),
+            gathered_bytes: 0,
+            spare: Batch::new(),
+            full: false,
+            stuck: false,
+            care_at: Instant::now() + CARE_EVERY,
+            jobs,
+            done,
+            thread,
+        })
+    }
+
+    /// Takes in operations; they are begun by [`Writer::advance`].
+    pub(crate) fn put(&mut self, operations: &mut Batch) {
+        self.gathered_bytes += operations.iter().map(|(_, operation)| bytes_of(operation)).sum::<usize>();
+        self.gathered.append(operations);
+    }
+
+    /// When copies count from the next batch on.
+    pub(crate) fn set_durability(&mut self, durability: Durability) {
+        self.wanted = durability;
+    }
+
+    /// Whether so much is gathered that nothing more should be read.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.gathered_bytes > GATHERED_BYTES_MAX
+    }
+
+    /// When to call [`Writer::advance`] again at the latest; `None` while the thread is at work, as it rings when it is done.
+    pub(crate) fn care_at(&self) -> Option<Instant> {
+        self.disk.is_some().then_some(self.care_at)
+    }
+
+    /// Takes back what the thread has done, and begins what can be begun.
+    pub(crate) fn advance(&mut self, written: &mut Vec<Written>) {
+        while let Ok(done) = self.done.try_recv() {
+            self.take_back(done, written);
+        }
+        let Some(disk) = self.disk.take() else { return };
+        let care = Instant::now() >= self.care_at;
+        let work = if self.wanted != self.durability {
+            self.durability = self.wanted;
+            Work::SetDurability(self.wanted)
+        } else if care {
+            self.care_at = Instant::now() + CARE_EVERY;
+            Work::Care { sync: self.durability == Durability::Memory }
+        } else if self.gathered.is_empty() || self.stuck {
+            // Only care can find that there is room again.
+            self.disk = Some(disk);
+            return;
+        } else {
+            Work::Apply
+        };
+        let mut job = Job { disk, batch: std::mem::take(&mut self.spare), work };
+        let mut here = false;
+        if matches!(job.work, Work::Apply) {
+            std::mem::swap(&mut job.batch, &mut self.gathered);
+            self.gathered_bytes = 0;
+            here = self.durability == Durability::Memory && !job.batch.iter().any(|(_, op)| waits_for_device(op));
+        }
+        if here {
+            let done = carry_out(job);
+            self.take_back(done, written);
+        } else if self.jobs.send(job).is_err() {
+            written.push(Written::Failed(DiskError::Stopped("its thread has ended".into())));
+        }
+    }
+
+    fn take_back(&mut self, done: Done, written: &mut Vec<Written>) {
+        self.disk = Some(done.disk);
+        self.stuck = done.stuck || (self.stuck && done.full);
+        written.extend(done.ticket.map(Written::Durable));
+        if self.full != done.full {
+            self.full = done.full;
+            written.push(Written::Full(done.full));
+        }
+        written.extend(done.failed.map(Written::Failed));
+        let mut batch = done.batch;
+        if batch.is_empty() {
+            self.spare = batch;
+        } else {
+            // What found no room comes before what was gathered since.
+            batch.append(&mut self.gathered);
+            self.gathered = batch;
+            self.gathered_bytes = self.gathered.iter().map(|(_, operation)| bytes_of(operation)).sum();
+        }
+    }
+
+    /// Carries out what is left, and closes the disk as after a clean stop.
+    ///
+    /// # Errors
+    /// See [`DiskError`].
+    pub(crate) fn close(mut self) -> Result<(), DiskError> {
+        let mut written = Vec::new();
+        if self.disk.is_none() {
+            let done = self.done.recv().map_err(|_| DiskError::Stopped("its thread has ended".into()))?;
+            self.take_back(done, &mut written);
+        }
+        drop(self.jobs);
+        if self.thread.join().is_err() {
+            return Err(DiskError::Stopped("its thread has panicked".into()));
+        }
+        if let Some(error) = written.into_iter().find_map(|w| if let Written::Failed(error) = w { Some(error) } else { None }) {
+            return Err(error);
+        }
+        let Some(mut disk) = self.disk.take() else { return Ok(()) };
+        if !self.gathered.is_empty() {
+            disk.apply(&mut self.gathered)?;
+        }
+        disk.close()
+    }
+}
+
+/// Does one job.
+fn carry_out(job: Job) -> Done {
+    let Job { mut disk, mut batch, work } = job;
+    let (mut ticket, mut full, mut stuck, mut failed) = (None, false, false, None);
+    let outcome = match work {
+        Work::Apply => disk.apply(&mut batch).map(|applied| ticket = applied.ticket),
+        Work::Care { sync: true } => disk.sync_now(),
+        Work::Care { sync: false } => Ok(()),
+        Work::SetDurability(durability) => disk.set_durability(durability),
+    };
+    match outcome {
+        Ok(()) => full = disk.space().full,
+        Err(DiskError::Full { done, .. }) => (ticket, full, stuck) = (done, true, true),
+        Err(error) => failed = Some(error),
+    }
+    Done { disk, batch, ticket, full, stuck, failed }
+}
+
+/// Operations after which even a write to memory waits for the device.
+fn waits_for_device(operation: &DiskOp) -> bool {
+    match operation {
+        DiskOp::Append { .. } | DiskOp::Commit(_) | DiskOp::Retain { .. } => false,
+        DiskOp::Checkpoint(step) => matches!(step, CheckpointOp::Finish { .. }),
+        DiskOp::Meta(_) | DiskOp::Truncate { .. } | DiskOp::Reset { .. } => true,
+    }
+}
+
+fn bytes_of(operation: &DiskOp) -> usize {
+    match operation {
+        DiskOp::Append { bytes, .. } => bytes.len(),
+        DiskOp::Checkpoint(CheckpointOp::Slot { image, .. }) => image.len(),
+        DiskOp::Checkpoint(CheckpointOp::Begin { meta, .. }) => meta.len(),
+        _ => 0,
+    }
+}
