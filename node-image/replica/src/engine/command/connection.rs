@@ -1,0 +1,470 @@
+//! Commands that concern nothing but the client's own connection: names, protocol, what the server is and what it can do.
+//!
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH, READONLY, READWRITE, WAIT, WAITAOF, INFO, QUIT and RESET need the replica or the
+//! queue of the connection; who holds those executes them, with [`ConnectionState::reset`] for RESET.
+
+use super::table::{ConnectionCommand, resolve};
+use super::{Error, Reply, command_info, glob, parse};
+
+/// What clients are told this server is: the Redis whose commands it speaks.
+pub const SERVER_VERSION: &str = "7.2.0";
+
+/// What CLIENT REPLY has asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// Every command is answered.
+    #[default]
+    On,
+    /// None is answered until it is switched on again.
+    Off,
+    /// This command, which is CLIENT REPLY SKIP itself, is not answered, and neither is the next.
+    SkipNext,
+    /// This command is not answered.
+    Skip,
+}
+
+/// What a connection knows of itself.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionState {
+    /// Its number, unique within the replica's process.
+    pub id: u64,
+    /// Where the client is, as `address:port`; empty if not known.
+    pub address: String,
+    /// Where the client connected to.
+    pub local_address: String,
+    /// When it was opened: microseconds since 1970.
+    pub opened_us: u64,
+    /// What the client calls it; empty if it has no name.
+    pub name: Vec<u8>,
+    /// Whether replies are in RESP3.
+    pub resp3: bool,
+    /// Which library the client says it uses.
+    pub lib_name: Vec<u8>,
+    /// Which version of it.
+    pub lib_ver: Vec<u8>,
+    /// CLIENT NO-EVICT; nothing is ever evicted here.
+    pub no_evict: bool,
+    /// CLIENT NO-TOUCH; access times are not kept here.
+    pub no_touch: bool,
+    /// Which replies are to be sent.
+    pub reply_mode: ReplyMode,
+    /// The connection is to be closed once its replies are written.
+    pub close: bool,
+}
+
+impl ConnectionState {
+    /// What RESET does to the parts kept here.
+    pub fn reset(&mut self) {
+        self.name.clear();
+        self.resp3 = false;
+        self.no_evict = false;
+        self.no_touch = false;
+        self.reply_mode = ReplyMode::On;
+    }
+
+    /// Whether the reply of the command just executed is to be sent. To be called once after each command.
+    pub fn takes_reply(&mut self) -> bool {
+        match self.reply_mode {
+            ReplyMode::On => true,
+            ReplyMode::Off => false,
+            ReplyMode::SkipNext => {
+                self.reply_mode = ReplyMode::Skip;
+                false
+            }
+            ReplyMode::Skip => {
+                self.reply_mode = ReplyMode::On;
+                false
+            }
+        }
+    }
+
+    /// The line of CLIENT INFO and CLIENT LIST, in the form of Redis 7.2. What is not counted here is 0.
+    fn describe(&self, now_us: u64) -> Vec<u8> {
+        let age = now_us.saturating_sub(self.opened_us) / 1_000_000;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        format!(
+            "id={} addr={} laddr={} fd=0 name={} age={age} idle=0 flags={} db=0 sub=0 psub=0 ssub=0 multi=-1 watch=0 \
+             qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=client \
+             user=default redir=-1 resp={} lib-name={} lib-ver={}\n",
+            self.id,
+            self.address,
+            self.local_address,
+            text(&self.name),
+            if self.no_evict { "e" } else { "N" },
+            if self.resp3 { 3 } else { 2 },
+            text(&self.lib_name),
+            text(&self.lib_ver),
+        )
+        .into_bytes()
+    }
+}
+
+/// What these commands need to know of the replica.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The wall clock: microseconds since 1970.
+    pub now_us: u64,
+    /// `master` or `replica`.
+    pub role: &'a str,
+}
+
+/// Executes a command on the connection and writes its reply or error. `args` is the whole command.
+///
+/// A command that needs more than the connection's state (see the module's front page) is answered with an error.
+pub fn connection(
+    command: ConnectionCommand,
+    state: &mut ConnectionState,
+    context: &Context<'_>,
+    args: &[&[u8]],
+    reply: &mut Reply<'_>,
+) {
+    let mark = reply.mark();
+    if let Err(error) = execute(command, state, context, args, reply) {
+        reply.rewind(mark);
+        error.write(reply);
+    }
+}
+
+fn execute(
+    command: ConnectionCommand,
+    state: &mut ConnectionState,
+    context: &Context<'_>,
+    args: &[&[u8]],
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    match command {
+        ConnectionCommand::Ping => ping(args, reply),
+        ConnectionCommand::Echo => {
+            check_arity(args)?;
+            reply.bulk(args[1]);
+            Ok(())
+        }
+        ConnectionCommand::Hello => hello(state, context, args, reply),
+        ConnectionCommand::Auth => auth(args, reply),
+        ConnectionCommand::Select => select(args, reply),
+        ConnectionCommand::Client => client(state, context, args, reply),
+        ConnectionCommand::Command => command_info::command(args, reply),
+        ConnectionCommand::Config => config(args, reply),
+        ConnectionCommand::Time => {
+            reply.array(2);
+            reply.bulk(itoa::Buffer::new().format(context.now_us / 1_000_000).as_bytes());
+            reply.bulk(itoa::Buffer::new().format(context.now_us % 1_000_000).as_bytes());
+            Ok(())
+        }
+        ConnectionCommand::Cluster => cluster(args, reply),
+        ConnectionCommand::Discard
+        | ConnectionCommand::Exec
+        | ConnectionCommand::Info
+        | ConnectionCommand::Multi
+        | ConnectionCommand::Quit
+        | ConnectionCommand::ReadOnly
+        | ConnectionCommand::ReadWrite
+        | ConnectionCommand::Reset
+        | ConnectionCommand::Unwatch
+        | ConnectionCommand::Wait
+        | ConnectionCommand::WaitAof
+        | ConnectionCommand::Watch => Err(Error::Fixed("ERR This command is not allowed here")),
+    }
+}
+
+/// Checks the number of arguments. The subcommand's own name where there is one, else the command's.
+fn check_arity(args: &[&[u8]]) -> Result<&'static str, Error> {
+    let name = resolve(args)?.name;
+    Ok(name.split_once('|').map_or(name, |(_, own)| own))
+}
+
+fn ping(args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
+    match args {
+        [_] => reply.simple("PONG"),
+        [_, message] => reply.bulk(message),
+        _ => return Err(Error::Arity("ping")),
+    }
+    Ok(())
+}
+
+const WRONG_PASSWORD: Error = Error::Fixed("WRONGPASS invalid username-password pair or user is disabled.");
+
+/// There are no passwords: the user `default` may always come in.
+fn auth(args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
+    match args {
+        [_, _] => Err(Error::Fixed(
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+             configuration is correct?",
+        )),
+        [_, user, _] if *user == b"default" => {
+            reply.ok();
+            Ok(())
+        }
+        [_, _, _] => Err(WRONG_PASSWORD),
+        [_] => Err(Error::Arity("auth")),
+        _ => Err(Error::Syntax),
+    }
+}
+
+fn select(args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
+    check_arity(args)?;
+    match parse::integer_argument(args[1])? {
+        0 => {
+            reply.ok();
+            Ok(())
+        }
+        _ => Err(Error::Fixed("ERR DB index is out of range")),
+    }
+}
+
+fn hello(
+    state: &mut ConnectionState,
+    context: &Context<'_>,
+    args: &[&[u8]],
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    let mut resp3 = state.resp3;
+    let mut name: Option<&[u8]> = None;
+    if let Some(version) = args.get(1) {
+        let version =
+            parse::integer(version).ok_or(Error::Fixed("ERR Protocol version is not an integer or out of range"))?;
+        if version != 2 && version != 3 {
+            return Err(Error::Fixed("NOPROTO unsupported protocol version"));
+        }
+        resp3 = version == 3;
+    }
+    let mut options = args.get(2..).unwrap_or_default();
+    loop {
+        match options {
+            [] => break,
+            [option, user, _, rest @ ..] if parse::is(option, "auth") => {
+                if *user != b"default" {
+                    return Err(WRONG_PASSWORD);
+                }
+                options = rest;
+            }
+            [option, value, rest @ ..] if parse::is(option, "setname") => {
+                check_name(value, "Client names")?;
+                name = Some(value);
+                options = rest;
+            }
+            [option, ..] => {
+                return Err(Error::Text([b"ERR Syntax error in HELLO option '", *option, b"'"].concat()));
+            }
+        }
+    }
+    if let Some(name) = name {
+        state.name = name.to_vec();
+    }
+    state.resp3 = resp3;
+    reply.set_resp3(resp3);
+    reply.map(7);
+    for (field, value) in [("server", "redis"), ("version", SERVER_VERSION)] {
+        reply.bulk(field.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    reply.bulk(b"proto");
+    reply.integer(if resp3 { 3 } else { 2 });
+    reply.bulk(b"id");
+    reply.integer(i64::try_from(state.id).unwrap_or(i64::MAX));
+    for (field, value) in [("mode", "standalone"), ("role", context.role)] {
+        reply.bulk(field.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    reply.bulk(b"modules");
+    reply.array(0);
+    Ok(())
+}
+
+/// Names go into lists of `key=value` separated by spaces.
+fn check_name(name: &[u8], what: &str) -> Result<(), Error> {
+    if name.iter().all(u8::is_ascii_graphic) {
+        return Ok(());
+    }
+    Err(Error::Text(format!("ERR {what} cannot contain spaces, newlines or special characters.").into_bytes()))
+}
+
+fn client(
+    state: &mut ConnectionState,
+    context: &Context<'_>,
+    args: &[&[u8]],
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    match check_arity(args)? {
+        "id" => reply.integer(i64::try_from(state.id).unwrap_or(i64::MAX)),
+        "getname" => reply.bulk_or_null(Some(&state.name[..]).filter(|name| !name.is_empty())),
+        "setname" => {
+            check_name(args[2], "Client names")?;
+            state.name = args[2].to_vec();
+            reply.ok();
+        }
+        "setinfo" => {
+            let (field, what) = if parse::is(args[2], "lib-name") {
+                (&mut state.lib_name, "lib-name")
+            } else if parse::is(args[2], "lib-ver") {
+                (&mut state.lib_ver, "lib-ver")
+            } else {
+                return Err(Error::Text([b"ERR Unrecognized option '", args[2], b"'"].concat()));
+            };
+            check_name(args[3], what)?;
+            *field = args[3].to_vec();
+            reply.ok();
+        }
+        "info" => reply.verbatim("txt", &state.describe(context.now_us)),
+        "list" => {
+            let listed = lists_own(state.id, &args[2..])?;
+            reply.verbatim("txt", &if listed { state.describe(context.now_us) } else { Vec::new() });
+        }
+        "no-evict" => {
+            state.no_evict = on_or_off(args[2])?;
+            reply.ok();
+        }
+        "no-touch" => {
+            state.no_touch = on_or_off(args[2])?;
+            reply.ok();
+        }
+        "reply" => {
+            if parse::is(args[2], "on") {
+                state.reply_mode = ReplyMode::On;
+                reply.ok();
+            } else if parse::is(args[2], "off") {
+                state.reply_mode = ReplyMode::Off;
+            } else if parse::is(args[2], "skip") {
+                if state.reply_mode != ReplyMode::Off {
+                    state.reply_mode = ReplyMode::SkipNext;
+                }
+            } else {
+                return Err(Error::Syntax);
+            }
+        }
+        _ => help(reply, &CLIENT_HELP),
+    }
+    Ok(())
+}
+
+/// Whether CLIENT LIST with these options lists this connection; others are never listed.
+fn lists_own(own: u64, options: &[&[u8]]) -> Result<bool, Error> {
+    match options {
+        [] => Ok(true),
+        [option, kind] if parse::is(option, "type") => {
+            let kinds = ["normal", "master", "replica", "slave", "pubsub"];
+            if !kinds.iter().any(|known| parse::is(kind, known)) {
+                return Err(Error::Text([b"ERR Unknown client type '", *kind, b"'"].concat()));
+            }
+            Ok(parse::is(kind, "normal"))
+        }
+        [option, ids @ ..] if parse::is(option, "id") && !ids.is_empty() => {
+            let mut listed = false;
+            for id in ids {
+                let id = parse::integer(id).filter(|&id| id > 0).ok_or(Error::Fixed("ERR Invalid client ID"))?;
+                listed |= u64::try_from(id) == Ok(own);
+            }
+            Ok(listed)
+        }
+        _ => Err(Error::Syntax),
+    }
+}
+
+fn on_or_off(argument: &[u8]) -> Result<bool, Error> {
+    match argument {
+        on if parse::is(on, "on") => Ok(true),
+        off if parse::is(off, "off") => Ok(false),
+        _ => Err(Error::Syntax),
+    }
+}
+
+const CLIENT_HELP: [&str; 21] = [
+    "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "GETNAME",
+    "    Return the name of the current connection.",
+    "ID",
+    "    Return the ID of the current connection.",
+    "INFO",
+    "    Return information about the current client connection.",
+    "LIST [TYPE <type> | ID <id> [<id> ...]]",
+    "    As INFO: a connection sees itself.",
+    "NO-EVICT (ON|OFF)",
+    "    Accepted; connections are not evicted.",
+    "NO-TOUCH (ON|OFF)",
+    "    Accepted; access times are not kept.",
+    "REPLY (ON|OFF|SKIP)",
+    "    Control the replies sent to the current connection.",
+    "SETINFO (LIB-NAME|LIB-VER) <value>",
+    "    Say which client library this is.",
+    "SETNAME <name>",
+    "    Assign the name <name> to the current connection.",
+    "HELP",
+    "    Prints this help.",
+];
+
+pub(super) fn help(reply: &mut Reply<'_>, lines: &[&str]) {
+    reply.array(lines.len());
+    lines.iter().for_each(|line| reply.simple(line));
+}
+
+/// The parameters that clients and tools ask for before they do anything else. They describe; a store is configured by its resource.
+const PARAMETERS: [(&str, &str); 10] = [
+    ("appendfsync", "always"),
+    ("appendonly", "yes"),
+    ("databases", "1"),
+    ("dir", "/"),
+    ("maxclients", "10000"),
+    ("maxmemory", "0"),
+    ("maxmemory-policy", "noeviction"),
+    ("proto-max-bulk-len", "536870912"),
+    ("save", ""),
+    ("timeout", "0"),
+];
+
+const CONFIG_HELP: [&str; 9] = [
+    "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "GET <pattern> [<pattern> ...]",
+    "    Return parameters matching the glob-like <pattern> and their values.",
+    "RESETSTAT",
+    "    Accepted.",
+    "SET, REWRITE",
+    "    Refused: a store is configured by its resource.",
+    "HELP",
+    "    Prints this help.",
+];
+
+fn config(args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
+    match check_arity(args)? {
+        "get" => {
+            let wanted = |name: &str| {
+                args[2..].iter().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
+            };
+            let found: Vec<_> = PARAMETERS.iter().filter(|(name, _)| wanted(name)).collect();
+            reply.map(found.len());
+            for (name, value) in found {
+                reply.bulk(name.as_bytes());
+                reply.bulk(value.as_bytes());
+            }
+        }
+        "set" => {
+            let name = args[2];
+            if !PARAMETERS.iter().any(|(known, _)| parse::is(name, known)) {
+                let words: [&[u8]; 3] = [b"ERR Unknown option or number of arguments for CONFIG SET - '", name, b"'"];
+                return Err(Error::Text(words.concat()));
+            }
+            let words: [&[u8]; 3] =
+                [b"ERR CONFIG SET failed (possibly related to argument '", name, b"') - can't set immutable config"];
+            return Err(Error::Text(words.concat()));
+        }
+        "resetstat" => reply.ok(),
+        "rewrite" => return Err(Error::Fixed("ERR The server is running without a config file")),
+        _ => help(reply, &CONFIG_HELP),
+    }
+    Ok(())
+}
+
+const CLUSTER_HELP: [&str; 5] = [
+    "CLUSTER <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "INFO, MYID",
+    "    Refused: this store is not a Redis Cluster.",
+    "HELP",
+    "    Prints this help.",
+];
+
+fn cluster(args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
+    if check_arity(args)? == "help" {
+        help(reply, &CLUSTER_HELP);
+        return Ok(());
+    }
+    Err(Error::Fixed("ERR This instance has cluster support disabled"))
+}

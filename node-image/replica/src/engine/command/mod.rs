@@ -1,0 +1,94 @@
+//! The commands, as Redis 7.2 gives them: arguments in, reply or error out, over the engine's typed [`Access`].
+//!
+//! ```text
+//! args -> table::resolve -> Spec -> run(access, spec, args, random, reply)          commands on data
+//!                                -> connection::connection(command, state, ...)     commands on the connection
+//! ```
+//!
+//! - [`table`] finds a command by name; `rows` is its table, **one row per command**. Adding a command takes its function, in the file of its family, and its row.
+//! - A family is one file (`strings`, `hashes`, `sets`, `keys`, `expiry`); its functions are plain code over [`Access`], which turns what they
+//!   change into a delta. They see no clock but [`Access::now_ms`] and no randomness but [`Args::random`].
+//! - [`reply`] writes RESP2 and RESP3, [`error`] has Redis's texts.
+//!
+//! Invariants:
+//! - **An error has no effect**: a function checks all that can fail before its first change, so the caller never has to undo for it.
+//! - A reply is complete or replaced: what was written before an error was found is taken back by [`run`].
+//! - Rows are checked against a real server's `COMMAND INFO`, replies against a real server's bytes (`tests`).
+//!
+//! What differs from Redis, on purpose: there is one database (SELECT 0); SCAN goes in the order of slots, and big collections in the order of a hash, so that a cursor
+//! means the same on every replica; OBJECT FREQ and IDLETIME know nothing, since the engine keeps no access times.
+
+pub mod connection;
+pub mod error;
+pub mod reply;
+pub mod table;
+
+mod command_info;
+mod expiry;
+mod extended;
+mod glob;
+mod hashes;
+mod keys;
+mod lcs;
+mod object;
+mod parse;
+mod random;
+mod rows;
+mod scan;
+mod set_algebra;
+mod sets;
+mod string_set;
+mod strings;
+
+pub use error::Error;
+pub use reply::Reply;
+pub use table::{ConnectionCommand, Handler, Spec, lookup, resolve};
+
+use super::access::Access;
+use std::ops::Deref;
+
+/// A command as it was sent: its name at index 0 and its arguments.
+#[derive(Clone, Copy, Debug)]
+pub struct Args<'a> {
+    list: &'a [&'a [u8]],
+    /// What every random choice of the command is derived from.
+    pub random: u64,
+}
+
+impl<'a> Args<'a> {
+    /// The command's name and arguments, at least the name, and the number its random choices come from.
+    pub fn new(list: &'a [&'a [u8]], random: u64) -> Self {
+        Self { list, random }
+    }
+
+    /// Name and arguments.
+    pub fn list(&self) -> &'a [&'a [u8]] {
+        self.list
+    }
+}
+
+impl<'a> Deref for Args<'a> {
+    type Target = [&'a [u8]];
+
+    fn deref(&self) -> &Self::Target {
+        self.list
+    }
+}
+
+/// Executes one command on data, and writes its reply or its error. `spec` is what [`resolve`] found for these `args`.
+/// `random` is where its random choices come from: one number for one command, so that they can be repeated.
+///
+/// A command on the connection ([`Handler::Connection`]) is not for this function: it is answered with an error.
+pub fn run(access: &mut Access<'_>, spec: &Spec, args: &[&[u8]], random: u64, reply: &mut Reply<'_>) {
+    let mark = reply.mark();
+    let result = match spec.handler {
+        Handler::Data(function) => {
+            spec.check_arity(args.len()).and_then(|()| function(access, &Args::new(args, random), reply))
+        }
+        Handler::Connection(_) => Err(Error::Fixed("ERR This command is not allowed here")),
+    };
+    if let Err(error) = result {
+        reply.rewind(mark);
+        error.write(reply);
+    }
+}

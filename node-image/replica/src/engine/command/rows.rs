@@ -1,0 +1,194 @@
+//! The table: one row per command. `tests` checks every row against a real server's `COMMAND INFO`.
+//!
+//! A row reads: name, arity, flags, index of first key, of last key, step, family, since, summary, handler; then subcommands where there are any.
+
+use super::table::ConnectionCommand as C;
+use super::table::Handler::{self, Connection, Data};
+use super::table::flag::{
+    ADMIN, ALLOW_BUSY, DANGEROUS, DENYOOM, FAST, LOADING, MOVABLEKEYS, NO_AUTH, NOSCRIPT, READONLY, SKIP_SLOWLOG,
+    STALE, WRITE,
+};
+use super::table::{Group, Spec};
+use super::{expiry, hashes, keys, lcs, object, set_algebra, sets, string_set, strings};
+
+macro_rules! rows {
+    (@list) => { &[] };
+    (@list $subcommands:expr) => { $subcommands };
+    ($($name:literal $arity:literal [$($flag:ident)*] $first:literal $last:literal $step:literal
+       $group:ident $since:literal $summary:literal $handler:expr $(, $subcommands:expr)?;)*) => {
+        &[$(Spec {
+            name: $name,
+            arity: $arity,
+            flags: 0 $(| $flag)*,
+            first_key: $first,
+            last_key: $last,
+            step: $step,
+            group: Group::$group,
+            since: $since,
+            summary: $summary,
+            handler: $handler,
+            subcommands: rows!(@list $($subcommands)?),
+        }),*]
+    };
+}
+
+/// All rows.
+pub static ROWS: &[Spec] = rows! {
+    // Strings and counters.
+    "get" 2 [READONLY FAST] 1 1 1 String "1.0.0" "The value of a string." Data(strings::get);
+    "set" -3 [WRITE DENYOOM] 1 1 1 String "1.0.0" "Sets a string, of whatever type the key was, with conditions and a time to live." Data(string_set::set);
+    "getset" 3 [WRITE DENYOOM FAST] 1 1 1 String "1.0.0" "Sets a string and returns the old one." Data(string_set::getset);
+    "getdel" 2 [WRITE FAST] 1 1 1 String "6.2.0" "Returns a string and removes its key." Data(string_set::getdel);
+    "getex" -2 [WRITE FAST] 1 1 1 String "6.2.0" "Returns a string and changes its time to live." Data(string_set::getex);
+    "mget" -2 [READONLY FAST] 1 -1 1 String "1.0.0" "The values of several strings." Data(strings::mget);
+    "mset" -3 [WRITE DENYOOM] 1 -1 2 String "1.0.1" "Sets several strings at once." Data(string_set::mset);
+    "msetnx" -3 [WRITE DENYOOM] 1 -1 2 String "1.0.1" "Sets several strings if none of the keys exists." Data(string_set::msetnx);
+    "setnx" 3 [WRITE DENYOOM FAST] 1 1 1 String "1.0.0" "Sets a string if the key does not exist." Data(string_set::setnx);
+    "setex" 4 [WRITE DENYOOM] 1 1 1 String "2.0.0" "Sets a string with a time to live in seconds." Data(string_set::setex);
+    "psetex" 4 [WRITE DENYOOM] 1 1 1 String "2.6.0" "Sets a string with a time to live in milliseconds." Data(string_set::psetex);
+    "append" 3 [WRITE DENYOOM FAST] 1 1 1 String "2.0.0" "Appends to a string." Data(strings::append);
+    "strlen" 2 [READONLY FAST] 1 1 1 String "2.2.0" "The length of a string, in bytes." Data(strings::strlen);
+    "getrange" 4 [READONLY] 1 1 1 String "2.4.0" "A part of a string." Data(strings::getrange);
+    "substr" 4 [READONLY] 1 1 1 String "1.0.0" "A part of a string: the old name of GETRANGE." Data(strings::getrange);
+    "setrange" 4 [WRITE DENYOOM] 1 1 1 String "2.2.0" "Overwrites a part of a string." Data(strings::setrange);
+    "lcs" -3 [READONLY] 1 2 1 String "7.0.0" "The longest common subsequence of two strings." Data(lcs::lcs);
+    "incr" 2 [WRITE DENYOOM FAST] 1 1 1 String "1.0.0" "Adds one to a counter." Data(strings::incr);
+    "decr" 2 [WRITE DENYOOM FAST] 1 1 1 String "1.0.0" "Takes one from a counter." Data(strings::decr);
+    "incrby" 3 [WRITE DENYOOM FAST] 1 1 1 String "1.0.0" "Adds to a counter." Data(strings::incrby);
+    "decrby" 3 [WRITE DENYOOM FAST] 1 1 1 String "1.0.0" "Takes from a counter." Data(strings::decrby);
+    "incrbyfloat" 3 [WRITE DENYOOM FAST] 1 1 1 String "2.6.0" "Adds to a number that need not be whole." Data(strings::incrbyfloat);
+    // Hashes.
+    "hset" -4 [WRITE DENYOOM FAST] 1 1 1 Hash "2.0.0" "Sets fields of a hash." Data(hashes::hset);
+    "hmset" -4 [WRITE DENYOOM FAST] 1 1 1 Hash "2.0.0" "Sets fields of a hash: the old form of HSET." Data(hashes::hmset);
+    "hsetnx" 4 [WRITE DENYOOM FAST] 1 1 1 Hash "2.0.0" "Sets a field of a hash if it does not exist." Data(hashes::hsetnx);
+    "hget" 3 [READONLY FAST] 1 1 1 Hash "2.0.0" "The value of a field." Data(hashes::hget);
+    "hmget" -3 [READONLY FAST] 1 1 1 Hash "2.0.0" "The values of several fields." Data(hashes::hmget);
+    "hgetall" 2 [READONLY] 1 1 1 Hash "2.0.0" "All fields of a hash with their values." Data(hashes::hgetall);
+    "hdel" -3 [WRITE FAST] 1 1 1 Hash "2.0.0" "Removes fields of a hash." Data(hashes::hdel);
+    "hexists" 3 [READONLY FAST] 1 1 1 Hash "2.0.0" "Whether a hash has a field." Data(hashes::hexists);
+    "hlen" 2 [READONLY FAST] 1 1 1 Hash "2.0.0" "How many fields a hash has." Data(hashes::hlen);
+    "hkeys" 2 [READONLY] 1 1 1 Hash "2.0.0" "All fields of a hash." Data(hashes::hkeys);
+    "hvals" 2 [READONLY] 1 1 1 Hash "2.0.0" "All values of a hash." Data(hashes::hvals);
+    "hstrlen" 3 [READONLY FAST] 1 1 1 Hash "3.2.0" "The length of a field's value, in bytes." Data(hashes::hstrlen);
+    "hincrby" 4 [WRITE DENYOOM FAST] 1 1 1 Hash "2.0.0" "Adds to a counter in a hash." Data(hashes::hincrby);
+    "hincrbyfloat" 4 [WRITE DENYOOM FAST] 1 1 1 Hash "2.6.0" "Adds to a number in a hash that need not be whole." Data(hashes::hincrbyfloat);
+    "hrandfield" -2 [READONLY] 1 1 1 Hash "6.2.0" "Random fields of a hash." Data(hashes::hrandfield);
+    "hscan" -3 [READONLY] 1 1 1 Hash "2.8.0" "Goes through a hash step by step." Data(hashes::hscan);
+    // Sets.
+    "sadd" -3 [WRITE DENYOOM FAST] 1 1 1 Set "1.0.0" "Adds members to a set." Data(sets::sadd);
+    "srem" -3 [WRITE FAST] 1 1 1 Set "1.0.0" "Removes members from a set." Data(sets::srem);
+    "sismember" 3 [READONLY FAST] 1 1 1 Set "1.0.0" "Whether a set has a member." Data(sets::sismember);
+    "smismember" -3 [READONLY FAST] 1 1 1 Set "6.2.0" "Whether a set has each of these members." Data(sets::smismember);
+    "smembers" 2 [READONLY] 1 1 1 Set "1.0.0" "All members of a set." Data(sets::smembers);
+    "scard" 2 [READONLY FAST] 1 1 1 Set "1.0.0" "How many members a set has." Data(sets::scard);
+    "spop" -2 [WRITE FAST] 1 1 1 Set "1.0.0" "Removes random members of a set and returns them." Data(sets::spop);
+    "srandmember" -2 [READONLY] 1 1 1 Set "1.0.0" "Random members of a set." Data(sets::srandmember);
+    "smove" 4 [WRITE FAST] 1 2 1 Set "1.0.0" "Moves a member from one set to another." Data(sets::smove);
+    "sinter" -2 [READONLY] 1 -1 1 Set "1.0.0" "The members that all of these sets have." Data(set_algebra::sinter);
+    "sunion" -2 [READONLY] 1 -1 1 Set "1.0.0" "The members that any of these sets has." Data(set_algebra::sunion);
+    "sdiff" -2 [READONLY] 1 -1 1 Set "1.0.0" "The members that the first set has and the others have not." Data(set_algebra::sdiff);
+    "sinterstore" -3 [WRITE DENYOOM] 1 -1 1 Set "1.0.0" "Stores the members that all of these sets have." Data(set_algebra::sinterstore);
+    "sunionstore" -3 [WRITE DENYOOM] 1 -1 1 Set "1.0.0" "Stores the members that any of these sets has." Data(set_algebra::sunionstore);
+    "sdiffstore" -3 [WRITE DENYOOM] 1 -1 1 Set "1.0.0" "Stores the members that the first set has and the others have not." Data(set_algebra::sdiffstore);
+    "sintercard" -3 [READONLY MOVABLEKEYS] 0 0 0 Set "7.0.0" "How many members all of these sets have." Data(set_algebra::sintercard);
+    "sscan" -3 [READONLY] 1 1 1 Set "2.8.0" "Goes through a set step by step." Data(sets::sscan);
+    // Keys of any type.
+    "del" -2 [WRITE] 1 -1 1 Generic "1.0.0" "Removes keys." Data(keys::del);
+    "unlink" -2 [WRITE FAST] 1 -1 1 Generic "4.0.0" "Removes keys." Data(keys::del);
+    "exists" -2 [READONLY FAST] 1 -1 1 Generic "1.0.0" "How many of these keys exist." Data(keys::exists);
+    "type" 2 [READONLY FAST] 1 1 1 Generic "1.0.0" "The type of a key." Data(keys::kind);
+    "touch" -2 [READONLY FAST] 1 -1 1 Generic "3.2.1" "How many of these keys exist." Data(keys::exists);
+    "keys" 2 [READONLY DANGEROUS] 0 0 0 Generic "1.0.0" "All keys that match a pattern." Data(keys::keys);
+    "scan" -2 [READONLY] 0 0 0 Generic "2.8.0" "Goes through the keys step by step." Data(keys::scan);
+    "randomkey" 1 [READONLY] 0 0 0 Generic "1.0.0" "A random key." Data(keys::randomkey);
+    "rename" 3 [WRITE] 1 2 1 Generic "1.0.0" "Gives a key another name." Data(keys::rename);
+    "renamenx" 3 [WRITE FAST] 1 2 1 Generic "1.0.0" "Gives a key another name, unless that exists." Data(keys::renamenx);
+    "copy" -3 [WRITE DENYOOM] 1 2 1 Generic "6.2.0" "Copies a key." Data(keys::copy);
+    "dbsize" 1 [READONLY FAST] 0 0 0 Server "1.0.0" "How many keys there are." Data(keys::dbsize);
+    "flushdb" -1 [WRITE DANGEROUS] 0 0 0 Server "1.0.0" "Removes all keys." Data(keys::flush);
+    "flushall" -1 [WRITE DANGEROUS] 0 0 0 Server "1.0.0" "Removes all keys." Data(keys::flush);
+    "object" -2 [] 0 0 0 Generic "2.2.3" "The form of a value." Data(object::object), OBJECT_SUBCOMMANDS;
+    // Times to live.
+    "expire" -3 [WRITE FAST] 1 1 1 Generic "1.0.0" "Sets a time to live, in seconds." Data(expiry::expire);
+    "pexpire" -3 [WRITE FAST] 1 1 1 Generic "2.6.0" "Sets a time to live, in milliseconds." Data(expiry::pexpire);
+    "expireat" -3 [WRITE FAST] 1 1 1 Generic "1.2.0" "Sets when a key expires, in seconds since 1970." Data(expiry::expireat);
+    "pexpireat" -3 [WRITE FAST] 1 1 1 Generic "2.6.0" "Sets when a key expires, in milliseconds since 1970." Data(expiry::pexpireat);
+    "ttl" 2 [READONLY FAST] 1 1 1 Generic "1.0.0" "The time to live, in seconds." Data(expiry::ttl);
+    "pttl" 2 [READONLY FAST] 1 1 1 Generic "2.6.0" "The time to live, in milliseconds." Data(expiry::pttl);
+    "expiretime" 2 [READONLY FAST] 1 1 1 Generic "7.0.0" "When a key expires, in seconds since 1970." Data(expiry::expiretime);
+    "pexpiretime" 2 [READONLY FAST] 1 1 1 Generic "7.0.0" "When a key expires, in milliseconds since 1970." Data(expiry::pexpiretime);
+    "persist" 2 [WRITE FAST] 1 1 1 Generic "2.2.0" "Takes away a time to live." Data(expiry::persist);
+    // The connection.
+    "ping" -1 [FAST] 0 0 0 Connection "1.0.0" "Answers PONG, or the message." Connection(C::Ping);
+    "echo" 2 [LOADING STALE FAST] 0 0 0 Connection "1.0.0" "Answers the message." Connection(C::Echo);
+    "hello" -1 [NOSCRIPT LOADING STALE FAST NO_AUTH ALLOW_BUSY] 0 0 0 Connection "6.0.0" "Chooses the protocol and says what the server is." Connection(C::Hello);
+    "select" 2 [LOADING STALE FAST] 0 0 0 Connection "1.0.0" "Chooses the database: there is only 0." Connection(C::Select);
+    "quit" -1 [NOSCRIPT LOADING STALE FAST NO_AUTH ALLOW_BUSY] 0 0 0 Connection "1.0.0" "Closes the connection." Connection(C::Quit);
+    "reset" 1 [NOSCRIPT LOADING STALE FAST NO_AUTH ALLOW_BUSY] 0 0 0 Connection "6.2.0" "Makes the connection as if it were new." Connection(C::Reset);
+    "client" -2 [] 0 0 0 Connection "2.4.0" "What concerns this connection." Connection(C::Client), CLIENT_SUBCOMMANDS;
+    "command" -1 [LOADING STALE] 0 0 0 Server "2.8.13" "What commands there are." Connection(C::Command), COMMAND_SUBCOMMANDS;
+    "time" 1 [LOADING STALE FAST] 0 0 0 Server "2.6.0" "The server's clock." Connection(C::Time);
+    "config" -2 [] 0 0 0 Server "2.0.0" "Parameters that clients ask for." Connection(C::Config), CONFIG_SUBCOMMANDS;
+    "auth" -2 [NOSCRIPT LOADING STALE FAST NO_AUTH ALLOW_BUSY] 0 0 0 Connection "1.0.0" "Says who the client is." Connection(C::Auth);
+    // Transactions, replication, the server.
+    "multi" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] 0 0 0 Transactions "1.2.0" "Begins a transaction." Connection(C::Multi);
+    "exec" 1 [NOSCRIPT LOADING STALE SKIP_SLOWLOG] 0 0 0 Transactions "1.2.0" "Executes a transaction." Connection(C::Exec);
+    "discard" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] 0 0 0 Transactions "2.0.0" "Forgets a transaction." Connection(C::Discard);
+    "watch" -2 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] 1 -1 1 Transactions "2.2.0" "Makes the next transaction depend on keys staying as they are." Connection(C::Watch);
+    "unwatch" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] 0 0 0 Transactions "2.2.0" "Forgets what is watched." Connection(C::Unwatch);
+    "readonly" 1 [LOADING STALE FAST] 0 0 0 Cluster "3.0.0" "Reads may be answered by this replica from what it has." Connection(C::ReadOnly);
+    "readwrite" 1 [LOADING STALE FAST] 0 0 0 Cluster "3.0.0" "Takes READONLY back." Connection(C::ReadWrite);
+    "wait" 3 [NOSCRIPT] 0 0 0 Generic "3.0.0" "Waits until other replicas have the writes of this connection." Connection(C::Wait);
+    "waitaof" 4 [NOSCRIPT] 0 0 0 Generic "7.2.0" "Waits until the writes of this connection are on disk, here and on other replicas." Connection(C::WaitAof);
+    "info" -1 [LOADING STALE DANGEROUS] 0 0 0 Server "1.0.0" "The state of the server." Connection(C::Info);
+    "cluster" -2 [] 0 0 0 Cluster "3.0.0" "Redis Cluster, which this store is not." Connection(C::Cluster), CLUSTER_SUBCOMMANDS;
+};
+
+const OBJECT_HANDLER: Handler = Data(object::object);
+const OBJECT_SUBCOMMANDS: &[Spec] = rows! {
+    "object|encoding" 3 [READONLY] 2 2 1 Generic "2.2.3" "How Redis would keep such a value in memory." OBJECT_HANDLER;
+    "object|freq" 3 [READONLY] 2 2 1 Generic "4.0.0" "Refused: how often a key is used is not kept." OBJECT_HANDLER;
+    "object|help" 2 [LOADING STALE] 0 0 0 Generic "6.2.0" "What OBJECT can do." OBJECT_HANDLER;
+    "object|idletime" 3 [READONLY] 2 2 1 Generic "2.2.3" "Always 0: when a key was used is not kept." OBJECT_HANDLER;
+    "object|refcount" 3 [READONLY] 2 2 1 Generic "2.2.3" "Always 1." OBJECT_HANDLER;
+};
+
+const CLIENT_HANDLER: Handler = Connection(C::Client);
+const CLIENT_SUBCOMMANDS: &[Spec] = rows! {
+    "client|getname" 2 [NOSCRIPT LOADING STALE] 0 0 0 Connection "2.6.9" "The connection's name." CLIENT_HANDLER;
+    "client|help" 2 [LOADING STALE] 0 0 0 Connection "5.0.0" "What CLIENT can do." CLIENT_HANDLER;
+    "client|id" 2 [NOSCRIPT LOADING STALE] 0 0 0 Connection "5.0.0" "The connection's number." CLIENT_HANDLER;
+    "client|info" 2 [NOSCRIPT LOADING STALE] 0 0 0 Connection "6.2.0" "This connection." CLIENT_HANDLER;
+    "client|list" -2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Connection "2.4.0" "This connection." CLIENT_HANDLER;
+    "client|no-evict" 3 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Connection "7.0.0" "Accepted: connections are never evicted." CLIENT_HANDLER;
+    "client|no-touch" 3 [LOADING NOSCRIPT STALE] 0 0 0 Connection "7.2.0" "Accepted: access times are not kept." CLIENT_HANDLER;
+    "client|reply" 3 [NOSCRIPT LOADING STALE] 0 0 0 Connection "3.2.0" "Whether replies are sent." CLIENT_HANDLER;
+    "client|setinfo" 4 [LOADING NOSCRIPT STALE] 0 0 0 Connection "7.2.0" "Says which library the client uses." CLIENT_HANDLER;
+    "client|setname" 3 [NOSCRIPT LOADING STALE] 0 0 0 Connection "2.6.9" "Names the connection." CLIENT_HANDLER;
+};
+
+const COMMAND_HANDLER: Handler = Connection(C::Command);
+const COMMAND_SUBCOMMANDS: &[Spec] = rows! {
+    "command|count" 2 [LOADING STALE] 0 0 0 Server "2.8.13" "How many commands there are." COMMAND_HANDLER;
+    "command|docs" -2 [LOADING STALE] 0 0 0 Server "7.0.0" "What commands are for." COMMAND_HANDLER;
+    "command|getkeys" -4 [LOADING STALE] 0 0 0 Server "2.8.13" "The keys of a whole command." COMMAND_HANDLER;
+    "command|help" 2 [LOADING STALE] 0 0 0 Server "5.0.0" "What COMMAND can do." COMMAND_HANDLER;
+    "command|info" -2 [LOADING STALE] 0 0 0 Server "2.8.13" "What commands are." COMMAND_HANDLER;
+    "command|list" -2 [LOADING STALE] 0 0 0 Server "7.0.0" "The names of the commands." COMMAND_HANDLER;
+};
+
+const CONFIG_HANDLER: Handler = Connection(C::Config);
+const CONFIG_SUBCOMMANDS: &[Spec] = rows! {
+    "config|get" -3 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "2.0.0" "The values of parameters." CONFIG_HANDLER;
+    "config|help" 2 [LOADING STALE] 0 0 0 Server "5.0.0" "What CONFIG can do." CONFIG_HANDLER;
+    "config|resetstat" 2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "2.0.0" "Accepted." CONFIG_HANDLER;
+    "config|rewrite" 2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "2.8.0" "Refused: a store is configured by its resource." CONFIG_HANDLER;
+    "config|set" -4 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "2.0.0" "Refused: a store is configured by its resource." CONFIG_HANDLER;
+};
+
+const CLUSTER_HANDLER: Handler = Connection(C::Cluster);
+const CLUSTER_SUBCOMMANDS: &[Spec] = rows! {
+    "cluster|help" 2 [LOADING STALE] 0 0 0 Cluster "5.0.0" "What CLUSTER can do." CLUSTER_HANDLER;
+    "cluster|info" 2 [STALE] 0 0 0 Cluster "3.0.0" "Refused: not a Redis Cluster." CLUSTER_HANDLER;
+    "cluster|myid" 2 [STALE] 0 0 0 Cluster "3.0.0" "Refused: not a Redis Cluster." CLUSTER_HANDLER;
+};

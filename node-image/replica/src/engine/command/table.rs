@@ -1,0 +1,330 @@
+//! Which commands there are, and how one is found by its name.
+
+use super::rows::ROWS;
+use super::{Args, Error, Reply, parse};
+use crate::engine::access::Access;
+
+/// What a command is, as `COMMAND INFO` tells it: a bit each, [`flag::NAMES`] gives their names.
+pub type Flags = u32;
+
+/// The bits of [`Flags`].
+pub mod flag {
+    /// It may change data.
+    pub const WRITE: u32 = 1;
+    /// It reads data and changes none.
+    pub const READONLY: u32 = 1 << 1;
+    /// It may need more memory.
+    pub const DENYOOM: u32 = 1 << 2;
+    /// It is for administrators.
+    pub const ADMIN: u32 = 1 << 3;
+    /// Scripts may not call it.
+    pub const NOSCRIPT: u32 = 1 << 4;
+    /// It works while data is being loaded.
+    pub const LOADING: u32 = 1 << 5;
+    /// It works on a replica that has lost its leader.
+    pub const STALE: u32 = 1 << 6;
+    /// It is not written to the slow log.
+    pub const SKIP_SLOWLOG: u32 = 1 << 7;
+    /// Its time does not grow with the data.
+    pub const FAST: u32 = 1 << 8;
+    /// It works before authentication.
+    pub const NO_AUTH: u32 = 1 << 9;
+    /// It works while a script runs for too long.
+    pub const ALLOW_BUSY: u32 = 1 << 10;
+    /// Where its keys are depends on its arguments.
+    pub const MOVABLEKEYS: u32 = 1 << 11;
+    /// It does not work while data is loaded in the background.
+    pub const NO_ASYNC_LOADING: u32 = 1 << 12;
+    /// Not shown as a flag: it belongs to the category `@dangerous`.
+    pub const DANGEROUS: u32 = 1 << 13;
+
+    /// The names of the flags, by bit.
+    pub const NAMES: [&str; 13] = [
+        "write",
+        "readonly",
+        "denyoom",
+        "admin",
+        "noscript",
+        "loading",
+        "stale",
+        "skip_slowlog",
+        "fast",
+        "no_auth",
+        "allow_busy",
+        "movablekeys",
+        "no_async_loading",
+    ];
+}
+
+/// The family a command is documented under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Strings and counters.
+    String,
+    /// Hashes.
+    Hash,
+    /// Sets.
+    Set,
+    /// Keys of any type.
+    Generic,
+    /// The connection.
+    Connection,
+    /// The server.
+    Server,
+    /// MULTI and what belongs to it.
+    Transactions,
+    /// Redis Cluster's own.
+    Cluster,
+}
+
+impl Group {
+    /// Its name, as `COMMAND DOCS` gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Hash => "hash",
+            Self::Set => "set",
+            Self::Generic => "generic",
+            Self::Connection => "connection",
+            Self::Server => "server",
+            Self::Transactions => "transactions",
+            Self::Cluster => "cluster",
+        }
+    }
+}
+
+/// What a command on the connection is, for the `match` that executes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the command of its name")]
+pub enum ConnectionCommand {
+    Auth,
+    Client,
+    Cluster,
+    Command,
+    Config,
+    Discard,
+    Echo,
+    Exec,
+    Hello,
+    Info,
+    Multi,
+    Ping,
+    Quit,
+    ReadOnly,
+    ReadWrite,
+    Reset,
+    Select,
+    Time,
+    Unwatch,
+    Wait,
+    WaitAof,
+    Watch,
+}
+
+/// Executes a command on data: replies, or finds an error before it has changed anything.
+pub type Function = fn(&mut Access<'_>, &Args<'_>, &mut Reply<'_>) -> Result<(), Error>;
+
+/// Who executes a command.
+#[derive(Clone, Copy, Debug)]
+pub enum Handler {
+    /// The engine, by this function.
+    Data(Function),
+    /// The client's connection, for the command concerns its state.
+    Connection(ConnectionCommand),
+}
+
+/// One row of the table: all that is known of a command.
+#[derive(Debug)]
+pub struct Spec {
+    /// Its name in lower case; a subcommand's is `command|subcommand`.
+    pub name: &'static str,
+    /// How many arguments, the name (and the subcommand's) included: exactly this many, or at least so many if negative.
+    pub arity: i8,
+    /// What it is: bits of [`flag`].
+    pub flags: Flags,
+    /// Index of the first key, 0 if there is none.
+    pub first_key: i8,
+    /// Index of the last key; negative: counted from the end, -1 being the last argument.
+    pub last_key: i8,
+    /// From one key to the next.
+    pub step: i8,
+    /// Its family.
+    pub group: Group,
+    /// The version of Redis that first had it.
+    pub since: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// Who executes it.
+    pub handler: Handler,
+    /// Its subcommands, if it is nothing but a container of them. Their handler is the container's.
+    pub subcommands: &'static [Spec],
+}
+
+impl Spec {
+    /// Whether it may change data.
+    pub fn is_write(&self) -> bool {
+        self.flags & flag::WRITE != 0
+    }
+
+    /// Whether it has all of these bits of [`flag`].
+    pub fn has(&self, flags: Flags) -> bool {
+        self.flags & flags == flags
+    }
+
+    /// Checks the number of arguments, the name included.
+    ///
+    /// # Errors
+    /// [`Error::Arity`].
+    pub fn check_arity(&self, arguments: usize) -> Result<(), Error> {
+        let expected = usize::from(self.arity.unsigned_abs());
+        let fits = if self.arity < 0 { arguments >= expected } else { arguments == expected };
+        if fits { Ok(()) } else { Err(Error::Arity(self.name)) }
+    }
+
+    /// The subcommand that these arguments name, if this is a container.
+    ///
+    /// # Errors
+    /// The container has no such subcommand, or it has another number of arguments.
+    pub fn subcommand(&'static self, args: &[&[u8]]) -> Result<&'static Spec, Error> {
+        if self.subcommands.is_empty() {
+            return Ok(self);
+        }
+        let Some(name) = args.get(1) else { return Ok(self) };
+        let own = self.name.len() + 1;
+        let found = self.subcommands.iter().find(|spec| parse::is(name, &spec.name[own..]));
+        let found = found.ok_or_else(|| Error::unknown_subcommand(self.name, name))?;
+        found.check_arity(args.len())?;
+        Ok(found)
+    }
+
+    /// The keys among these arguments, in order. Arguments that do not make up a command have those keys that are there.
+    pub fn keys<'a>(&self, args: &'a [&'a [u8]]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let (first, last, step) = self.key_range(args);
+        args.get(first..last).unwrap_or_default().iter().step_by(step).copied()
+    }
+
+    /// Where the keys are: index of the first, index after the last, step.
+    fn key_range(&self, args: &[&[u8]]) -> (usize, usize, usize) {
+        if self.flags & flag::MOVABLEKEYS != 0 {
+            // The number of keys, then the keys.
+            let count =
+                args.get(1).and_then(|count| parse::integer(count)).and_then(|count| usize::try_from(count).ok());
+            return (2, count.unwrap_or(0).saturating_add(2).min(args.len()), 1);
+        }
+        let row = match self.subcommands.iter().find(|spec| args.get(1).is_some_and(|name| spec.ends_with(name))) {
+            Some(subcommand) => subcommand,
+            None => self,
+        };
+        let index = |position: i8| {
+            let size = usize::from(position.unsigned_abs());
+            if position < 0 { args.len().saturating_sub(size) } else { size }
+        };
+        if row.first_key == 0 {
+            return (0, 0, 1);
+        }
+        (index(row.first_key), (index(row.last_key) + 1).min(args.len()), index(row.step).max(1))
+    }
+
+    /// Whether `subcommand` is the second part of this name.
+    fn ends_with(&self, subcommand: &[u8]) -> bool {
+        self.name.split_once('|').is_some_and(|(_, own)| parse::is(subcommand, own))
+    }
+
+    /// The names of its categories, without the `@`, in no order.
+    pub fn categories(&self) -> impl Iterator<Item = &'static str> {
+        use flag::{ADMIN, DANGEROUS, FAST, READONLY, WRITE};
+        let family = match self.group {
+            Group::String => Some("string"),
+            Group::Hash => Some("hash"),
+            Group::Set => Some("set"),
+            Group::Transactions => Some("transaction"),
+            Group::Generic if self.name == "wait" || self.name == "waitaof" => Some("connection"),
+            Group::Generic if self.name != "object" => Some("keyspace"),
+            Group::Connection if self.name != "client" => Some("connection"),
+            Group::Cluster if !self.name.starts_with("cluster") => Some("connection"),
+            Group::Server if self.name.starts_with("command") => Some("connection"),
+            Group::Server if self.has(READONLY) || self.has(WRITE) => Some("keyspace"),
+            _ => None,
+        };
+        [
+            family,
+            self.has(WRITE).then_some("write"),
+            self.has(READONLY).then_some("read"),
+            self.has(ADMIN).then_some("admin"),
+            (self.has(ADMIN) || self.has(DANGEROUS)).then_some("dangerous"),
+            Some(if self.has(FAST) { "fast" } else { "slow" }),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// All commands, in the order of the table.
+pub fn all() -> &'static [Spec] {
+    ROWS
+}
+
+/// The command of this name, in any case.
+pub fn lookup(name: &[u8]) -> Option<&'static Spec> {
+    if name.len() > LONGEST {
+        return None;
+    }
+    let mut lower = [0u8; LONGEST];
+    lower[..name.len()].copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    let mut place = place_of(&lower);
+    loop {
+        let spec = ROWS.get(usize::from(INDEX[place].checked_sub(1)?))?;
+        if spec.name.as_bytes() == &lower[..name.len()] {
+            return Some(spec);
+        }
+        place = (place + 1) % PLACES;
+    }
+}
+
+/// The row for a whole command, a subcommand's own row where it has one, with the number of arguments checked.
+///
+/// # Errors
+/// There is no such command or subcommand, or it has another number of arguments; in Redis's words.
+pub fn resolve(args: &[&[u8]]) -> Result<&'static Spec, Error> {
+    let spec = args.first().and_then(|name| lookup(name)).ok_or_else(|| Error::unknown_command(args))?;
+    spec.check_arity(args.len())?;
+    spec.subcommand(args)
+}
+
+/// No command's name is longer, in bytes.
+const LONGEST: usize = 16;
+/// Places of the hash table: few enough to stay in the processor's cache, enough that most commands are found at once.
+const PLACES: usize = 512;
+/// Where each command is in the table, plus 1; 0 where none is. Open addressing, made by the compiler.
+static INDEX: [u8; PLACES] = index();
+
+const fn index() -> [u8; PLACES] {
+    assert!(ROWS.len() < 255, "the index holds one byte per command");
+    let mut index = [0u8; PLACES];
+    let mut row = 0;
+    while row < ROWS.len() {
+        let name = ROWS[row].name.as_bytes();
+        assert!(name.len() <= LONGEST, "a command's name is longer than LONGEST");
+        let mut lower = [0u8; LONGEST];
+        let mut at = 0;
+        while at < name.len() {
+            assert!(!name[at].is_ascii_uppercase(), "names in the table are in lower case");
+            lower[at] = name[at];
+            at += 1;
+        }
+        let mut place = place_of(&lower);
+        while index[place] != 0 {
+            place = (place + 1) % PLACES;
+        }
+        index[place] = row as u8 + 1;
+        row += 1;
+    }
+    index
+}
+
+const fn place_of(lower: &[u8; LONGEST]) -> usize {
+    let name = u128::from_le_bytes(*lower);
+    let mixed = (name as u64) ^ ((name >> 64) as u64).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PLACES.trailing_zeros())) as usize
+}
