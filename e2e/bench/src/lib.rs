@@ -29,4 +29,7 @@
 //!
 //! No TLS, no RESP3, no other peers than those two, no CPU pinning: on two cores it made the figures worse.
 
+pub mod client;
+pub mod compare;
 pub mod load;
+pub mod peers;

@@ -76,7 +76,7 @@ fn crates_import_only_what_they_may() {
             violations.push(format!("MAY_IMPORT names {name}, which is no crate of the workspace"));
         }
     }
-    none(violations);
+    none(&violations);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn pure_crates_reach_nothing_impure() {
             violations.push(format!("{name} must stay pure, but depends on {}", chain.join(" -> ")));
         }
     }
-    none(violations);
+    none(&violations);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn pure_crates_name_nothing_impure() {
             }
         }
     }
-    none(violations);
+    none(&violations);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn only_the_operator_knows_kubernetes() {
             }
         }
     }
-    none(violations);
+    none(&violations);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn safety_rules_can_be_switched_off_in_the_simulation_only() {
             }
         }
     }
-    none(violations);
+    none(&violations);
 }
 
 #[test]

@@ -7,6 +7,6 @@ mod source;
 mod tidy;
 
 /// Fails with all of them.
-fn none(violations: Vec<String>) {
+fn none(violations: &[String]) {
     assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
 }

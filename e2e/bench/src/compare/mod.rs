@@ -1,0 +1,137 @@
+//! The comparison: every figure that is promised, measured beside the peer that it is promised against.
+//!
+//! A [`Scenario`] is a row of the table: what is measured and what should come out. [`throughput`] measures those that are a load on two servers,
+//! [`failover`] and [`restart`] those that are a time. [`table`] writes down what came out.
+
+pub mod failover;
+pub mod machine;
+pub mod restart;
+pub mod table;
+pub mod throughput;
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::load::Stop;
+use table::Row;
+
+/// What a comparison is run with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The `trireme` program.
+    pub trireme: PathBuf,
+    /// Where the data of all servers goes.
+    pub folder: PathBuf,
+    /// Turns that each contender gets.
+    pub rounds: usize,
+    /// How long a turn is.
+    pub turn: Duration,
+    /// How many leaders are killed.
+    pub kills: usize,
+    /// Pairs in the store that is started again.
+    pub pairs: u64,
+}
+
+/// A row to be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// SET, durability Memory, against redis with two replicas and WAIT 1.
+    SetMemory,
+    /// The same in batches of 16.
+    SetMemoryP16,
+    /// SET, durability Disk, against redis with two replicas, `appendfsync always` and WAIT 1.
+    SetDisk,
+    /// The same in batches of 16.
+    SetDiskP16,
+    /// SET, durability Disk, against etcd's put.
+    SetEtcd,
+    /// SET over one connection, durability Disk, against redis as in `SetDisk`: the latency.
+    SetOne,
+    /// GET at the leader against a single redis.
+    Get,
+    /// The same in batches of 16.
+    GetP16,
+    /// The leader is killed under load.
+    Kill,
+    /// The leader is stopped under load.
+    Pause,
+    /// A store full of data is started again.
+    Restart,
+}
+
+impl Scenario {
+    /// All of them, in the order of the table.
+    pub const ALL: [Scenario; 11] = [
+        Scenario::SetMemory,
+        Scenario::SetMemoryP16,
+        Scenario::SetDisk,
+        Scenario::SetDiskP16,
+        Scenario::SetEtcd,
+        Scenario::SetOne,
+        Scenario::Get,
+        Scenario::GetP16,
+        Scenario::Kill,
+        Scenario::Pause,
+        Scenario::Restart,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scenario::SetMemory => "set-memory",
+            Scenario::SetMemoryP16 => "set-memory-p16",
+            Scenario::SetDisk => "set-disk",
+            Scenario::SetDiskP16 => "set-disk-p16",
+            Scenario::SetEtcd => "set-etcd",
+            Scenario::SetOne => "set-one",
+            Scenario::Get => "get",
+            Scenario::GetP16 => "get-p16",
+            Scenario::Kill => "kill",
+            Scenario::Pause => "pause",
+            Scenario::Restart => "restart",
+        }
+    }
+
+    /// Measures it; `say` is told how it goes.
+    ///
+    /// # Errors
+    /// When a server cannot be started or driven.
+    pub fn measure(self, settings: &Settings, stop: &Stop, say: &mut dyn FnMut(String)) -> Result<Row, String> {
+        match self {
+            Scenario::Kill => failover::kill(settings, stop, say),
+            Scenario::Pause => failover::pause(settings, stop, say),
+            Scenario::Restart => restart::measure(settings, stop, say),
+            _ => throughput::measure(self, settings, stop, say),
+        }
+    }
+}
+
+/// The middle of some measurements; of an even number the mean of the two in the middle.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        length if length.is_multiple_of(2) => f64::midpoint(sorted[length / 2 - 1], sorted[length / 2]),
+        length => sorted[length / 2],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = Scenario::ALL.iter().map(|scenario| scenario.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Scenario::ALL.len());
+    }
+}

@@ -1,0 +1,268 @@
+//! Two servers under the same load, in turns.
+
+use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
+
+use super::{Scenario, Settings, median, table::Row};
+use crate::{
+    load::{
+        self, Keys, Report, Stop, Workload,
+        grpc::EtcdPut,
+        resp::{Command, Resp, Wait},
+    },
+    peers::{
+        etcd::Etcd,
+        redis::{Persistence, Redis},
+        trireme::{Durability, Trireme},
+    },
+};
+
+/// Bytes of a key.
+pub const KEY_BYTES: usize = 16;
+/// Bytes of a value.
+pub const VALUE_BYTES: usize = 100;
+/// Different keys.
+const KEYS: u64 = 100_000;
+/// Connections, where nothing else is said.
+pub const CONNECTIONS: usize = 50;
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// How a row is measured.
+struct Plan {
+    what: &'static str,
+    command: Command,
+    connections: usize,
+    pipeline: usize,
+    durability: Durability,
+    peer: PeerKind,
+    goal: Goal,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PeerKind {
+    /// One redis.
+    Redis,
+    /// One redis with two replicas, WAIT 1, and this persistence.
+    RedisWait(Persistence),
+    Etcd,
+}
+
+/// What should come out.
+enum Goal {
+    /// At least this many times the peer's requests a second.
+    Ratio(f64),
+    /// A median latency of at most so many milliseconds.
+    LatencyMs(f64),
+    /// For comparison only.
+    None,
+}
+
+fn plan(scenario: Scenario) -> Plan {
+    let set = |what, durability, peer, goal| Plan {
+        what,
+        command: Command::Set,
+        connections: CONNECTIONS,
+        pipeline: 1,
+        durability,
+        peer,
+        goal,
+    };
+    let get = |what, pipeline, goal| Plan {
+        command: Command::Get,
+        pipeline,
+        ..set(what, Durability::Disk, PeerKind::Redis, goal)
+    };
+    let memory = PeerKind::RedisWait(Persistence::None);
+    let always = PeerKind::RedisWait(Persistence::Always);
+    match scenario {
+        Scenario::SetMemory => set("SET, w = 2 of 3, Memory", Durability::Memory, memory, Goal::Ratio(2.0)),
+        Scenario::SetMemoryP16 => {
+            Plan { pipeline: 16, ..set("the same, 16 in a batch", Durability::Memory, memory, Goal::None) }
+        }
+        Scenario::SetDisk => set("SET, w = 2 of 3, Disk", Durability::Disk, always, Goal::Ratio(1.8)),
+        Scenario::SetDiskP16 => {
+            Plan { pipeline: 16, ..set("the same, 16 in a batch", Durability::Disk, always, Goal::None) }
+        }
+        Scenario::SetEtcd => set("SET, w = 2 of 3, Disk", Durability::Disk, PeerKind::Etcd, Goal::Ratio(10.0)),
+        Scenario::GetP16 => get("the same, 16 in a batch", 16, Goal::None),
+        Scenario::SetOne => Plan {
+            connections: 1,
+            ..set("SET, Disk, 1 connection: p50", Durability::Disk, always, Goal::LatencyMs(0.6))
+        },
+        // The others are not loads; a GET is what is left.
+        _ => get("GET at the leader", 1, Goal::Ratio(0.9)),
+    }
+}
+
+/// A running peer and how to load it.
+struct Peer {
+    name: &'static str,
+    address: SocketAddr,
+    wait: Wait,
+    etcd: bool,
+    // Ends with it.
+    _process: Box<dyn std::any::Any>,
+}
+
+fn peer(kind: PeerKind, settings: &Settings, stop: &Stop) -> Result<Peer, String> {
+    Ok(match kind {
+        PeerKind::Etcd => {
+            let etcd = Etcd::start(&settings.folder, stop)?;
+            Peer { name: "etcd put", address: etcd.leader(), wait: Wait::No, etcd: true, _process: Box::new(etcd) }
+        }
+        PeerKind::Redis => {
+            let redis = Redis::start(&settings.folder, 0, Persistence::None, stop)?;
+            let address = redis.address();
+            Peer { name: "redis alone", address, wait: Wait::No, etcd: false, _process: Box::new(redis) }
+        }
+        PeerKind::RedisWait(persistence) => {
+            let redis = Redis::start(&settings.folder, 2, persistence, stop)?;
+            let name = match persistence {
+                Persistence::None => "redis + WAIT 1",
+                Persistence::Always => "redis always + WAIT 1",
+            };
+            let wait = Wait::WithBatch(1);
+            Peer { name, address: redis.address(), wait, etcd: false, _process: Box::new(redis) }
+        }
+    })
+}
+
+/// Measures a row.
+///
+/// # Errors
+/// When a server cannot be started or driven, and when the run is interrupted.
+pub fn measure(
+    scenario: Scenario,
+    settings: &Settings,
+    stop: &Stop,
+    say: &mut dyn FnMut(String),
+) -> Result<Row, String> {
+    let plan = plan(scenario);
+    let peer = peer(plan.peer, settings, stop)?;
+    let store = Trireme::start(&settings.trireme, &settings.folder, plan.durability, stop)?;
+    let leader = store.healed(stop)?.address;
+    if plan.command == Command::Get {
+        fill(leader, KEYS, stop)?;
+        fill(peer.address, KEYS, stop)?;
+    }
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..settings.rounds {
+        let own = || run(&plan, leader, Wait::No, false, settings, stop);
+        let other = || run(&plan, peer.address, peer.wait, peer.etcd, settings, stop);
+        // Whoever comes first in one round comes second in the next.
+        let (own, other) = if round.is_multiple_of(2) {
+            let own = own()?;
+            (own, other()?)
+        } else {
+            let other = other()?;
+            (own()?, other)
+        };
+        say(format!(
+            "round {}: trireme {:.0}/s p50 {:.3} p99 {:.3} ms, errors {}; {} {:.0}/s p50 {:.3} p99 {:.3} ms, errors {}",
+            round + 1,
+            own.per_second(),
+            own.latency_ms(0.5),
+            own.latency_ms(0.99),
+            own.errors_text(),
+            peer.name,
+            other.per_second(),
+            other.latency_ms(0.5),
+            other.latency_ms(0.99),
+            other.errors_text(),
+        ));
+        ours.push(own);
+        theirs.push(other);
+    }
+    Ok(row(&plan, peer.name, &ours, &theirs))
+}
+
+fn run(
+    plan: &Plan,
+    address: SocketAddr,
+    wait: Wait,
+    etcd: bool,
+    settings: &Settings,
+    stop: &Stop,
+) -> Result<Report, String> {
+    let resp = Resp::new(plan.command, wait, KEY_BYTES, VALUE_BYTES, KEYS)?;
+    let workload = Workload {
+        addresses: vec![address],
+        connections: plan.connections,
+        pipeline: plan.pipeline,
+        keys: Keys::Random(KEYS),
+        warm_up: WARM_UP,
+        duration: settings.turn,
+        rate: None,
+        requests_max: None,
+    };
+    let report = if etcd {
+        load::run(&workload, &EtcdPut::new(resp, VALUE_BYTES), stop)
+    } else {
+        load::run(&workload, &resp, stop)
+    };
+    let report = report.map_err(|error| error.to_string())?;
+    if stop.load(Ordering::Relaxed) { Err("interrupted".into()) } else { Ok(report) }
+}
+
+/// Writes every key once.
+///
+/// # Errors
+/// When a write fails.
+pub fn fill(address: SocketAddr, keys: u64, stop: &Stop) -> Result<(), String> {
+    let resp = Resp::new(Command::Set, Wait::No, KEY_BYTES, VALUE_BYTES, keys)?;
+    let workload = Workload {
+        addresses: vec![address],
+        connections: CONNECTIONS,
+        pipeline: 16,
+        keys: Keys::Sequential(keys),
+        warm_up: Duration::ZERO,
+        duration: Duration::from_secs(300),
+        rate: None,
+        requests_max: Some(keys),
+    };
+    let report = load::run(&workload, &resp, stop).map_err(|error| error.to_string())?;
+    if report.errors_total() > 0 { Err(format!("filling {address}: {}", report.errors_text())) } else { Ok(()) }
+}
+
+fn row(plan: &Plan, peer: &str, ours: &[Report], theirs: &[Report]) -> Row {
+    let rates = |reports: &[Report]| median(&reports.iter().map(Report::per_second).collect::<Vec<_>>());
+    let latency =
+        |reports: &[Report], share| median(&reports.iter().map(|report| report.latency_ms(share)).collect::<Vec<_>>());
+    let by_latency = plan.connections == 1;
+    let figure = |reports: &[Report]| {
+        let (p50, p99) = (latency(reports, 0.5), latency(reports, 0.99));
+        if by_latency {
+            format!("{p50:.3} ms (p99 {p99:.2})")
+        } else {
+            format!("{:.1}k/s (p50 {p50:.2}, p99 {p99:.2} ms)", rates(reports) / 1000.0)
+        }
+    };
+    let ratios: Vec<f64> = ours
+        .iter()
+        .zip(theirs)
+        .map(|(own, other)| {
+            if by_latency { own.latency_ms(0.5) / other.latency_ms(0.5) } else { own.per_second() / other.per_second() }
+        })
+        .collect();
+    let low = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = ratios.iter().copied().fold(0.0, f64::max);
+    let (goal, reached) = match plan.goal {
+        Goal::Ratio(least) => (format!("≥ {least:.1} x"), Some(median(&ratios) >= least)),
+        Goal::LatencyMs(most) => (format!("≤ {most:.1} ms"), Some(latency(ours, 0.5) <= most)),
+        Goal::None => (String::new(), None),
+    };
+    let mut errors: Vec<String> = Vec::new();
+    for (name, reports) in [("trireme", ours), (peer, theirs)] {
+        for report in reports.iter().filter(|report| report.errors_total() > 0) {
+            errors.push(format!("{name}: {}", report.errors_text()));
+        }
+    }
+    Row {
+        what: plan.what.into(),
+        ours: figure(ours),
+        peer: format!("{peer}: {}", figure(theirs)),
+        ratio: format!("{:.2} ({low:.2}–{high:.2})", median(&ratios)),
+        goal,
+        reached: reached.map(|reached| reached && errors.is_empty()),
+        errors,
+    }
+}

@@ -1,0 +1,238 @@
+//! Trireme itself, run by its own command, as a user would.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Read},
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Process, START_MAX, wait_for};
+use crate::load::Stop;
+
+/// How long a store may take to heal after a failure.
+const HEAL_MAX: Duration = Duration::from_secs(60);
+/// Longest line of events that is kept for an error message.
+const LAST_WORDS_MAX: usize = 2000;
+
+/// When a copy counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// In memory.
+    Memory,
+    /// Synced to disk.
+    Disk,
+}
+
+/// A replica as the store announced it.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// Its name.
+    pub name: String,
+    /// Where it serves clients.
+    pub address: SocketAddr,
+}
+
+/// A running store of three replicas.
+#[derive(Debug)]
+pub struct Trireme {
+    // Before the folder, so that it ends first.
+    process: Option<Process>,
+    program: PathBuf,
+    base: Ipv4Addr,
+    heard: Arc<Mutex<Heard>>,
+    replicas: Vec<Replica>,
+    folder: TempDir,
+}
+
+/// What the command has said so far.
+#[derive(Debug, Default)]
+struct Heard {
+    ready: Option<Value>,
+    /// Process of each replica, by name, the newest.
+    pids: BTreeMap<String, i32>,
+    last_words: String,
+}
+
+impl Trireme {
+    /// Starts a store of three replicas, w = 2, on loopback addresses that hardly anybody else uses, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not get there.
+    pub fn start(program: &Path, folder: &Path, durability: Durability, stop: &Stop) -> Result<Self, String> {
+        let folder =
+            tempfile::Builder::new().prefix("trireme-").tempdir_in(folder).map_err(|error| error.to_string())?;
+        let yaml = format!(
+            "apiVersion: trireme.dev/v1alpha1\nkind: ReplicatedStore\nmetadata:\n  name: bench\nspec:\n  \
+             mode: SingleLeader\n  n: 3\n  w: 2\n  durability: {durability:?}\n"
+        );
+        std::fs::write(folder.path().join("bench.yaml"), yaml).map_err(|error| error.to_string())?;
+        let mut store = Trireme {
+            process: None,
+            program: program.to_owned(),
+            base: Ipv4Addr::new(127, fastrand::u8(64..128), fastrand::u8(1..255), 11),
+            heard: Arc::default(),
+            replicas: Vec::new(),
+            folder,
+        };
+        store.up(stop)?;
+        Ok(store)
+    }
+
+    /// Starts it on the data that it has, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not get there.
+    pub fn up(&mut self, stop: &Stop) -> Result<(), String> {
+        let mut command = Command::new(&self.program);
+        command.arg("up").arg(self.folder.path().join("bench.yaml")).arg("--dir").arg(self.folder.path().join("data"));
+        command.args(["--address", &self.base.to_string(), "--output", "json"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Process::spawn(&mut command, "(none: it is built by cargo)")?;
+        process.polite = true;
+        self.heard = Arc::default();
+        if let Some(output) = process.child.stdout.take() {
+            listen(output, Arc::clone(&self.heard));
+        }
+        if let Some(errors) = process.child.stderr.take() {
+            listen(errors, Arc::clone(&self.heard));
+        }
+        let heard = Arc::clone(&self.heard);
+        let ready = wait_for("trireme up", START_MAX, stop, || {
+            let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            process.check("trireme up").map_err(|error| format!("{error}\n{}", heard.last_words))?;
+            Ok(heard.ready.clone())
+        })?;
+        self.replicas = replicas(&ready).ok_or_else(|| format!("trireme up: unexpected event {ready}"))?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Ends all its processes in good order; the data stays.
+    pub fn down(&mut self) {
+        self.process = None;
+    }
+
+    /// All replicas.
+    pub fn replicas(&self) -> &[Replica] {
+        &self.replicas
+    }
+
+    /// The replica that leads.
+    ///
+    /// # Errors
+    /// When none does within a minute.
+    pub fn leader(&self, stop: &Stop) -> Result<Replica, String> {
+        wait_for("trireme leader", HEAL_MAX, stop, || {
+            let status = self.status()?;
+            let leader = status["groups"][0]["leader"].as_str().unwrap_or_default();
+            Ok(self.replicas.iter().find(|replica| replica.name == leader).cloned())
+        })
+    }
+
+    /// Waits until every replica takes part again, and names the leader.
+    ///
+    /// # Errors
+    /// When that takes more than a minute.
+    pub fn healed(&self, stop: &Stop) -> Result<Replica, String> {
+        wait_for("trireme healed", HEAL_MAX, stop, || {
+            let status = self.status()?;
+            let conditions = status["conditions"].as_array().into_iter().flatten();
+            let holds = |kind: &str, value: &str| {
+                conditions.clone().any(|condition| condition["type"] == kind && condition["status"] == value)
+            };
+            Ok((holds("Ready", "True") && !holds("Degraded", "True") && !holds("Progressing", "True")).then_some(()))
+        })?;
+        self.leader(stop)
+    }
+
+    /// Sends a signal to a replica's process.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn signal(&self, replica: &str, signal: Signal) -> Result<(), String> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = heard.pids.get(replica).copied().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| format!("no process of {replica} was announced"))?;
+        kill_process(pid, signal).map_err(|error| format!("{replica}: {error}"))
+    }
+
+    fn status(&self) -> Result<Value, String> {
+        let mut command = Command::new(&self.program);
+        command.arg("status").arg("--dir").arg(self.folder.path().join("data")).args(["--output", "json"]);
+        let output = command.output().map_err(|error| format!("trireme status: {error}"))?;
+        serde_json::from_slice(&output.stdout)
+            .map_err(|error| format!("trireme status: {error}\n{}", String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
+/// Follows one of the command's streams until it ends.
+fn listen(stream: impl Read + Send + 'static, heard: Arc<Mutex<Heard>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            heard.lock().unwrap_or_else(PoisonError::into_inner).line(&line);
+        }
+    });
+}
+
+impl Heard {
+    fn line(&mut self, line: &str) {
+        let Ok(event) = serde_json::from_str::<Value>(line) else {
+            self.last_words.push_str(line);
+            self.last_words.push('\n');
+            let over = self.last_words.len().saturating_sub(LAST_WORDS_MAX);
+            let cut = (over..self.last_words.len()).find(|at| self.last_words.is_char_boundary(*at));
+            self.last_words.drain(..cut.unwrap_or(0));
+            return;
+        };
+        self.pid(&event);
+        if event["event"] == "ready" {
+            for replica in event["replicas"].as_array().into_iter().flatten() {
+                self.pid(replica);
+            }
+            self.ready = Some(event);
+        }
+    }
+
+    /// Notes which process a replica has, where an event says so.
+    fn pid(&mut self, event: &Value) {
+        let name = event["name"].as_str().or(event["replica"].as_str());
+        let pid = event["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+        if let (Some(name), Some(pid)) = (name, pid) {
+            self.pids.insert(name.to_owned(), pid);
+        }
+    }
+}
+
+fn replicas(ready: &Value) -> Option<Vec<Replica>> {
+    let replica = |value: &Value| {
+        let address = value["address"].as_str()?;
+        let address = address.parse().or_else(|_| format!("{address}:6379").parse()).ok()?;
+        Some(Replica { name: value["name"].as_str()?.to_owned(), address })
+    };
+    ready["replicas"].as_array()?.iter().map(replica).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_process_of_a_replica_is_known() {
+        let mut heard = Heard::default();
+        heard.line(r#"{"event":"ready","store":"s","replicas":[{"name":"s-0","address":"127.0.0.11:6379","pid":5}]}"#);
+        heard.line("not JSON");
+        heard.line(r#"{"event":"started","replica":"s-0","pid":9}"#);
+        assert_eq!(heard.pids["s-0"], 9);
+        assert_eq!(heard.last_words, "not JSON\n");
+        let replicas = replicas(&heard.ready.unwrap()).unwrap();
+        assert_eq!(replicas[0].address, "127.0.0.11:6379".parse().unwrap());
+    }
+}
