@@ -142,6 +142,8 @@ pub enum Cause {
     ProcessEnded,
     /// The leader's process was started again.
     Restarted,
+    /// The leader was told and does not lead.
+    NotLeading,
     /// The leader lost its disk.
     DiskLost,
     /// The leader is silent to the operator and to a majority of its members.
@@ -166,6 +168,7 @@ impl fmt::Display for Cause {
             Cause::RecordBehind => "the record is older than what replicas have promised",
             Cause::ProcessEnded => "the leader's process ended",
             Cause::Restarted => "the leader's process was started again",
+            Cause::NotLeading => "the leader was told to lead and does not",
             Cause::DiskLost => "the leader lost its disk",
             Cause::Silent => "the leader is silent to the operator and to a majority of its members",
             Cause::Isolated => "the leader is cut off from its members",
@@ -205,8 +208,24 @@ impl fmt::Display for Decision {
                 }
                 write!(f, "; {needed} of {n} members must answer (n - w + 1, w = {w})")
             }
-            Decision::Chosen { leader, epoch, position, n, w, needed, sealed, missing, may_have_lost, at_risk, forced } => {
-                write!(f, "{leader} leads epoch {epoch} from {position}: {} of {n} members answered, {needed} needed (w = {w})", sealed.len())?;
+            Decision::Chosen {
+                leader,
+                epoch,
+                position,
+                n,
+                w,
+                needed,
+                sealed,
+                missing,
+                may_have_lost,
+                at_risk,
+                forced,
+            } => {
+                write!(
+                    f,
+                    "{leader} leads epoch {epoch} from {position}: {} of {n} members answered, {needed} needed (w = {w})",
+                    sealed.len()
+                )?;
                 if !missing.is_empty() {
                     write!(f, "; {} did not", list(missing))?;
                 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trireme_proto::{Report, ReplicaId, Topology};
+use trireme_proto::{ReplicaId, Report, Topology};
 
 /// What was observed for one turn. The record is read first, and past every cache; reports may be any age.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,10 +1,182 @@
-//! The status that users see.
+//! The status that users see: the same in Kubernetes and in local mode.
 
-use trireme_crds::StoreStatus;
+use trireme_crds::{
+    ConditionStatus, StorePhase, StoreStatus,
+    status::{FailoverStatus, GroupStatus, ReplicaStatus},
+};
+use trireme_proto::{
+    Report, Topology,
+    report::{FollowerReport, Role},
+    topology::{Phase, Unreplicated},
+};
 
-use crate::{desired::Desired, observed::Observed, plan::Memory};
+use crate::{
+    desired::Desired,
+    observed::Observed,
+    plan::{Change, MemberPhase, Memory},
+};
 
-/// How the store stands. `wall_ms` is the wall clock in milliseconds since 1970.
-pub fn status(_desired: &Desired, _observed: &Observed, _memory: &Memory, _now_ms: u64, _wall_ms: u64) -> StoreStatus {
-    StoreStatus::default()
+/// How the store stands, after the turn that [`crate::plan()`] was called in with the same memory. `wall_ms` is the wall clock in milliseconds since 1970.
+pub fn status(desired: &Desired, observed: &Observed, memory: &Memory, _now_ms: u64, wall_ms: u64) -> StoreStatus {
+    let name = |id: u32| {
+        let row = observed.record.as_ref().and_then(|record| record.replica(id)).map(|row| row.name.clone());
+        desired.replica(id).map(|r| r.name.clone()).or(row).unwrap_or_default()
+    };
+    let mut conditions = memory.conditions.clone();
+    for condition in &mut conditions {
+        if condition.last_transition_time.is_empty() {
+            condition.last_transition_time = timestamp(wall_ms);
+        }
+    }
+    StoreStatus {
+        phase: phase(observed, memory),
+        observed_generation: desired.generation,
+        conditions,
+        groups: observed.record.iter().map(|record| group(record, observed, &name)).collect(),
+        replicas: replicas(desired, observed),
+        failovers: memory.changes.iter().rev().map(|change| failover(desired, change, &name)).collect(),
+    }
+}
+
+fn phase(observed: &Observed, memory: &Memory) -> StorePhase {
+    let is = |kind: &str, status| memory.conditions.iter().any(|c| c.kind == kind && c.status == status);
+    let reason = |reason: &str| memory.conditions.iter().any(|c| c.reason == reason);
+    match &observed.record {
+        None if reason("LossPossible") => StorePhase::Down,
+        None => StorePhase::Creating,
+        Some(_) if is("Ready", ConditionStatus::True) && is("Degraded", ConditionStatus::True) => StorePhase::Degraded,
+        Some(_) if is("Ready", ConditionStatus::True) => StorePhase::Ready,
+        Some(_) if reason("MembersMissing") || reason("LeaderUnseen") || reason("StartEntryUncommitted") => {
+            StorePhase::Down
+        }
+        Some(record) if record.previous_leader == 0 && record.phase == Phase::Sealing as i32 => StorePhase::Creating,
+        Some(_) => StorePhase::FailingOver,
+    }
+}
+
+fn group(record: &Topology, observed: &Observed, name: &impl Fn(u32) -> String) -> GroupStatus {
+    let active = record.phase == Phase::Active as i32;
+    let serving = observed.live_report(record.leader).is_some_and(|r| active && r.serving && r.promise == record.epoch);
+    GroupStatus {
+        group: record.group,
+        epoch: record.epoch.to_string(),
+        phase: if active { "Active" } else { "Sealing" }.to_owned(),
+        leader: name(record.leader),
+        serving,
+        n: u32::try_from(record.config.members.len()).unwrap_or(u32::MAX),
+        w: record.config.w,
+        seal_quorum: u32::try_from(record.config.seal_quorum()).unwrap_or(u32::MAX),
+        members: record.config.members.iter().map(|m| name(m.id)).collect(),
+        old_members: record.old.iter().flat_map(|old| &old.members).map(|m| name(m.id)).collect(),
+        generation: record.generation,
+        version: record.version,
+    }
+}
+
+fn replicas(desired: &Desired, observed: &Observed) -> Vec<ReplicaStatus> {
+    let mut rows: Vec<(u32, String, String)> =
+        desired.replicas.iter().map(|r| (r.id, r.name.clone(), r.region.clone())).collect();
+    for row in observed.record.iter().flat_map(|record| &record.replicas) {
+        if !rows.iter().any(|(id, ..)| *id == row.id) {
+            rows.push((row.id, row.name.clone(), row.region.clone()));
+        }
+    }
+    let leader = observed.record.as_ref().and_then(|record| observed.live_report(record.leader));
+    rows.into_iter().map(|(id, name, region)| replica(id, name, region, observed, leader)).collect()
+}
+
+fn replica(id: u32, name: String, region: String, observed: &Observed, leader: Option<&Report>) -> ReplicaStatus {
+    let seen = observed.seen(id);
+    let report = seen.and_then(|seen| seen.report.as_ref());
+    let lag: Option<&FollowerReport> = leader
+        .and_then(|l| l.followers.iter().find(|f| f.id == id && report.is_none_or(|r| r.incarnation == f.incarnation)));
+    let leads = leader.is_some_and(|l| l.id == id);
+    let reachable = seen.is_some_and(|seen| seen.alive());
+    let role = match report.filter(|_| reachable).and_then(|r| Role::try_from(r.role).ok()) {
+        None => "Unknown",
+        Some(Role::Idle) => "Idle",
+        Some(Role::Follower) => "Follower",
+        Some(Role::Learner) => "Learner",
+        Some(Role::Leader) => "Leader",
+    };
+    let zero = |of: fn(&FollowerReport) -> u64| if leads { Some(0) } else { lag.map(of) };
+    ReplicaStatus {
+        name,
+        id,
+        region,
+        role: role.to_owned(),
+        member: report
+            .is_some_and(|r| observed.record.as_ref().is_some_and(|record| record.config.has(id, r.incarnation))),
+        reachable,
+        silent_ms: seen.map(|seen| seen.silent_ms).filter(|ms| *ms != u64::MAX),
+        position: report.map_or_else(String::new, |r| r.last.to_string()),
+        commit: report.map_or(0, |r| r.commit),
+        applied: report.map_or(0, |r| r.applied),
+        lag_entries: zero(|f| f.lag_entries),
+        lag_bytes: zero(|f| f.lag_bytes),
+        lag_ms: zero(|f| f.lag_ms),
+        snapshot_slots: lag.and_then(|f| f.snapshot_slots),
+        incarnation: report.map_or_else(String::new, |r| format!("{:016x}", r.incarnation)),
+        disk_full: report.is_some_and(|r| r.disk_full),
+        keys: report.map_or(0, |r| r.keys),
+        digest: report.map_or_else(String::new, |r| format!("{:016x}", r.digest)),
+        digest_mismatches: report.map_or(0, |r| r.counters.digest_mismatches),
+        peer_refusals: report.map_or(0, |r| r.counters.peer_refusals),
+        client_address: seen.and_then(|seen| seen.client_address.clone()).unwrap_or_default(),
+    }
+}
+
+/// What became of the entries that a former leader had alone: where enough members were sealed, none of them can have been acknowledged.
+fn failover(desired: &Desired, change: &Change, name: &impl Fn(u32) -> String) -> FailoverStatus {
+    let recovers = desired.settings.unreplicated == Unreplicated::Recover as i32;
+    let recovered = if change.may_have_lost { change.recovered } else { 0 };
+    FailoverStatus {
+        at: timestamp(change.at_wall_ms),
+        cause: change.cause.to_string(),
+        from: name(change.from),
+        to: if change.phase == MemberPhase::Sealing { String::new() } else { name(change.to) },
+        epoch: change.epoch.to_string(),
+        detect_ms: change.detect_ms,
+        seal_ms: change.seal_ms,
+        active_ms: change.active_ms,
+        write_gap_ms: change.write_gap_ms,
+        at_risk: if change.may_have_lost { change.at_risk.max(change.cut) } else { 0 },
+        recovered,
+        lost: match (change.may_have_lost, recovers) {
+            (false, _) => 0,
+            // Entries that were cut and are still on their way are not lost yet: they are in `atRisk`.
+            (true, true) => 0,
+            (true, false) => change.cut,
+        },
+        provably_unacknowledged: if change.may_have_lost { 0 } else { change.cut },
+        forced: change.forced,
+    }
+}
+
+/// A wall clock in milliseconds since 1970 as RFC 3339 in UTC.
+pub(crate) fn timestamp(wall_ms: u64) -> String {
+    let (days, ms) = (wall_ms / 86_400_000, wall_ms % 86_400_000);
+    // Days since 0000-03-01, in eras of 400 years.
+    let z = days + 719_468;
+    let (era, day_of_era) = (z / 146_097, z % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::timestamp;
+
+    #[test]
+    fn timestamps_are_rfc_3339() {
+        assert_eq!(timestamp(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(timestamp(951_782_400_000), "2000-02-29T00:00:00.000Z");
+        assert_eq!(timestamp(1_795_446_000_123), "2026-11-23T15:40:00.123Z");
+    }
 }

@@ -1,0 +1,116 @@
+//! There is no record: the group is new, or its record was lost.
+//!
+//! A new group waits for every replica: only then is it certain that none of them holds data (an empty member must never wipe a full one). Where one
+//! does, the record was lost, and it is rebuilt. The configuration that was in force is then unknown, so **every** wanted replica must be heard, which
+//! is enough for every possible seal; those that hold something are the members, and the epoch is above all that were seen. Replicas that are blank may
+//! have been members that lost their disk: where w or more are, acknowledged entries may have been lost with them, and `NeverLose` waits for a person.
+
+use trireme_crds::{ConditionStatus, Policy};
+use trireme_proto::{
+    Position, Report, Topology,
+    ids::Epoch,
+    topology::{Config, Member, Phase},
+};
+
+use super::{Change, MemberPhase, Turn};
+use crate::{
+    decision::{Cause, Decision, list},
+    observed::HumanRequest,
+};
+
+/// Whether a replica has never been part of anything.
+fn blank(report: &Report) -> bool {
+    report.promise == Epoch::ZERO && report.last == Position::ZERO && report.topology_version == 0
+}
+
+/// Writes the first record once every replica was heard.
+pub(crate) fn create(turn: &mut Turn<'_>) {
+    let heard: Vec<(u32, &Report)> =
+        turn.desired.replicas.iter().filter_map(|r| Some((r.id, turn.observed.live_report(r.id)?))).collect();
+    let forced = turn.memory.requests.iter().any(|r| matches!(r, HumanRequest::Promote { force: true, .. }));
+    let data = turn.reports().any(|report| !blank(report));
+    if heard.len() < turn.desired.n() && !(forced && data && !heard.is_empty()) {
+        let missing: Vec<String> = turn
+            .desired
+            .replicas
+            .iter()
+            .filter(|r| !heard.iter().any(|(id, _)| *id == r.id))
+            .map(|r| r.name.clone())
+            .collect();
+        let why = if data {
+            "the record was lost; to rebuild it, every replica must be heard"
+        } else {
+            "a new group waits for every replica"
+        };
+        return turn.waiting(
+            "ReplicasMissing",
+            &format!("{why}: {} of {} are, missing {}", heard.len(), turn.desired.n(), list(&missing)),
+        );
+    }
+    let blanks = heard.iter().filter(|(_, report)| blank(report)).count();
+    if data && blanks >= turn.desired.w as usize && !forced && turn.desired.failover.policy == Policy::NeverLose {
+        let what = format!(
+            "the record was lost and {blanks} of {} replicas are empty: with w = {} acknowledged writes may have been on those alone; \
+             promote one of the others by force to go on without",
+            turn.desired.n(),
+            turn.desired.w
+        );
+        return turn.waiting("LossPossible", &what);
+    }
+    let members: Vec<Member> = heard
+        .iter()
+        .filter(|(_, report)| !data || !blank(report))
+        .map(|(id, report)| Member { id: *id, incarnation: report.incarnation })
+        .collect();
+    if members.is_empty() {
+        return turn.waiting("ReplicasMissing", "the record was lost, and no replica that holds data is connected");
+    }
+    first_record(turn, members, data);
+}
+
+fn first_record(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
+    let epoch = turn.next_epoch();
+    let w = turn.desired.w.min(u32::try_from(members.len()).unwrap_or(u32::MAX)).max(1);
+    let names = turn.names(members.iter().map(|m| m.id));
+    turn.decide(if data {
+        Decision::Rebuilt { members: names, epoch: epoch.to_string() }
+    } else {
+        Decision::Created { members: names, w }
+    });
+    turn.condition("Ready", ConditionStatus::False, "Creating", "the first leader is being chosen".to_owned());
+    turn.memory.began(Change {
+        at_wall_ms: turn.observed.wall_ms,
+        began_ms: turn.now_ms,
+        cause: if data { Cause::RecordLost } else { Cause::Creation },
+        from: 0,
+        to: 0,
+        epoch,
+        after: None,
+        phase: MemberPhase::Sealing,
+        detect_ms: None,
+        seal_ms: None,
+        active_ms: None,
+        write_gap_ms: None,
+        at_risk: 0,
+        may_have_lost: false,
+        forced: false,
+        recovered: 0,
+        cut: 0,
+    });
+    turn.record(Topology {
+        store: turn.desired.store.clone(),
+        group: turn.desired.group,
+        version: 0,
+        epoch,
+        phase: Phase::Sealing as i32,
+        leader: 0,
+        config: Config { members, w },
+        old: None,
+        replicas: Vec::new(),
+        // Each rise of the generation is a rise of the epoch too, so the epoch's number is a generation that was never used.
+        generation: if data { u32::try_from(epoch.number).unwrap_or(u32::MAX) } else { 1 },
+        handover: 0,
+        settings: turn.desired.settings.clone(),
+        previous_leader: 0,
+    });
+}

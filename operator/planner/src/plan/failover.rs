@@ -1,0 +1,190 @@
+//! Is the leader lost? And how a higher epoch begins.
+//!
+//! What ends a leadership: its process is known to have ended, was started again (an epoch is led by one life of a process only), lost its disk, does not
+//! lead although told; or it is silent to the operator **and** to a majority of the members that the operator hears. An operator that alone cannot see
+//! the leader changes nothing. A leader that the operator hears, but that itself cannot reach enough members while those can, is deposed too.
+
+use trireme_proto::breakage::{Breakage, broken};
+use trireme_proto::{
+    ReplicaId, Report, Topology,
+    topology::{Config, Phase},
+};
+
+use super::{Change, MemberPhase, Turn, memory::Timer};
+use crate::decision::{Cause, Decision};
+
+/// Begins a failover where the leader is lost.
+pub(crate) fn check(turn: &mut Turn<'_>, record: &Topology) {
+    if turn.reports().any(|report| report.promise > record.epoch) {
+        return begin(turn, record, Cause::RecordBehind, None, 0);
+    }
+    if let Some(cause) = lost(turn, record) {
+        return begin(turn, record, cause, None, 0);
+    }
+    if let Some(report) = turn.leading(record) {
+        turn.memory.led_by = Some((record.epoch, report.boot));
+        if report.serving {
+            served(turn, record, report);
+        }
+    }
+}
+
+/// Why the leader is lost, if it is.
+fn lost(turn: &mut Turn<'_>, record: &Topology) -> Option<Cause> {
+    let suspicion_ms = u64::from(record.settings.suspicion_ms);
+    let (observed, leader) = (turn.observed, record.leader);
+    let seen = observed.seen(leader);
+    if turn.ended(leader) {
+        return Some(Cause::ProcessEnded);
+    }
+    if seen.is_none_or(|seen| seen.silent_ms >= suspicion_ms) {
+        return silent(turn, record, suspicion_ms).then_some(Cause::Silent);
+    }
+    let report = observed.live_report(leader)?;
+    if record.config.member(leader).is_none_or(|member| member.incarnation != report.incarnation) {
+        return Some(Cause::DiskLost);
+    }
+    if turn.leading(record).is_some() {
+        return isolated(turn, record, report, suspicion_ms).then_some(Cause::Isolated);
+    }
+    if turn.memory.led_by.is_some_and(|(epoch, boot)| epoch == record.epoch && boot != report.boot) {
+        return Some(Cause::Restarted);
+    }
+    // A moment passes between "it has the record" and "it leads"; a process that was started again never leads the same epoch.
+    let has_record = report.topology_version >= record.version && report.promise == record.epoch;
+    let patience_ms =
+        if has_record { (4 * u64::from(record.settings.heartbeat_ms)).max(200) } else { 2 * suspicion_ms };
+    let waited_ms = turn.since(Timer::NotLeading(record.epoch));
+    if waited_ms >= patience_ms {
+        return Some(Cause::NotLeading);
+    }
+    turn.recheck(patience_ms - waited_ms);
+    None
+}
+
+/// Other members that the operator hears: (all of them, those that do not hear the leader).
+fn peers(turn: &Turn<'_>, record: &Topology, suspicion_ms: u64) -> (usize, usize) {
+    let heard = |id: ReplicaId| turn.observed.seen(id).is_some_and(|seen| seen.silent_ms < suspicion_ms);
+    let others = record.config.members.iter().filter(|m| m.id != record.leader && heard(m.id));
+    let reports: Vec<&Report> =
+        others.filter_map(|m| turn.observed.live_report(m.id).filter(|r| r.incarnation == m.incarnation)).collect();
+    let deaf = reports.iter().filter(|r| u64::from(r.leader_silence_ms) >= suspicion_ms).count();
+    (reports.len(), deaf)
+}
+
+/// The operator does not hear the leader: does a majority of those that it hears agree?
+fn silent(turn: &mut Turn<'_>, record: &Topology, suspicion_ms: u64) -> bool {
+    let (heard, deaf) = peers(turn, record, suspicion_ms);
+    if deaf * 2 > heard {
+        return true;
+    }
+    let leader = turn.name(record.leader);
+    let what = if heard == 0 {
+        format!(
+            "{leader} is silent to the operator, and so is every other member: nothing is changed until one of them is heard"
+        )
+    } else {
+        format!(
+            "{leader} is silent to the operator alone: {deaf} of {heard} members that can be asked miss it too; nothing is changed"
+        )
+    };
+    turn.waiting("LeaderUnseen", &what);
+    false
+}
+
+/// The leader itself reaches too few members to commit, a majority of the others does not hear it, and they are enough to go on.
+fn isolated(turn: &Turn<'_>, record: &Topology, report: &Report, suspicion_ms: u64) -> bool {
+    let reached = reachable(&record.config, report);
+    let (heard, deaf) = peers(turn, record, suspicion_ms);
+    reached < record.config.lease_quorum() && deaf * 2 > heard && deaf >= record.config.lease_quorum()
+}
+
+/// Members that the leader reaches, itself included.
+pub(crate) fn reachable(config: &Config, report: &Report) -> usize {
+    let itself = usize::from(config.has(report.id, report.incarnation));
+    itself
+        + report
+            .followers
+            .iter()
+            .filter(|f| f.id != report.id && f.reachable && config.has(f.id, f.incarnation))
+            .count()
+}
+
+/// Notes that the change that led here is complete.
+fn served(turn: &mut Turn<'_>, record: &Topology, report: &Report) {
+    let now_ms = turn.now_ms;
+    let leader = turn.name(record.leader);
+    let cut: u64 =
+        turn.reports().filter_map(|r| r.cut.as_ref()).filter(|cut| cut.by == record.epoch).map(|cut| cut.entries).sum();
+    let Some(change) = turn.memory.change(record.epoch) else { return };
+    change.cut = change.cut.max(cut);
+    change.recovered = change.recovered.max(report.recovered);
+    if change.phase == MemberPhase::Serving {
+        return;
+    }
+    change.phase = MemberPhase::Serving;
+    let took_ms = now_ms.saturating_sub(change.began_ms);
+    change.active_ms = Some(took_ms);
+    change.write_gap_ms = Some(u64::from(report.write_gap_ms));
+    let decision = Decision::Serving {
+        leader,
+        epoch: record.epoch.to_string(),
+        took_ms: Some(took_ms),
+        write_gap_ms: u64::from(report.write_gap_ms),
+    };
+    turn.decide(decision);
+}
+
+/// Records the phase Sealing of an epoch above all others. With `config`, members or w change: what was in force is kept until the change is complete.
+pub(crate) fn begin(turn: &mut Turn<'_>, record: &Topology, cause: Cause, config: Option<Config>, handover: ReplicaId) {
+    let silent_ms =
+        turn.observed.seen(record.leader).map(|seen| seen.silent_ms).filter(|ms| *ms != u64::MAX && record.leader != 0);
+    let mut next = record.clone();
+    next.epoch = turn.next_epoch();
+    next.phase = Phase::Sealing as i32;
+    next.leader = 0;
+    next.handover = handover;
+    if record.leader != 0 {
+        next.previous_leader = record.leader;
+    }
+    if let Some(config) = config {
+        next.old = Some(std::mem::replace(&mut next.config, config)).filter(|_| !broken(Breakage::NoDoubleSeal));
+    }
+    // Sealing after sealing: nobody led in between.
+    let after = if record.leader != 0 {
+        Some(record.epoch)
+    } else {
+        turn.memory.change(record.epoch).and_then(|change| change.after)
+    };
+    turn.decide(Decision::Sealing {
+        cause,
+        from: turn.name(next.previous_leader),
+        epoch: next.epoch.to_string(),
+        n: next.config.members.len(),
+        w: next.config.w,
+        needed: next.config.seal_quorum(),
+        silent_ms,
+    });
+    turn.memory.timers.insert(Timer::Sealing(next.epoch), turn.now_ms);
+    turn.since(Timer::Sealing(next.epoch));
+    turn.memory.began(Change {
+        at_wall_ms: turn.observed.wall_ms,
+        began_ms: turn.now_ms,
+        cause,
+        from: next.previous_leader,
+        to: 0,
+        epoch: next.epoch,
+        after,
+        phase: MemberPhase::Sealing,
+        detect_ms: silent_ms.filter(|_| matches!(cause, Cause::ProcessEnded | Cause::Silent)),
+        seal_ms: None,
+        active_ms: None,
+        write_gap_ms: None,
+        at_risk: 0,
+        may_have_lost: false,
+        forced: cause == Cause::Forced,
+        recovered: 0,
+        cut: 0,
+    });
+    turn.record(next);
+}

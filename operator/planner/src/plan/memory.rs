@@ -1,0 +1,114 @@
+//! What may be forgotten between turns.
+
+use std::collections::BTreeMap;
+
+use trireme_crds::Condition;
+use trireme_proto::{Epoch, ReplicaId, Topology};
+
+use crate::{decision::Cause, observed::HumanRequest};
+
+/// Requests of people that are kept at most.
+const REQUESTS_MAX: usize = 16;
+/// Changes of leaders that are kept for the status.
+const CHANGES_MAX: usize = 10;
+
+/// Something whose duration matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Timer {
+    /// This epoch is being sealed.
+    Sealing(Epoch),
+    /// The leader of this epoch has been told and does not lead.
+    NotLeading(Epoch),
+    /// The leader of this epoch reaches too few members.
+    TooFew(Epoch),
+    /// This version of the record asks for a hand-over.
+    Handover(u64),
+}
+
+/// How far a change of leaders has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MemberPhase {
+    /// Members are being sealed.
+    Sealing,
+    /// A leader was chosen.
+    Chosen,
+    /// It serves.
+    Serving,
+}
+
+/// One change of leaders, as this operator saw it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Change {
+    pub at_wall_ms: u64,
+    pub began_ms: u64,
+    pub cause: Cause,
+    pub from: ReplicaId,
+    pub to: ReplicaId,
+    pub epoch: Epoch,
+    /// The last epoch before it in which somebody was to lead, if this operator knows.
+    pub after: Option<Epoch>,
+    pub phase: MemberPhase,
+    pub detect_ms: Option<u64>,
+    pub seal_ms: Option<u64>,
+    pub active_ms: Option<u64>,
+    pub write_gap_ms: Option<u64>,
+    pub at_risk: u64,
+    pub may_have_lost: bool,
+    pub forced: bool,
+    pub recovered: u64,
+    pub cut: u64,
+}
+
+/// What may be forgotten: since when something has been so, what was said, history for the status. Safety never depends on it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory {
+    /// What people asked for and is not done yet.
+    pub(crate) requests: Vec<HumanRequest>,
+    /// Since when; those not looked at in a turn are dropped at its end.
+    pub(crate) timers: BTreeMap<Timer, u64>,
+    /// The process that was seen leading an epoch.
+    pub(crate) led_by: Option<(Epoch, u64)>,
+    /// What was last said to be waited for.
+    pub(crate) waiting: Option<String>,
+    /// What each replica was last sent: version, its process, when.
+    pub(crate) told: BTreeMap<ReplicaId, (u64, u64, u64)>,
+    /// Changes of leaders, newest last.
+    pub(crate) changes: Vec<Change>,
+    /// A hand-over that failed: to whom, and until when none is tried without being asked.
+    pub(crate) no_handover_until_ms: u64,
+    /// The conditions of the last turn, with the times of their transitions.
+    pub(crate) conditions: Vec<Condition>,
+}
+
+impl Memory {
+    /// Takes in what people asked for; the oldest requests give way.
+    pub(crate) fn ask(&mut self, requests: &[HumanRequest]) {
+        for request in requests {
+            if !self.requests.contains(request) {
+                self.requests.push(*request);
+            }
+        }
+        let excess = self.requests.len().saturating_sub(REQUESTS_MAX);
+        self.requests.drain(..excess);
+    }
+
+    /// Forgets requests that the record fulfils.
+    pub(crate) fn requests_done(&mut self, record: &Topology) {
+        self.requests.retain(|request| match request {
+            HumanRequest::Promote { replica, .. } => *replica != record.leader,
+            HumanRequest::Switchover { to } => *to != record.leader,
+        });
+    }
+
+    /// Notes that a change of leaders began.
+    pub(crate) fn began(&mut self, change: Change) {
+        self.changes.push(change);
+        let excess = self.changes.len().saturating_sub(CHANGES_MAX);
+        self.changes.drain(..excess);
+    }
+
+    /// The change that led to this epoch, if this operator saw it begin.
+    pub(crate) fn change(&mut self, epoch: Epoch) -> Option<&mut Change> {
+        self.changes.iter_mut().rev().find(|change| change.epoch == epoch)
+    }
+}
