@@ -30,8 +30,8 @@ const PENDING_BYTES_SOFT: usize = 1 << 20;
 const PENDING_BYTES_HARD: usize = 1 << 30;
 /// Longest command in bytes.
 const COMMAND_BYTES_MAX: usize = 1 << 30;
-/// Commands executed before others get their turn.
-const COMMANDS_PER_TURN: usize = 1024;
+/// Commands executed before others get their turn, and before it is looked at how much the replies have grown.
+pub(crate) const COMMANDS_PER_TURN: usize = 256;
 /// How the core says goodbye to QUIT.
 const QUIT_REPLY: &[u8] = b"+OK\r\n";
 

@@ -17,3 +17,8 @@ pub use self::{
     config::{ExitReason, NodeConfig, NodeError},
     process::Listening,
 };
+
+#[cfg(test)]
+mod shell_tests;
+#[cfg(test)]
+mod testing;

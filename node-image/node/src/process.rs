@@ -13,12 +13,11 @@ use trireme_replica::io::Identity;
 use crate::{
     admin,
     config::{ExitReason, NodeConfig, NodeError},
-    disk::Disk,
     peers,
     pump::{Ending, Pump},
     server,
     shell::{Clock, Core, Shell},
-    writer::Writer,
+    writer::{Store, Writer},
 };
 
 /// Where a replica listens.
@@ -74,7 +73,7 @@ impl Listeners {
 /// Runs a replica around this core until it ends.
 pub(crate) async fn serve(
     core: Box<dyn Core>,
-    disk: Disk,
+    disk: Box<dyn Store>,
     identity: Identity,
     mut config: NodeConfig,
     clock: Clock,

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use trireme_proto::topology::Durability;
 use trireme_replica::io::{CheckpointOp, DiskOp};
 
-use crate::disk::{Disk, DiskError};
+use crate::disk::{Applied, Disk, DiskError, Space};
 
 /// Bytes that may be gathered before no more input is read.
 const GATHERED_BYTES_MAX: usize = 64 << 20;
@@ -24,6 +24,42 @@ const CARE_EVERY: Duration = Duration::from_secs(1);
 
 /// A batch of operations with their tickets.
 type Batch = Vec<(u64, DiskOp)>;
+
+/// What the writer needs of a [`Disk`]; in the shell's own tests, of one that fails.
+pub(crate) trait Store: Send {
+    /// See [`Disk::apply`].
+    fn apply(&mut self, batch: &mut Batch) -> Result<Applied, DiskError>;
+    /// See [`Disk::sync_now`].
+    fn sync_now(&mut self) -> Result<(), DiskError>;
+    /// See [`Disk::set_durability`].
+    fn set_durability(&mut self, durability: Durability) -> Result<(), DiskError>;
+    /// See [`Disk::space`].
+    fn space(&mut self) -> Space;
+    /// See [`Disk::close`].
+    fn close(self: Box<Self>) -> Result<(), DiskError>;
+}
+
+impl Store for Disk {
+    fn apply(&mut self, batch: &mut Batch) -> Result<Applied, DiskError> {
+        Disk::apply(self, batch)
+    }
+
+    fn sync_now(&mut self) -> Result<(), DiskError> {
+        Disk::sync_now(self)
+    }
+
+    fn set_durability(&mut self, durability: Durability) -> Result<(), DiskError> {
+        Disk::set_durability(self, durability)
+    }
+
+    fn space(&mut self) -> Space {
+        Disk::space(self)
+    }
+
+    fn close(self: Box<Self>) -> Result<(), DiskError> {
+        Disk::close(*self)
+    }
+}
 
 /// What has become of what was given to the disk.
 #[derive(Debug)]
@@ -47,13 +83,13 @@ enum Work {
 }
 
 struct Job {
-    disk: Box<Disk>,
+    disk: Box<dyn Store>,
     batch: Batch,
     work: Work,
 }
 
 struct Done {
-    disk: Box<Disk>,
+    disk: Box<dyn Store>,
     /// Emptied, unless the disk was full.
     batch: Batch,
     ticket: Option<u64>,
@@ -66,7 +102,7 @@ struct Done {
 /// See the module.
 pub(crate) struct Writer {
     /// `None` while the thread has it.
-    disk: Option<Box<Disk>>,
+    disk: Option<Box<dyn Store>>,
     durability: Durability,
     wanted: Durability,
     gathered: Batch,
@@ -88,7 +124,7 @@ impl Writer {
     ///
     /// # Errors
     /// The system has no more threads.
-    pub(crate) fn start(disk: Disk, durability: Durability, wake: Arc<Notify>) -> std::io::Result<Writer> {
+    pub(crate) fn start(disk: Box<dyn Store>, durability: Durability, wake: Arc<Notify>) -> std::io::Result<Writer> {
         let (jobs, todo) = mpsc::channel::<Job>();
         let (report, done) = mpsc::channel();
         let thread = std::thread::Builder::new().name("disk".into()).spawn(move || {
@@ -100,7 +136,7 @@ impl Writer {
             }
         })?;
         Ok(Writer {
-            disk: Some(Box::new(disk)),
+            disk: Some(disk),
             durability,
             wanted: durability,
             gathered: Batch::new(),
