@@ -77,6 +77,12 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_has_a_place_for_the_table() {
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+        assert!(replace(&std::fs::read_to_string(readme).unwrap(), "table").is_some());
+    }
+
+    #[test]
     fn a_goal_that_was_missed_is_said_so() {
         let row = Row {
             what: "SET".into(),

@@ -144,11 +144,14 @@ impl Trireme {
     pub fn healed(&self, stop: &Stop) -> Result<Replica, String> {
         wait_for("trireme healed", HEAL_MAX, stop, || {
             let status = self.status()?;
-            let conditions = status["conditions"].as_array().into_iter().flatten();
-            let holds = |kind: &str, value: &str| {
-                conditions.clone().any(|condition| condition["type"] == kind && condition["status"] == value)
+            let replicas: Vec<&Value> = status["replicas"].as_array().into_iter().flatten().collect();
+            let whole = |replica: &&Value| {
+                replica["member"] == true
+                    && replica["reachable"] == true
+                    && replica["lagEntries"].as_u64().unwrap_or(0) == 0
             };
-            Ok((holds("Ready", "True") && !holds("Degraded", "True") && !holds("Progressing", "True")).then_some(()))
+            let well = status["phase"] == "Ready" && status["groups"][0]["serving"] == true;
+            Ok((well && replicas.len() == self.replicas.len() && replicas.iter().all(whole)).then_some(()))
         })?;
         self.leader(stop)
     }
@@ -192,7 +195,9 @@ impl Heard {
             self.last_words.drain(..cut.unwrap_or(0));
             return;
         };
-        self.pid(&event);
+        if event["event"] == "started" {
+            self.pid(&event);
+        }
         if event["event"] == "ready" {
             for replica in event["replicas"].as_array().into_iter().flatten() {
                 self.pid(replica);
