@@ -242,9 +242,6 @@ pub struct SnapshotAck {
     /// Slots taken in so far.
     #[prost(uint32, tag = "2")]
     pub slots: u32,
-    /// It is installed and durable: send the log from the snapshot's start.
-    #[prost(bool, tag = "3")]
-    pub installed: bool,
 }
 
 /// Commands of clients that are connected to the sender.

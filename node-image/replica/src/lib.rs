@@ -1,3 +1,49 @@
-//! One replica, without IO.
+//! One replica, without IO: the delta engine, the group log with its failover, and the clients.
+//!
+//! ```text
+//!             Input                                                                Output
+//!   clients ─▶ Command ─┐                                              ┌─▶ ready: replies
+//!   peers  ─▶ Peer ─────┤    clients/ ──▶ engine/ ──▶ log/ ──▶ group/  ├─▶ send: messages
+//!   disk   ─▶ Persisted ┤    execute      delta       entry   commit   ├─▶ persist: disk operations
+//!   clock  ─▶ Tick ─────┘                                              └─▶ deadline
+//! ```
+//!
+//! * [`io`]: what goes in and what comes out. [`Replica`]: the two calls, [`Replica::step`] and [`Replica::take_output`].
+//! * [`engine`]: commands become deltas, deltas join into state. [`log`]: entries as bytes, and the part of the log that is in memory.
+//! * `group`: leading, following, committing, promising, leases, snapshots, checkpoints. `clients`: connections, forwarding, replies that wait.
+//! * [`Recovery`]: what a disk had, on its way in.
+//!
+//! # What the caller has to do
+//!
+//! 1. Call [`Replica::step`] for everything that happens, with a clock read **after** it happened: the lease is judged by that reading.
+//! 2. After a batch of inputs, take the output with [`Replica::take_output`]. One batch is one turn: one write, one message per peer.
+//! 3. Carry out `persist` in order, and report the last ticket that is as durable as the store asks for. What depends on durability is only handed out
+//!    after that report, so messages and replies need not wait for the disk.
+//! 4. Send `send` in order per peer over one connection that neither loses nor reorders; when it breaks, say so by `PeerClosed` before the next
+//!    `PeerOpened`.
+//! 5. Write the replies of clients in `ready`; read no commands of clients in `paused` until they are in `resumed`; close those in `close`.
+//! 6. Call again with `Input::Tick` when `deadline_us` has come.
+//! 7. On `fatal`, end the process without reporting anything more as durable. On `finished`, end it cleanly.
+//! 8. Never run two replicas on one disk; give a disk that was empty, or lost its tail, a new incarnation.
+//!
+//! # Invariants
+//!
+//! The group log's are in `group`, the clients' in `clients`, the engine's in [`engine`]. Over all: no clock, no randomness, no IO, no thread in here; the
+//! same inputs give the same outputs, byte for byte.
+//!
+//! # What is not here yet
+//!
+//! Feeds between groups (MultiLeader, Leaderless), reads confirmed by r replicas without the leader, session tokens, sorted sets and lists, reading old
+//! log from the disk for followers (what is kept for them is in memory).
+
+mod clients;
+mod disk_queue;
+pub mod engine;
+mod group;
 pub mod io;
 pub mod log;
+mod recovery;
+mod replica;
+
+pub use recovery::{Recovery, RecoveryError};
+pub use replica::Replica;

@@ -1,0 +1,205 @@
+//! Commands about the connection that need more than the connection: transactions, sessions, waiting for copies, INFO.
+
+use bytes::Bytes;
+use trireme_proto::message::{Command, Watched};
+
+use crate::{
+    engine::{
+        At,
+        command::{ConnectionCommand, Error, Handler, Reply, Spec, connection},
+    },
+    group::Role,
+    io::ClientId,
+    replica::Replica,
+};
+
+use super::{
+    Flow,
+    client::Wait,
+    execute::Work,
+};
+
+impl Replica {
+    /// Runs a connection command.
+    pub(super) fn run_connection(&mut self, id: ClientId, which: ConnectionCommand, args: &[&[u8]]) -> Flow {
+        match which {
+            ConnectionCommand::Multi => self.multi(id),
+            ConnectionCommand::Exec => self.exec(id),
+            ConnectionCommand::Discard => self.discard(id),
+            ConnectionCommand::Watch => self.watch(id, args),
+            ConnectionCommand::Unwatch => self.with_client(id, |client| client.watched.clear()),
+            ConnectionCommand::ReadOnly => self.with_client(id, |client| client.readonly = true),
+            ConnectionCommand::ReadWrite => self.with_client(id, |client| client.readonly = false),
+            ConnectionCommand::Wait => self.wait(id, args, 1),
+            ConnectionCommand::WaitAof => self.wait(id, args, 2),
+            ConnectionCommand::Info => {
+                let text = self.info(&args[1..]);
+                self.answer(id, |reply| reply.verbatim("txt", text.as_bytes()));
+                Flow::Done
+            }
+            ConnectionCommand::Reset => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.reset();
+                    client.state.reset();
+                }
+                self.answer(id, |reply| reply.simple("RESET"));
+                Flow::Done
+            }
+            _ => self.run_plain(id, which, args),
+        }
+    }
+
+    /// Those that concern nothing but the connection's own state.
+    fn run_plain(&mut self, id: ClientId, which: ConnectionCommand, args: &[&[u8]]) -> Flow {
+        let role = if self.leads() { "master" } else { "replica" };
+        let context = connection::Context { now_us: self.now.wall_ms * 1_000, role };
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        let mut bytes = Vec::new();
+        let resp3 = client.state.resp3;
+        connection::connection(which, &mut client.state, &context, args, &mut Reply::new(&mut bytes, resp3));
+        if client.state.close {
+            self.output.close.push(id);
+        }
+        self.answer(id, |reply| reply.raw(&bytes));
+        Flow::Done
+    }
+
+    fn with_client(&mut self, id: ClientId, change: impl FnOnce(&mut super::client::Client)) -> Flow {
+        if let Some(client) = self.clients.get_mut(id) {
+            change(client);
+        }
+        self.answer(id, |reply| reply.ok());
+        Flow::Done
+    }
+
+    fn multi(&mut self, id: ClientId) -> Flow {
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        if client.transaction.is_some() {
+            return self.refuse(id, &Error::Fixed("ERR MULTI calls can not be nested"));
+        }
+        self.with_client(id, |client| client.transaction = Some(Vec::new()))
+    }
+
+    /// Queues a command of an open transaction.
+    pub(super) fn queue(&mut self, id: ClientId, spec: &Spec, args: &[&[u8]]) -> Flow {
+        // A transaction is executed as one on the leader, where this connection may not be.
+        if matches!(spec.handler, Handler::Connection(_)) {
+            return self.refuse(id, &Error::Fixed("ERR Command not allowed inside a transaction"));
+        }
+        if let Some(queued) = self.clients.get_mut(id).and_then(|client| client.transaction.as_mut()) {
+            queued.push(Command { args: args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect() });
+        }
+        self.answer(id, |reply| reply.simple("QUEUED"));
+        Flow::Done
+    }
+
+    fn exec(&mut self, id: ClientId) -> Flow {
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        let Some(commands) = client.transaction.take() else {
+            return self.refuse(id, &Error::Fixed("ERR EXEC without MULTI"));
+        };
+        let watched = std::mem::take(&mut client.watched);
+        if std::mem::take(&mut client.transaction_refused) {
+            return self.refuse(id, &Error::Fixed("EXECABORT Transaction discarded because of previous errors."));
+        }
+        let flow = self.place(id, &Work::Transaction(&commands, &watched));
+        if matches!(flow, Flow::NotNow)
+            && let Some(client) = self.clients.get_mut(id)
+        {
+            (client.transaction, client.watched) = (Some(commands), watched);
+        }
+        flow
+    }
+
+    fn discard(&mut self, id: ClientId) -> Flow {
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        if client.transaction.is_none() {
+            return self.refuse(id, &Error::Fixed("ERR DISCARD without MULTI"));
+        }
+        self.with_client(id, |client| {
+            client.transaction = None;
+            client.transaction_refused = false;
+            client.watched.clear();
+        })
+    }
+
+    /// Notes the versions of keys as this replica's state has them; EXEC compares them on the leader, so that a key which has changed there fails it,
+    /// wherever it was watched.
+    fn watch(&mut self, id: ClientId, args: &[&[u8]]) -> Flow {
+        let applied = self.applied;
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        if client.transaction.is_some() {
+            return self.refuse(id, &Error::Fixed("ERR WATCH inside MULTI is not allowed"));
+        }
+        if client.session_seq > applied || !client.in_order() {
+            return Flow::NotNow;
+        }
+        let at = At { seq: self.batch_last, now_ms: self.now.wall_ms, keep_undo: false };
+        self.delta.clear();
+        let (versions, _) = self.engine.execute(&at, &mut self.delta, |access| {
+            args[1..].iter().map(|key| Watched { key: Bytes::copy_from_slice(key), version: access.version(key) }).collect::<Vec<_>>()
+        });
+        self.with_client(id, |client| client.watched.extend(versions))
+    }
+
+    /// WAIT and WAITAOF. A write's reply has come only with w copies, as durable as the store keeps them; more are waited for on the leader. On another
+    /// replica the answer is what the reply itself has promised.
+    fn wait(&mut self, id: ClientId, args: &[&[u8]], numbers: usize) -> Flow {
+        let parsed: Option<Vec<u64>> = args[1..].iter().map(|arg| std::str::from_utf8(arg).ok()?.parse().ok()).collect();
+        let Some((timeout_ms, wanted)) = parsed.as_deref().and_then(<[u64]>::split_last) else {
+            return self.refuse(id, &Error::Fixed("ERR value is not an integer or out of range"));
+        };
+        let replicas = wanted.last().copied().unwrap_or(0) as usize;
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        let seq = client.session_seq;
+        let copies = self.copies_of(seq);
+        let until_us = match timeout_ms {
+            0 => u64::MAX,
+            timeout_ms => self.now.mono_us.saturating_add(timeout_ms.saturating_mul(1_000)),
+        };
+        if copies < replicas && self.leads() {
+            if let Some(client) = self.clients.get_mut(id) {
+                client.blocked = Some(Wait { seq, replicas, until_us, local: numbers == 2 });
+                self.clients.blocked.push(id);
+            }
+            return Flow::Done;
+        }
+        self.answer_wait(id, copies, numbers == 2);
+        Flow::Done
+    }
+
+    fn answer_wait(&mut self, id: ClientId, copies: usize, local: bool) {
+        self.answer(id, |reply| {
+            if local {
+                reply.array(2);
+                reply.integer(1);
+            }
+            reply.integer(copies as i64);
+        });
+    }
+
+    /// How many other replicas are known to have everything up to `seq`.
+    fn copies_of(&self, seq: u64) -> usize {
+        match &self.role {
+            Role::Leader(leader) => leader.copies_of(seq),
+            _ => self.meta.topology.as_ref().map_or(0, |topology| topology.config.w.saturating_sub(1) as usize),
+        }
+    }
+
+    /// Answers those who waited for copies and have them, or have waited long enough, or are on a leader no more.
+    pub(super) fn unblock(&mut self) {
+        for id in std::mem::take(&mut self.clients.blocked) {
+            let Some(wait) = self.clients.get_mut(id).and_then(|client| client.blocked) else { continue };
+            let copies = self.copies_of(wait.seq);
+            if copies < wait.replicas && self.now.mono_us < wait.until_us && self.leads() {
+                self.clients.blocked.push(id);
+                continue;
+            }
+            if let Some(client) = self.clients.get_mut(id) {
+                client.blocked = None;
+            }
+            self.answer_wait(id, copies, wait.local);
+            self.run_waiting_of(id);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Commands on data: where each is executed, and its execution on the state.
+
+use trireme_proto::{
+    ReplicaId,
+    breakage::{Breakage, broken},
+    message::{Command, Request, Watched},
+};
+
+use crate::{
+    engine::{
+        At, Effect,
+        command::{self, Error, Handler, Reply, Spec},
+    },
+    group::Role,
+    io::ClientId,
+    log::record::{self, Kind, RequestView},
+    replica::Replica,
+};
+
+use super::{
+    Flow,
+    client::{Args, Client},
+    held::Of,
+};
+
+/// One unit of work: a command, or the commands of a transaction.
+pub(crate) enum Work<'a> {
+    One(&'static Spec, &'a [&'a [u8]]),
+    Transaction(&'a [Command], &'a [Watched]),
+}
+
+impl Work<'_> {
+    /// Whether it may write.
+    pub(crate) fn writes(&self) -> bool {
+        match self {
+            Work::One(spec, _) => spec.is_write(),
+            Work::Transaction(commands, _) => commands.iter().any(|command| {
+                command.args.first().and_then(|name| command::lookup(name)).is_some_and(Spec::is_write)
+            }),
+        }
+    }
+}
+
+impl Replica {
+    /// Runs one command of a client: connection commands at once, commands on data where they belong.
+    pub(super) fn run(&mut self, id: ClientId, args: &[&[u8]]) -> Flow {
+        let spec = match command::resolve(args) {
+            Ok(spec) => spec,
+            Err(error) => return self.refuse(id, &error),
+        };
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        if client.transaction.is_some() && !connection_in_transaction(spec) {
+            return self.queue(id, spec, args);
+        }
+        match spec.handler {
+            Handler::Connection(which) => self.run_connection(id, which, args),
+            Handler::Data(_) => self.place(id, &Work::One(spec, args)),
+        }
+    }
+
+    /// A command that cannot be run: a transaction that it would have been part of is refused, too.
+    pub(super) fn refuse(&mut self, id: ClientId, error: &Error) -> Flow {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.transaction_refused |= client.transaction.is_some();
+        }
+        self.answer(id, |reply| error.write(reply));
+        Flow::Done
+    }
+
+    /// Executes a unit of work here, or forwards it, or neither for now.
+    pub(super) fn place(&mut self, id: ClientId, work: &Work<'_>) -> Flow {
+        let (writes, in_order) = (work.writes(), self.clients.get_mut(id).is_some_and(|client| client.in_order()));
+        match &self.role {
+            Role::Leader(_) => match self.may_execute(writes) {
+                MayExecute::Yes if in_order => {
+                    self.execute_for(id, work);
+                    Flow::Done
+                }
+                MayExecute::Yes => self.forward(id, work),
+                MayExecute::NotNow => Flow::NotNow,
+                MayExecute::Never(why) => {
+                    self.counters.no_replicas += u64::from(why.starts_with("NOREPLICAS"));
+                    self.answer(id, |reply| reply.error(why.as_bytes()));
+                    Flow::Done
+                }
+            },
+            _ => {
+                if !writes && in_order && self.may_read_here(id) {
+                    self.execute_for(id, work);
+                    return Flow::Done;
+                }
+                self.forward(id, work)
+            }
+        }
+    }
+
+    /// Whether a client's read may be answered from this replica's own state, which may be behind the leader's but not behind the client's session.
+    fn may_read_here(&mut self, id: ClientId) -> bool {
+        let whole = self.whole();
+        let one_replica_confirms = self.meta.topology.as_ref().is_some_and(|topology| topology.settings.r <= 1);
+        let applied = self.applied;
+        let Some(client) = self.clients.get_mut(id) else { return false };
+        let seen = client.session_seq <= applied || broken(Breakage::ReadBehindSession);
+        whole && seen && (client.readonly || one_replica_confirms)
+    }
+
+    /// The state is one that the store has had, not one on its way there.
+    pub(crate) fn whole(&self) -> bool {
+        self.applied >= self.whole_at && self.meta.topology.is_some()
+    }
+
+    /// Executes for a client of this replica: the reply goes to its buffer, and waits there for what it depends on.
+    fn execute_for(&mut self, id: ClientId, work: &Work<'_>) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let (mut out, resp3) = (std::mem::take(&mut client.out), client.state.resp3);
+        let before = out.len();
+        let effect = self.execute(work, resp3, &mut out);
+        let seq = if effect.wrote { self.append_delta(None) } else { effect.depends_on };
+        if !self.clients.get_mut(id).is_some_and(|client| client.state.takes_reply()) {
+            out.truncate(before);
+        }
+        let bytes = out.len() - before;
+        let hold = self.must_hold(seq).then_some((seq, if effect.wrote { Of::Write } else { Of::Read }));
+        let seen = if effect.wrote { seq } else { effect.depends_on.max(self.commit) };
+        if let Some(client) = self.clients.get_mut(id) {
+            client.out = out;
+            note_session(client, seen);
+        }
+        self.clients.replied(id, bytes, hold, self.now.mono_us, &mut self.output);
+    }
+
+    /// Executes for a client of another replica, or one of this whose earlier commands were forwarded. Returns the reply, and the seq it depends on.
+    pub(super) fn execute_request(&mut self, forwarder: (ReplicaId, u64), request: &Request) -> (Vec<u8>, u64, Of) {
+        let mut out = Vec::new();
+        let effect = if request.transaction {
+            self.execute(&Work::Transaction(&request.commands, &request.watched), request.resp3, &mut out)
+        } else {
+            let args: Args<'_> = request.commands.iter().flat_map(|command| command.args.iter().map(|arg| &arg[..])).collect();
+            match command::resolve(&args) {
+                Ok(spec) => self.execute(&Work::One(spec, &args), request.resp3, &mut out),
+                Err(error) => {
+                    error.write(&mut Reply::new(&mut out, request.resp3));
+                    Effect { wrote: false, depends_on: 0 }
+                }
+            }
+        };
+        if !effect.wrote {
+            return (out, effect.depends_on, Of::Read);
+        }
+        let view = RequestView {
+            forwarder: forwarder.1,
+            connection: request.connection,
+            number: request.number,
+            confirmed: request.confirmed,
+            reply: &out,
+        };
+        let seq = self.append_delta(Some(&view));
+        self.requests.note(seq, &view);
+        (out, seq, Of::Write)
+    }
+
+    /// Executes on the state; the delta is in `self.delta`.
+    fn execute(&mut self, work: &Work<'_>, resp3: bool, out: &mut Vec<u8>) -> Effect {
+        let seq = self.batch_last + 1;
+        let at = At { seq, now_ms: self.now.wall_ms, keep_undo: true };
+        let random = xxhash_rust::xxh3::xxh3_64_with_seed(&self.counters.commands.to_le_bytes(), seq ^ self.identity.boot);
+        self.counters.commands += 1;
+        self.delta.clear();
+        let mut reply = Reply::new(out, resp3);
+        let ((), effect) = self.engine.execute(&at, &mut self.delta, |access| match work {
+            Work::One(spec, args) => command::run(access, spec, args, random, &mut reply),
+            Work::Transaction(commands, watched) => {
+                if watched.iter().any(|watched| access.version(&watched.key) != watched.version) {
+                    return reply.null_array();
+                }
+                reply.array(commands.len());
+                for (i, queued) in commands.iter().enumerate() {
+                    let args: Args<'_> = queued.args.iter().map(|arg| &arg[..]).collect();
+                    match command::resolve(&args) {
+                        Ok(spec) => command::run(access, spec, &args, random.wrapping_add(i as u64), &mut reply),
+                        Err(error) => error.write(&mut reply),
+                    }
+                }
+            }
+        });
+        effect
+    }
+
+    /// Appends the delta just made to this turn's batch, and returns its seq.
+    pub(crate) fn append_delta(&mut self, request: Option<&RequestView<'_>>) -> u64 {
+        let delta = std::mem::take(&mut self.delta);
+        let seq = self.append_entry(Kind::Delta, request, |out| out.extend_from_slice(&delta));
+        self.delta = delta;
+        self.applied = seq;
+        seq
+    }
+
+    /// Appends an entry to this turn's batch, and returns its seq.
+    pub(crate) fn append_entry(&mut self, kind: Kind, request: Option<&RequestView<'_>>, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        self.batch_last += 1;
+        let position = trireme_proto::Position { epoch: self.meta.led, seq: self.batch_last };
+        record::append(&mut self.batch, position, kind, request, write);
+        self.batch_last
+    }
+
+    /// Whether a reply that depends on this seq has to wait.
+    pub(super) fn must_hold(&self, seq: u64) -> bool {
+        seq > self.commit && !broken(Breakage::AnswerBeforeCommit)
+    }
+
+    /// Whether a serving leader may execute now.
+    pub(super) fn may_execute(&self, writes: bool) -> MayExecute {
+        let Role::Leader(leader) = &self.role else { return MayExecute::NotNow };
+        if !leader.serving && !broken(Breakage::ExecuteBeforeStart) {
+            return MayExecute::NotNow;
+        }
+        if self.handing_over() || self.wants_quiet() {
+            return MayExecute::NotNow;
+        }
+        if writes && self.disk_full {
+            return MayExecute::Never("DISKFULL the leader's disk is full: writes are refused until it has room, reads are served".into());
+        }
+        if writes && let Some(why) = self.too_few_replicas() {
+            return MayExecute::Never(why);
+        }
+        if !self.lease_holds() && !broken(Breakage::NoLeaseCheck) {
+            return MayExecute::NotNow;
+        }
+        MayExecute::Yes
+    }
+}
+
+/// See [`Replica::may_execute`].
+pub(super) enum MayExecute {
+    Yes,
+    /// Wait, with the request's deadline.
+    NotNow,
+    /// Refuse, with this error: nothing was done.
+    Never(String),
+}
+
+/// What a client has seen: it is not shown less.
+pub(super) fn note_session(client: &mut Client, seq: u64) {
+    client.session_seq = client.session_seq.max(seq);
+}
+
+/// Commands that are executed at once even while a transaction is open.
+fn connection_in_transaction(spec: &Spec) -> bool {
+    use command::ConnectionCommand::{Discard, Exec, Multi, Quit, Reset, Watch};
+    matches!(spec.handler, Handler::Connection(Discard | Exec | Multi | Quit | Reset | Watch))
+}

@@ -1,0 +1,190 @@
+//! The forwarder's side: commands that this replica's clients send and its leader executes.
+//!
+//! A request keeps its id (this replica's incarnation, the connection, a number) until its reply has come, and is asked again, in order, of every new
+//! leader and on every new connection. What was executed before is then answered from the leader's log, so the client sees a pause and nothing else.
+
+use bytes::Bytes;
+use trireme_proto::{
+    Message,
+    message::{Command, Forward, ForwardReply, Request},
+};
+
+use crate::{engine::command::Reply, group::Role, io::ClientId, replica::Replica};
+
+use super::{
+    Flow,
+    client::Place,
+    execute::{Work, note_session},
+    requests::OUTSTANDING_MAX,
+};
+
+impl Replica {
+    /// A connection's name in request ids: unlike client numbers it is not used again by the next process on this disk.
+    pub(super) fn connection_of(&self, id: ClientId) -> u64 {
+        (self.identity.boot << 32) | (id & 0xffff_ffff)
+    }
+
+    fn client_of(&self, connection: u64) -> Option<ClientId> {
+        (connection >> 32 == self.identity.boot & 0xffff_ffff).then_some(connection & 0xffff_ffff)
+    }
+
+    /// Asks the leader to execute.
+    pub(super) fn forward(&mut self, id: ClientId, work: &Work<'_>) -> Flow {
+        let connection = self.connection_of(id);
+        let now_us = self.now.mono_us;
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        if client.places.len() >= OUTSTANDING_MAX {
+            return Flow::NotNow;
+        }
+        client.asked += 1;
+        let (commands, watched, transaction) = match work {
+            Work::One(_, args) => (vec![Command { args: args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect() }], Vec::new(), false),
+            Work::Transaction(commands, watched) => (commands.to_vec(), watched.to_vec(), true),
+        };
+        let (resp3, mute) = (client.state.resp3, !client.state.takes_reply());
+        let request = Request { connection, number: client.asked, confirmed: client.confirmed, commands, watched, resp3, transaction };
+        let sent = self.ask(request.clone());
+        if let Some(client) = self.clients.get_mut(id) {
+            client.places.push_back(Place::Asked { request, since_us: now_us, sent, mute });
+        }
+        Flow::Done
+    }
+
+    /// Hands a request to the leader, if there is one: whether that was so.
+    fn ask(&mut self, request: Request) -> bool {
+        match &self.role {
+            Role::Leader(leader) if leader.serving => {
+                self.serve(self.identity.id, self.identity.incarnation, request);
+                true
+            }
+            Role::Follower(follower) if self.peers.contains_key(&follower.leader) => {
+                self.forward_out.requests.push(request);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends this turn's requests as one message.
+    pub(crate) fn flush_requests(&mut self) {
+        if self.forward_out.requests.is_empty() && self.forward_out.ended.is_empty() {
+            return;
+        }
+        match &self.role {
+            Role::Follower(follower) if self.peers.contains_key(&follower.leader) => {
+                let (leader, epoch) = (follower.leader, follower.epoch);
+                let forward = Forward { epoch, ..std::mem::take(&mut self.forward_out) };
+                self.send(leader, Message::Forward(forward));
+            }
+            Role::Leader(leader) if leader.serving => {
+                let ended = std::mem::take(&mut self.forward_out.ended);
+                self.forget_connections(self.identity.incarnation, &ended);
+                self.forward_out.requests.clear();
+            }
+            // Requests are kept by their clients and asked again when there is a leader; ends are remembered here.
+            _ => self.forward_out.requests.clear(),
+        }
+    }
+
+    /// Asks everything again: there is a new leader, or a new connection to it.
+    pub(crate) fn resend_requests(&mut self) {
+        self.forward_out.requests.clear();
+        for id in self.clients.ids() {
+            let Some(client) = self.clients.get_mut(id) else { continue };
+            let confirmed = client.confirmed;
+            let again: Vec<Request> = client
+                .places
+                .iter()
+                .filter_map(|place| match place {
+                    Place::Asked { request, .. } => Some(Request { confirmed, ..request.clone() }),
+                    Place::Answered(_) => None,
+                })
+                .collect();
+            for request in again {
+                let number = request.number;
+                if self.ask(request) {
+                    self.note_sent(id, number);
+                }
+            }
+        }
+        self.clients.wake = true;
+    }
+
+    fn note_sent(&mut self, id: ClientId, asked: u64) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        for place in &mut client.places {
+            if let Place::Asked { request, sent, .. } = place {
+                *sent |= request.number == asked;
+            }
+        }
+    }
+
+    /// Replies of the leader to requests of this replica's clients.
+    pub(crate) fn on_forward_reply(&mut self, replies: ForwardReply) {
+        // A former leader's reply comes too late: the request was asked again, and a command that changed nothing there may have changed something since.
+        if !matches!(&self.role, Role::Follower(follower) if follower.epoch == replies.epoch) {
+            return;
+        }
+        for reply in replies.replies {
+            self.take_reply(reply.connection, reply.number, reply.bytes, reply.seq);
+        }
+    }
+
+    /// One reply: it takes its place in its client's order.
+    pub(crate) fn take_reply(&mut self, connection: u64, number: u64, bytes: Bytes, seq: u64) {
+        let Some(id) = self.client_of(connection) else { return };
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let place = client.places.iter_mut().find(|place| matches!(place, Place::Asked { request, .. } if request.number == number));
+        let Some(place) = place else { return };
+        let mute = matches!(place, Place::Asked { mute: true, .. });
+        *place = Place::Answered(if mute { Bytes::new() } else { bytes });
+        note_session(client, seq);
+        let first_open = client.places.iter().find_map(|place| match place {
+            Place::Asked { request, .. } => Some(request.number),
+            Place::Answered(_) => None,
+        });
+        client.confirmed = first_open.map_or(client.asked, |open| open - 1);
+        self.settle(id);
+        if self.clients.get_mut(id).is_some_and(|client| !client.waiting.is_empty()) {
+            self.clients.wake = true;
+        }
+    }
+
+    /// Answers requests that have been under way for too long.
+    pub(super) fn time_out_places(&mut self, id: ClientId, timeout_us: u64) {
+        let now = self.now.mono_us;
+        let why = self.why_not_now();
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let resp3 = client.state.resp3;
+        let (mut doubts, mut refusals) = (0, 0);
+        for place in &mut client.places {
+            let Place::Asked { since_us, sent, .. } = place else { continue };
+            if *since_us + timeout_us > now {
+                continue;
+            }
+            let text = if *sent {
+                doubts += 1;
+                format!("INDOUBT the command may or may not have been executed: no leader answered within {} ms", timeout_us / 1_000)
+            } else {
+                refusals += 1;
+                format!("NOREPLICAS {why}: nothing was done")
+            };
+            let mut bytes = Vec::new();
+            Reply::new(&mut bytes, resp3).error(text.as_bytes());
+            *place = Place::Answered(bytes.into());
+        }
+        self.counters.in_doubt += doubts;
+        self.counters.no_replicas += refusals;
+        self.settle(id);
+    }
+
+    /// Why a command cannot be executed at the moment, for its error.
+    pub(super) fn why_not_now(&self) -> String {
+        match (&self.role, &self.meta.topology) {
+            (_, None) => "no topology is known yet: this replica waits for the operator".into(),
+            (Role::Leader(_), Some(topology)) => format!("the leader waits for acknowledgements of {} members", topology.config.lease_quorum()),
+            (Role::Follower(follower), _) => format!("the leader, replica {}, does not answer", follower.leader),
+            (Role::Idle, Some(topology)) => format!("there is no leader in epoch {}", topology.epoch),
+        }
+    }
+}

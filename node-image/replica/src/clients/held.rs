@@ -1,0 +1,98 @@
+//! Replies that wait for the commit of what they depend on.
+//!
+//! One queue for all clients, ordered by the seq that is waited for: a reply that depends on less than the one before it waits for that one's seq. What
+//! is under way at a time is one group commit, so the difference is less than a round trip, and releasing is popping from the front.
+
+use std::collections::VecDeque;
+
+use trireme_proto::{ReplicaId, message::Reply};
+
+use crate::io::ClientId;
+
+/// One reply.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Released when everything up to this seq is committed.
+    pub(crate) seq: u64,
+    pub(crate) since_us: u64,
+    pub(crate) of: Of,
+    pub(crate) to: HeldFor,
+}
+
+/// What it is the reply of: what is said if the commit does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// A write: whether it happened is in doubt.
+    Write,
+    /// A read of what was not committed: it may be asked again.
+    Read,
+    /// Neither: it only comes after one of these, and stays as it is.
+    Neither,
+}
+
+/// Whose reply it is.
+#[derive(Debug)]
+pub(crate) enum HeldFor {
+    /// A client of this replica: the next `bytes` of its `out` after what is ready.
+    Local {
+        client: ClientId,
+        /// Length of the reply in bytes.
+        bytes: usize,
+    },
+    /// A client of another replica.
+    Remote { replica: ReplicaId, reply: Reply },
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(crate) struct HeldQueue(VecDeque<Held>);
+
+impl HeldQueue {
+    pub(crate) fn push(&mut self, mut held: Held) {
+        held.seq = self.0.back().map_or(held.seq, |back| back.seq.max(held.seq));
+        self.0.push_back(held);
+    }
+
+    /// The next reply that the commit of `seq` releases.
+    pub(crate) fn release(&mut self, seq: u64) -> Option<Held> {
+        self.0.pop_front_if(|held| held.seq <= seq)
+    }
+
+    /// Takes out everything that waits for more than `seq`, in order.
+    pub(crate) fn cut(&mut self, seq: u64) -> Vec<Held> {
+        let keep = self.0.partition_point(|held| held.seq <= seq);
+        self.0.split_off(keep).into()
+    }
+
+    /// Forgets the replies for other replicas' clients that this names: their forwarders ask again.
+    pub(crate) fn forget_remote(&mut self, of: impl Fn(ReplicaId) -> bool) {
+        self.0.retain(|held| !matches!(&held.to, HeldFor::Remote { replica, .. } if of(*replica)));
+    }
+
+    /// When the oldest began to wait.
+    pub(crate) fn oldest_us(&self) -> Option<u64> {
+        self.0.front().map(|held| held.since_us)
+    }
+
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(seq: u64) -> Held {
+        Held { seq, since_us: 0, of: Of::Write, to: HeldFor::Local { client: seq, bytes: 5 } }
+    }
+
+    #[test]
+    fn replies_are_released_in_order() {
+        let mut queue = HeldQueue::default();
+        for seq in [3, 2, 5] {
+            queue.push(held(seq));
+        }
+        assert!(queue.release(2).is_none(), "the second depends on less, but comes after the first");
+        assert_eq!([queue.release(3).map(|h| h.seq), queue.release(3).map(|h| h.seq)], [Some(3), Some(3)]);
+        assert_eq!(queue.cut(4).len(), 1);
+        assert!(queue.oldest_us().is_none());
+    }
+}

@@ -1,0 +1,69 @@
+//! The text of INFO, in the sections and with the fields that tools for this protocol look for.
+
+use std::fmt::Write as _;
+
+use crate::replica::Replica;
+
+/// Sections that INFO shows when none is named.
+const SECTIONS: [&str; 5] = ["server", "clients", "persistence", "replication", "keyspace"];
+
+impl Replica {
+    /// The sections asked for, or all.
+    pub(super) fn info(&self, asked: &[&[u8]]) -> String {
+        let wanted = |section: &str| {
+            asked.is_empty()
+                || asked.iter().any(|name| [section, "all", "everything", "default"].iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes())))
+        };
+        let mut text = String::new();
+        for section in SECTIONS.into_iter().filter(|section| wanted(section)) {
+            if !text.is_empty() {
+                text.push_str("\r\n");
+            }
+            for line in self.info_section(section) {
+                let _ = write!(text, "{line}\r\n");
+            }
+        }
+        text
+    }
+
+    fn info_section(&self, section: &str) -> Vec<String> {
+        let report = self.make_report(self.now);
+        match section {
+            "server" => vec![
+                "# Server".into(),
+                "redis_version:7.2.0".into(),
+                format!("trireme_version:{}", env!("CARGO_PKG_VERSION")),
+                "redis_mode:standalone".into(),
+                format!("run_id:{:016x}{:016x}", self.identity.incarnation, self.identity.boot),
+                format!("uptime_in_seconds:{}", (self.now.mono_us - self.started_us) / 1_000_000),
+            ],
+            "clients" => vec!["# Clients".into(), format!("connected_clients:{}", self.clients.len())],
+            "persistence" => vec![
+                "# Persistence".into(),
+                "loading:0".into(),
+                format!("durability:{}", if self.durability_is_memory() { "Memory" } else { "Disk" }),
+                format!("log_bytes:{}", self.log.bytes()),
+                format!("durable_seq:{}", self.durable),
+                format!("checkpoint_seq:{}", self.checkpoint_seq),
+            ],
+            "replication" => {
+                let mut lines = vec![
+                    "# Replication".into(),
+                    format!("role:{}", if self.leads() { "master" } else { "slave" }),
+                    format!("connected_slaves:{}", report.followers.iter().filter(|follower| follower.reachable).count()),
+                    format!("epoch:{}", self.meta.promise),
+                    format!("master_repl_offset:{}", report.commit),
+                    format!("applied_seq:{}", report.applied),
+                ];
+                lines.extend(report.followers.iter().map(|f| {
+                    format!("slave{}:state={},offset={},lag={}", f.id, if f.reachable { "online" } else { "offline" }, f.acknowledged, f.lag_ms / 1_000)
+                }));
+                lines
+            }
+            _ => match self.engine.key_count() {
+                0 => vec!["# Keyspace".into()],
+                keys => vec!["# Keyspace".into(), format!("db0:keys={keys},expires=0,avg_ttl=0")],
+            },
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Clients: whose commands come in at this replica, and whose replies go out here.
+//!
+//! ```text
+//!   command ──▶ run ──┬─ on the leader: execute, reply held until its entry is committed (held)
+//!                     ├─ a read that may be answered here: execute on the committed state
+//!                     ├─ else: forward to the leader under a request id (forward ──▶ serve)
+//!                     └─ not now (no leader, no lease, handing over): wait, in order, with a deadline
+//! ```
+//!
+//! * [`client`]: one connection. [`held`]: replies that wait for a commit. [`requests`]: forwarded requests that were answered, replicated.
+//! * `execute`: one unit of work on the state. `connection`: commands about the connection itself. `forward`: the forwarder's side of a forwarded
+//!   request. `serve`: the leader's side. `info`: the text of INFO.
+//!
+//! Invariants: replies of one client leave in the order of its commands; nothing is shown before it is committed; a client is never shown a state
+//! older than one it has seen here; a command that waits is answered within the store's request time-out, whatever happens.
+
+pub(crate) mod client;
+mod connection;
+mod execute;
+mod forward;
+pub(crate) mod held;
+mod info;
+pub mod requests;
+pub(crate) mod serve;
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+
+use crate::{
+    engine::command::reply::Reply,
+    io::{ClientId, Output},
+    replica::Replica,
+};
+use client::{Client, Waiting};
+use held::{Held, HeldFor, HeldQueue, Of};
+
+/// All clients of a replica.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    map: HashMap<ClientId, Client, FixedState>,
+    pub(crate) held: HeldQueue,
+    /// Clients with commands that wait; run again when something changed that they may have waited for.
+    stalled: Vec<ClientId>,
+    pub(crate) wake: bool,
+    /// Some client waits for copies.
+    blocked: Vec<ClientId>,
+}
+
+impl Clients {
+    pub(crate) fn open(&mut self, id: ClientId) {
+        self.map.insert(id, Client::new(id));
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
+        self.map.get_mut(&id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<ClientId> {
+        let mut ids: Vec<ClientId> = self.map.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Clients for whom something has been under way for longer than a command may wait.
+    fn late(&self, timeout_us: u64, now_us: u64) -> Vec<ClientId> {
+        let late = |since_us: u64| since_us + timeout_us <= now_us;
+        let mut ids: Vec<ClientId> = self
+            .map
+            .iter()
+            .filter(|(_, client)| {
+                client.waiting.front().is_some_and(|waiting| late(waiting.since_us))
+                    || client.places.iter().any(|place| matches!(place, client::Place::Asked { since_us, .. } if late(*since_us)))
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    pub(crate) fn take_replies(&mut self, id: ClientId, out: &mut Vec<u8>) {
+        let Some(client) = self.map.get_mut(&id) else { return };
+        client.announced = false;
+        if out.is_empty() && client.ready == client.out.len() {
+            std::mem::swap(&mut client.out, out);
+        } else {
+            out.extend_from_slice(&client.out[..client.ready]);
+            client.out.drain(..client.ready);
+        }
+        client.ready = 0;
+    }
+
+    /// A reply of `bytes` has been appended to a client's `out`: it may go at once, or waits for the commit of `seq`.
+    pub(crate) fn replied(&mut self, id: ClientId, bytes: usize, hold: Option<(u64, Of)>, now_us: u64, output: &mut Output) {
+        let Some(client) = self.map.get_mut(&id) else { return };
+        if bytes == 0 {
+            return;
+        }
+        if hold.is_none() && client.held == 0 {
+            client.ready += bytes;
+            announce(client, id, output);
+            return;
+        }
+        client.held += 1;
+        let (seq, of) = hold.unwrap_or((0, Of::Neither));
+        self.held.push(Held { seq, since_us: now_us, of, to: HeldFor::Local { client: id, bytes } });
+    }
+
+    /// The next `bytes` of a client's replies may go.
+    pub(crate) fn released(&mut self, id: ClientId, bytes: usize, output: &mut Output) {
+        let Some(client) = self.map.get_mut(&id) else { return };
+        client.held -= 1;
+        client.ready += bytes;
+        announce(client, id, output);
+    }
+
+    /// Puts a command aside until something changes; the client is paused when it has too many.
+    fn stall(&mut self, id: ClientId, waiting: Waiting, output: &mut Output) {
+        let Some(client) = self.map.get_mut(&id) else { return };
+        if client.waiting.is_empty() {
+            self.stalled.push(id);
+        }
+        client.waiting.push_back(waiting);
+        if client.waiting.len() >= client::WAITING_MAX && !client.paused {
+            client.paused = true;
+            output.paused.push(id);
+        }
+    }
+}
+
+fn announce(client: &mut Client, id: ClientId, output: &mut Output) {
+    if !client.announced && client.ready > 0 {
+        client.announced = true;
+        output.ready.push(id);
+    }
+}
+
+/// What became of an attempt to run a command.
+pub(crate) enum Flow {
+    /// It is executed, forwarded or answered.
+    Done,
+    /// Not now: try again when something has changed.
+    NotNow,
+}
+
+impl Replica {
+    /// A client's command, as it came.
+    pub(crate) fn command(&mut self, id: ClientId, args: &[&[u8]]) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let in_turn = client.waiting.is_empty() && client.blocked.is_none();
+        if in_turn && matches!(self.run(id, args), Flow::Done) {
+            return;
+        }
+        let args = args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect();
+        self.clients.stall(id, Waiting { args, since_us: self.now.mono_us }, &mut self.output);
+    }
+
+    /// A client is gone: what it had under way goes on, its replies go nowhere.
+    pub(crate) fn client_closed(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.map.remove(&id)
+            && client.asked > 0
+        {
+            let connection = self.connection_of(id);
+            self.forward_out.ended.push(connection);
+        }
+    }
+
+    /// Runs commands that waited, in order per client, where something has changed since.
+    pub(crate) fn run_waiting(&mut self) {
+        if !std::mem::take(&mut self.clients.wake) {
+            return;
+        }
+        self.unblock();
+        for id in std::mem::take(&mut self.clients.stalled) {
+            self.run_waiting_of(id);
+        }
+    }
+
+    fn run_waiting_of(&mut self, id: ClientId) {
+        loop {
+            let Some(client) = self.clients.get_mut(id) else { return };
+            if client.blocked.is_some() {
+                break;
+            }
+            let Some(waiting) = client.waiting.pop_front() else { break };
+            let flow = {
+                let args: client::Args<'_> = waiting.args.iter().map(|arg| &arg[..]).collect();
+                self.run(id, &args)
+            };
+            if matches!(flow, Flow::NotNow) {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.waiting.push_front(waiting);
+                }
+                break;
+            }
+        }
+        let Some(client) = self.clients.get_mut(id) else { return };
+        if client.paused && client.waiting.len() < client::WAITING_MAX / 2 {
+            client.paused = false;
+            self.output.resumed.push(id);
+        }
+        if !client.waiting.is_empty() {
+            self.clients.stalled.push(id);
+        }
+    }
+
+    /// Writes a reply that depends on nothing, after everything that is before it.
+    pub(crate) fn answer(&mut self, id: ClientId, write: impl FnOnce(&mut Reply<'_>)) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let resp3 = client.state.resp3;
+        if client.in_order() {
+            let before = client.out.len();
+            write(&mut Reply::new(&mut client.out, resp3));
+            if !client.state.takes_reply() {
+                client.out.truncate(before);
+            }
+            let bytes = client.out.len() - before;
+            self.clients.replied(id, bytes, None, self.now.mono_us, &mut self.output);
+        } else {
+            let mut bytes = Vec::new();
+            write(&mut Reply::new(&mut bytes, resp3));
+            if !client.state.takes_reply() {
+                bytes.clear();
+            }
+            client.places.push_back(client::Place::Answered(bytes.into()));
+        }
+    }
+
+    /// Moves replies whose turn has come from behind forwarded ones to the socket's side.
+    pub(crate) fn settle(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let bytes = client.settle();
+        self.clients.replied(id, bytes, None, self.now.mono_us, &mut self.output);
+    }
+
+    /// Lets go of every reply that the commit so far covers.
+    pub(crate) fn release_replies(&mut self) {
+        while let Some(held) = self.clients.held.release(self.commit) {
+            match held.to {
+                HeldFor::Local { client, bytes } => self.clients.released(client, bytes, &mut self.output),
+                HeldFor::Remote { replica, reply } => self.reply_to(replica, reply),
+            }
+        }
+        if !self.clients.blocked.is_empty() {
+            self.clients.wake = true;
+        }
+    }
+
+    /// Replies that wait for entries after `seq` will not be released: those of writes are in doubt, those of reads may be asked again.
+    pub(crate) fn fail_replies(&mut self, seq: u64, why: &str) {
+        let mut by_client: BTreeMap<ClientId, Vec<(usize, Of)>> = BTreeMap::new();
+        for held in self.clients.held.cut(seq) {
+            // Not those of other replicas: their forwarders ask again, under the same ids.
+            if let HeldFor::Local { client, bytes } = held.to {
+                by_client.entry(client).or_default().push((bytes, held.of));
+            }
+        }
+        for (id, failed) in by_client {
+            self.fail_replies_of(id, &failed, why);
+        }
+    }
+
+    /// What is cut of one client is the end of its replies: it is taken off, and written again as errors.
+    fn fail_replies_of(&mut self, id: ClientId, failed: &[(usize, Of)], why: &str) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.held -= failed.len();
+        let bytes: usize = failed.iter().map(|(bytes, _)| bytes).sum();
+        let tail = client.out.split_off(client.out.len() - bytes);
+        let mut at = 0;
+        for (bytes, of) in failed {
+            let reply = &tail[at..at + bytes];
+            at += bytes;
+            let Some(client) = self.clients.get_mut(id) else { return };
+            let before = client.out.len();
+            let mut out = Reply::new(&mut client.out, false);
+            match of {
+                Of::Write => {
+                    self.counters.in_doubt += 1;
+                    out.error(format!("INDOUBT the write may or may not have happened: {why}").as_bytes());
+                }
+                Of::Read => out.error(format!("TRYAGAIN what was read is not known to be committed: {why}").as_bytes()),
+                Of::Neither => client.out.extend_from_slice(reply),
+            }
+            let written = client.out.len() - before;
+            self.clients.replied(id, written, None, self.now.mono_us, &mut self.output);
+        }
+    }
+
+    /// Answers what has waited for too long.
+    pub(crate) fn time_out_clients(&mut self) {
+        let timeout_us = u64::from(self.settings().request_timeout_ms) * 1_000;
+        let now = self.now.mono_us;
+        if self.clients.held.oldest_us().is_some_and(|since| since + timeout_us <= now) {
+            let why = format!("the copies needed did not answer within {} ms", timeout_us / 1_000);
+            self.fail_replies(self.commit, &why);
+        }
+        let why = self.why_not_now();
+        for id in self.clients.late(timeout_us, now) {
+            while let Some(client) = self.clients.get_mut(id) {
+                if client.waiting.pop_front_if(|waiting| waiting.since_us + timeout_us <= now).is_none() {
+                    break;
+                }
+                self.counters.no_replicas += 1;
+                self.answer(id, |reply| reply.error(format!("NOREPLICAS {why}: nothing was done").as_bytes()));
+            }
+            self.time_out_places(id, timeout_us);
+        }
+        self.clients.wake = true;
+    }
+}

@@ -1,0 +1,198 @@
+//! Requests that were answered and whose replies a forwarder may still ask for: part of the replicated state, so that a request which is sent again to
+//! a new leader gets its old reply instead of a second execution.
+//!
+//! Bounds: a connection has at most [`OUTSTANDING_MAX`] requests under way (the forwarder sees to that), each next entry confirms what has arrived,
+//! and a connection's end forgets it. [`CONNECTIONS_MAX`] is the last resort: the connection that has been silent for longest goes.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use trireme_proto::Incarnation;
+
+use crate::log::record::RequestView;
+
+/// Requests of one connection that may be under way at once.
+pub const OUTSTANDING_MAX: usize = 256;
+/// Connections remembered.
+pub const CONNECTIONS_MAX: usize = 100_000;
+
+/// One answered request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Answered {
+    number: u64,
+    /// Seq of its entry.
+    seq: u64,
+    reply: Bytes,
+}
+
+/// What is remembered of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// It has not been executed, and nothing after it either.
+    New,
+    /// It has been executed by the entry at this seq, with this reply.
+    Answered(u64, Bytes),
+    /// A later request of its connection was executed and left an entry; this one left none, or its reply was confirmed.
+    Passed,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    connections: BTreeMap<(Incarnation, u64), Connection>,
+}
+
+#[derive(Debug, Default)]
+struct Connection {
+    answered: VecDeque<Answered>,
+    /// Highest number that left an entry.
+    highest: u64,
+    /// Seq of the last entry: who has been silent for longest.
+    seq: u64,
+}
+
+impl Requests {
+    /// What is known of a request.
+    pub(crate) fn known(&self, forwarder: Incarnation, connection: u64, number: u64) -> Known {
+        let Some(known) = self.connections.get(&(forwarder, connection)) else { return Known::New };
+        match known.answered.iter().find(|answered| answered.number == number) {
+            Some(answered) => Known::Answered(answered.seq, answered.reply.clone()),
+            None if number <= known.highest => Known::Passed,
+            None => Known::New,
+        }
+    }
+
+    /// Notes the request that an entry answers.
+    pub(crate) fn note(&mut self, seq: u64, request: &RequestView<'_>) {
+        if self.connections.len() >= CONNECTIONS_MAX && !self.connections.contains_key(&(request.forwarder, request.connection)) {
+            let silent = self.connections.iter().min_by_key(|(_, connection)| connection.seq).map(|(key, _)| *key);
+            if let Some(silent) = silent {
+                self.connections.remove(&silent);
+            }
+        }
+        let connection = self.connections.entry((request.forwarder, request.connection)).or_default();
+        while connection.answered.pop_front_if(|answered| answered.number <= request.confirmed).is_some() {}
+        connection.answered.push_back(Answered { number: request.number, seq, reply: Bytes::copy_from_slice(request.reply) });
+        connection.highest = connection.highest.max(request.number);
+        connection.seq = seq;
+    }
+
+    /// Undoes what entries after `seq` noted.
+    pub(crate) fn undo_after(&mut self, seq: u64) {
+        self.connections.retain(|_, connection| {
+            while connection.answered.pop_back_if(|answered| answered.seq > seq).is_some() {}
+            // Numbers at or below what was confirmed are never asked for again, so the highest left is right enough.
+            connection.highest = connection.answered.back().map_or(0, |answered| answered.number);
+            connection.seq = connection.seq.min(seq);
+            !connection.answered.is_empty()
+        });
+    }
+
+    /// Whether anything is remembered of a connection.
+    pub(crate) fn remembers(&self, forwarder: Incarnation, connection: u64) -> bool {
+        self.connections.contains_key(&(forwarder, connection))
+    }
+
+    /// Forgets connections that have ended: the payload of a Forget entry.
+    pub(crate) fn forget(&mut self, payload: &[u8]) {
+        for pair in payload.chunks_exact(16) {
+            self.connections.remove(&(u64_at(pair, 0), u64_at(pair, 8)));
+        }
+    }
+
+    /// Appends the payload of a Forget entry.
+    pub(crate) fn write_forget(forwarder: Incarnation, connections: &[u64], out: &mut Vec<u8>) {
+        for connection in connections {
+            out.extend_from_slice(&forwarder.to_le_bytes());
+            out.extend_from_slice(&connection.to_le_bytes());
+        }
+    }
+
+    /// Appends the whole table, for a checkpoint or a snapshot.
+    pub(crate) fn export(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.connections.len() as u32).to_le_bytes());
+        for ((forwarder, number), connection) in &self.connections {
+            for value in [*forwarder, *number, connection.highest, connection.seq, connection.answered.len() as u64] {
+                out.extend_from_slice(&value.to_le_bytes());
+            }
+            for answered in &connection.answered {
+                for value in [answered.number, answered.seq, answered.reply.len() as u64] {
+                    out.extend_from_slice(&value.to_le_bytes());
+                }
+                out.extend_from_slice(&answered.reply);
+            }
+        }
+    }
+
+    /// Reads a table; `None` where the bytes are none. Returns what follows it.
+    pub(crate) fn import(bytes: &[u8]) -> Option<(Requests, &[u8])> {
+        let mut rest = bytes;
+        let count = u32::from_le_bytes(take(&mut rest, 4)?.try_into().ok()?);
+        let mut requests = Requests::default();
+        for _ in 0..count {
+            let head = take(&mut rest, 40)?;
+            let mut connection = Connection { highest: u64_at(head, 16), seq: u64_at(head, 24), answered: VecDeque::new() };
+            for _ in 0..u64_at(head, 32) {
+                let row = take(&mut rest, 24)?;
+                let reply = Bytes::copy_from_slice(take(&mut rest, usize::try_from(u64_at(row, 16)).ok()?)?);
+                connection.answered.push_back(Answered { number: u64_at(row, 0), seq: u64_at(row, 8), reply });
+            }
+            requests.connections.insert((u64_at(head, 0), u64_at(head, 8)), connection);
+        }
+        Some((requests, rest))
+    }
+}
+
+fn take<'a>(rest: &mut &'a [u8], bytes: usize) -> Option<&'a [u8]> {
+    let (head, tail) = rest.split_at_checked(bytes)?;
+    *rest = tail;
+    Some(head)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut raw = [0; 8];
+    raw.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(number: u64, confirmed: u64) -> RequestView<'static> {
+        RequestView { forwarder: 7, connection: 1, number, confirmed, reply: b"+OK\r\n" }
+    }
+
+    #[test]
+    fn a_request_is_known_until_confirmed_undone_or_forgotten() {
+        let mut requests = Requests::default();
+        requests.note(10, &request(1, 0));
+        requests.note(11, &request(3, 0));
+        assert_eq!(requests.known(7, 1, 1), Known::Answered(10, Bytes::from_static(b"+OK\r\n")));
+        assert_eq!(requests.known(7, 1, 2), Known::Passed);
+        assert_eq!(requests.known(7, 1, 4), Known::New);
+        requests.note(12, &request(4, 3));
+        assert_eq!(requests.known(7, 1, 3), Known::Passed);
+        requests.undo_after(11);
+        assert_eq!(requests.known(7, 1, 4), Known::New);
+        requests.note(13, &request(4, 3));
+        let mut payload = Vec::new();
+        Requests::write_forget(7, &[1], &mut payload);
+        requests.forget(&payload);
+        assert!(!requests.remembers(7, 1));
+    }
+
+    #[test]
+    fn a_table_survives_its_encoding_and_refuses_others() {
+        let mut requests = Requests::default();
+        requests.note(10, &request(1, 0));
+        let mut bytes = Vec::new();
+        requests.export(&mut bytes);
+        let (again, rest) = Requests::import(&bytes).unwrap();
+        assert!(rest.is_empty());
+        assert_eq!(again.known(7, 1, 1), requests.known(7, 1, 1));
+        for cut in 0..bytes.len() {
+            assert!(Requests::import(&bytes[..cut]).is_none(), "cut at {cut}");
+        }
+    }
+}

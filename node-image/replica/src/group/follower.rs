@@ -1,0 +1,158 @@
+//! Following: copying the leader's log, and acknowledging what is durable.
+
+use trireme_proto::{
+    Message, Position, ReplicaId,
+    breakage::{Breakage, broken},
+    message::{Append, AppendAck, LogState, Resume},
+    report::Cut,
+};
+
+use crate::{
+    disk_queue::Becomes,
+    io::{DiskOp, Event},
+    replica::Replica,
+};
+
+use super::Role;
+
+impl Replica {
+    /// Entries of a leader, or its heartbeat.
+    pub(crate) fn on_append(&mut self, from: ReplicaId, append: Append) {
+        if append.epoch < self.meta.promise && !broken(Breakage::ObeyOldEpochs) {
+            return self.fence(from, append.epoch);
+        }
+        if append.epoch > self.meta.promise {
+            self.promise(append.epoch);
+        }
+        self.follow(from, append.epoch);
+        if self.engine.observe_clock(append.clock, self.now.wall_ms).is_err() {
+            self.counters.clock_refusals += 1;
+            return;
+        }
+        let now_us = self.now.mono_us;
+        let Role::Follower(follower) = &mut self.role else { return };
+        if follower.leader != from || (follower.epoch != append.epoch && !broken(Breakage::ObeyOldEpochs)) {
+            return;
+        }
+        follower.heard_us = now_us;
+        follower.echo_us = follower.echo_us.max(append.sent_us);
+        follower.ack_due = true;
+        if !follower.aligned {
+            if !follower.asked && self.installing.is_none() {
+                follower.asked = true;
+                self.send_log_state(from);
+            }
+            return;
+        }
+        if append.previous != self.log.last() && !append.entries.is_empty() {
+            // Something was lost between us: find again where the logs agree.
+            (follower.aligned, follower.asked) = (false, true);
+            return self.send_log_state(from);
+        }
+        self.append_entries(from, &append);
+        self.advance_commit(append.commit);
+    }
+
+    fn append_entries(&mut self, from: ReplicaId, append: &Append) {
+        if append.entries.is_empty() {
+            return;
+        }
+        match self.log.append(append.entries.clone(), true, self.now.mono_us) {
+            Ok((first, last)) => {
+                self.persist(DiskOp::Append { first, last, bytes: append.entries.clone() }, Some(Becomes::Log(last)));
+                if broken(Breakage::AnswerBeforeFsync) {
+                    self.durable = last;
+                }
+            }
+            Err(_) => {
+                // Damaged on the way, or not what was said: ask again from where the logs agree.
+                if let Some(follower) = self.role.follower_mut() {
+                    (follower.aligned, follower.asked) = (false, true);
+                }
+                self.send_log_state(from);
+            }
+        }
+    }
+
+    pub(super) fn send_log_state(&mut self, leader: ReplicaId) {
+        let Role::Follower(follower) = &self.role else { return };
+        // A state that is not whole, and cannot become so from this log, needs a snapshot: it agrees with nothing.
+        let usable = self.log.last().seq >= self.whole_at;
+        let table = if usable { self.log.epochs().rows().to_vec() } else { Vec::new() };
+        let state = LogState {
+            epoch: follower.epoch,
+            table,
+            last: self.log.last().seq,
+            commit: self.applied,
+            incarnation: self.identity.incarnation,
+        };
+        self.send(leader, Message::LogState(state));
+    }
+
+    /// The leader has found where the logs agree.
+    pub(crate) fn on_resume(&mut self, from: ReplicaId, resume: &Resume) {
+        let last = self.log.last();
+        let Role::Follower(follower) = &mut self.role else { return };
+        if follower.leader != from || follower.epoch != resume.epoch || follower.aligned {
+            return;
+        }
+        if resume.agreed.seq < self.applied {
+            // Below what is in the state: a failover was allowed to lose it. A snapshot follows; the suffix is offered to be recovered.
+            return self.offer_suffix(from, resume.agreed);
+        }
+        if resume.agreed.seq < last.seq && !broken(Breakage::KeepDivergentSuffix) {
+            self.cut_suffix(from, resume.agreed);
+        }
+        if let Role::Follower(follower) = &mut self.role {
+            follower.aligned = true;
+            follower.ack_due = true;
+        }
+        self.report_due = true;
+        self.clients.wake = true;
+    }
+
+    /// Cuts what diverges from the leader's log: only uncommitted entries can be there.
+    fn cut_suffix(&mut self, from: ReplicaId, agreed: Position) {
+        let entries = self.log.last().seq - agreed.seq;
+        self.note_cut(agreed);
+        let suffix = self.log.truncate(agreed.seq);
+        self.disk.cut(agreed.seq);
+        self.durable = self.durable.min(agreed.seq);
+        self.persist(DiskOp::Truncate { last: agreed.seq }, None);
+        self.fail_replies(agreed.seq, "the leader changed before enough copies were made");
+        self.event(Event::Cut { last: agreed, entries });
+        self.send_suffix(from, suffix);
+    }
+
+    pub(super) fn note_cut(&mut self, agreed: Position) {
+        let last = self.log.last().seq;
+        let first = self.log.position((agreed.seq + 1).min(last));
+        self.cut = Some(Cut { first, entries: last - agreed.seq, by: self.meta.promise });
+        self.report_due = true;
+    }
+
+    /// Something has become durable: acknowledge it, or count it.
+    pub(crate) fn on_durable(&mut self) {
+        match &mut self.role {
+            Role::Follower(follower) => follower.ack_due = true,
+            Role::Leader(_) => self.advance_leader_commit(),
+            Role::Idle => {}
+        }
+    }
+
+    /// One acknowledgement a turn, of everything that is durable.
+    pub(crate) fn acknowledge(&mut self) {
+        let (durable, applied, promised) = (self.durable, self.applied, self.promise_durable);
+        let lease_ms = self.settings().lease_ms;
+        let Role::Follower(follower) = &mut self.role else { return };
+        if !follower.ack_due || promised < follower.epoch {
+            return;
+        }
+        follower.ack_due = false;
+        let durable = if follower.aligned { durable } else { 0 };
+        let ack = AppendAck { epoch: follower.epoch, durable, sent_us: follower.echo_us, applied };
+        let leader = follower.leader;
+        self.grant(lease_ms);
+        self.send(leader, Message::AppendAck(ack));
+    }
+}

@@ -1,0 +1,103 @@
+//! Housekeeping: expiry, what is kept of the log, notes of what is committed, and work that needs a moment without uncommitted entries.
+
+use crate::{engine::At, io::DiskOp, replica::Replica};
+
+use super::{Role, progress::Stage};
+
+/// Keys removed by one expiry entry.
+const EXPIRED_KEYS_MAX: usize = 256;
+/// A follower that takes a snapshot keeps up to this many times the usual log alive.
+const SNAPSHOT_LOG_FACTOR: u64 = 4;
+/// Microseconds until the next call while slots are being swept.
+const SWEEP_PERIOD_US: u64 = 1_000;
+
+impl Replica {
+    /// The leader removes what it sees expired; everybody else hides it when read.
+    pub(crate) fn expire_keys(&mut self) {
+        let serving = matches!(&self.role, Role::Leader(leader) if leader.serving);
+        let due = self.engine.next_expiry_ms().is_some_and(|at_ms| at_ms <= self.now.wall_ms);
+        if !serving || !due || self.handing_over() || self.wants_quiet() || self.disk_full || !self.lease_holds() {
+            return;
+        }
+        let at = At { seq: self.batch_last + 1, now_ms: self.now.wall_ms, keep_undo: true };
+        self.delta.clear();
+        if self.engine.expire(&at, &mut self.delta, EXPIRED_KEYS_MAX).wrote {
+            self.append_delta(None);
+        }
+    }
+
+    /// What is due now and then.
+    pub(crate) fn keep_house(&mut self) {
+        self.trim_log();
+        self.send_digests();
+    }
+
+    /// Lets go of log that is in the checkpoint in force and more than what is kept for followers.
+    pub(super) fn trim_log(&mut self) {
+        let bytes_max = self.settings().log_bytes_max;
+        let (mut keep, mut factor) = (self.commit.min(self.checkpoint_seq), 1);
+        if let Role::Leader(leader) = &self.role {
+            for progress in leader.followers.values().filter(|progress| progress.connected) {
+                if let (Stage::Snapshot(_), Some(needed)) = (&progress.stage, progress.needs_after()) {
+                    keep = keep.min(needed);
+                    factor = SNAPSHOT_LOG_FACTOR;
+                }
+            }
+        }
+        let before = self.log.before();
+        self.log.trim(keep, bytes_max);
+        self.log.trim(self.commit.min(self.checkpoint_seq), bytes_max * factor);
+        if self.log.before() != before {
+            let from = self.log.before().seq + 1;
+            self.persist(DiskOp::Retain { from }, None);
+        }
+    }
+
+    /// Notes on the disk what is committed, so that a start applies it without being told.
+    pub(crate) fn note_commit(&mut self) {
+        let appended = self.output.persist.iter().any(|(_, op)| matches!(op, DiskOp::Append { .. }));
+        let idle = self.commit == self.log.last().seq;
+        if self.commit > self.commit_noted && self.commit <= self.durable && (appended || idle) {
+            self.commit_noted = self.commit;
+            self.persist(DiskOp::Commit(self.commit), None);
+        }
+    }
+
+    /// A leader lets commands wait until everything is committed, for what needs that; a follower's state is always so.
+    pub(crate) fn wants_quiet(&self) -> bool {
+        self.checkpoint_due() || self.checkpointing.as_ref().is_some_and(super::checkpoint::Checkpointing::needs_quiet) || self.snapshot_wants_quiet()
+    }
+
+    /// Sweeps slots, and does what needs a moment without uncommitted entries, if this is one.
+    pub(crate) fn run_quiet_work(&mut self) {
+        self.write_checkpoint();
+        let quiet = self.batch.is_empty() && self.applied == self.commit;
+        if !quiet || !self.wants_quiet() {
+            return;
+        }
+        if self.checkpoint_due() {
+            self.begin_checkpoint();
+        } else if self.checkpointing.as_ref().is_some_and(super::checkpoint::Checkpointing::needs_quiet) {
+            self.end_checkpoint();
+        }
+        self.quiet_snapshots();
+        self.clients.wake = true;
+        self.serve_backlog();
+    }
+
+    /// When this replica has something to do before the next tick.
+    pub(crate) fn soon_us(&self) -> Option<u64> {
+        let sweeping = self.checkpointing.is_some() || self.wants_quiet() || self.sends_snapshots();
+        let commit_due = match &self.role {
+            Role::Leader(leader) => leader.commit_due_us,
+            _ => None,
+        };
+        let waiting = self.clients.wake.then_some(self.now.mono_us);
+        [sweeping.then_some(self.now.mono_us + SWEEP_PERIOD_US), commit_due, waiting].into_iter().flatten().min()
+    }
+
+    fn sends_snapshots(&self) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        leader.followers.values().any(|progress| progress.connected && matches!(progress.stage, Stage::Snapshot(_)))
+    }
+}

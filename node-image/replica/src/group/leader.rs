@@ -1,0 +1,380 @@
+//! Leading: appending, replicating, committing.
+
+use bytes::Bytes;
+use trireme_proto::{
+    Epoch, Message, Position, ReplicaId,
+    breakage::{Breakage, broken},
+    ids::Origin,
+    message::{Append, AppendAck, LogState, Resume},
+};
+
+use crate::{
+    disk_queue::Becomes,
+    io::{DiskOp, Event},
+    log::record::Kind,
+    replica::Replica,
+};
+
+use super::{
+    Leader, Role,
+    progress::{IN_FLIGHT_BYTES_MAX, Progress, Stage},
+};
+
+/// Bytes of entries in one message.
+const APPEND_BYTES_MAX: usize = 1 << 20;
+/// How long followers may wait for a commit when no entry carries it, in microseconds.
+const COMMIT_DELAY_US: u64 = 1_000;
+
+impl Leader {
+    /// How many other members have acknowledged everything up to `seq`.
+    pub(crate) fn copies_of(&self, seq: u64) -> usize {
+        self.followers.values().filter(|follower| follower.acknowledged >= seq).count()
+    }
+}
+
+impl Replica {
+    /// Begins to lead: the first entry is the epoch's start, and nothing is executed before it is committed.
+    pub(crate) fn lead(&mut self, epoch: Epoch) {
+        assert!(epoch == self.meta.promise && self.meta.led < epoch, "an epoch is led once, under its promise");
+        let Some(topology) = self.meta.topology.clone() else { return };
+        self.meta.led = epoch;
+        self.persist(DiskOp::Meta(self.meta.clone()), Some(Becomes::Promise(epoch)));
+        self.engine.set_origin(Origin { group: topology.group, generation: topology.generation });
+        let now_us = self.now.mono_us;
+        let followers = self.peers.iter().map(|(id, peer)| (*id, Progress::new(peer.incarnation, now_us))).collect();
+        self.batch_last = self.log.last().seq;
+        self.role = Role::Leader(Box::new(Leader {
+            epoch,
+            start_seq: self.batch_last + 1,
+            serving: false,
+            followers,
+            backlog: std::collections::VecDeque::new(),
+            drained: false,
+            lease_until_us: 0,
+            commit_due_us: None,
+            digest_slot: 0,
+            digest_due_us: now_us,
+            since_us: now_us,
+            write_gap_us: 0,
+            transfers: self.identity.boot << 20,
+            suffixes: Vec::new(),
+        }));
+        self.append_entry(Kind::Start, None, |out| out.extend_from_slice(&topology.generation.to_le_bytes()));
+        self.event(Event::Leads(epoch));
+        self.report_due = true;
+        self.flush_batch();
+        self.heartbeat();
+    }
+
+    /// Hands this turn's entries to the log and the disk: one piece of memory, one write.
+    pub(crate) fn flush_batch(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        // The next turn's batch will be about as large.
+        let room = self.batch.len().min(APPEND_BYTES_MAX);
+        let bytes = Bytes::from(std::mem::replace(&mut self.batch, Vec::with_capacity(room)));
+        let last = Position { epoch: self.meta.led, seq: self.batch_last };
+        let first = self.log.append_own(bytes.clone(), last, self.now.mono_us);
+        self.persist(DiskOp::Append { first, last: last.seq, bytes }, Some(Becomes::Log(last.seq)));
+        if broken(Breakage::AnswerBeforeFsync) {
+            self.durable = last.seq;
+            self.advance_leader_commit();
+        }
+    }
+
+    /// Sends every follower what it does not have, in one message each.
+    pub(crate) fn replicate(&mut self) {
+        if !self.leads() {
+            self.acknowledge();
+            return;
+        }
+        let ids: Vec<ReplicaId> = self.followers_connected();
+        for id in ids {
+            while self.send_entries(id) {}
+            self.send_snapshot(id);
+        }
+        for (to, replies) in std::mem::take(&mut self.replies_out) {
+            let mut replies = replies;
+            replies.epoch = self.meta.led;
+            self.send(to, Message::ForwardReply(replies));
+        }
+        self.send_commit_if_due();
+    }
+
+    fn followers_connected(&self) -> Vec<ReplicaId> {
+        let Role::Leader(leader) = &self.role else { return Vec::new() };
+        leader.followers.iter().filter(|(_, progress)| progress.connected).map(|(id, _)| *id).collect()
+    }
+
+    /// Sends one message of entries: whether there may be more to send.
+    fn send_entries(&mut self, id: ReplicaId) -> bool {
+        let Role::Leader(leader) = &mut self.role else { return false };
+        let Some(progress) = leader.followers.get_mut(&id) else { return false };
+        let Stage::Stream { sent } = &mut progress.stage else { return false };
+        if *sent >= self.log.last().seq || self.log.bytes_between(progress.acknowledged, *sent) > IN_FLIGHT_BYTES_MAX {
+            return false;
+        }
+        if *sent < self.log.before().seq {
+            self.begin_snapshot(id); // The log has moved on under it.
+            return false;
+        }
+        let previous = self.log.position(*sent);
+        let Some((last, entries)) = self.log.read_after(*sent, APPEND_BYTES_MAX) else { return false };
+        *sent = last;
+        progress.commit_sent = self.commit;
+        self.send_append(id, previous, entries);
+        true
+    }
+
+    fn send_append(&mut self, id: ReplicaId, previous: Position, entries: Bytes) {
+        let append = Append {
+            epoch: self.meta.led,
+            previous,
+            commit: self.commit,
+            entries,
+            sent_us: self.now.mono_us,
+            clock: self.engine.clock(),
+            lease_ms: self.settings().lease_ms,
+        };
+        self.send(id, Message::Append(append));
+    }
+
+    /// An empty message to every follower: the lease, the commit, and a sign of life.
+    pub(crate) fn heartbeat(&mut self) {
+        for id in self.followers_connected() {
+            self.send_heartbeat(id);
+        }
+    }
+
+    fn send_heartbeat(&mut self, id: ReplicaId) {
+        let commit = self.commit;
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(progress) = leader.followers.get_mut(&id) else { return };
+        let sent = match progress.stage {
+            Stage::Stream { sent } => sent,
+            _ => self.log.last().seq,
+        };
+        progress.commit_sent = commit;
+        let previous = self.log.position(sent);
+        self.send_append(id, previous, Bytes::new());
+    }
+
+    /// Followers learn of a commit with the next entries, or by itself when none come.
+    fn send_commit_if_due(&mut self) {
+        let (commit, now) = (self.commit, self.now.mono_us);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let behind: Vec<ReplicaId> = leader
+            .followers
+            .iter()
+            .filter(|(_, progress)| progress.connected && progress.commit_sent < commit && matches!(progress.stage, Stage::Stream { .. }))
+            .map(|(id, _)| *id)
+            .collect();
+        if behind.is_empty() {
+            leader.commit_due_us = None;
+        } else if leader.commit_due_us.is_some_and(|due| due <= now) {
+            leader.commit_due_us = None;
+            for id in behind {
+                self.send_heartbeat(id);
+            }
+        } else {
+            leader.commit_due_us.get_or_insert(now + COMMIT_DELAY_US);
+        }
+    }
+
+    /// A follower says what its log looks like: where both agree, or that it needs a snapshot.
+    pub(crate) fn on_log_state(&mut self, from: ReplicaId, state: &LogState) {
+        let now_us = self.now.mono_us;
+        let Role::Leader(leader) = &mut self.role else { return };
+        if state.epoch != leader.epoch {
+            return;
+        }
+        let Some(progress) = leader.followers.get_mut(&from) else { return };
+        if progress.incarnation != state.incarnation {
+            *progress = Progress::new(state.incarnation, now_us);
+        }
+        progress.heard_us = now_us;
+        let agreed = self.log.epochs().agreement(self.log.last().seq, &state.table, state.last);
+        match agreed {
+            // Below its commit only after a failover that was allowed to lose: its state cannot be patched.
+            Some(agreed) if agreed.seq >= self.log.before().seq && agreed.seq >= state.commit => {
+                progress.stage = Stage::Stream { sent: agreed.seq };
+                progress.acknowledged = 0;
+                self.send(from, Message::Resume(Resume { epoch: state.epoch, agreed }));
+            }
+            agreed => {
+                if let Some(agreed) = agreed.filter(|agreed| agreed.seq < state.last) {
+                    self.send(from, Message::Resume(Resume { epoch: state.epoch, agreed }));
+                }
+                self.begin_snapshot(from);
+            }
+        }
+    }
+
+    /// A follower has made entries durable, or heard a heartbeat.
+    pub(crate) fn on_append_ack(&mut self, from: ReplicaId, ack: &AppendAck) {
+        let now_us = self.now.mono_us;
+        let last = self.log.last().seq;
+        let Role::Leader(leader) = &mut self.role else { return };
+        if ack.epoch != leader.epoch {
+            return;
+        }
+        let Some(progress) = leader.followers.get_mut(&from) else { return };
+        progress.heard_us = now_us;
+        progress.echo_us = progress.echo_us.max(ack.sent_us.min(now_us));
+        if matches!(progress.stage, Stage::Stream { .. }) {
+            progress.acknowledged = progress.acknowledged.max(ack.durable.min(last));
+        }
+        self.renew_lease();
+        self.advance_leader_commit();
+    }
+
+    /// Commits what w members of the configuration hold, if that is past the start entry.
+    pub(crate) fn advance_leader_commit(&mut self) {
+        let lease_holds = self.lease_holds();
+        let Some(topology) = &self.meta.topology else { return };
+        let Role::Leader(leader) = &self.role else { return };
+        let w = topology.config.w.max(1) as usize;
+        // Where one copy is enough, nothing but the lease keeps a deposed leader from acknowledging.
+        if w == 1 && !lease_holds && !broken(Breakage::NoLeaseCheck) {
+            return;
+        }
+        let mut copies: Vec<u64> = topology
+            .config
+            .members
+            .iter()
+            .map(|member| {
+                if member.id == self.identity.id {
+                    return self.durable;
+                }
+                let known = |f: &&Progress| f.incarnation == member.incarnation || broken(Breakage::CountEmptyDisk);
+                leader.followers.get(&member.id).filter(known).map_or(0, |follower| follower.acknowledged)
+            })
+            .collect();
+        if broken(Breakage::CountLearners) {
+            let learners = leader.followers.iter().filter(|(id, _)| topology.config.member(**id).is_none());
+            copies.extend(learners.map(|(_, follower)| follower.acknowledged));
+        }
+        copies.sort_unstable_by(|a, b| b.cmp(a));
+        let Some(committed) = copies.get(w - 1).copied() else { return };
+        if committed >= leader.start_seq || broken(Breakage::NoStartEntry) {
+            self.advance_commit(committed);
+        }
+        self.look_at_handover();
+    }
+
+    /// Everything up to here is committed: it enters the state of whoever has not executed it, and replies that waited go out.
+    pub(crate) fn advance_commit(&mut self, to: u64) {
+        let to = to.min(self.log.last().seq);
+        if to <= self.commit {
+            return;
+        }
+        self.apply_to(to);
+        self.commit = to;
+        self.engine.forget_undo(to);
+        self.begin_to_serve();
+        self.release_replies();
+        if !self.leads() {
+            self.clients.wake = true;
+        }
+    }
+
+    /// Joins committed entries into the state.
+    fn apply_to(&mut self, to: u64) {
+        while self.applied < to {
+            let Some((_, bytes)) = self.log.read_after(self.applied, usize::MAX) else { return };
+            let mut rest = &bytes[..];
+            while self.applied < to && !rest.is_empty() {
+                match self.apply_one(rest) {
+                    Ok(length) => rest = &rest[length..],
+                    Err(why) => {
+                        self.fatal(format!("a committed entry cannot be applied, so the state can no longer be trusted: {why}"));
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn apply_one(&mut self, bytes: &[u8]) -> Result<usize, String> {
+        let record = crate::log::record::read_trusted(bytes).map_err(|error| error.to_string())?;
+        let seq = record.position.seq;
+        match record.kind {
+            Kind::Delta => {
+                let at = crate::engine::At { seq, now_ms: self.now.wall_ms, keep_undo: false };
+                self.engine.join(record.payload, &at).map_err(|error| format!("entry {}: {error}", record.position))?;
+                if let Some(request) = &record.request {
+                    self.requests.note(seq, request);
+                }
+            }
+            Kind::Forget => self.requests.forget(record.payload),
+            Kind::Start | Kind::Commit => {}
+        }
+        self.applied = seq;
+        Ok(record.bytes)
+    }
+
+    /// The start entry is committed: clients are served from now on, first those who have waited.
+    fn begin_to_serve(&mut self) {
+        let (commit, now) = (self.commit, self.now.mono_us);
+        let promised = self.promised_us;
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.serving || commit < leader.start_seq {
+            return;
+        }
+        leader.serving = true;
+        leader.write_gap_us = now - promised;
+        let epoch = leader.epoch;
+        self.event(Event::Serves(epoch));
+        self.report_due = true;
+        self.resend_requests();
+        self.serve_backlog();
+        self.recover_suffixes();
+    }
+
+    /// Whether the member that is to take over has everything.
+    fn look_at_handover(&mut self) {
+        let target = self.meta.topology.as_ref().map_or(0, |topology| topology.handover);
+        let last = self.log.last().seq;
+        let quiet = self.batch.is_empty() && self.commit == last;
+        let Role::Leader(leader) = &mut self.role else { return };
+        let drained = target != 0 && quiet && leader.followers.get(&target).is_some_and(|progress| progress.acknowledged >= last);
+        if drained != leader.drained {
+            leader.drained = drained;
+            self.report_due = true;
+        }
+    }
+
+    pub(crate) fn group_peer_opened(&mut self, id: ReplicaId) {
+        let now_us = self.now.mono_us;
+        let Some(incarnation) = self.peers.get(&id).map(|peer| peer.incarnation) else { return };
+        match &mut self.role {
+            Role::Leader(leader) => {
+                let echo_us = leader.followers.get(&id).filter(|old| old.incarnation == incarnation).map_or(0, |old| old.echo_us);
+                leader.followers.insert(id, Progress { echo_us, ..Progress::new(incarnation, now_us) });
+                self.send_heartbeat(id);
+            }
+            Role::Follower(follower) if follower.leader == id => {
+                (follower.aligned, follower.asked, follower.install) = (false, false, None);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn group_peer_closed(&mut self, id: ReplicaId) {
+        self.forget_forwarder(id);
+        match &mut self.role {
+            Role::Leader(leader) => {
+                if let Some(progress) = leader.followers.get_mut(&id) {
+                    progress.connected = false;
+                    progress.stage = Stage::Probe;
+                    progress.acknowledged = 0;
+                }
+            }
+            Role::Follower(follower) if follower.leader == id => {
+                (follower.aligned, follower.asked, follower.install) = (false, false, None);
+            }
+            _ => {}
+        }
+    }
+}

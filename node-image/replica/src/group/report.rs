@@ -1,0 +1,89 @@
+//! What the operator is told.
+
+use trireme_proto::{
+    Message, Report, ReplicaId,
+    ids::Peer,
+    report::{FollowerReport, Role as ReportedRole},
+};
+
+use crate::{io::Now, replica::Replica};
+
+use super::{
+    Role,
+    progress::{Progress, Stage},
+};
+
+impl Replica {
+    /// Sends the report to every operator that is connected.
+    pub(crate) fn report_to_operators(&mut self) {
+        self.report_due = false;
+        if self.operators.is_empty() {
+            return;
+        }
+        let report = self.make_report(self.now);
+        for number in &self.operators {
+            self.output.send.push((Peer::Operator(*number), Message::Report(Box::new(report.clone()))));
+        }
+    }
+
+    pub(crate) fn make_report(&self, now: Now) -> Report {
+        let ms = |us: u64| u32::try_from(us / 1_000).unwrap_or(u32::MAX);
+        let member = self.meta.topology.as_ref().is_some_and(|topology| topology.has(self.identity.id, self.identity.incarnation));
+        let (role, leader_silence_ms) = match &self.role {
+            Role::Leader(_) => (ReportedRole::Leader, 0),
+            Role::Follower(follower) if member => (ReportedRole::Follower, ms(now.mono_us - follower.heard_us)),
+            Role::Follower(follower) => (ReportedRole::Learner, ms(now.mono_us - follower.heard_us)),
+            Role::Idle => (ReportedRole::Idle, ms(now.mono_us - self.promised_us)),
+        };
+        let leader = match &self.role {
+            Role::Leader(leader) => Some(leader),
+            _ => None,
+        };
+        Report {
+            id: self.identity.id,
+            incarnation: self.identity.incarnation,
+            boot: self.identity.boot,
+            role: role as i32,
+            promise: self.promise_durable.min(self.meta.promise),
+            topology_version: self.meta.topology.as_ref().map_or(0, |topology| topology.version),
+            last: self.log.position(self.durable.min(self.log.last().seq)),
+            commit: self.commit,
+            applied: if leader.is_some() { self.commit } else { self.applied },
+            log_start: self.log.before().seq + 1,
+            lease_remaining_ms: self.lease_remaining_ms(),
+            leader_silence_ms,
+            serving: leader.is_some_and(|leader| leader.serving),
+            drained: leader.is_some_and(|leader| leader.drained),
+            leaving: self.leaving,
+            followers: leader.map_or_else(Vec::new, |leader| {
+                leader.followers.iter().map(|(id, progress)| self.follower_report(*id, progress, now)).collect()
+            }),
+            disk_full: self.disk_full,
+            cut: self.cut,
+            recovered: self.recovered,
+            counters: self.counters,
+            keys: self.engine.key_count(),
+            write_gap_ms: leader.map_or(0, |leader| ms(leader.write_gap_us)),
+            digest: if self.applied == self.commit { self.engine.digest_total() } else { 0 },
+        }
+    }
+
+    fn follower_report(&self, id: ReplicaId, progress: &Progress, now: Now) -> FollowerReport {
+        let last = self.log.last().seq;
+        let suspicion_us = u64::from(self.settings().suspicion_ms) * 1_000;
+        let oldest_us = self.log.appended_at_us(progress.acknowledged.max(self.log.before().seq));
+        FollowerReport {
+            id,
+            incarnation: progress.incarnation,
+            reachable: progress.connected && progress.heard_us + suspicion_us >= now.mono_us,
+            acknowledged: progress.acknowledged,
+            lag_entries: last.saturating_sub(progress.acknowledged),
+            lag_bytes: self.log.bytes_between(progress.acknowledged, last),
+            lag_ms: oldest_us.map_or(0, |at_us| now.mono_us.saturating_sub(at_us) / 1_000),
+            snapshot_slots: match &progress.stage {
+                Stage::Snapshot(transfer) => Some(transfer.taken),
+                _ => None,
+            },
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Entries that a failover cut off a former leader's log, and their recovery.
+//!
+//! Where the seal met n - w + 1 members, a cut suffix was provably never acknowledged, and is only kept aside. Where a failover was allowed to lose
+//! (its generation is higher), acknowledged entries may be among them: their changes are appended again by the new leader, under new dots and with their
+//! old context, so that nothing newer is overwritten.
+
+use bytes::Bytes;
+use trireme_proto::{
+    Message, Position, ReplicaId,
+    message::CutSuffix,
+    topology::Unreplicated,
+};
+
+use crate::{
+    clients::requests::Known,
+    engine::At,
+    io::Event,
+    log::record::{self, Kind},
+    replica::Replica,
+};
+
+use super::Role;
+
+impl Replica {
+    /// A suffix that reaches below what is in the state: it is sent to the leader now; the log itself goes when the snapshot is installed.
+    pub(super) fn offer_suffix(&mut self, leader: ReplicaId, agreed: Position) {
+        self.note_cut(agreed);
+        let from = agreed.seq.max(self.log.before().seq);
+        let mut suffix = Vec::new();
+        let mut seq = from;
+        while let Some((last, bytes)) = self.log.read_after(seq, usize::MAX) {
+            suffix.extend_from_slice(&bytes);
+            seq = last;
+        }
+        self.fail_replies(agreed.seq, "the leader changed, and this entry was not copied before");
+        self.event(Event::Cut { last: agreed, entries: self.log.last().seq - agreed.seq });
+        self.send_suffix(leader, suffix.into());
+    }
+
+    /// Sends a cut suffix to the leader, if cut entries are to be recovered.
+    pub(super) fn send_suffix(&mut self, leader: ReplicaId, entries: Bytes) {
+        let Role::Follower(follower) = &self.role else { return };
+        let epoch = follower.epoch;
+        if self.settings().unreplicated() == Unreplicated::Recover && !entries.is_empty() {
+            self.send(leader, Message::CutSuffix(CutSuffix { epoch, entries }));
+        }
+    }
+
+    /// A follower's cut suffix: what may have been acknowledged is appended again.
+    pub(crate) fn on_cut_suffix(&mut self, from: ReplicaId, suffix: CutSuffix) {
+        if let Role::Leader(leader) = &mut self.role
+            && leader.epoch == suffix.epoch
+        {
+            leader.suffixes.push((from, suffix));
+            self.recover_suffixes();
+        }
+    }
+
+    /// Appends again what has come, once clients are served.
+    pub(super) fn recover_suffixes(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if !leader.serving {
+            return;
+        }
+        for (from, suffix) in std::mem::take(&mut leader.suffixes) {
+            self.recover_suffix(from, &suffix);
+        }
+    }
+
+    fn recover_suffix(&mut self, from: ReplicaId, suffix: &CutSuffix) {
+        let (mut rest, mut recovered) = (&suffix.entries[..], 0);
+        while !rest.is_empty() {
+            let Ok(record) = record::read(rest) else { break };
+            rest = &rest[record.bytes..];
+            recovered += u64::from(self.recover_entry(&record));
+        }
+        self.recovered += recovered;
+        if recovered > 0 {
+            self.event(Event::Recovered { from, entries: recovered });
+            self.report_due = true;
+        }
+    }
+
+    /// Appends one cut entry again, unless it was provably not acknowledged, or its request has been answered anew.
+    fn recover_entry(&mut self, record: &record::RecordView<'_>) -> bool {
+        if record.kind != Kind::Delta {
+            return false;
+        }
+        let answered = |request: &record::RequestView<'_>| {
+            self.requests.known(request.forwarder, request.connection, request.number) != Known::New
+        };
+        if record.request.as_ref().is_some_and(answered) {
+            return false;
+        }
+        let at = At { seq: self.batch_last + 1, now_ms: self.now.wall_ms, keep_undo: true };
+        self.delta.clear();
+        match self.engine.readdress(record.payload, &at, &mut self.delta) {
+            Ok(true) => {
+                self.append_delta(None);
+                true
+            }
+            // It names this very generation, so it was never acknowledged; or it would change nothing.
+            Ok(false) | Err(_) => false,
+        }
+    }
+}

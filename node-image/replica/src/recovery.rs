@@ -1,0 +1,157 @@
+//! What a disk had, on its way into a replica.
+
+use bytes::BytesMut;
+use trireme_proto::Position;
+
+use crate::{
+    clients::requests::Requests,
+    engine::Engine,
+    io::Meta,
+    log::{AppendError, Log, epochs::EpochTable},
+};
+
+/// Bytes of log that are gathered into one piece of memory.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Why what the disk had cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The checkpoint's own state is unreadable.
+    #[error("the checkpoint's header cannot be read: it is damaged or of another version")]
+    Checkpoint,
+    /// A slot is unreadable.
+    #[error("slot {slot} of the checkpoint cannot be read: {why}")]
+    Slot {
+        /// Which.
+        slot: u16,
+        /// Why.
+        why: String,
+    },
+    /// A record is unreadable.
+    #[error("the log cannot be read: {0}")]
+    Log(#[from] AppendError),
+}
+
+/// Gathers what a disk had: first [`Recovery::meta`], then the checkpoint with its slots, then the log's records and its notes of what was committed.
+pub struct Recovery {
+    meta: Meta,
+    engine: Engine,
+    requests: Requests,
+    start: Position,
+    whole_at: u64,
+    log: Log,
+    chunk: BytesMut,
+    commit: u64,
+}
+
+/// What came of it.
+pub(crate) struct Recovered {
+    pub(crate) meta: Meta,
+    pub(crate) engine: Engine,
+    pub(crate) requests: Requests,
+    /// The state is that of this seq.
+    pub(crate) start: u64,
+    pub(crate) whole_at: u64,
+    pub(crate) log: Log,
+    pub(crate) commit: u64,
+}
+
+impl Default for Recovery {
+    fn default() -> Recovery {
+        Recovery::new()
+    }
+}
+
+impl Recovery {
+    /// An empty disk.
+    pub fn new() -> Recovery {
+        Recovery {
+            meta: Meta::default(),
+            engine: Engine::new(),
+            requests: Requests::default(),
+            start: Position::ZERO,
+            whole_at: 0,
+            log: Log::after(Position::ZERO, EpochTable::after(Position::ZERO)),
+            chunk: BytesMut::new(),
+            commit: 0,
+        }
+    }
+
+    /// What was remembered outside the log.
+    pub fn meta(&mut self, meta: Meta) {
+        self.meta = meta;
+    }
+
+    /// The checkpoint in force: see [`crate::io::CheckpointOp`].
+    ///
+    /// # Errors
+    /// Where `meta` is not what a replica wrote.
+    pub fn checkpoint(&mut self, start: Position, whole_at: u64, meta: &[u8]) -> Result<(), RecoveryError> {
+        let (requests, rest) = Requests::import(meta).ok_or(RecoveryError::Checkpoint)?;
+        self.engine = Engine::new();
+        self.engine.import_meta(rest).map_err(|_| RecoveryError::Checkpoint)?;
+        self.requests = requests;
+        (self.start, self.whole_at, self.commit) = (start, whole_at, whole_at);
+        self.log = Log::after(start, EpochTable::after(start));
+        Ok(())
+    }
+
+    /// One slot of the checkpoint.
+    ///
+    /// # Errors
+    /// Where the image is not what an engine wrote.
+    pub fn slot(&mut self, slot: u16, image: &[u8]) -> Result<(), RecoveryError> {
+        self.engine.import_slot(slot, image).map_err(|why| RecoveryError::Slot { slot, why: why.to_string() })
+    }
+
+    /// One whole record of the log. Records from before the checkpoint are kept for followers: the log then begins with them.
+    ///
+    /// # Errors
+    /// Where it does not follow the one before.
+    pub fn record(&mut self, record: &[u8]) -> Result<(), RecoveryError> {
+        self.chunk.extend_from_slice(record);
+        if self.chunk.len() >= CHUNK_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// A note in the log: this much was committed.
+    pub fn committed(&mut self, seq: u64) {
+        self.commit = self.commit.max(seq);
+    }
+
+    fn flush(&mut self) -> Result<(), RecoveryError> {
+        let bytes = self.chunk.split().freeze();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if self.log.bytes() == 0 {
+            self.begin_log(&bytes)?;
+        }
+        self.log.append(bytes, false, 0)?;
+        Ok(())
+    }
+
+    /// The log may begin before the checkpoint: what followers may still need is kept longer than what recovery needs.
+    fn begin_log(&mut self, bytes: &[u8]) -> Result<(), RecoveryError> {
+        let first = crate::log::record::read_trusted(bytes).map_err(AppendError::from)?.position;
+        if first.seq != 0 && first.seq <= self.log.last().seq {
+            let before = Position { epoch: first.epoch, seq: first.seq - 1 };
+            let before = if before.seq == 0 { Position::ZERO } else { before };
+            self.log = Log::after(before, EpochTable::after(before));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(mut self) -> Recovered {
+        // The disk verified every record: what does not fit here is left out, as if the log ended before it.
+        let _ = self.flush();
+        Recovered {
+            meta: self.meta,
+            engine: self.engine,
+            requests: self.requests,
+            start: self.start.seq,
+            whole_at: self.whole_at,
+            log: self.log,
+            commit: self.commit,
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The replica itself: its parts, and the two calls that drive it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trireme_proto::{
+    Epoch, Incarnation, Message, Report, ReplicaId, Topology,
+    ids::Peer,
+    message::{Digests, Forward, ForwardReply},
+    report::Counters,
+    topology::{Durability, Settings},
+};
+
+use crate::{
+    clients::{Clients, requests::Requests},
+    disk_queue::{Becomes, DiskQueue},
+    engine::Engine,
+    group::{Role, checkpoint::Checkpointing, install::Install},
+    io::{ClientId, DiskOp, Event, Identity, Input, Meta, Now, Output},
+    log::Log,
+    recovery::Recovery,
+};
+
+/// Milliseconds between two calls of a replica that has nothing else to wait for.
+const IDLE_TICK_MS: u64 = 50;
+
+/// Another replica of the group, as this one hears it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerState {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) heard_us: u64,
+}
+
+/// One replica: [`Replica::step`] takes what happens, [`Replica::take_output`] ends the turn and gives what is to be done.
+pub struct Replica {
+    pub(crate) identity: Identity,
+    pub(crate) now: Now,
+    pub(crate) started_us: u64,
+    /// As handed to the disk last.
+    pub(crate) meta: Meta,
+    pub(crate) promise_durable: Epoch,
+    pub(crate) engine: Engine,
+    pub(crate) requests: Requests,
+    pub(crate) log: Log,
+    /// Everything up to here is durable on this disk.
+    pub(crate) durable: u64,
+    /// Everything up to here is known to be committed.
+    pub(crate) commit: u64,
+    /// Everything up to here is in the state. On a serving leader that is the end of its log, else `commit`.
+    pub(crate) applied: u64,
+    /// The state is a state of the store once `applied` has reached this: it came from a checkpoint or snapshot taken while things moved.
+    pub(crate) whole_at: u64,
+    pub(crate) role: Role,
+    pub(crate) peers: BTreeMap<ReplicaId, PeerState>,
+    pub(crate) operators: BTreeSet<u32>,
+    pub(crate) clients: Clients,
+    pub(crate) disk: DiskQueue,
+    pub(crate) disk_full: bool,
+    pub(crate) checkpointing: Option<Checkpointing>,
+    /// A snapshot that is whole and not durable yet: nothing is appended before it is in force.
+    pub(crate) installing: Option<Install>,
+    /// Position of the checkpoint in force.
+    pub(crate) checkpoint_seq: u64,
+    /// The commit that the disk was last told of.
+    pub(crate) commit_noted: u64,
+    /// The lease granted last runs until then.
+    pub(crate) granted_until_us: u64,
+    /// When the current promise was made, and with it the write gap began.
+    pub(crate) promised_us: u64,
+    pub(crate) leaving: bool,
+    pub(crate) cut: Option<trireme_proto::report::Cut>,
+    pub(crate) recovered: u64,
+    pub(crate) counters: Counters,
+    pub(crate) report_due: bool,
+    pub(crate) tick_us: u64,
+    /// Records of this turn, not yet in the log.
+    pub(crate) batch: Vec<u8>,
+    pub(crate) batch_last: u64,
+    pub(crate) delta: Vec<u8>,
+    pub(crate) forward_out: Forward,
+    pub(crate) replies_out: BTreeMap<ReplicaId, ForwardReply>,
+    pub(crate) output: Output,
+}
+
+impl Replica {
+    /// A replica that goes on from what its disk had. The first [`Replica::take_output`] may already hold operations.
+    pub fn new(identity: Identity, recovery: Recovery, now: Now) -> Replica {
+        let recovered = recovery.finish();
+        let last = recovered.log.last();
+        let mut meta = recovered.meta;
+        meta.promise = meta.promise.max(last.epoch);
+        let mut replica = Replica {
+            identity,
+            now,
+            started_us: now.mono_us,
+            promise_durable: meta.promise,
+            meta,
+            engine: recovered.engine,
+            requests: recovered.requests,
+            durable: last.seq,
+            commit: recovered.start,
+            applied: recovered.start,
+            whole_at: recovered.whole_at,
+            checkpoint_seq: recovered.start,
+            log: recovered.log,
+            role: Role::Idle,
+            peers: BTreeMap::new(),
+            operators: BTreeSet::new(),
+            clients: Clients::default(),
+            disk: DiskQueue::default(),
+            disk_full: false,
+            checkpointing: None,
+            installing: None,
+            commit_noted: recovered.commit,
+            granted_until_us: 0,
+            promised_us: now.mono_us,
+            leaving: false,
+            cut: None,
+            recovered: 0,
+            counters: Counters::default(),
+            report_due: true,
+            tick_us: 0,
+            batch: Vec::new(),
+            batch_last: last.seq,
+            delta: Vec::new(),
+            forward_out: Forward::default(),
+            replies_out: BTreeMap::new(),
+            output: Output::default(),
+        };
+        replica.advance_commit(recovered.commit.min(last.seq));
+        replica
+    }
+
+    /// Takes in one thing that happened. What is to be done about it is in the next [`Replica::take_output`].
+    pub fn step(&mut self, input: Input<'_>, now: Now) {
+        self.now = now;
+        match input {
+            Input::Command { client, args } => self.command(client, args),
+            Input::Persisted(ticket) => self.persisted(ticket),
+            Input::Peer { peer, message } => self.message(peer, message),
+            Input::ClientOpened(client) => self.clients.open(client),
+            Input::ClientClosed(client) => self.client_closed(client),
+            Input::PeerOpened { peer, incarnation } => self.peer_opened(peer, incarnation),
+            Input::PeerClosed(peer) => self.peer_closed(peer),
+            Input::DiskFull(full) => self.disk_full(full),
+            Input::Shutdown => {
+                self.leaving = true;
+                self.report_due = true;
+            }
+            Input::Tick => {}
+        }
+    }
+
+    /// Ends the turn: everything stepped since the last call becomes one write, one message per peer, one batch of replies. Give it an emptied output;
+    /// its buffers are used again.
+    pub fn take_output(&mut self, output: &mut Output) {
+        if self.now.mono_us >= self.tick_us {
+            self.tick();
+        }
+        self.run_waiting();
+        self.flush_batch();
+        self.run_quiet_work();
+        self.flush_requests();
+        self.replicate();
+        self.note_commit();
+        if self.report_due {
+            self.report_to_operators();
+        }
+        self.finish_if_leaving();
+        self.output.deadline_us = self.deadline_us();
+        std::mem::swap(&mut self.output, output);
+    }
+
+    /// Appends the replies that may go to a client, in order.
+    pub fn take_replies(&mut self, client: ClientId, out: &mut Vec<u8>) {
+        self.clients.take_replies(client, out);
+    }
+
+    /// The newest record of the authority that was seen.
+    pub fn topology(&self) -> Option<&Topology> {
+        self.meta.topology.as_ref()
+    }
+
+    /// Digests of some slots, each with the seq of its last write.
+    pub fn digests(&self, first: u16, count: u16) -> Digests {
+        let slots = first..first.saturating_add(count).min(trireme_proto::SLOTS);
+        Digests {
+            ask: false,
+            first_slot: first.into(),
+            last_writes: slots.clone().map(|slot| self.engine.last_write(slot)).collect(),
+            digests: slots.map(|slot| self.engine.digest(slot)).collect(),
+            applied: self.commit,
+        }
+    }
+
+    /// What the operator is told: see [`Report`].
+    pub fn report(&self, now: Now) -> Report {
+        self.make_report(now)
+    }
+
+    /// Who this replica is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        self.meta.topology.as_ref().map_or_else(Settings::standard, |topology| topology.settings.clone())
+    }
+
+    pub(crate) fn durability_is_memory(&self) -> bool {
+        self.meta.topology.as_ref().map_or(self.identity.durability, |topology| topology.settings.durability()) == Durability::Memory
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.output.events.push(event);
+    }
+
+    pub(crate) fn send(&mut self, replica: ReplicaId, message: Message) {
+        self.output.send.push((Peer::Replica(replica), message));
+    }
+
+    pub(crate) fn persist(&mut self, op: DiskOp, becomes: Option<Becomes>) {
+        self.disk.put(op, becomes, &mut self.output.persist);
+    }
+
+    pub(crate) fn fatal(&mut self, why: String) {
+        self.output.fatal.get_or_insert(why);
+    }
+
+    fn message(&mut self, peer: Peer, message: Message) {
+        match peer {
+            Peer::Operator(number) => self.operator_message(number, message),
+            Peer::Replica(from) => {
+                let now = self.now.mono_us;
+                match self.peers.get_mut(&from) {
+                    Some(state) => state.heard_us = now,
+                    // The shell closed it in the meantime.
+                    None => return,
+                }
+                self.replica_message(from, message);
+            }
+        }
+    }
+
+    fn operator_message(&mut self, number: u32, message: Message) {
+        match message {
+            Message::Topology(topology) => self.obey(topology),
+            Message::Digests(digests) if digests.ask => {
+                let all = self.digests(0, trireme_proto::SLOTS);
+                self.output.send.push((Peer::Operator(number), Message::Digests(all)));
+            }
+            _ => {}
+        }
+    }
+
+    fn replica_message(&mut self, from: ReplicaId, message: Message) {
+        match message {
+            Message::Append(append) => self.on_append(from, append),
+            Message::AppendAck(ack) => self.on_append_ack(from, &ack),
+            Message::Forward(forward) => self.on_forward(from, forward),
+            Message::ForwardReply(reply) => self.on_forward_reply(reply),
+            Message::Topology(topology) => self.obey(topology),
+            Message::Fenced(fenced) => self.on_fenced(&fenced),
+            Message::LogState(state) => self.on_log_state(from, &state),
+            Message::Resume(resume) => self.on_resume(from, &resume),
+            Message::SnapshotBegin(begin) => self.on_snapshot_begin(from, &begin),
+            Message::SnapshotSlots(slots) => self.on_snapshot_slots(from, slots),
+            Message::SnapshotEnd(end) => self.on_snapshot_end(from, &end),
+            Message::SnapshotAck(ack) => self.on_snapshot_ack(from, &ack),
+            Message::CutSuffix(suffix) => self.on_cut_suffix(from, suffix),
+            Message::Digests(digests) => self.on_digests(from, &digests),
+            Message::Hello(_) | Message::Report(_) => {}
+        }
+    }
+
+    fn persisted(&mut self, ticket: u64) {
+        let became: Vec<Becomes> = self.disk.durable(ticket).collect();
+        for becomes in became {
+            match becomes {
+                Becomes::Log(seq) => self.durable = self.durable.max(seq),
+                Becomes::Promise(epoch) => {
+                    self.promise_durable = self.promise_durable.max(epoch);
+                    self.report_due = true;
+                }
+                Becomes::Installed => self.snapshot_installed(),
+                Becomes::Checkpoint(position) => self.checkpoint_finished(position),
+            }
+        }
+        self.on_durable();
+    }
+
+    fn peer_opened(&mut self, peer: Peer, incarnation: Incarnation) {
+        match peer {
+            Peer::Operator(number) => {
+                self.operators.insert(number);
+            }
+            Peer::Replica(id) => {
+                self.peers.insert(id, PeerState { incarnation, heard_us: self.now.mono_us });
+                if let Some(topology) = self.meta.topology.clone() {
+                    self.send(id, Message::Topology(topology));
+                }
+                self.group_peer_opened(id);
+                self.resend_requests();
+            }
+        }
+        self.report_due = true;
+    }
+
+    fn peer_closed(&mut self, peer: Peer) {
+        match peer {
+            Peer::Operator(number) => {
+                self.operators.remove(&number);
+            }
+            Peer::Replica(id) => {
+                self.peers.remove(&id);
+                self.group_peer_closed(id);
+            }
+        }
+        self.report_due = true;
+    }
+
+    fn disk_full(&mut self, full: bool) {
+        if self.disk_full != full {
+            self.disk_full = full;
+            self.report_due = true;
+            self.event(Event::DiskFull(full));
+        }
+    }
+
+    /// What is due with time: heartbeats, time-outs, expiry, housekeeping.
+    fn tick(&mut self) {
+        let heartbeat_us = u64::from(self.settings().heartbeat_ms.max(1)) * 1_000;
+        self.tick_us = self.now.mono_us + heartbeat_us.min(IDLE_TICK_MS * 1_000);
+        self.lease_tick();
+        self.time_out_clients();
+        self.expire_keys();
+        self.keep_house();
+        self.heartbeat();
+        self.report_due = true;
+    }
+
+    fn deadline_us(&self) -> u64 {
+        let soon = self.soon_us();
+        soon.map_or(self.tick_us, |soon| soon.min(self.tick_us))
+    }
+
+    fn finish_if_leaving(&mut self) {
+        let handing_over = self.leads() && self.meta.topology.as_ref().is_some_and(|topology| topology.replicas.len() > 1);
+        if self.leaving && !handing_over && self.batch.is_empty() {
+            self.output.finished = true;
+        }
+    }
+}
