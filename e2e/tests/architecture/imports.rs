@@ -101,7 +101,7 @@ fn pure_crates_name_nothing_impure() {
             continue;
         }
         let folder = PathBuf::from(package.manifest_path.as_std_path()).with_file_name("src");
-        for file in source::rust_files(&folder) {
+        for file in source::shipped_files(&folder) {
             let text = source::read(&file);
             for (number, line) in source::shipped_lines(&text) {
                 for path in IMPURE_PATHS.iter().filter(|path| line.contains(**path)) {

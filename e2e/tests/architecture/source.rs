@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// What stands before the tests of a file.
+const TESTS: &str = "#[cfg(test)]";
+
 /// The top of the workspace.
 pub fn root() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -28,11 +31,34 @@ pub fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Whether a file only exists for tests.
-pub fn is_test(path: &Path) -> bool {
+/// The Rust files below a folder that ship: no tests, and no modules that exist only for them.
+pub fn shipped_files(folder: &Path) -> Vec<PathBuf> {
+    let files = rust_files(folder);
+    let for_tests: Vec<PathBuf> = files.iter().flat_map(|file| test_modules(file, &read(file))).collect();
+    let ships = |file: &PathBuf| {
+        !is_test(file) && !for_tests.iter().any(|module| file.starts_with(module) || file.with_extension("") == *module)
+    };
+    files.into_iter().filter(ships).collect()
+}
+
+/// Whether a file is a test by its name.
+fn is_test(path: &Path) -> bool {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let folder = path.components().any(|part| part.as_os_str() == "tests");
     folder || stem == "tests" || stem.ends_with("_test") || stem.ends_with("_tests")
+}
+
+/// The modules in files of their own that a file declares for tests only, as paths without extension.
+fn test_modules(file: &Path, text: &str) -> Vec<PathBuf> {
+    let stem = file.file_stem().unwrap_or_default();
+    let folder = if ["lib", "main", "mod"].iter().any(|name| stem == *name) {
+        file.with_file_name("")
+    } else {
+        file.with_extension("")
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    let declared = lines.windows(2).filter(|pair| pair[0] == TESTS).filter_map(|pair| pair[1].strip_suffix(';'));
+    declared.filter_map(|line| line.rsplit_once("mod ")).map(|(_, name)| folder.join(name)).collect()
 }
 
 /// The text of a file.
@@ -40,9 +66,12 @@ pub fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The lines before a file's tests, numbered from 1.
+/// The lines before a file's tests, numbered from 1. A declaration of tests that are in another file does not end them.
 pub fn before_tests(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).enumerate().map(|(at, line)| (at + 1, line))
+    let lines: Vec<&str> = text.lines().collect();
+    let tests = lines.windows(2).position(|pair| pair[0] == TESTS && !pair[1].ends_with(';'));
+    let end = tests.unwrap_or(lines.len());
+    lines.into_iter().take(end).enumerate().map(|(at, line)| (at + 1, line))
 }
 
 /// The same without comments.
@@ -90,8 +119,11 @@ fn functions_are_measured_from_signature_to_brace() {
 
 #[test]
 fn only_code_that_ships_is_looked_at() {
-    let text = "//! x.unwrap()\nlet a = 1;\n#[cfg(test)]\nmod tests { x.unwrap() }\n";
-    assert_eq!(shipped_lines(text).collect::<Vec<_>>(), [(2, "let a = 1;")]);
+    let text = "//! x.unwrap()\n#[cfg(test)]\nmod fake;\nlet a = 1;\n#[cfg(test)]\nmod tests {\n x.unwrap() }\n";
+    let shipped: Vec<_> = shipped_lines(text).collect();
+    assert_eq!(shipped, [(2, "#[cfg(test)]"), (3, "mod fake;"), (4, "let a = 1;")]);
+    assert_eq!(test_modules(Path::new("a/src/lib.rs"), text), [Path::new("a/src/fake")]);
+    assert_eq!(test_modules(Path::new("a/src/disk.rs"), text), [Path::new("a/src/disk/fake")]);
     assert!(
         is_test(Path::new("a/tests/b.rs"))
             && is_test(Path::new("a/src/tests.rs"))

@@ -29,7 +29,7 @@ const BANNED: &[(&str, &str)] = &[
 const BANNED_IN_COMMENTS: &[&str] = &["TODO", "FIXME", "XXX", "HACK"];
 
 fn shipped_files() -> Vec<PathBuf> {
-    source::rust_files(&source::root()).into_iter().filter(|file| !source::is_test(file)).collect()
+    source::shipped_files(&source::root())
 }
 
 fn short(file: &Path) -> String {
