@@ -13,6 +13,8 @@ pub(crate) enum Becomes {
     Log(u64),
     /// This promise may be answered.
     Promise(Epoch),
+    /// This epoch is known to be led by this replica, so that it never is again by another process on this disk.
+    Led(Epoch),
     /// The snapshot being received is in force.
     Installed,
     /// A checkpoint from this position is in force.

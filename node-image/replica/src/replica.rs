@@ -281,6 +281,7 @@ impl Replica {
                     self.promise_durable = self.promise_durable.max(epoch);
                     self.report_due = true;
                 }
+                Becomes::Led(epoch) => self.lead(epoch),
                 Becomes::Installed => self.snapshot_installed(),
                 Becomes::Checkpoint(position) => self.checkpoint_finished(position),
             }

@@ -199,7 +199,6 @@ impl Replica {
                 client.blocked = None;
             }
             self.answer_wait(id, copies, wait.local);
-            self.run_waiting_of(id);
         }
     }
 }

@@ -33,12 +33,20 @@ impl Leader {
 }
 
 impl Replica {
+    /// Notes on the disk that this epoch is led here: nothing of it leaves before that is durable, so a process that starts again after a crash can tell
+    /// that it must not go on.
+    pub(crate) fn prepare_to_lead(&mut self, epoch: Epoch) {
+        self.meta.led = epoch;
+        self.persist(DiskOp::Meta(self.meta.clone()), Some(Becomes::Led(epoch)));
+    }
+
     /// Begins to lead: the first entry is the epoch's start, and nothing is executed before it is committed.
     pub(crate) fn lead(&mut self, epoch: Epoch) {
-        assert!(epoch == self.meta.promise && self.meta.led < epoch, "an epoch is led once, under its promise");
+        if epoch != self.meta.promise || self.leads() {
+            return; // A newer epoch has begun in the meantime.
+        }
+        assert!(self.meta.led == epoch, "an epoch is led by who has noted it");
         let Some(topology) = self.meta.topology.clone() else { return };
-        self.meta.led = epoch;
-        self.persist(DiskOp::Meta(self.meta.clone()), Some(Becomes::Promise(epoch)));
         self.engine.set_origin(Origin { group: topology.group, generation: topology.generation });
         let now_us = self.now.mono_us;
         let followers = self.peers.iter().map(|(id, peer)| (*id, Progress::new(peer.incarnation, now_us))).collect();
@@ -54,7 +62,6 @@ impl Replica {
             commit_due_us: None,
             digest_slot: 0,
             digest_due_us: now_us,
-            since_us: now_us,
             write_gap_us: 0,
             transfers: self.identity.boot << 20,
             suffixes: Vec::new(),

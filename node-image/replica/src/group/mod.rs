@@ -86,8 +86,6 @@ pub(crate) struct Leader {
     /// The next slot whose digest is sent to the followers, and when.
     pub(crate) digest_slot: u16,
     pub(crate) digest_due_us: u64,
-    /// When it began to lead.
-    pub(crate) since_us: u64,
     /// How long clients could not write when leadership came here: measured by this leader from its promise to its first commit.
     pub(crate) write_gap_us: u64,
     /// Number of the last snapshot begun.

@@ -1,6 +1,6 @@
 //! What a leader knows of one other replica.
 
-use trireme_proto::{Incarnation, message::SlotImage};
+use trireme_proto::Incarnation;
 
 use super::sweep::Sweep;
 
@@ -62,9 +62,4 @@ impl Progress {
             Stage::Snapshot(transfer) => transfer.start,
         }
     }
-}
-
-/// Bytes of some slots, roughly.
-pub(crate) fn slots_bytes(slots: &[SlotImage]) -> usize {
-    slots.iter().map(|slot| slot.image.len() + 16).sum()
 }

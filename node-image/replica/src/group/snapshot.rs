@@ -9,7 +9,7 @@ use crate::replica::Replica;
 
 use super::{
     Role,
-    progress::{Stage, Transfer, slots_bytes},
+    progress::{Stage, Transfer},
     sweep::Sweep,
 };
 
@@ -47,7 +47,7 @@ impl Replica {
         let epochs = self.log.epochs().rows().to_vec();
         let epoch = self.meta.led;
         let Role::Leader(leader) = &mut self.role else { return };
-        let mut messages = Vec::new();
+        let (mut messages, mut ending) = (Vec::new(), Vec::new());
         let mut meta = None;
         for (id, progress) in leader.followers.iter_mut().filter(|(_, progress)| progress.connected) {
             let Stage::Snapshot(transfer) = &mut progress.stage else { continue };
@@ -56,6 +56,7 @@ impl Replica {
                 messages.push((*id, transfer.number));
             } else if !transfer.ended && transfer.all_looked_at() {
                 transfer.sweep.quiet();
+                ending.push(*id);
             }
         }
         for (id, transfer) in messages {
@@ -63,16 +64,9 @@ impl Replica {
             let table = epochs.clone();
             self.send(id, Message::SnapshotBegin(SnapshotBegin { epoch, start, table, meta, transfer }));
         }
-        let ids: Vec<ReplicaId> = self.snapshot_receivers();
-        for id in ids {
+        for id in ending {
             self.send_slots(id, usize::from(trireme_proto::SLOTS), true);
         }
-    }
-
-    fn snapshot_receivers(&self) -> Vec<ReplicaId> {
-        let Role::Leader(leader) = &self.role else { return Vec::new() };
-        let receives = |stage: &Stage| matches!(stage, Stage::Snapshot(transfer) if transfer.start.is_some() && !transfer.ended);
-        leader.followers.iter().filter(|(_, progress)| progress.connected && receives(&progress.stage)).map(|(id, _)| *id).collect()
     }
 
     /// Sends the next slots, as far as the receiver keeps up.
@@ -90,15 +84,14 @@ impl Replica {
         }
         let number = transfer.number;
         let mut looked = 0;
-        while looked < slots_max && (quiet && transfer.all_looked_at() || transfer.sent < transfer.taken + SLOTS_IN_FLIGHT_MAX) {
-            let slots = transfer.sweep.take(&self.engine, commit, BYTES_PER_MESSAGE, slots_max - looked);
-            looked += slots.len().max(SLOTS_PER_TURN);
+        while looked < slots_max && (quiet || transfer.sent < transfer.taken + SLOTS_IN_FLIGHT_MAX) {
+            let slots = transfer.sweep.take(&self.engine, commit, BYTES_PER_MESSAGE, SLOTS_PER_TURN);
+            looked += SLOTS_PER_TURN;
             transfer.sent += slots.len() as u32;
-            debug_assert!(slots.len() < 2 || slots_bytes(&slots[..slots.len() - 1]) < BYTES_PER_MESSAGE + 16 * slots.len());
             if !slots.is_empty() {
                 self.output.send.push((trireme_proto::ids::Peer::Replica(id), Message::SnapshotSlots(SnapshotSlots { transfer: number, slots })));
             }
-            if transfer.sweep.is_done() {
+            if transfer.sweep.is_done() || transfer.sweep.needs_quiet() {
                 break;
             }
         }

@@ -58,7 +58,7 @@ impl Replica {
         if leader != self.identity.id {
             self.follow(leader, epoch);
         } else if member && self.meta.led < epoch && self.whole_or_empty() {
-            self.lead(epoch);
+            self.prepare_to_lead(epoch);
         }
     }
 
