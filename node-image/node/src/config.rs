@@ -44,6 +44,8 @@ pub struct NodeConfig {
     pub clients_max: usize,
     /// Time to hand over what is led here after SIGTERM.
     pub grace: Duration,
+    /// End as soon as standard input closes, cleanly but without handing over: whoever started this process is gone, and the whole store with it.
+    pub exit_with_stdin: bool,
     /// Sizes of the files.
     pub sizes: Sizes,
 }
@@ -64,6 +66,7 @@ impl NodeConfig {
             durability: Durability::Disk,
             clients_max: 10_000,
             grace: Duration::from_secs(10),
+            exit_with_stdin: false,
             sizes: Sizes::default(),
         }
     }

@@ -88,7 +88,16 @@ pub(crate) async fn serve(
     let writer = Writer::start(disk, durability, shell.wake.clone())
         .map_err(|source| NodeError::System { what: "the disk thread", source })?;
     let stopping = Rc::clone(&shell);
+    let parent = shell.config.exit_with_stdin.then(stdin_closed).transpose()?;
+    let ending = Rc::clone(&shell);
     let tasks = [
+        spawn_local(async move {
+            if let Some(parent) = parent {
+                parent.await;
+                tracing::info!("standard input closed: the store ends");
+                ending.end();
+            }
+        }),
         spawn_local(async move {
             stop.await;
             stopping.stop();
@@ -106,6 +115,20 @@ pub(crate) async fn serve(
         Ending::Finished => closed.map(|()| ExitReason::Finished).map_err(NodeError::Close),
         Ending::OutOfTime => closed.map(|()| ExitReason::OutOfTime).map_err(NodeError::Close),
     }
+}
+
+/// Ready when standard input closes. A thread of its own waits for it: it may be a pipe, a file or a terminal.
+fn stdin_closed() -> Result<impl Future<Output = ()> + 'static, NodeError> {
+    let (closed, wait) = tokio::sync::oneshot::channel::<()>();
+    let read = move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        drop(closed);
+    };
+    let started = std::thread::Builder::new().name("stdin".to_owned()).spawn(read);
+    started.map_err(|source| NodeError::System { what: "the thread that watches standard input", source })?;
+    Ok(async move {
+        let _ = wait.await;
+    })
 }
 
 /// Ready when the process is told to end: SIGTERM or SIGINT.

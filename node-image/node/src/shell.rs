@@ -114,6 +114,12 @@ impl Shell {
         }
     }
 
+    /// Ends without handing over.
+    pub(crate) fn end(&self) {
+        self.stop_at.set(Some(Instant::now()));
+        self.wake.notify_one();
+    }
+
     /// Starts or ends the time in which nothing is read.
     pub(crate) fn set_congested(&self, congested: bool) {
         if self.congested.replace(congested) && !congested {
