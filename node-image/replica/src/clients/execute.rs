@@ -115,6 +115,9 @@ impl Replica {
         let (mut out, resp3) = (std::mem::take(&mut client.out), client.state.resp3);
         let before = out.len();
         let effect = self.execute(work, resp3, &mut out);
+        if effect.wrote && !self.leads() {
+            return self.fatal("a command that only reads has written: its row in the table is wrong".into());
+        }
         let seq = if effect.wrote { self.append_delta(None) } else { effect.depends_on };
         if !self.clients.get_mut(id).is_some_and(|client| client.state.takes_reply()) {
             out.truncate(before);
