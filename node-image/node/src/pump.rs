@@ -3,7 +3,7 @@
 //! Connections step the core and ring the bell; the pump runs after all that were ready in this turn, so that what they caused together is one write to disk,
 //! one frame per peer and one write per client. A turn, in order:
 //!
-//! 1. what the disk has done is told to the core; if the deadline has come, that too;
+//! 1. what the disk has done is told to the core, and what time it is;
 //! 2. messages are encoded, one write per peer;
 //! 3. disk operations are handed on ([`crate::writer`]);
 //! 4. replies are written, clients paused, resumed and closed.
@@ -54,6 +54,7 @@ pub(crate) struct Pump {
     clients: Vec<Rc<Client>>,
     links: Vec<Rc<Link>>,
     record: (Epoch, u64),
+    /// When the core wants to be called again.
     deadline: Instant,
 }
 
@@ -102,14 +103,13 @@ impl Pump {
     fn turn(&mut self) -> Option<Ending> {
         let shell = Rc::clone(&self.shell);
         let now = Instant::now();
-        if now >= self.deadline {
-            self.step(Input::Tick);
-        }
         self.writer.advance(&mut self.written);
         for _ in 0..ROUNDS_MAX {
             if let Some(ending) = self.tell_written() {
                 return Some(ending);
             }
+            // The lease is judged by the clock as it is now, not as it was when a command was read.
+            self.step(Input::Tick);
             shell.core.borrow_mut().take_output(&mut self.output);
             self.send();
             self.writer.put(&mut self.output.persist);

@@ -1,0 +1,55 @@
+//! The replica as the shell's core, and as what a disk restores.
+
+use trireme_proto::{Position, Report, Topology};
+use trireme_replica::{
+    Recovery, RecoveryError, Replica,
+    io::{ClientId, Input, Meta, Now, Output},
+};
+
+use crate::{disk::Restore, shell::Core};
+
+impl Core for Replica {
+    fn step(&mut self, input: Input<'_>, now: Now) {
+        Replica::step(self, input, now);
+    }
+
+    fn take_output(&mut self, output: &mut Output) {
+        Replica::take_output(self, output);
+    }
+
+    fn take_replies(&mut self, client: ClientId, out: &mut Vec<u8>) {
+        Replica::take_replies(self, client, out);
+    }
+
+    fn report(&self, now: Now) -> Report {
+        Replica::report(self, now)
+    }
+
+    fn topology(&self) -> Option<&Topology> {
+        Replica::topology(self)
+    }
+}
+
+impl Restore for Recovery {
+    type Error = RecoveryError;
+
+    fn meta(&mut self, meta: Meta) {
+        Recovery::meta(self, meta);
+    }
+
+    fn checkpoint(&mut self, start: Position, whole_at: u64, meta: &[u8]) -> Result<(), RecoveryError> {
+        Recovery::checkpoint(self, start, whole_at, meta)
+    }
+
+    fn slot(&mut self, slot: u16, image: &[u8]) -> Result<(), RecoveryError> {
+        Recovery::slot(self, slot, image)
+    }
+
+    fn record(&mut self, record: &[u8]) -> Result<(), RecoveryError> {
+        Recovery::record(self, record)
+    }
+
+    fn committed(&mut self, seq: u64) {
+        Recovery::committed(self, seq);
+    }
+}
