@@ -300,7 +300,6 @@ impl Replica {
                     self.send(id, Message::Topology(topology));
                 }
                 self.group_peer_opened(id);
-                self.resend_requests();
             }
         }
         self.report_due = true;

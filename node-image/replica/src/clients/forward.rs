@@ -57,7 +57,7 @@ impl Replica {
                 self.serve(self.identity.id, self.identity.incarnation, request);
                 true
             }
-            Role::Follower(follower) if self.peers.contains_key(&follower.leader) => {
+            Role::Follower(follower) if follower.hears_leader() => {
                 self.forward_out.requests.push(request);
                 true
             }
@@ -71,7 +71,7 @@ impl Replica {
             return;
         }
         match &self.role {
-            Role::Follower(follower) if self.peers.contains_key(&follower.leader) => {
+            Role::Follower(follower) if follower.hears_leader() => {
                 let (leader, epoch) = (follower.leader, follower.epoch);
                 let forward = Forward { epoch, ..std::mem::take(&mut self.forward_out) };
                 self.send(leader, Message::Forward(forward));

@@ -20,7 +20,7 @@ use super::{
     requests::{Known, Requests},
 };
 
-/// Requests of other replicas that wait until the leader may execute; beyond it their forwarders ask again later.
+/// Requests of other replicas that wait until the leader may execute; beyond it they are refused.
 const BACKLOG_MAX: usize = 100_000;
 
 /// A request that waits.
@@ -49,10 +49,7 @@ impl Replica {
     pub(super) fn serve(&mut self, from: ReplicaId, incarnation: Incarnation, request: Request) {
         let Role::Leader(leader) = &mut self.role else { return };
         if !leader.serving && !broken(Breakage::ExecuteBeforeStart) {
-            if leader.backlog.len() < BACKLOG_MAX {
-                leader.backlog.push_back(Backlog { from, incarnation, request });
-            }
-            return;
+            return self.backlog(Backlog { from, incarnation, request });
         }
         let waits = !leader.backlog.is_empty();
         let known = match self.requests.known(incarnation, request.connection, request.number) {
@@ -74,11 +71,13 @@ impl Replica {
     }
 
     fn backlog(&mut self, waiting: Backlog) {
-        if let Role::Leader(leader) = &mut self.role
-            && leader.backlog.len() < BACKLOG_MAX
-        {
-            leader.backlog.push_back(waiting);
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.backlog.len() < BACKLOG_MAX {
+            return leader.backlog.push_back(waiting);
         }
+        let Backlog { from, request: Request { connection, number, .. }, .. } = waiting;
+        let bytes = Bytes::from_static(b"-TRYAGAIN too many requests wait for the leader: nothing was done\r\n");
+        self.reply_to(from, Reply { connection, number, bytes, seq: 0 });
     }
 
     fn serve_new(&mut self, from: ReplicaId, incarnation: Incarnation, request: Request) {

@@ -35,8 +35,13 @@ impl Replica {
             return;
         }
         follower.heard_us = now_us;
-        follower.echo_us = follower.echo_us.max(append.sent_us);
+        let first = !follower.hears_leader();
+        follower.echo_us = follower.echo_us.max(append.sent_us).max(1);
         follower.ack_due = true;
+        if first {
+            self.resend_requests();
+        }
+        let Role::Follower(follower) = &mut self.role else { return };
         if !follower.aligned {
             if !follower.asked && self.installing.is_none() {
                 follower.asked = true;

@@ -362,7 +362,7 @@ impl Replica {
                 self.send_heartbeat(id);
             }
             Role::Follower(follower) if follower.leader == id => {
-                (follower.aligned, follower.asked, follower.install) = (false, false, None);
+                follower.reconnected();
             }
             _ => {}
         }
@@ -379,7 +379,7 @@ impl Replica {
                 }
             }
             Role::Follower(follower) if follower.leader == id => {
-                (follower.aligned, follower.asked, follower.install) = (false, false, None);
+                follower.reconnected();
             }
             _ => {}
         }

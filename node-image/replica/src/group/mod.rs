@@ -94,6 +94,18 @@ pub(crate) struct Leader {
     pub(crate) suffixes: Vec<(ReplicaId, CutSuffix)>,
 }
 
+impl Follower {
+    /// The leader has been heard in its epoch on the present connection: what is sent to it will be taken up.
+    pub(crate) fn hears_leader(&self) -> bool {
+        self.echo_us > 0
+    }
+
+    /// The connection to the leader is a new one, or gone.
+    pub(crate) fn reconnected(&mut self) {
+        (self.aligned, self.asked, self.install, self.echo_us) = (false, false, None, 0);
+    }
+}
+
 impl Role {
     pub(crate) fn follower_mut(&mut self) -> Option<&mut Follower> {
         match self {

@@ -84,7 +84,6 @@ impl Replica {
         });
         self.event(Event::Follows(leader, epoch));
         self.report_due = true;
-        self.resend_requests();
     }
 
     /// Promises to accept nothing older than this epoch. The promise counts when it is durable; what it forbids stops at once.
