@@ -9,15 +9,26 @@
 //! * [`store`]: `ReplicatedStore` as written, and its defaults, in one place.
 //! * [`status`]: what is answered; the same in Kubernetes and in local mode.
 //! * [`topology`]: `StoreTopology`, the authority's record, as an object.
+//! * [`rules`]: one list of rules, for local mode and for the API server.
+//! * [`parse()`]: YAML with the place of every problem.
+//! * [`explain()`]: what a choice of n, w, r, durability and policy means, in numbers.
 //! * [`quantity`]: durations and sizes.
 //!
 //! No Kubernetes library is used: local mode needs these types too, and builds without any.
 
+pub mod explain;
+pub mod parse;
 pub mod quantity;
+pub mod rules;
 pub mod status;
 pub mod store;
 pub mod topology;
 
+pub use explain::{Explanation, explain};
+pub use parse::{Problem, parse};
+pub use rules::{validate, validate_change, warnings};
 pub use status::{Condition, ConditionStatus, StorePhase, StoreStatus};
-pub use store::{API_VERSION, Durability, Mode, Policy, ReplicatedStore, ReplicatedStoreSpec, STORE_KIND, Settled, Unreplicated};
+pub use store::{
+    API_VERSION, Durability, Mode, Policy, ReplicatedStore, ReplicatedStoreSpec, STORE_KIND, Settled, Unreplicated,
+};
 pub use topology::StoreTopology;

@@ -52,7 +52,8 @@ impl FromStr for Millis {
     type Err = QuantityError;
 
     fn from_str(text: &str) -> Result<Millis, QuantityError> {
-        let wrong = || QuantityError(format!("'{text}' is no duration; write whole milliseconds as in 250ms, 1s, 1m30s"));
+        let wrong =
+            || QuantityError(format!("'{text}' is no duration; write whole milliseconds as in 250ms, 1s, 1m30s"));
         if text == "0" {
             return Ok(Millis(0));
         }
@@ -94,9 +95,9 @@ impl FromStr for Bytes {
             .iter()
             .find_map(|(name, unit)| text.strip_suffix(name).map(|number| (number, *unit)))
             .unwrap_or((text, 1));
-        scaled(number, unit)
-            .map(Bytes)
-            .ok_or_else(|| QuantityError(format!("'{text}' is no size; write a Kubernetes quantity as in 64Mi, 10Gi or 500M")))
+        scaled(number, unit).map(Bytes).ok_or_else(|| {
+            QuantityError(format!("'{text}' is no size; write a Kubernetes quantity as in 64Mi, 10Gi or 500M"))
+        })
     }
 }
 
@@ -141,7 +142,9 @@ mod tests {
 
     #[test]
     fn durations_are_read_and_written_as_go_does() {
-        for (text, ms) in [("250ms", 250), ("1s", 1_000), ("1m30s", 90_000), ("1.5s", 1_500), ("2h", 7_200_000), ("0", 0)] {
+        for (text, ms) in
+            [("250ms", 250), ("1s", 1_000), ("1m30s", 90_000), ("1.5s", 1_500), ("2h", 7_200_000), ("0", 0)]
+        {
             assert_eq!(text.parse(), Ok(Millis(ms)), "{text}");
         }
         for text in ["", "5", "s", "1.2.3s", "-1s", "1d", "1us", "0.0001s", "99999999999999999999s", "1s "] {
@@ -154,7 +157,8 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_written_as_kubernetes_does() {
-        for (text, bytes) in [("1", 1), ("64Mi", 64 << 20), ("1.5Gi", 3 << 29), ("10G", 10_000_000_000), ("2k", 2_000)] {
+        for (text, bytes) in [("1", 1), ("64Mi", 64 << 20), ("1.5Gi", 3 << 29), ("10G", 10_000_000_000), ("2k", 2_000)]
+        {
             assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
         }
         for text in ["", "Mi", "1mb", "-1", "1.0001k5", "1 Gi", "0.3", "99999Ei"] {

@@ -86,7 +86,7 @@ impl Desired {
                 preferred_region: settled.preferred_region,
             },
             generation: store.metadata.generation.unwrap_or(0),
-            warnings: Vec::new(),
+            warnings: trireme_crds::warnings(store),
         }
     }
 

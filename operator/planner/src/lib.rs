@@ -1,10 +1,12 @@
 //! The decisions: desired, observed and recorded state in, a plan out. Pure.
 
 pub mod backend;
+pub mod conformance;
 pub mod decision;
 pub mod desired;
 pub mod observed;
 pub mod plan;
+pub mod record;
 pub mod status;
 
 pub use backend::{Backend, RecordError, Turned, turn};

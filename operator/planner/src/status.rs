@@ -177,6 +177,6 @@ mod tests {
     fn timestamps_are_rfc_3339() {
         assert_eq!(timestamp(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(timestamp(951_782_400_000), "2000-02-29T00:00:00.000Z");
-        assert_eq!(timestamp(1_795_446_000_123), "2026-11-23T15:40:00.123Z");
+        assert_eq!(timestamp(1_795_446_000_123), "2026-11-23T15:00:00.123Z");
     }
 }

@@ -235,7 +235,7 @@ impl<'a> Turn<'a> {
         match self.desired.warnings.as_slice() {
             [] => self.condition("ConfigurationWarning", ConditionStatus::False, "None", String::new()),
             warnings => {
-                self.condition("ConfigurationWarning", ConditionStatus::True, "RiskyChoice", warnings.join(" "))
+                self.condition("ConfigurationWarning", ConditionStatus::True, "RiskyChoice", warnings.join(" "));
             }
         }
         let wall = timestamp(self.observed.wall_ms);
