@@ -15,7 +15,7 @@ const HELP: [&str; 13] = [
     "GETKEYS <full-command>",
     "    Return the keys from a full command.",
     "LIST [FILTERBY (ACLCAT <category>|PATTERN <pattern>|MODULE <module>)]",
-    "    Return the names of all commands.",
+    "    Return the names of all commands and subcommands.",
     "HELP",
     "    Prints this help.",
 ];
@@ -113,8 +113,9 @@ fn list(filter: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
         }
         _ => return Err(Error::Syntax),
     };
-    let names = || all().iter().filter(|spec| wanted(spec));
-    reply.set(names().count());
+    let rows = || all().iter().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
+    let names = || rows().filter(|spec| wanted(spec));
+    reply.array(names().count());
     names().for_each(|spec| reply.bulk(spec.name.as_bytes()));
     Ok(())
 }

@@ -116,7 +116,7 @@ impl From<WrongType> for Error {
 impl From<IncrementError> for Error {
     fn from(error: IncrementError) -> Self {
         match error {
-            IncrementError::WrongType => Self::WrongType,
+            IncrementError::WrongType(_) => Self::WrongType,
             IncrementError::NotAnInteger => Self::NotInteger,
             IncrementError::Overflow => Self::Overflow,
         }

@@ -109,7 +109,10 @@ pub fn hincrby(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) 
 
 pub fn hincrbyfloat(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     // Redis finds a bad argument before it looks at the key.
-    add_float(None, args[3], Error::NotFloat)?;
+    add_float(None, args[3], Error::NotFloat).map_err(|error| match error {
+        Error::NotFloat => Error::NotFloat,
+        _ => Error::Fixed("ERR value is NaN or Infinity"),
+    })?;
     let old = access.field(args[1], args[2])?;
     let sum = add_float(old.as_deref(), args[3], Error::FieldNotFloat)?;
     drop(old);

@@ -39,6 +39,8 @@ mod set_algebra;
 mod sets;
 mod string_set;
 mod strings;
+#[cfg(test)]
+mod tests;
 
 pub use error::Error;
 pub use reply::Reply;

@@ -1,0 +1,286 @@
+//! The same commands on an engine and on a real server, replies compared byte for byte; where Redis promises no order, as sets.
+
+use super::golden::{self, Step, written};
+use super::value::{self, Value};
+use super::{Store, real_server};
+use fastrand::Rng;
+
+/// Random sequences, and commands in each.
+const SEQUENCES: u64 = 60;
+const COMMANDS: usize = 400;
+
+#[test]
+fn golden_files_are_what_a_real_server_replies() {
+    let Some(mut server) = real_server() else { return };
+    let mut differences = String::new();
+    for (_, steps) in golden::files() {
+        server.execute(&[b"reset"]);
+        server.execute(&[b"flushall"]);
+        let mut compared = true;
+        for step in steps {
+            match step {
+                Step::New => {
+                    server.execute(&[b"reset"]);
+                    server.execute(&[b"flushall"]);
+                }
+                Step::Redis(redis) => compared = redis,
+                Step::Now(_) => {}
+                Step::Command { place, args, expected } => {
+                    let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+                    let reply = written(&server.execute(&args).0);
+                    if compared && reply != expected {
+                        differences += &format!("{place}: redis-server replies\n{reply}and not\n{expected}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{differences}");
+}
+
+#[test]
+fn random_commands_have_the_replies_of_a_real_server() {
+    let Some(mut server) = real_server() else { return };
+    for seed in 0..SEQUENCES {
+        let mut random = Rng::with_seed(seed);
+        let mut store = Store::new();
+        let wall = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock after 1970");
+        store.now_ms = u64::try_from(wall.as_millis()).expect("milliseconds");
+        server.execute(&[b"flushall"]);
+        let protocol: &[u8] = if random.bool() { b"3" } else { b"2" };
+        server.execute(&[b"hello", protocol]);
+        store.execute(&[b"hello", protocol]);
+        for number in 0..COMMANDS {
+            let command = command(&mut random);
+            compare(&mut server, &mut store, &command, &format!("seed {seed}, command {number}"));
+        }
+        compare_states(&mut server, &mut store, seed);
+    }
+}
+
+/// Executes one command on both.
+fn compare(server: &mut super::server::Server, store: &mut Store, command: &str, place: &str) {
+    let args: Vec<&[u8]> =
+        command.split(' ').map(|word| if word == "''" { &b""[..] } else { word.as_bytes() }).collect();
+    let ours = store.execute(&args);
+    let (theirs, meaning) = server.execute(&args);
+    let same = match unordered(&args) {
+        Some(group) => {
+            ours.first() == theirs.first() && value::parse(&ours).sorted(group) == meaning.sorted(group)
+        }
+        None => ours == theirs,
+    };
+    let shown = [&ours, &theirs].map(|reply| String::from_utf8_lossy(reply).into_owned());
+    assert!(same, "{place}: {command}\nours:  {:?}\nredis: {:?}", shown[0], shown[1]);
+}
+
+/// For commands whose reply is in no order: how many elements belong together.
+fn unordered(args: &[&[u8]]) -> Option<usize> {
+    match args[0] {
+        b"hgetall" => Some(2),
+        b"hrandfield" if args.len() == 4 => Some(1),
+        b"hkeys" | b"hvals" | b"smembers" | b"sinter" | b"sunion" | b"sdiff" | b"keys" | b"spop" | b"srandmember"
+        | b"hrandfield" => Some(1),
+        _ => None,
+    }
+}
+
+/// Every key with its type, value and time of expiry.
+fn compare_states(server: &mut super::server::Server, store: &mut Store, seed: u64) {
+    compare(server, store, "keys *", &format!("seed {seed}, at the end"));
+    compare(server, store, "dbsize", &format!("seed {seed}, at the end"));
+    let Value::Array(keys) = value::parse(&store.execute(&[b"keys", b"*"])) else { panic!("no array of keys") };
+    for key in keys.iter().map(Value::text) {
+        for command in ["type", "pexpiretime", "get", "hgetall", "smembers"] {
+            compare(server, store, &format!("{command} {key}"), &format!("seed {seed}, at the end"));
+        }
+    }
+    for (scan, of) in [("scan", None), ("hscan", Some("h1")), ("sscan", Some("s1"))] {
+        let kind = of.map(|key| store.execute(&[b"type", key.as_bytes()]));
+        let fits = match scan {
+            "hscan" => kind.as_deref() == Some(b"+hash\r\n"),
+            "sscan" => kind.as_deref() == Some(b"+set\r\n"),
+            _ => true,
+        };
+        if fits {
+            let ours = whole_scan(scan, of, |args| value::parse(&store.execute(args)));
+            let theirs = whole_scan(scan, of, |args| server.execute(args).1);
+            assert_eq!(ours, theirs, "seed {seed}: {scan}");
+        }
+    }
+}
+
+fn whole_scan(scan: &str, of: Option<&str>, mut execute: impl FnMut(&[&[u8]]) -> Value) -> Vec<Value> {
+    let (mut cursor, mut seen) = (b"0".to_vec(), Vec::new());
+    for _ in 0..10_000 {
+        let mut args: Vec<&[u8]> = vec![scan.as_bytes()];
+        args.extend(of.map(str::as_bytes));
+        args.extend([&cursor[..], b"count", b"3"]);
+        let Value::Array(parts) = execute(&args) else { panic!("{scan} gives no array") };
+        let [Value::Bytes(next), Value::Array(found)] = &parts[..] else { panic!("{parts:?}") };
+        seen.extend_from_slice(found);
+        if next == b"0" {
+            seen.sort();
+            seen.dedup();
+            return seen;
+        }
+        cursor.clone_from(next);
+    }
+    panic!("{scan} does not end");
+}
+
+/// A random command. Keys are few, so that types collide; numbers and options are often wrong.
+fn command(random: &mut Rng) -> String {
+    const TEMPLATES: &[&str] = &[
+        "get K",
+        "set K V",
+        "set K V",
+        "set K V O",
+        "set K V O O",
+        "set K V O O O",
+        "getset K V",
+        "getdel K",
+        "getex K",
+        "getex K persist",
+        "getex K pxat T",
+        "getex K exat T",
+        "getex K O O",
+        "mget K K K",
+        "mset K V K V",
+        "mset K V K",
+        "msetnx K V K V",
+        "setnx K V",
+        "append K V",
+        "strlen K",
+        "getrange K I I",
+        "substr K I I",
+        "setrange K I V",
+        "lcs K K",
+        "lcs K K len",
+        "lcs K K idx",
+        "lcs K K idx withmatchlen minmatchlen I",
+        "incr K",
+        "decr K",
+        "incrby K I",
+        "decrby K I",
+        "incrbyfloat K F",
+        "incrbyfloat K F",
+        "incr K",
+        "setex K B V",
+        "hset K f V",
+        "hset K f V f V",
+        "hset K f V f",
+        "hmset K f V f V",
+        "hsetnx K f V",
+        "hget K f",
+        "hmget K f f f",
+        "hgetall K",
+        "hdel K f",
+        "hdel K f f",
+        "hexists K f",
+        "hlen K",
+        "hkeys K",
+        "hvals K",
+        "hstrlen K f",
+        "hincrby K f I",
+        "hincrby K f I",
+        "hincrbyfloat K f F",
+        "hrandfield K 100",
+        "hrandfield K 0",
+        "hrandfield K 100 withvalues",
+        "hset K f I",
+        "sadd K m",
+        "sadd K m m m",
+        "srem K m",
+        "srem K m m",
+        "sismember K m",
+        "smismember K m m m",
+        "smembers K",
+        "scard K",
+        "spop K 100",
+        "spop K 0",
+        "spop K -1",
+        "srandmember K 100",
+        "srandmember K 0",
+        "smove K K m",
+        "sinter K K",
+        "sunion K K",
+        "sdiff K K",
+        "sinterstore K K K",
+        "sunionstore K K K",
+        "sdiffstore K K K",
+        "sinter K K K",
+        "sintercard 2 K K",
+        "sintercard 2 K K limit I",
+        "sintercard I K K",
+        "del K",
+        "del K K",
+        "unlink K",
+        "exists K K K",
+        "touch K K",
+        "type K",
+        "keys *",
+        "keys K",
+        "keys [hs]*",
+        "rename K K",
+        "renamenx K K",
+        "copy K K",
+        "copy K K replace",
+        "copy K K db 0",
+        "dbsize",
+        "expireat K T",
+        "pexpireat K T",
+        "pexpireat K T C",
+        "expireat K T C",
+        "pexpireat K T C C",
+        "persist K",
+        "pexpiretime K",
+        "expiretime K",
+        "expire K B",
+        "pexpire K -1",
+        "set K V pxat X",
+        "set K V keepttl",
+        "set K V exat Y get",
+        "set K I",
+        "set K F",
+        "expire K x",
+        "expire K 9223372036854775807",
+        "echo V",
+        "ping",
+        "ping V",
+        "select 0",
+        "select x",
+        "get K K",
+        "command getkeys mset K V K V",
+        "nope K V",
+    ];
+    let template = TEMPLATES[random.usize(..TEMPLATES.len())];
+    let words: Vec<String> = template.split(' ').map(|word| fill(word, random)).collect();
+    words.join(" ")
+}
+
+fn fill(word: &str, random: &mut Rng) -> String {
+    let one_of = |random: &mut Rng, words: &[&str]| words[random.usize(..words.len())].to_owned();
+    match word {
+        "K" => one_of(random, &["a", "b", "n", "h1", "h2", "s1", "s2"]),
+        "V" => one_of(random, &["x", "hello", "''", "10", "-3", "3.5", "abcabcabd", "ohmytext", "mynewtext"]),
+        "f" => one_of(random, &["f1", "f2", "f3", "f4", "''"]),
+        "m" => one_of(random, &["1", "2", "3", "a", "b", "c", "''"]),
+        "I" => {
+            let words =
+                ["0", "1", "2", "-1", "-2", "5", "100", "9223372036854775807", "-9223372036854775808", "x", "007"];
+            one_of(random, &words)
+        }
+        "F" => {
+            one_of(random, &["0.1", "1.5", "-2.25", "3e2", "1e18", "abc", "inf", "1e-7", "100.0001", "0.3333333333"])
+        }
+        "T" => one_of(random, &["1", "0", "-5", "4000000000", "4000000000000", "5000000000000", "4500000000", "y"]),
+        // No time to live from now on: the two clocks differ.
+        "B" => one_of(random, &["0", "-1", "x", "9223372036854775807", "-9223372036854775808"]),
+        "X" => one_of(random, &["4000000000000", "5000000000000", "0"]),
+        "Y" => one_of(random, &["4000000000", "5000000000", "y"]),
+        "O" => one_of(random, &["nx", "xx", "get", "keepttl", "NX", "GET", "bogus", "persist", "ex"]),
+        "C" => one_of(random, &["nx", "xx", "gt", "lt", "GT", "bad"]),
+        other => other.to_owned(),
+    }
+}

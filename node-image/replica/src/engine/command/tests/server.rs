@@ -1,0 +1,65 @@
+//! A real `redis-server`, started on a Unix socket in a directory of its own, gone when dropped.
+
+use super::value::{self, Value};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+pub struct Server {
+    process: Child,
+    directory: PathBuf,
+    stream: BufReader<UnixStream>,
+}
+
+impl Server {
+    /// Starts one and connects to it.
+    pub fn start() -> Result<Self, String> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("trireme-commands-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+        let socket = directory.join("redis.sock");
+        let process = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--unixsocket"])
+            .arg(&socket)
+            .arg("--dir")
+            .arg(&directory)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut process = process.map_err(|error| {
+            std::fs::remove_dir_all(&directory).ok();
+            format!("redis-server cannot be started: {error}")
+        })?;
+        // Its log ends when it does, so this ends too.
+        let mut log = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+        let ready = log.any(|line| line.is_ok_and(|line| line.contains("ready to accept connections")));
+        assert!(ready, "redis-server ended before it was ready");
+        let stream = UnixStream::connect(&socket).expect("a connection to redis-server");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a bound on waiting");
+        Ok(Self { process, directory, stream: BufReader::new(stream) })
+    }
+
+    /// Executes a command.
+    pub fn execute(&mut self, args: &[&[u8]]) -> (Vec<u8>, Value) {
+        let mut command = format!("*{}\r\n", args.len()).into_bytes();
+        for arg in args {
+            command.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+            command.extend_from_slice(arg);
+            command.extend_from_slice(b"\r\n");
+        }
+        self.stream.get_mut().write_all(&command).expect("redis-server takes a command");
+        value::read(&mut self.stream).expect("redis-server answers")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+        std::fs::remove_dir_all(&self.directory).ok();
+    }
+}
