@@ -11,7 +11,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinHandle,
 };
-type ReplicatedStoreStatus = serde_json::Value;
+use trireme_crds::StoreStatus;
 
 use crate::{
     directory::{DirectoryError, Owner, at, control_path},
@@ -51,7 +51,7 @@ pub enum Request {
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
     /// To [`Request::Status`].
-    Status(Box<ReplicatedStoreStatus>),
+    Status(Box<StoreStatus>),
     /// Something happened on the way.
     Event(Event),
     /// What was asked for is done.
@@ -134,7 +134,7 @@ impl Control {
     ///
     /// # Errors
     /// As [`Control::answer`].
-    pub async fn status(&mut self) -> Result<ReplicatedStoreStatus, ControlError> {
+    pub async fn status(&mut self) -> Result<StoreStatus, ControlError> {
         self.ask(&Request::Status).await?;
         loop {
             if let Answer::Status(status) = self.answer().await? {

@@ -4,7 +4,7 @@
 //! DIR/uid            format, name and unique name of the store: what makes DIR a store's
 //! DIR/store.yaml     the specification, as the user gave it
 //! DIR/lock           held while a process runs the store; its content is that process's number
-//! DIR/topology.json  the authority's record (see `authority`)
+//! DIR/topology.pb    the authority's record (see `authority`)
 //! DIR/addresses.json where its replicas listen (see `addresses`)
 //! DIR/replicas/NAME  a replica's own disk: this crate never looks into it
 //! DIR/logs/NAME.log  what a replica's process printed

@@ -19,7 +19,7 @@ pub(crate) enum Happening {
     /// A replica reported.
     Heard { id: ReplicaId, report: Box<Report> },
     /// The link to a replica is down.
-    Closed { id: ReplicaId, boot: u64 },
+    Closed { id: ReplicaId },
     /// Who answers at a replica's address is not that replica.
     Refused { id: ReplicaId, why: String },
     /// A tool asks for something.

@@ -1,9 +1,47 @@
-//! A store as plain processes on loopback, driven by the planner.
+//! A store as plain processes on loopback, driven by the planner that also drives Kubernetes.
+//!
+//! ```text
+//!                        trireme_planner::turn
+//!                               │ observe, record, tell, provision, publish
+//!   control.sock ──asked──▶ ┌───┴───┐ ──events, view──▶ up, demo
+//!                           │ drive │
+//!   keeper (process) ─────▶ │ world │ ──CAS + fsync──▶ DIR/topology.pb
+//!   link (peer port) ─────▶ └───────┘
+//!        one of each per replica
+//! ```
+//!
+//! * [`store`]: starting a store, and the handle to one that runs.
+//! * `drive`: the loop: whatever happens causes a turn of the planner at once; time only passes where the planner asked for it.
+//! * `world`: what is known of the replicas, and the planner's `Backend`.
+//! * `process`: one replica's process, kept running. `link`: the operator's connection to it, kept up.
+//! * `authority`: the record. [`directory`]: the layout of a store's directory, its lock. [`addresses`]: where replicas listen.
+//! * [`control`]: how tools talk with a running store. [`events`], [`view`]: what is shown of it. [`mod@verify`]: the comparison of all digests.
+//!
+//! Invariants:
+//!
+//! * One process runs a store: it holds the lock of the directory, and only it writes the record.
+//! * The record is durable before anything that follows from it is done; if it is not known whether it was written, it is read again first.
+//! * A replica's process is "ended" only for the boot number that was heard of the very process that was waited for.
+//! * No replica's process outlives this one: its standard input closes, and it ends.
+//! * Every queue, back-off and wait has a bound.
+//!
+//! Not here: resources, storage classes, Services; and an operator that moves, since one machine has one.
+
 pub mod addresses;
+mod authority;
 pub mod control;
 pub mod directory;
-mod events { #[derive(Debug,Clone,serde::Serialize,serde::Deserialize)] pub struct Event; }
+mod drive;
+pub mod events;
 mod happening;
 mod link;
 mod process;
+pub mod store;
 pub mod verify;
+pub mod view;
+mod world;
+
+pub use events::{Event, unix_ms};
+pub use store::{Local, Options, StartError, verify};
+pub use verify::Verification;
+pub use view::{ReplicaView, View};

@@ -72,7 +72,7 @@ async fn keep(target: Target, mut orders: watch::Receiver<Orders>, happenings: m
                 if let Err(error) = converse(connection, &mut orders, &happenings, id).await {
                     tracing::debug!(replica = id, %error, "operator link closed");
                 }
-                let _ = happenings.send(Happening::Closed { id, boot }).await;
+                let _ = happenings.send(Happening::Closed { id }).await;
             }
             Err(OpenError::Refused(why)) => {
                 let _ = happenings.send(Happening::Refused { id, why }).await;

@@ -1,0 +1,95 @@
+//! `trireme demo`: the arguments, the store, and what remains of it. What it shows is in [`crate::demo`].
+
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+
+use trireme_local::{Local, Options};
+
+use crate::{
+    commands::{
+        file,
+        up::{Stop, start_failure},
+    },
+    demo::{self, Results, show::Show},
+    output::Failure,
+};
+
+/// The store of the demo: the same file that a user starts with.
+const EXAMPLE: &str = include_str!("../../../../examples/single-leader.yaml");
+/// Longest wait for the store to be ready.
+const READY_MAX: Duration = Duration::from_secs(15);
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// How many leaders to kill, one after the other; with more than one, the table shows the distribution of write gaps.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    kills: u32,
+    /// Clients that write at the same time.
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    clients: u16,
+    /// Another store than examples/single-leader.yaml.
+    #[arg(long)]
+    file: Option<PathBuf>,
+    /// Loopback address of the first replica; the others follow.
+    #[arg(long)]
+    address: Option<Ipv4Addr>,
+    /// Keep the demo's directory: the replicas' data and logs.
+    #[arg(long)]
+    keep: bool,
+}
+
+pub async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let (store, text) = match &arguments.file {
+        Some(file) => file::read(file)?,
+        None => file::parse("examples/single-leader.yaml", EXAMPLE).map(|store| (store, EXAMPLE.to_owned()))?,
+    };
+    let mut stop = Stop::new().map_err(Failure::from_error)?;
+    let dir = std::env::temp_dir().join(format!("trireme-demo-{}", std::process::id()));
+    let options = Options {
+        dir: dir.clone(),
+        address: arguments.address,
+        restart: true,
+        program: std::env::current_exe().map_err(Failure::from_error)?,
+    };
+    let mut show = Show::new();
+    let local = Local::start(&store, &text, options).map_err(|error| start_failure(&error))?;
+    let settled = store.spec.settle();
+    show.title(
+        &format!(
+            "{}: {:?}, n={} w={} r={}, durability {:?}",
+            local.name(),
+            settled.mode,
+            settled.n,
+            settled.w,
+            settled.r,
+            settled.durability
+        ),
+        &dir.display().to_string(),
+    );
+    let result = tokio::select! {
+        result = perform(&local, &arguments, &mut show) => result,
+        () = stop.told() => Err(Failure::Failed("interrupted".to_owned())),
+    };
+    local.stop().await;
+    match result {
+        Ok(results) if results.hold() => match arguments.keep {
+            true => Ok(()),
+            false => demo::remove(&dir),
+        },
+        Ok(_) => Err(Failure::Failed(format!("the replicas' data and logs are in {}", dir.display()))),
+        Err(Failure::Failed(why)) => Err(Failure::Failed(format!("{why}; the replicas' data and logs are in {}", dir.display()))),
+        Err(other) => Err(other),
+    }
+}
+
+async fn perform(local: &Local, arguments: &Arguments, show: &mut Show) -> Result<Results, Failure> {
+    if let Some(note) = local.note() {
+        show.note(note);
+    }
+    if tokio::time::timeout(READY_MAX, local.wait_ready(READY_MAX)).await.is_err() {
+        return Err(Failure::Failed(format!("the store was not ready within {} s", READY_MAX.as_secs())));
+    }
+    show.topology(&local.view().borrow().clone());
+    let results = demo::run(local, usize::from(arguments.clients), arguments.kills, show).await?;
+    show.results(&results);
+    Ok(results)
+}

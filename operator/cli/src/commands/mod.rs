@@ -1,0 +1,86 @@
+//! The subcommands, one per file.
+
+use std::{future::Future, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::output::{Failure, Output};
+
+mod demo;
+mod explain;
+mod file;
+mod lag;
+mod node;
+mod promote;
+mod status;
+mod up;
+mod validate;
+mod verify;
+
+/// Replicated key-value stores that speak the Redis protocol: single-leader, multi-leader or leaderless.
+#[derive(Debug, Parser)]
+#[command(name = "trireme", version, propagate_version = true)]
+pub struct Trireme {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a store, kill its leader under load, and check every acknowledged write.
+    Demo(demo::Arguments),
+    /// Run a store from its YAML, as processes on this machine, until SIGINT or SIGTERM.
+    Up(up::Arguments),
+    /// Show a running store: its leader, its replicas, its last failovers.
+    Status(status::Arguments),
+    /// Follow how far each replica is behind.
+    Lag(lag::Arguments),
+    /// Make a replica the leader when the present one is gone.
+    Promote(promote::Promote),
+    /// Hand the leadership over without a failure.
+    Switchover(promote::Switchover),
+    /// Compare all 16,384 digests of all replicas.
+    Verify(verify::Arguments),
+    /// Say what a choice of mode, n, w and r survives, what blocks it, and what may be stale.
+    Explain(explain::Arguments),
+    /// Check a store's YAML without starting anything.
+    Validate(validate::Arguments),
+    /// Run one replica: what `up` and the container image start.
+    Node(Box<node::Arguments>),
+}
+
+/// Which running store, and how to answer.
+#[derive(Debug, clap::Args)]
+struct Running {
+    /// The directory that the store runs in.
+    #[arg(long)]
+    dir: PathBuf,
+    /// For people or for programs.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Does what was asked for.
+pub fn run(arguments: Trireme) -> ExitCode {
+    let result = match arguments.command {
+        Command::Demo(arguments) => wait(demo::run(arguments)),
+        Command::Up(arguments) => wait(up::run(arguments)),
+        Command::Status(arguments) => wait(status::run(arguments)),
+        Command::Lag(arguments) => wait(lag::run(arguments)),
+        Command::Promote(arguments) => wait(promote::promote(arguments)),
+        Command::Switchover(arguments) => wait(promote::switchover(arguments)),
+        Command::Verify(arguments) => wait(verify::run(arguments)),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Validate(arguments) => validate::run(&arguments),
+        Command::Node(arguments) => node::run(*arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn wait(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::from_error)?;
+    runtime.block_on(work)
+}

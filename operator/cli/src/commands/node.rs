@@ -1,0 +1,83 @@
+//! `trireme node`: one replica. `trireme up` starts these, and so does the container image.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use trireme_node::NodeConfig;
+use trireme_proto::topology::Durability;
+
+use crate::output::Failure;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The replica's own directory; made if it does not exist.
+    #[arg(long)]
+    dir: PathBuf,
+    /// Unique name of the store: a replica refuses peers and disks of any other.
+    #[arg(long)]
+    store: String,
+    /// Number of the replica within the store, from 1.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    id: u32,
+    /// Its name as users see it. Default: replica- and its number.
+    #[arg(long)]
+    name: Option<String>,
+    /// Its group within the store.
+    #[arg(long, default_value_t = 0)]
+    group: u32,
+    /// Address that it listens on, and dials from.
+    #[arg(long, default_value = "0.0.0.0")]
+    listen: IpAddr,
+    /// Port for clients.
+    #[arg(long, default_value_t = trireme_node::config::CLIENT_PORT)]
+    client_port: u16,
+    /// Port for peers and the operator.
+    #[arg(long, default_value_t = trireme_node::config::PEER_PORT)]
+    peer_port: u16,
+    /// Port for HTTP: health, metrics, status.
+    #[arg(long, default_value_t = trireme_node::config::ADMIN_PORT)]
+    admin_port: u16,
+    /// When a copy counts, until the store's record says otherwise.
+    #[arg(long, value_enum, default_value_t = Copies::Disk)]
+    durability: Copies,
+    /// Clients at the same time.
+    #[arg(long, default_value_t = 10_000)]
+    clients_max: usize,
+    /// Milliseconds to hand over what is led here after SIGTERM.
+    #[arg(long, default_value_t = 10_000)]
+    grace_ms: u64,
+    /// End, without handing over, when standard input closes: whoever started this replica is gone, and the whole store with it.
+    #[arg(long)]
+    exit_with_stdin: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Copies {
+    /// When it is fsynced.
+    Disk,
+    /// When the other process has it; fsynced once a second.
+    Memory,
+}
+
+pub fn run(arguments: Arguments) -> Result<(), Failure> {
+    let mut config = NodeConfig::new(arguments.dir, arguments.store, arguments.id);
+    if let Some(name) = arguments.name {
+        config.name = name;
+    }
+    config.group = arguments.group;
+    config.listen = arguments.listen;
+    config.client_port = arguments.client_port;
+    config.peer_port = arguments.peer_port;
+    config.admin_port = arguments.admin_port;
+    config.durability = match arguments.durability {
+        Copies::Disk => Durability::Disk,
+        Copies::Memory => Durability::Memory,
+    };
+    config.clients_max = arguments.clients_max;
+    config.grace = Duration::from_millis(arguments.grace_ms);
+    config.exit_with_stdin = arguments.exit_with_stdin;
+    match trireme_node::run(config) {
+        Ok(_) => Ok(()),
+        Err(error) if error.exit_status() == 2 => Err(Failure::Input(error.to_string())),
+        Err(error) => Err(Failure::Failed(error.to_string())),
+    }
+}

@@ -1,0 +1,240 @@
+//! `trireme demo`: kills the leader of a store under load, and checks every promise that the store made.
+//!
+//! * [`load`]: clients that write without pause and remember what they were told;
+//! * [`show`]: what is on the screen;
+//! * [`check`]: every acknowledged write, on every replica.
+//!
+//! The demo is an ordinary user of `trireme_local`: it sees the same events as `trireme up`, and kills with SIGKILL from outside.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{interval, sleep, timeout},
+};
+use trireme_local::{Event, Local, Verification, View};
+
+use crate::output::Failure;
+use check::Found;
+use load::{Load, Outcome, Survivors};
+use show::Show;
+
+pub mod check;
+pub mod load;
+pub mod show;
+
+/// Load before the first kill.
+const WARM_UP: Duration = Duration::from_millis(2_500);
+/// Load after the store is whole again.
+const AFTERWARDS: Duration = Duration::from_millis(1_000);
+/// Longest wait for each thing that must happen.
+const STEP_MAX: Duration = Duration::from_secs(20);
+/// How often the live line is drawn anew.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// What came of one kill.
+#[derive(Debug)]
+pub struct Kill {
+    /// Name of the leader that was killed.
+    pub victim: String,
+    /// Name of its successor.
+    pub successor: String,
+    /// What clients of the other replicas saw.
+    pub survivors: Survivors,
+    /// From the kill until the killed replica was a full member again.
+    pub whole_after: Duration,
+}
+
+/// Everything that the demo found out.
+#[derive(Debug)]
+pub struct Results {
+    /// One per kill.
+    pub kills: Vec<Kill>,
+    /// Per client, per write.
+    pub outcomes: Vec<Vec<Outcome>>,
+    /// Name of each replica, and what was found on it.
+    pub found: Vec<(String, Found)>,
+    /// Of the digests.
+    pub verification: Verification,
+    /// The first error answer that any client got.
+    pub first_error: Option<String>,
+}
+
+impl Results {
+    /// Writes with this outcome.
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.outcomes.iter().flatten().filter(|&&o| o == outcome).count() as u64
+    }
+
+    /// Whether everything that the store promises was kept.
+    pub fn hold(&self) -> bool {
+        let acknowledged = self.count(Outcome::Acknowledged);
+        acknowledged > 0
+            && self.verification.holds()
+            && self.found.iter().all(|(_, f)| f.lost == 0 && f.refused_present == 0 && f.acknowledged == acknowledged)
+            && self.found.windows(2).all(|pair| pair[0].1 == pair[1].1)
+            && self.kills.iter().all(|k| k.survivors.errors == 0)
+    }
+}
+
+/// Runs the demo on a store that is ready.
+///
+/// # Errors
+/// Where something that must happen does not happen in time, or the check itself fails.
+pub async fn run(store: &Local, clients: usize, kills: u32, show: &mut Show) -> Result<Results, Failure> {
+    let addresses: Vec<SocketAddr> = store.view().borrow().replicas.iter().map(|r| r.address).collect();
+    let mut events = store.events();
+    let load = Load::start(addresses.clone(), clients);
+    show.load_begins(clients, addresses.len());
+    let mut rate = Rate::new();
+    watch(store, &load, &mut rate, show, WARM_UP).await;
+    let mut done = Vec::new();
+    for number in 1..=kills {
+        done.push(kill(store, &load, &mut events, &mut rate, show, (number, kills)).await?);
+        watch(store, &load, &mut rate, show, AFTERWARDS).await;
+    }
+    let first_error = load.first_error();
+    let outcomes = load.finish().await.map_err(Failure::from_error)?;
+    show.checks(outcomes.iter().flatten().filter(|&&o| o == Outcome::Acknowledged).count() as u64, addresses.len());
+    let verification = store.verify(STEP_MAX).await.map_err(Failure::from_error)?;
+    let names: Vec<String> = store.view().borrow().replicas.iter().map(|r| r.name.clone()).collect();
+    let mut found = Vec::new();
+    for (name, address) in names.into_iter().zip(addresses) {
+        let result = check::check(address, &outcomes).await;
+        found.push((name.clone(), result.map_err(|e| Failure::Failed(format!("{name} could not be read: {e}")))?));
+    }
+    Ok(Results { kills: done, outcomes, found, verification, first_error })
+}
+
+/// Lets the load run, with the live line.
+async fn watch(store: &Local, load: &Load, rate: &mut Rate, show: &mut Show, time: Duration) {
+    let end = Instant::now() + time;
+    let mut frames = interval(FRAME);
+    while Instant::now() < end {
+        frames.tick().await;
+        rate.frame(store, load, show);
+    }
+}
+
+/// Kills the leader, and shows what happens until the store is whole again.
+async fn kill(
+    store: &Local,
+    load: &Load,
+    events: &mut Receiver<Event>,
+    rate: &mut Rate,
+    show: &mut Show,
+    number: (u32, u32),
+) -> Result<Kill, Failure> {
+    let (index, victim, pid) = leader(&store.view().borrow())?;
+    // What happened before the kill is of no interest any more.
+    while events.try_recv().is_ok() {}
+    let mark = load.mark();
+    let killed = Instant::now();
+    let killed_ms = trireme_local::unix_ms();
+    kill_process(pid, Signal::KILL).map_err(|e| Failure::Failed(format!("{victim} could not be killed: {e}")))?;
+    show.killed(&victim, pid.as_raw_nonzero().get(), number);
+    let whole = async {
+        let mut frames = interval(FRAME);
+        let mut served = false;
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Ok(event) => show.event(&event, killed_ms),
+                    Err(RecvError::Lagged(missed)) => show.missed(missed),
+                    Err(RecvError::Closed) => return,
+                },
+                _ = frames.tick() => {
+                    rate.frame(store, load, show);
+                    if let (false, Some(first)) = (served, resumed(load, &mark, index, killed)) {
+                        served = true;
+                        show.served_again(first - killed);
+                    }
+                    let view = store.view().borrow().clone();
+                    if served && view.is_whole() {
+                        return;
+                    }
+                }
+            }
+        }
+    };
+    if timeout(STEP_MAX, whole).await.is_err() {
+        let view = store.view().borrow().clone();
+        return Err(Failure::Failed(format!(
+            "after the kill of {victim} the store was not whole again within {} s: leader {}, {} of {} replicas ready",
+            STEP_MAX.as_secs(),
+            view.leader.as_deref().unwrap_or("none"),
+            view.ready(),
+            view.replicas.len()
+        )));
+    }
+    let whole_after = killed.elapsed();
+    // Events of the last moments, in order, before the next line.
+    sleep(Duration::from_millis(20)).await;
+    while let Ok(event) = events.try_recv() {
+        show.event(&event, killed_ms);
+    }
+    let successor = store.view().borrow().leader.clone().unwrap_or_default();
+    show.whole(&victim, whole_after);
+    Ok(Kill { victim, successor, survivors: load.survivors(&mark, index), whole_after })
+}
+
+/// When clients of the survivors were served again after the kill, if they were.
+fn resumed(load: &Load, mark: &[usize], killed_index: usize, killed: Instant) -> Option<Instant> {
+    load.survivors(mark, killed_index).first.filter(|&first| first > killed + Duration::from_millis(5))
+}
+
+fn leader(view: &View) -> Result<(usize, String, Pid), Failure> {
+    let found = view.replicas.iter().enumerate().find(|(_, r)| Some(&r.name) == view.leader.as_ref());
+    let (index, replica) = found.ok_or_else(|| Failure::Failed("the store has no leader to be killed".to_owned()))?;
+    let pid = i32::try_from(replica.pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| Failure::Failed(format!("{} has no process", replica.name)))?;
+    Ok((index, replica.name.clone(), pid))
+}
+
+/// Writes per second over the last second.
+#[derive(Debug)]
+struct Rate {
+    began: Instant,
+    samples: std::collections::VecDeque<(Instant, u64)>,
+    printed: Instant,
+}
+
+impl Rate {
+    fn new() -> Rate {
+        let now = Instant::now();
+        Rate { began: now, samples: std::collections::VecDeque::new(), printed: now }
+    }
+
+    fn frame(&mut self, store: &Local, load: &Load, show: &mut Show) {
+        let (now, total) = (Instant::now(), load.acknowledged());
+        self.samples.push_back((now, total));
+        while self.samples.len() > 2 && now - self.samples[0].0 > Duration::from_millis(500) {
+            self.samples.pop_front();
+        }
+        let (then, before) = self.samples[0];
+        let seconds = (now - then).as_secs_f64();
+        if seconds <= 0.0 {
+            return;
+        }
+        let rate = ((total - before) as f64 / seconds) as u64;
+        let view = store.view().borrow().clone();
+        let line = now - self.printed >= Duration::from_secs(1);
+        if line {
+            self.printed = now;
+        }
+        show.rate(now - self.began, rate, total, &view, line);
+    }
+}
+
+/// Removes the demo's directory.
+///
+/// # Errors
+/// Where something in it cannot be removed.
+pub fn remove(dir: &Path) -> Result<(), Failure> {
+    std::fs::remove_dir_all(dir).map_err(|e| Failure::Failed(format!("{}: cannot be removed: {e}", dir.display())))
+}

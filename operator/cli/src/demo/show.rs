@@ -1,0 +1,197 @@
+//! What the demo shows.
+
+use std::time::Duration;
+
+use trireme_local::{Event, View};
+
+use super::{Results, load::Outcome};
+use crate::output::{Screen, table, thousands};
+
+/// The demo's screen.
+#[derive(Debug)]
+pub struct Show {
+    screen: Screen,
+}
+
+impl Show {
+    /// On standard output.
+    pub fn new() -> Show {
+        Show { screen: Screen::new() }
+    }
+
+    /// What will be done.
+    pub fn title(&mut self, summary: &str, dir: &str) {
+        let title = self.screen.bold("trireme demo");
+        self.screen.line(&format!("{title}  a store of separate processes; its leader is killed under load"));
+        self.screen.line("");
+        self.screen.line(&format!("  {summary}"));
+        let dir = self.screen.dim(dir);
+        self.screen.line(&format!("  {dir}"));
+        self.screen.line("");
+    }
+
+    /// Something to know about the machine.
+    pub fn note(&mut self, note: &str) {
+        self.screen.line(&format!("  note: {note}"));
+    }
+
+    /// The replicas and their roles.
+    pub fn topology(&mut self, view: &View) {
+        let s = &self.screen;
+        let mut rows = vec![["  REPLICA", "ROLE", "CLIENTS AT", "PROCESS", "REGION"].map(|h| s.dim(h)).to_vec()];
+        for r in &view.replicas {
+            let leads = view.leader.as_ref() == Some(&r.name);
+            let role = if leads { s.good("leader") } else { r.role.clone() };
+            let region = if r.region.is_empty() { "-" } else { &r.region };
+            rows.push(vec![
+                format!("  {}", s.name(&r.name)),
+                role,
+                r.address.to_string(),
+                r.pid.to_string(),
+                region.to_owned(),
+            ]);
+        }
+        let text = table(&rows);
+        self.screen.line(&text);
+    }
+
+    /// The load begins.
+    pub fn load_begins(&mut self, clients: usize, replicas: usize) {
+        self.screen.line(&format!(
+            "  {clients} clients write to all {replicas} replicas; each waits for OK before its next write"
+        ));
+    }
+
+    /// The live line; where nobody looks, a line a second.
+    pub fn rate(&mut self, since: Duration, rate: u64, total: u64, view: &View, line: bool) {
+        let leader = view.leader.as_deref().unwrap_or("none");
+        let ready = view.ready();
+        let text = format!(
+            "  {:5.1} s  {:>9} writes/s  {:>9} acknowledged   leader {leader}, {ready} of {} ready",
+            since.as_secs_f64(),
+            thousands(rate),
+            thousands(total),
+            view.replicas.len()
+        );
+        if self.screen.is_terminal() {
+            let text = self.screen.bold(text);
+            self.screen.live(&text);
+        } else if line {
+            self.screen.line(&text);
+        }
+    }
+
+    /// The kill.
+    pub fn killed(&mut self, victim: &str, pid: i32, (number, of): (u32, u32)) {
+        let count = if of > 1 { format!("  (kill {number} of {of})") } else { String::new() };
+        self.screen.line("");
+        let text = self.screen.bad(format!("SIGKILL to {victim}, the leader (process {pid}){count}"));
+        self.screen.line(&format!("  {:>8}  {text}", "+0 ms"));
+    }
+
+    /// An event, timed from the kill.
+    pub fn event(&mut self, event: &Event, killed_ms: u64) {
+        let at = event.at_ms.saturating_sub(killed_ms);
+        self.screen.line(&format!("  {:>8}  {}", format!("+{at} ms"), event.message()));
+    }
+
+    /// More happened than could be shown.
+    pub fn missed(&mut self, events: u64) {
+        self.screen.line(&format!("            ({events} more events)"));
+    }
+
+    /// Clients were served again.
+    pub fn served_again(&mut self, after: Duration) {
+        let text = self.screen.good("first write acknowledged to a client of a surviving replica");
+        self.screen.line(&format!("  {:>8}  {text}", format!("+{} ms", after.as_millis())));
+    }
+
+    /// The killed replica is back.
+    pub fn whole(&mut self, victim: &str, after: Duration) {
+        let text = self.screen.good(format!("{victim} is back with the same data; the store is whole again"));
+        self.screen.line(&format!("  {:>8}  {text}", format!("+{} ms", after.as_millis())));
+    }
+
+    /// The check begins.
+    pub fn checks(&mut self, acknowledged: u64, replicas: usize) {
+        self.screen.line("");
+        self.screen.line(&format!(
+            "  The load has ended. Reading all {} acknowledged writes back from each of {replicas} replicas ...",
+            thousands(acknowledged)
+        ));
+    }
+
+    /// The table at the end.
+    pub fn results(&mut self, results: &Results) {
+        let s = &self.screen;
+        let mark = |good: bool| if good { s.good("ok") } else { s.bad("FAILED") };
+        let acknowledged = results.count(Outcome::Acknowledged);
+        let errors: u64 = results.kills.iter().map(|k| k.survivors.errors).sum();
+        let lost: u64 = results.found.iter().map(|(_, f)| f.lost).sum();
+        let refused: u64 = results.found.iter().map(|(_, f)| f.refused_present).sum();
+        let replicas = results.found.len();
+        let verified: u64 = results.found.iter().map(|(_, f)| f.acknowledged - f.lost).sum();
+        let present = results.found.first().map_or(0, |(_, f)| f.in_doubt_present);
+        let v = &results.verification;
+        let error = results.first_error.as_deref().map(|e| format!(" (the first: {e})")).unwrap_or_default();
+        let rows = [
+            ("write gap", gaps(results), String::new()),
+            ("errors at survivors", format!("{errors}{error}"), mark(errors == 0)),
+            ("acknowledged", thousands(acknowledged), mark(acknowledged > 0)),
+            ("lost", lost.to_string(), mark(lost == 0)),
+            (
+                "in doubt",
+                format!("{} (no answer from the killed process), of which {present} were done", results.count(Outcome::InDoubt)),
+                String::new(),
+            ),
+            ("refused", format!("{}, of which {refused} were done", results.count(Outcome::Refused)), mark(refused == 0)),
+            (
+                "verified",
+                format!("{} reads: every acknowledged write on each of {replicas} replicas", thousands(verified)),
+                mark(verified == acknowledged * replicas as u64),
+            ),
+            ("digests", digests(v), mark(v.holds())),
+        ];
+        let rows: Vec<Vec<String>> =
+            rows.into_iter().map(|(what, value, mark)| vec![format!("  {what}"), value, mark]).collect();
+        let text = table(&rows);
+        self.screen.line("");
+        self.screen.line(text.trim_end());
+        for missing in &v.missing {
+            self.screen.line(&format!("  no digests from {missing}"));
+        }
+        self.screen.line("");
+        let verdict = match results.hold() {
+            true => self.screen.good("Nothing that was acknowledged is lost, and all replicas are the same."),
+            false => self.screen.bad("A promise was broken: see FAILED above."),
+        };
+        self.screen.line(&format!("  {verdict}"));
+    }
+}
+
+fn digests(v: &trireme_local::Verification) -> String {
+    let mut text = format!("{} of 16,384 slots are the same on {} replicas", thousands(v.same.into()), v.replicas.len());
+    if !v.different.is_empty() {
+        text.push_str(&format!(", {} differ", v.different.len()));
+    }
+    if v.unsettled > 0 {
+        text.push_str(&format!(", {} could not be compared", v.unsettled));
+    }
+    text
+}
+
+/// The gap of one kill, or the distribution of many.
+fn gaps(results: &Results) -> String {
+    let mut gaps: Vec<u128> = results.kills.iter().map(|k| k.survivors.gap.as_millis()).collect();
+    gaps.sort_unstable();
+    match gaps.as_slice() {
+        [] => "none: nothing was killed".to_owned(),
+        [gap] => format!("{gap} ms, the longest wait of any client of a surviving replica"),
+        all => format!(
+            "median {} ms, longest {} ms over {} kills (each the longest wait of any client of a surviving replica)",
+            all[all.len() / 2],
+            all[all.len() - 1],
+            all.len()
+        ),
+    }
+}

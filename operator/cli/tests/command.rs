@@ -1,0 +1,74 @@
+//! The command itself: what it refuses, and what it says.
+
+use std::{fs, process::Command};
+
+fn trireme() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_trireme"))
+}
+
+const HEAD: &str = "apiVersion: trireme.dev/v1alpha1\nkind: ReplicatedStore\nmetadata:\n  name: orders\nspec:\n";
+
+#[test]
+fn a_bad_file_is_refused_with_its_place_and_nothing_is_started() {
+    for (spec, place, word) in [
+        ("  mode: SingleLeader\n  replicas: 3\n", "7", "replicas"),
+        ("  mode: SingleLeader\n  n: three\n", "7", "n"),
+        ("  mode: SingleLeader\n  n: 3\n  w: 4\n", "8", "spec.w"),
+        ("  mode: SingleLeader\n  n: 0\n", "7", "spec.n"),
+        ("  mode: Primary\n", "6", "SingleLeader"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let (file, dir) = (root.path().join("orders.yaml"), root.path().join("data"));
+        fs::write(&file, format!("{HEAD}{spec}")).unwrap();
+        for arguments in [vec!["validate"], vec!["up", "--dir", dir.to_str().unwrap()]] {
+            let output = trireme().args(&arguments).arg(&file).output().unwrap();
+            let message = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{spec}: {message}");
+            assert!(message.contains(&format!("{}:{place}", file.display())), "{spec}: {message}");
+            assert!(message.contains(word), "{spec}: {message}");
+            assert!(!dir.exists(), "{spec}: something was created");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let output = trireme().args(["validate", "/nowhere/orders.yaml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/orders.yaml"), "{output:?}");
+}
+
+#[test]
+fn a_directory_that_holds_something_else_is_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("orders.yaml");
+    fs::write(&file, format!("{HEAD}  mode: SingleLeader\n")).unwrap();
+    let output = trireme().args(["up", "--dir"]).arg(root.path()).arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "something was created");
+}
+
+#[test]
+fn a_choice_is_explained_in_numbers() {
+    let explain = |w: &str| {
+        let output = trireme().args(["explain", "--mode", "single-leader", "--n", "3", "--w", w, "--r", "1"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_ne!(explain("1"), explain("2"));
+    let refused = trireme().args(["explain", "--mode", "single-leader", "--n", "3", "--w", "4"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+}
+
+#[test]
+fn the_demo_keeps_its_promises() {
+    let base = std::net::Ipv4Addr::from_bits(
+        std::net::Ipv4Addr::new(127, 160, 0, 1).to_bits() + ((std::process::id() & 0xffff) << 3),
+    );
+    let output =
+        trireme().args(["demo", "--clients", "6", "--kills", "2", "--address", &base.to_string()]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("Nothing that was acknowledged is lost"), "{text}");
+    assert!(!text.contains('\x1b'), "colours although piped: {text}");
+}

@@ -1,0 +1,364 @@
+//! What is known of the store's processes, and the planner's hands: the [`Backend`] of this machine.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ffi::OsString,
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
+
+use tokio::sync::{broadcast, mpsc, watch};
+use trireme_crds::StoreStatus;
+use trireme_planner::{Backend, Decision, DesiredReplica, HumanRequest, Observed, Process, RecordError, Seen};
+use trireme_proto::{ReplicaId, Report, Topology};
+
+use crate::{
+    addresses::Address,
+    authority::Authority,
+    directory::Directory,
+    events::{Event, unix_ms},
+    happening::Happening,
+    link::{Link, Orders, Target},
+    process::{Keeper, Launch},
+    view::{ReplicaView, View},
+};
+
+/// Processes of one replica that are remembered to have ended: reports of theirs may still be under way.
+const ENDED_MAX: usize = 8;
+
+/// What all replicas are started with.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub program: PathBuf,
+    pub restart: bool,
+    pub durability: &'static str,
+    /// Random number of this process.
+    pub boot: u64,
+}
+
+/// One replica.
+#[derive(Debug)]
+struct Replica {
+    wanted: DesiredReplica,
+    address: Address,
+    keeper: Keeper,
+    /// Dropped with the replica.
+    _link: Link,
+    orders: watch::Sender<Orders>,
+    /// Of its process; 0 while there is none.
+    pid: u32,
+    connected: bool,
+    /// When it was last heard.
+    heard: Option<Instant>,
+    report: Option<Report>,
+    /// Boot numbers of processes that have ended.
+    ended: VecDeque<u64>,
+    /// Boot number of the process that runs, once it has said Hello.
+    boot: Option<u64>,
+    /// Why whoever answers was refused: said once.
+    refused: Option<String>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct World {
+    directory: Directory,
+    authority: Authority,
+    addresses: Vec<Address>,
+    common: Common,
+    replicas: BTreeMap<ReplicaId, Replica>,
+    requests: Vec<HumanRequest>,
+    happenings: mpsc::Sender<Happening>,
+    events: broadcast::Sender<Event>,
+    view: watch::Sender<View>,
+    /// What the last turn decided, for tools that wait.
+    decided: Vec<Decision>,
+}
+
+impl World {
+    pub fn new(
+        directory: Directory,
+        authority: Authority,
+        addresses: Vec<Address>,
+        common: Common,
+        happenings: mpsc::Sender<Happening>,
+        events: broadcast::Sender<Event>,
+    ) -> World {
+        World {
+            directory,
+            authority,
+            addresses,
+            common,
+            replicas: BTreeMap::new(),
+            requests: Vec::new(),
+            happenings,
+            events,
+            view: watch::Sender::default(),
+            decided: Vec::new(),
+        }
+    }
+
+    /// The store as its user sees it, now and whenever it changes.
+    pub fn watch(&self) -> watch::Receiver<View> {
+        self.view.subscribe()
+    }
+
+    /// The store as its user sees it.
+    pub fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// What was decided since the last call.
+    pub fn take_decided(&mut self) -> Vec<Decision> {
+        std::mem::take(&mut self.decided)
+    }
+
+    /// Passes on what a person asked for, with the next turn.
+    pub fn ask(&mut self, request: HumanRequest) {
+        self.requests.push(request);
+    }
+
+    /// The number of the replica with this name.
+    pub fn id(&self, name: &str) -> Option<ReplicaId> {
+        self.replicas.values().find(|r| r.wanted.name == name).map(|r| r.wanted.id)
+    }
+
+    /// The record, where it can be read.
+    pub fn record(&mut self) -> Option<Topology> {
+        self.authority.read().ok().flatten()
+    }
+
+    /// Says it to everybody who listens.
+    fn emit(&self, event: Event) {
+        // Nobody has to listen.
+        let _ = self.events.send(event);
+    }
+
+    /// Takes in what happened to a replica.
+    pub fn absorb(&mut self, happening: Happening) {
+        match happening {
+            Happening::Started { id, pid } => self.started(id, pid),
+            Happening::Ended { id, pid, how, restart_in } => {
+                if let Some(replica) = self.replicas.get_mut(&id) {
+                    replica.has_ended();
+                    let log = self.directory.log(&replica.wanted.name).display().to_string();
+                    let restart_in_ms = restart_in.map(|d| d.as_millis() as u64);
+                    let event = Event::ended(&replica.wanted.name, pid, &how, restart_in_ms, &log);
+                    self.emit(event);
+                }
+            }
+            Happening::Opened { id, boot } => {
+                if let Some(replica) = self.replicas.get_mut(&id) {
+                    replica.connected = true;
+                    replica.refused = None;
+                    replica.hear(boot);
+                }
+            }
+            Happening::Heard { id, report } => {
+                if let Some(replica) = self.replicas.get_mut(&id) {
+                    replica.hear(report.boot);
+                    replica.report = Some(*report);
+                }
+            }
+            Happening::Closed { id } => {
+                if let Some(replica) = self.replicas.get_mut(&id) {
+                    replica.connected = false;
+                }
+            }
+            Happening::Refused { id, why } => {
+                if let Some(replica) = self.replicas.get_mut(&id)
+                    && replica.refused.as_ref() != Some(&why)
+                {
+                    let event = Event::refused(&replica.wanted.name, &why);
+                    replica.refused = Some(why);
+                    self.emit(event);
+                }
+            }
+            Happening::Asked { .. } => {}
+        }
+    }
+
+    fn started(&mut self, id: ReplicaId, pid: u32) {
+        if let Some(replica) = self.replicas.get_mut(&id) {
+            replica.pid = pid;
+            replica.boot = None;
+            replica.orders.send_modify(|orders| orders.starts += 1);
+            let event = Event::started(&replica.wanted.name, pid);
+            self.emit(event);
+        }
+    }
+
+    fn start(&mut self, wanted: &DesiredReplica) {
+        let id = wanted.id;
+        let Some(&address) = self.addresses.get(id as usize - 1) else {
+            tracing::error!(replica = %wanted.name, "no address was reserved for it");
+            return;
+        };
+        let launch = Launch {
+            id,
+            program: self.common.program.clone(),
+            arguments: self.arguments(wanted, address),
+            log: self.directory.log(&wanted.name),
+            restart: self.common.restart,
+        };
+        let (orders, followed) = watch::channel(Orders::default());
+        let target = Target { id, address: address.peer(), store: self.directory.owner().uid.clone(), boot: self.common.boot };
+        let replica = Replica {
+            wanted: wanted.clone(),
+            address,
+            keeper: Keeper::start(launch, self.happenings.clone()),
+            _link: Link::start(target, followed, self.happenings.clone()),
+            orders,
+            pid: 0,
+            connected: false,
+            heard: None,
+            report: None,
+            ended: VecDeque::new(),
+            boot: None,
+            refused: None,
+        };
+        self.replicas.insert(id, replica);
+    }
+
+    fn arguments(&self, wanted: &DesiredReplica, address: Address) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["node".into()];
+        let mut add = |name: &str, value: OsString| arguments.extend([name.into(), value]);
+        add("--dir", self.directory.replica(&wanted.name).into());
+        add("--store", self.directory.owner().uid.clone().into());
+        add("--id", wanted.id.to_string().into());
+        add("--name", wanted.name.clone().into());
+        add("--listen", address.ip.to_string().into());
+        add("--client-port", address.client_port.to_string().into());
+        add("--peer-port", address.peer_port.to_string().into());
+        add("--admin-port", address.admin_port.to_string().into());
+        add("--durability", self.common.durability.into());
+        arguments.push("--exit-with-stdin".into());
+        arguments
+    }
+
+    /// Ends all processes, and waits until they have ended.
+    pub async fn stop(mut self) {
+        let replicas = std::mem::take(&mut self.replicas);
+        // All at the same time, then each is waited for.
+        replicas.values().for_each(|replica| replica.keeper.stop());
+        for (_, replica) in replicas {
+            replica.keeper.ended().await;
+        }
+    }
+
+    /// The view that goes with a status.
+    fn look(&self, status: &StoreStatus) -> View {
+        let leader = status.groups.iter().find(|g| g.serving && !g.leader.is_empty()).map(|g| g.leader.clone());
+        let replicas = self.replicas.values().map(|replica| {
+            let said = status.replicas.iter().find(|r| r.name == replica.wanted.name);
+            let up_to_date = |r: &trireme_crds::status::ReplicaStatus| {
+                r.member && r.reachable && matches!(r.role.as_str(), "Leader" | "Follower")
+            };
+            ReplicaView {
+                name: replica.wanted.name.clone(),
+                region: replica.wanted.region.clone(),
+                address: replica.address.client(),
+                pid: replica.pid,
+                directory: self.directory.replica(&replica.wanted.name),
+                role: said.map_or_else(|| "Unknown".to_owned(), |r| r.role.clone()),
+                ready: replica.pid != 0 && said.is_some_and(up_to_date),
+            }
+        });
+        View { status: status.clone(), leader, replicas: replicas.collect() }
+    }
+}
+
+impl Replica {
+    /// Something came from the process with this boot number.
+    fn hear(&mut self, boot: u64) {
+        self.heard = Some(Instant::now());
+        if self.pid == 0 {
+            // No process runs: it came out of a buffer.
+            self.bury(boot);
+        } else if !self.ended.contains(&boot) {
+            self.boot = Some(boot);
+        }
+    }
+
+    /// Its process has ended.
+    fn has_ended(&mut self) {
+        self.pid = 0;
+        if let Some(boot) = self.boot.take() {
+            self.bury(boot);
+        }
+    }
+
+    fn bury(&mut self, boot: u64) {
+        if !self.ended.contains(&boot) {
+            self.ended.push_back(boot);
+            if self.ended.len() > ENDED_MAX {
+                self.ended.pop_front();
+            }
+        }
+    }
+
+    fn seen(&self) -> Seen {
+        let process = match &self.report {
+            Some(report) if self.ended.contains(&report.boot) => Process::Ended,
+            _ if self.pid != 0 => Process::Running,
+            _ => Process::Unknown,
+        };
+        Seen {
+            process,
+            connected: self.connected,
+            silent_ms: self.heard.map_or(u64::MAX, |heard| heard.elapsed().as_millis() as u64),
+            report: self.report.clone(),
+            peer_address: Some(self.address.peer().to_string()),
+            client_address: Some(self.address.client().to_string()),
+        }
+    }
+}
+
+impl Backend for World {
+    async fn observe(&mut self) -> Observed {
+        let record = match self.authority.read() {
+            Ok(record) => record,
+            Err(error) => {
+                // Nothing is decided without it: an empty observation asks for nothing but another look.
+                tracing::error!(%error, "the record cannot be read");
+                return Observed { wall_ms: unix_ms(), ..Observed::default() };
+            }
+        };
+        Observed {
+            record,
+            replicas: self.replicas.iter().map(|(&id, replica)| (id, replica.seen())).collect(),
+            requests: std::mem::take(&mut self.requests),
+            wall_ms: unix_ms(),
+        }
+    }
+
+    async fn record(&mut self, expected_version: u64, next: &Topology) -> Result<(), RecordError> {
+        self.authority.write(expected_version, next)
+    }
+
+    async fn tell(&mut self, replica: ReplicaId, topology: &Topology) {
+        if let Some(replica) = self.replicas.get(&replica) {
+            replica.orders.send_modify(|orders| orders.topology = Some(Arc::new(topology.clone())));
+        }
+    }
+
+    async fn provision(&mut self, replicas: &[DesiredReplica]) {
+        for wanted in replicas {
+            if !self.replicas.contains_key(&wanted.id) {
+                self.start(wanted);
+            }
+        }
+        // Dropping a replica stops its process and its link.
+        self.replicas.retain(|id, _| replicas.iter().any(|wanted| wanted.id == *id));
+    }
+
+    async fn publish(&mut self, decisions: &[Decision], status: &StoreStatus) {
+        for decision in decisions {
+            self.emit(Event::decision(decision));
+        }
+        self.decided.extend_from_slice(decisions);
+        let view = self.look(status);
+        self.view.send_replace(view);
+    }
+}
