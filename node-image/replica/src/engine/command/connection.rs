@@ -1,6 +1,6 @@
 //! Commands that concern nothing but the client's own connection: names, protocol, what the server is and what it can do.
 //!
-//! MULTI, EXEC, DISCARD, WATCH, UNWATCH, READONLY, READWRITE, WAIT, WAITAOF, INFO, QUIT and RESET need the replica or the
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH, READONLY, READWRITE, WAIT, WAITAOF, INFO and RESET need the replica or the
 //! queue of the connection; who holds those executes them, with [`ConnectionState::reset`] for RESET.
 
 use super::table::{ConnectionCommand, resolve};
@@ -152,11 +152,15 @@ fn execute(
             Ok(())
         }
         ConnectionCommand::Cluster => cluster(args, reply),
+        ConnectionCommand::Quit => {
+            state.close = true;
+            reply.ok();
+            Ok(())
+        }
         ConnectionCommand::Discard
         | ConnectionCommand::Exec
         | ConnectionCommand::Info
         | ConnectionCommand::Multi
-        | ConnectionCommand::Quit
         | ConnectionCommand::ReadOnly
         | ConnectionCommand::ReadWrite
         | ConnectionCommand::Reset

@@ -47,6 +47,7 @@ pub use reply::Reply;
 pub use table::{ConnectionCommand, Handler, Spec, lookup, resolve};
 
 use super::access::Access;
+use connection::{ConnectionState, Context};
 use std::ops::Deref;
 
 /// A command as it was sent: its name at index 0 and its arguments.
@@ -80,12 +81,18 @@ impl<'a> Deref for Args<'a> {
 /// Executes one command on data, and writes its reply or its error. `spec` is what [`resolve`] found for these `args`.
 /// `random` is where its random choices come from: one number for one command, so that they can be repeated.
 ///
-/// A command on the connection ([`Handler::Connection`]) is not for this function: it is answered with an error.
+/// Of the commands on the connection it executes those that need no state of it ([`ConnectionCommand::is_stateless`]), as a transaction may contain
+/// them; the others are answered with an error.
 pub fn run(access: &mut Access<'_>, spec: &Spec, args: &[&[u8]], random: u64, reply: &mut Reply<'_>) {
     let mark = reply.mark();
     let result = match spec.handler {
         Handler::Data(function) => {
             spec.check_arity(args.len()).and_then(|()| function(access, &Args::new(args, random), reply))
+        }
+        Handler::Connection(command) if command.is_stateless() => {
+            let (mut state, now_us) = (ConnectionState::default(), access.now_ms().saturating_mul(1000));
+            connection::connection(command, &mut state, &Context { now_us, role: "master" }, args, reply);
+            Ok(())
         }
         Handler::Connection(_) => Err(Error::Fixed("ERR This command is not allowed here")),
     };

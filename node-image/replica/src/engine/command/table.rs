@@ -121,6 +121,23 @@ pub enum ConnectionCommand {
     Watch,
 }
 
+impl ConnectionCommand {
+    /// Whether it neither reads nor changes the connection's state, so that it can be executed anywhere: within a transaction, on another replica.
+    pub fn is_stateless(self) -> bool {
+        matches!(
+            self,
+            Self::Auth
+                | Self::Cluster
+                | Self::Command
+                | Self::Config
+                | Self::Echo
+                | Self::Ping
+                | Self::Select
+                | Self::Time
+        )
+    }
+}
+
 /// Executes a command on data: replies, or finds an error before it has changed anything.
 pub type Function = fn(&mut Access<'_>, &Args<'_>, &mut Reply<'_>) -> Result<(), Error>;
 

@@ -65,9 +65,7 @@ fn compare(server: &mut super::server::Server, store: &mut Store, command: &str,
     let ours = store.execute(&args);
     let (theirs, meaning) = server.execute(&args);
     let same = match unordered(&args) {
-        Some(group) => {
-            ours.first() == theirs.first() && value::parse(&ours).sorted(group) == meaning.sorted(group)
-        }
+        Some(group) => ours.first() == theirs.first() && value::parse(&ours).sorted(group) == meaning.sorted(group),
         None => ours == theirs,
     };
     let shown = [&ours, &theirs].map(|reply| String::from_utf8_lossy(reply).into_owned());

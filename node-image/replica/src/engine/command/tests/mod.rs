@@ -13,9 +13,9 @@ mod rows;
 mod server;
 mod value;
 
-use super::{ConnectionCommand, Error, Handler, Reply, connection, resolve, run};
+use super::connection::{self, ConnectionState, Context};
+use super::{ConnectionCommand, Error, Handler, Reply, resolve, run};
 use crate::engine::{At, Engine};
-use connection::{ConnectionState, Context};
 use trireme_proto::ids::Origin;
 
 /// An engine and one client connection to it.
@@ -97,6 +97,48 @@ fn unknown_commands_are_named() {
         format!("-ERR unknown command '{shown}', with args beginning with: '{shown}' \r\n")
     );
     assert_eq!(Error::Syntax.to_string(), "ERR syntax error");
+}
+
+#[test]
+fn within_a_transaction_what_needs_no_connection_works() {
+    let mut store = Store::new();
+    let mut execute = |args: &[&[u8]]| {
+        let (mut out, mut delta) = (Vec::new(), Vec::new());
+        let spec = resolve(args).expect("a command");
+        let at = At { seq: 1, now_ms: 1500, keep_undo: false };
+        let reply = &mut Reply::new(&mut out, false);
+        store.engine.execute(&at, &mut delta, |access| run(access, spec, args, 0, reply));
+        String::from_utf8(out).expect("text")
+    };
+    assert_eq!(execute(&[b"ping"]), "+PONG\r\n");
+    assert_eq!(execute(&[b"time"]), "*2\r\n$1\r\n1\r\n$6\r\n500000\r\n");
+    assert_eq!(execute(&[b"select", b"1"]), "-ERR DB index is out of range\r\n");
+    assert_eq!(execute(&[b"client", b"id"]), "-ERR This command is not allowed here\r\n");
+}
+
+#[test]
+fn quitting_closes() {
+    let mut store = Store::new();
+    assert_eq!(store.execute(&[b"quit"]), b"+OK\r\n");
+    assert!(store.client.close);
+}
+
+#[test]
+fn replies_are_left_out_as_asked() {
+    let mut store = Store::new();
+    let mut taken = |args: &[&[u8]]| {
+        store.execute(args);
+        store.client.takes_reply()
+    };
+    assert!(taken(&[b"ping"]));
+    assert!(!taken(&[b"client", b"reply", b"skip"]));
+    assert!(!taken(&[b"ping"]));
+    assert!(taken(&[b"ping"]));
+    assert!(!taken(&[b"client", b"reply", b"off"]));
+    assert!(!taken(&[b"ping"]));
+    assert!(!taken(&[b"client", b"reply", b"skip"]));
+    assert!(!taken(&[b"ping"]));
+    assert!(taken(&[b"client", b"reply", b"on"]));
 }
 
 #[test]
