@@ -1,0 +1,182 @@
+//! Deltas joined into the state, and the deltas of a cut suffix made anew.
+
+use trireme_proto::ids::Dot;
+
+use super::bytes::Reader;
+use super::delta::{Change, Context, Header, Part, next_change, put_change};
+use super::slot::slot_of;
+use super::state::edit::Write;
+use super::{At, DeltaError, Engine, Heard};
+
+/// Joins between two looks at what deletion left behind, at least.
+const SWEEP_EVERY: usize = 64;
+
+impl Engine {
+    /// Joins a delta, of any origin, in any order. One that was received before changes nothing.
+    ///
+    /// # Errors
+    /// The bytes are no delta: nothing has changed.
+    pub fn join(&mut self, delta: &[u8], at: &At) -> Result<(), DeltaError> {
+        self.loading = false;
+        let mut reader = Reader { rest: delta };
+        let header = Header::read(&mut reader)?;
+        if self.received.contains(header.dot) {
+            return Ok(());
+        }
+        self.state.begin();
+        let joined = self.join_changes(reader, &header, at.seq);
+        let before = self.clock;
+        self.clock = before.max(header.clock);
+        self.received.insert(header.dot);
+        if let Some(was) = header.was {
+            self.moved.push((was, header.dot));
+        }
+        if let Err(error) = joined {
+            self.state.end(at.seq, before, Some(header.dot), header.was, true);
+            self.undo_last();
+            return Err(error);
+        }
+        self.alone &= header.dot.origin.group == self.origin.group;
+        self.hear(&header);
+        if !at.keep_undo {
+            self.committed.insert(header.dot);
+        }
+        self.joins_since_sweep += 1;
+        let sided = self.state.sided.len();
+        if sided > 0 && self.joins_since_sweep >= SWEEP_EVERY.max(sided / 4) {
+            self.sweep();
+        }
+        self.state.end(at.seq, before, Some(header.dot), header.was, at.keep_undo);
+        Ok(())
+    }
+
+    fn join_changes(&mut self, mut reader: Reader<'_>, header: &Header, seq: u64) -> Result<(), DeltaError> {
+        let mut write = Write {
+            dot: header.dot,
+            clock: header.clock,
+            seq,
+            context: Some(&header.context),
+            covers: header.context.covers(&self.received),
+            within: header.context.within(&self.received),
+            in_order: self.received.upto(header.dot.origin) + 1 >= header.dot.seq,
+            extra: None,
+            known: false,
+        };
+        let (mut key, mut last) = (None, None);
+        while let Some(change) = next_change(&mut reader, &mut key)? {
+            if key != last {
+                write.extra = None;
+                last = key;
+            }
+            if let Some(key) = key {
+                self.state.apply(key, change, &mut write);
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers what an origin had received, for as long as there may be resets that wait for it.
+    fn hear(&mut self, header: &Header) {
+        if self.state.sided.is_empty() || header.dot.origin == self.origin {
+            return;
+        }
+        let Dot { origin, seq } = header.dot;
+        let mut received = header.context.to_set();
+        received.insert(header.dot);
+        let all = self.received.upto(origin);
+        // At most two are kept: the newest that can be used now, and the newest of all.
+        let usable = self.heard.iter().filter(|h| h.origin == origin && h.seq <= all).map(|h| h.seq).max();
+        let newest = self.heard.iter().filter(|h| h.origin == origin).map(|h| h.seq).max();
+        if newest.is_none_or(|n| seq > n) || (seq <= all && usable.is_none_or(|u| seq > u)) {
+            self.heard.push(Heard { origin, seq, received });
+            let usable = self.heard.iter().filter(|h| h.origin == origin && h.seq <= all).map(|h| h.seq).max();
+            let newest = self.heard.iter().filter(|h| h.origin == origin).map(|h| h.seq).max();
+            self.heard.retain(|h| h.origin != origin || Some(h.seq) == usable || Some(h.seq) == newest);
+        }
+    }
+
+    /// Forgets what deletion left behind and is needed no more. A reset is spent once every increment has arrived that its
+    /// origin made before it saw the reset.
+    pub(super) fn sweep(&mut self) {
+        self.joins_since_sweep = 0;
+        let Engine { state, committed, heard, origin, .. } = self;
+        let has = |set: &super::ReceivedSet, dots: &[Dot]| dots.iter().all(|d| set.contains(*d));
+        state.sweep(committed, &|reset| {
+            (reset.origin == *origin && has(committed, &reset.dots))
+                || heard.iter().any(|h| {
+                    h.origin == reset.origin && has(&h.received, &reset.dots) && committed.upto(h.origin) >= h.seq
+                })
+        });
+    }
+
+    /// Makes a delta of a cut suffix anew: its changes go into `out` under a new dot of this origin, with the context they had,
+    /// so that nothing newer is overwritten, and are joined here. False, and nothing appended, if that would change nothing.
+    ///
+    /// # Errors
+    /// The bytes are no delta: nothing has changed.
+    pub fn readdress(&mut self, delta: &[u8], at: &At, out: &mut Vec<u8>) -> Result<bool, DeltaError> {
+        let mut reader = Reader { rest: delta };
+        let header = Header::read(&mut reader)?;
+        let was = header.was.unwrap_or(header.dot);
+        if [was, header.dot].iter().any(|d| self.received.contains(*d) || self.moved.iter().any(|m| m.0 == *d)) {
+            return Ok(false);
+        }
+        let dot = self.next_dot();
+        let mut context = header.context.to_set();
+        for (old, new) in &self.moved {
+            if header.context.contains(*old) && *new != dot {
+                context.insert(*new);
+            }
+        }
+        if Context::Set(context.clone()).contains(dot) {
+            return reader.error("a context that names what has not happened");
+        }
+        let begin = out.len();
+        Header::write(out, dot, header.clock, Some(&context), Some(was));
+        if let Err(error) = self.copy_changes(reader, dot, out) {
+            out.truncate(begin);
+            return Err(error);
+        }
+        let before = self.state.digest_total;
+        if let Err(error) = self.join(&out[begin..], &At { keep_undo: true, ..*at }) {
+            out.truncate(begin);
+            return Err(error);
+        }
+        let changed = self.state.digest_total != before;
+        if !changed {
+            self.undo_last();
+            out.truncate(begin);
+        } else if !at.keep_undo {
+            self.state.forget_last();
+            self.committed.insert(dot);
+        }
+        Ok(changed)
+    }
+
+    /// Copies changes. What was counted by the origin that was cut is counted by this one.
+    fn copy_changes(&self, mut reader: Reader<'_>, dot: Dot, out: &mut Vec<u8>) -> Result<(), DeltaError> {
+        type Running<'a> = (&'a [u8], Part, &'a [u8], i64, (u64, i64));
+        let mut running: Vec<Running<'_>> = Vec::new();
+        let (mut key, mut last_key) = (None, None);
+        while let Some(change) = next_change(&mut reader, &mut key)? {
+            let Some(key) = key else { continue };
+            let Change::Count { part, name, by, .. } = change else {
+                if matches!(change, Change::Clear { .. } | Change::Set { .. } | Change::Put { .. } | Change::Remove { .. }) {
+                    running.retain(|r| r.0 != key);
+                }
+                put_change(out, &mut last_key, key, &change);
+                continue;
+            };
+            let at = running.iter().position(|r| r.0 == key && r.1 == part && r.2 == name).unwrap_or_else(|| {
+                let own = self.state.own_count(slot_of(key), key, (part, name), self.origin);
+                let (total, base) = own.unwrap_or((0, (dot.seq, 0)));
+                running.push((key, part, name, total, base));
+                running.len() - 1
+            });
+            let (_, _, _, total, base) = &mut running[at];
+            *total = total.wrapping_add(by);
+            put_change(out, &mut last_key, key, &Change::Count { part, name, total: *total, by, base: *base });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,248 @@
+//! The delta engine: every command that changes data becomes a small delta that can be joined into any replica's state in any
+//! order, any number of times, with the same result. Pure: time comes in as an argument, and there is no randomness and no IO.
+//!
+//! - [`access`]: what commands are written against. It changes the state at once and notes the change in the delta.
+//! - `delta`: the bytes of a delta. `join`: a delta joined, or made anew under another name.
+//! - `state`: keys and values in memory, the undo journal, and the changes themselves (one code for origin and join).
+//! - [`vector`]: received sets. [`clock`]: hybrid logical clock. `digest`, [`slot`]. `image`: state as bytes, and its join.
+//!
+//! **The rule, for every type: a command removes only what it has seen; what it has not seen survives.** A record is named by the
+//! dot of the delta that made it. A removal carries the context, what its origin had seen; whether a dot that is absent here
+//! was removed or never seen is decided by the received set, so deletes need no tombstones. Two things are left behind for a
+//! while, beside the slot, never in a digest: removals that name what has not arrived, and resets of counters.
+//! What an origin does to its own counter needs no reset: its removals' contexts name all its earlier increments.
+//!
+//! When several types meet on one key, the visible one is the first of string, hash, set, sorted set, list.
+
+pub mod access;
+pub mod bytes;
+pub mod clock;
+pub mod command;
+mod delta;
+mod digest;
+mod image;
+mod join;
+pub mod slot;
+mod state;
+#[cfg(test)]
+mod tests;
+pub mod vector;
+
+pub use access::{Access, IncrementError, Kind, WrongType};
+pub use bytes::DeltaError;
+pub use clock::{ClockDrift, DRIFT_MS_MAX};
+pub use slot::{SLOTS, slot_of};
+pub use vector::ReceivedSet;
+
+use trireme_proto::ids::{Dot, Origin};
+
+use self::delta::{Change, Header};
+use self::state::State;
+
+/// Where and when an entry is executed or joined.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    /// Seq that the entry has or will get in the group's log: it becomes its slots' last write.
+    pub seq: u64,
+    /// Wall clock, milliseconds since 1970.
+    pub now_ms: u64,
+    /// Keep what undoes the entry until [`Engine::forget_undo`].
+    pub keep_undo: bool,
+}
+
+/// What an execution did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effect {
+    /// Bytes were appended to the delta.
+    pub wrote: bool,
+    /// The highest log seq among the last writes of the slots it touched, before this call.
+    pub depends_on: u64,
+}
+
+/// What one origin is known to have received when it had produced so many deltas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Heard {
+    origin: Origin,
+    seq: u64,
+    received: ReceivedSet,
+}
+
+/// The state of one replica and all that joins deltas into it.
+pub struct Engine {
+    state: State,
+    origin: Origin,
+    received: ReceivedSet,
+    /// The same without what may still be undone: what an image may claim to hold.
+    committed: ReceivedSet,
+    clock: u64,
+    heard: Vec<Heard>,
+    /// Deltas of a cut suffix that were appended again: (first name, name now).
+    moved: Vec<(Dot, Dot)>,
+    /// State is being read from images: no delta has been executed or joined yet.
+    loading: bool,
+    /// No other group has written so far: adding a member that is there need not be told anybody.
+    alone: bool,
+    joins_since_sweep: usize,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Engine::new()
+    }
+}
+
+impl Engine {
+    /// An empty engine, of group 1 and generation 0 until [`Engine::set_origin`].
+    #[must_use]
+    pub fn new() -> Engine {
+        Engine {
+            state: State::new(),
+            origin: Origin { group: 1, generation: 0 },
+            received: ReceivedSet::default(),
+            committed: ReceivedSet::default(),
+            clock: 0,
+            heard: Vec::new(),
+            moved: Vec::new(),
+            loading: true,
+            alone: true,
+            joins_since_sweep: 0,
+        }
+    }
+
+    /// Who this engine writes as from now on.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.origin = origin;
+        self.alone = self.received.origins().iter().all(|s| s.origin.group == origin.group);
+    }
+
+    /// Runs `f` as one unit of work, one command or one whole transaction, and appends its changes to `delta` as one delta.
+    /// No changes: no bytes, and no dot is used.
+    pub fn execute<R>(&mut self, at: &At, delta: &mut Vec<u8>, f: impl FnOnce(&mut Access<'_>) -> R) -> (R, Effect) {
+        self.loading = false;
+        self.state.begin();
+        let dot = self.next_dot();
+        let clock = clock::tick(self.clock, at.now_ms);
+        let mut access = Access::new(self, at, delta, dot, clock);
+        let result = f(&mut access);
+        let effect = access.effect();
+        if effect.wrote {
+            self.received.insert(dot);
+            let before = std::mem::replace(&mut self.clock, clock);
+            self.state.end(at.seq, before, Some(dot), None, at.keep_undo);
+            if !at.keep_undo {
+                self.committed.insert(dot);
+            }
+        }
+        (result, effect)
+    }
+
+    fn next_dot(&self) -> Dot {
+        Dot { origin: self.origin, seq: self.received.highest(self.origin) + 1 }
+    }
+
+    /// Whether what was received is exactly this origin's deltas before `dot`: then a context is written in one bit.
+    fn only_before(&self, dot: Dot) -> bool {
+        match self.received.origins() {
+            [] => dot.seq == 1,
+            [only] => only.origin == dot.origin && only.beyond.is_empty() && only.upto + 1 == dot.seq,
+            _ => false,
+        }
+    }
+
+    /// Undoes everything with a log seq above this one, in reverse order.
+    pub fn undo_after(&mut self, seq: u64) {
+        while self.state.journal.last_seq().is_some_and(|last| last > seq) {
+            self.undo_last();
+        }
+        let received = &self.received;
+        self.heard.retain(|h| received.upto(h.origin) >= h.seq);
+    }
+
+    fn undo_last(&mut self) {
+        let Some(unit) = self.state.undo_last() else { return };
+        self.clock = unit.clock;
+        if let Some(dot) = unit.dot {
+            self.received.remove(dot);
+        }
+        if unit.was.is_some() {
+            self.moved.pop();
+        }
+    }
+
+    /// Everything up to this log seq is committed: what undoes it is dropped.
+    pub fn forget_undo(&mut self, upto: u64) {
+        while self.state.journal.first_seq().is_some_and(|first| first <= upto) {
+            if let Some(dot) = self.state.forget_first().and_then(|unit| unit.dot) {
+                self.committed.insert(dot);
+            }
+        }
+    }
+
+    /// Removes up to `keys_max` keys that have expired, as one delta of this origin.
+    pub fn expire(&mut self, at: &At, delta: &mut Vec<u8>, keys_max: usize) -> Effect {
+        let due = self.state.expiries.iter().take_while(|e| e.0 <= at.now_ms).take(keys_max);
+        let keys: Vec<Box<[u8]>> = due.map(|e| e.1.clone()).collect();
+        if keys.is_empty() {
+            return Effect::default();
+        }
+        let clear = |access: &mut Access<'_>| keys.iter().for_each(|k| access.write(k, Change::Clear { keep_expiry: false }));
+        self.execute(at, delta, clear).1
+    }
+
+    /// When the next key expires, in milliseconds since 1970.
+    #[must_use]
+    pub fn next_expiry_ms(&self) -> Option<u64> {
+        self.state.expiries.first().map(|e| e.0)
+    }
+
+    /// Log seq of the slot's last write; 0: never written.
+    #[must_use]
+    pub fn last_write(&self, slot: u16) -> u64 {
+        self.state.slot(slot).last_write
+    }
+
+    /// Digest of a slot.
+    #[must_use]
+    pub fn digest(&self, slot: u16) -> u64 {
+        self.state.slot(slot).digest
+    }
+
+    /// XOR of all slots' digests.
+    #[must_use]
+    pub fn digest_total(&self) -> u64 {
+        self.state.digest_total
+    }
+
+    /// Everything that was received, with the gaps.
+    #[must_use]
+    pub fn received(&self) -> &ReceivedSet {
+        &self.received
+    }
+
+    /// The hybrid logical clock: the highest one that was executed, joined or observed.
+    #[must_use]
+    pub fn clock(&self) -> u64 {
+        self.clock
+    }
+
+    /// Merges a clock that was heard.
+    ///
+    /// # Errors
+    /// It is more than [`DRIFT_MS_MAX`] ahead of this machine's: nothing is merged.
+    pub fn observe_clock(&mut self, clock: u64, now_ms: u64) -> Result<(), ClockDrift> {
+        clock::check(clock, now_ms)?;
+        self.clock = self.clock.max(clock);
+        Ok(())
+    }
+
+    /// Number of keys, with those that have expired and were not removed yet.
+    #[must_use]
+    pub fn key_count(&self) -> u64 {
+        self.state.present
+    }
+
+    fn write_header(&self, out: &mut Vec<u8>, dot: Dot, clock: u64) {
+        let context = if self.only_before(dot) { None } else { Some(&self.received) };
+        Header::write(out, dot, clock, context, None);
+    }
+}

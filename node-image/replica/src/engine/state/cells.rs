@@ -1,0 +1,208 @@
+//! Where names and values live: one cell per plain record, in slabs of cells of one size, without an allocation of its own.
+//!
+//! A plain record is a key, a field or a member with exactly one sibling and nothing else. Its cell is
+//! `value length, name length, origin (varints), sequence (varint), clock (8 bytes), name, value`: 13 to 17 bytes
+//! beside name and value. Cells are never changed, only replaced: the old one waits in the undo journal.
+
+use trireme_proto::ids::{Dot, Origin};
+
+use super::register::Register;
+use crate::engine::bytes::{Reader, put_number};
+
+/// Bytes between two sizes of cells.
+const STEP: usize = 8;
+/// Number of sizes: up to 1 KiB; what is longer has an allocation of its own.
+const SIZES: usize = 128;
+const PER_CHUNK: usize = 256;
+const BIG: u8 = 253;
+const REGISTER: u8 = 254;
+const KEY: u8 = 255;
+
+/// Names a cell, a register or a key: 5 bytes, so that a table of them stays small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Handle([u8; 5]);
+
+impl Handle {
+    fn new(class: u8, index: u32) -> Handle {
+        let [a, b, c, d] = index.to_le_bytes();
+        Handle([class, a, b, c, d])
+    }
+
+    pub(crate) fn key(index: u32) -> Handle {
+        Handle::new(KEY, index)
+    }
+
+    fn index(self) -> u32 {
+        let [_, a, b, c, d] = self.0;
+        u32::from_le_bytes([a, b, c, d])
+    }
+
+    /// The index of a general key, if it is one.
+    pub(crate) fn as_key(self) -> Option<u32> {
+        (self.0[0] == KEY).then(|| self.index())
+    }
+
+    /// The index of a general element, if it is one.
+    pub(crate) fn as_register(self) -> Option<u32> {
+        (self.0[0] == REGISTER).then(|| self.index())
+    }
+}
+
+/// A plain record, read in place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plain<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) dot: Dot,
+    pub(crate) clock: u64,
+    pub(crate) value: &'a [u8],
+}
+
+#[derive(Default)]
+struct Slab {
+    chunks: Vec<Box<[u8]>>,
+    free: Vec<u32>,
+    used: u32,
+}
+
+/// Things by index, with reuse.
+pub(crate) struct Pool<T> {
+    items: Vec<Option<T>>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        Pool { items: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Pool<T> {
+    pub(crate) fn put(&mut self, item: T) -> u32 {
+        if let Some(index) = self.free.pop() {
+            self.items[index as usize] = Some(item);
+            return index;
+        }
+        self.items.push(Some(item));
+        (self.items.len() - 1) as u32
+    }
+
+    pub(crate) fn take(&mut self, index: u32) -> Option<T> {
+        let item = self.items.get_mut(index as usize)?.take()?;
+        self.free.push(index);
+        Some(item)
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
+        self.items.get(index as usize)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        self.items.get_mut(index as usize)?.as_mut()
+    }
+}
+
+/// All cells and general elements of one engine.
+pub(crate) struct Cells {
+    slabs: Vec<Slab>,
+    big: Pool<Box<[u8]>>,
+    pub(crate) registers: Pool<Box<Register>>,
+    head: Vec<u8>,
+}
+
+impl Default for Cells {
+    fn default() -> Self {
+        let slabs = (0..SIZES).map(|_| Slab::default()).collect();
+        Cells { slabs, big: Pool::default(), registers: Pool::default(), head: Vec::with_capacity(64) }
+    }
+}
+
+impl Cells {
+    /// A new cell with these contents.
+    pub(crate) fn put(&mut self, name: &[u8], dot: Dot, clock: u64, value: &[u8]) -> Handle {
+        let mut head = std::mem::take(&mut self.head);
+        head.clear();
+        put_number(&mut head, value.len() as u64);
+        put_number(&mut head, name.len() as u64);
+        put_number(&mut head, dot.origin.group.into());
+        put_number(&mut head, dot.origin.generation.into());
+        put_number(&mut head, dot.seq);
+        head.extend_from_slice(&clock.to_le_bytes());
+        let size = head.len() + name.len() + value.len();
+        let class = (size - 1) / STEP;
+        let handle = if class < SIZES {
+            let cell_bytes = (class + 1) * STEP;
+            let slab = &mut self.slabs[class];
+            let index = slab.free.pop().unwrap_or_else(|| {
+                if slab.used as usize == slab.chunks.len() * PER_CHUNK {
+                    slab.chunks.push(vec![0; PER_CHUNK * cell_bytes].into_boxed_slice());
+                }
+                slab.used += 1;
+                slab.used - 1
+            });
+            let begin = (index as usize % PER_CHUNK) * cell_bytes;
+            let cell = &mut slab.chunks[index as usize / PER_CHUNK][begin..begin + size];
+            let (to_head, rest) = cell.split_at_mut(head.len());
+            let (to_name, to_value) = rest.split_at_mut(name.len());
+            to_head.copy_from_slice(&head);
+            to_name.copy_from_slice(name);
+            to_value.copy_from_slice(value);
+            Handle::new(class as u8, index)
+        } else {
+            let mut cell = Vec::with_capacity(size);
+            cell.extend_from_slice(&head);
+            cell.extend_from_slice(name);
+            cell.extend_from_slice(value);
+            Handle::new(BIG, self.big.put(cell.into_boxed_slice()))
+        };
+        self.head = head;
+        handle
+    }
+
+    /// A general element.
+    pub(crate) fn put_register(&mut self, register: Box<Register>) -> Handle {
+        Handle::new(REGISTER, self.registers.put(register))
+    }
+
+    /// Gives a cell or a general element back.
+    pub(crate) fn free(&mut self, handle: Handle) {
+        match handle.0[0] {
+            BIG => drop(self.big.take(handle.index())),
+            REGISTER => drop(self.registers.take(handle.index())),
+            KEY => {}
+            class => self.slabs[class as usize].free.push(handle.index()),
+        }
+    }
+
+    fn bytes(&self, handle: Handle) -> &[u8] {
+        match handle.0[0] {
+            BIG => self.big.get(handle.index()).map_or(&[], |b| b),
+            class => {
+                let (index, cell_bytes) = (handle.index() as usize, (class as usize + 1) * STEP);
+                let begin = (index % PER_CHUNK) * cell_bytes;
+                &self.slabs[class as usize].chunks[index / PER_CHUNK][begin..begin + cell_bytes]
+            }
+        }
+    }
+
+    /// The plain record in a cell; none for a general element or key.
+    pub(crate) fn plain(&self, handle: Handle) -> Option<Plain<'_>> {
+        if handle.0[0] >= REGISTER {
+            return None;
+        }
+        let mut reader = Reader { rest: self.bytes(handle) };
+        let (value, name) = (reader.number().ok()? as usize, reader.number().ok()? as usize);
+        let origin = Origin { group: reader.small().ok()?, generation: reader.small().ok()? };
+        let dot = Dot { origin, seq: reader.number().ok()? };
+        let clock = reader.fixed().ok()?;
+        let (name, rest) = reader.rest.split_at_checked(name)?;
+        Some(Plain { name, dot, clock, value: rest.get(..value)? })
+    }
+
+    /// The name of a cell or general element.
+    pub(crate) fn name(&self, handle: Handle) -> &[u8] {
+        match handle.as_register() {
+            Some(index) => self.registers.get(index).map_or(&[], |r| &r.name),
+            None => self.plain(handle).map_or(&[], |p| p.name),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Counters beside their records: what was seen of them, and when what deletion left behind is no longer needed.
+
+use trireme_proto::ids::{Dot, Origin};
+
+use super::State;
+use super::cells::Handle;
+use super::key::{Reset, Target};
+use super::register::{Count, Register};
+use crate::engine::delta::Part;
+use crate::engine::vector::ReceivedSet;
+
+/// One origin's last count of one value: (part, name, dot, total).
+pub(crate) type Total = (Part, Box<[u8]>, Dot, i64);
+
+impl State {
+    fn own_register(&self, slot: u16, key: &[u8], at: (Part, &[u8])) -> Option<&Register> {
+        let index = self.find(slot, key)?.as_key()?;
+        match at {
+            (Part::Value, _) => self.key(index).map(|k| &k.value),
+            (part, name) => self.find_element(index, part, name)?.as_register().and_then(|i| self.register_at(i)),
+        }
+    }
+
+    fn register_at(&self, index: u32) -> Option<&Register> {
+        self.cells.registers.get(index).map(|r| &**r)
+    }
+
+    /// Running total and base from which an origin counts on; none: it starts anew.
+    pub(crate) fn own_count(&self, slot: u16, key: &[u8], at: (Part, &[u8]), own: Origin) -> Option<(i64, (u64, i64))> {
+        let counts = &self.own_register(slot, key, at)?.counts;
+        let count = counts.iter().find(|c| c.dot.origin == own)?;
+        let reset = self.reset(slot, key, at.0, at.1, own);
+        count.worth(reset)?;
+        Some((count.total, reset.map_or(count.base, |r| count.settled(r))))
+    }
+
+    /// What is live of counters, or known to be cancelled: of the whole key, or of one value.
+    pub(crate) fn seen_totals(&self, slot: u16, key: &[u8], of: Option<(Part, &[u8])>) -> Vec<Total> {
+        let mut seen: Vec<Total> = Vec::new();
+        let mut add = |new: Total| {
+            let same = |t: &&mut Total| t.0 == new.0 && t.1 == new.1 && t.2.origin == new.2.origin;
+            match seen.iter_mut().find(same) {
+                Some(old) if (old.2.seq, old.3) < (new.2.seq, new.3) => *old = new,
+                Some(_) => {}
+                None => seen.push(new),
+            }
+        };
+        let meant = |part: Part, name: &[u8]| of.is_none_or(|(p, n)| p == part && n == name);
+        if let Some(side) = self.side(slot, key) {
+            for r in side.resets.iter().filter(|r| meant(r.part, &r.name)) {
+                add((r.part, r.name.clone(), Dot { origin: r.origin, seq: r.seq }, r.total));
+            }
+        }
+        let Some(found) = self.find(slot, key).and_then(Handle::as_key).and_then(|i| self.key(i)) else { return seen };
+        let mut counts = |part: Part, name: &[u8], counts: &[Count]| {
+            counts.iter().for_each(|c| add((part, name.into(), c.dot, c.total)));
+        };
+        match of {
+            Some((part, name)) if part != Part::Value => {
+                if let Some(register) = self.own_register(slot, key, (part, name)) {
+                    counts(part, name, &register.counts);
+                }
+            }
+            _ => {
+                counts(Part::Value, &[], &found.value.counts);
+                for (part, collection) in &found.parts {
+                    let registers = collection.table.iter().filter_map(|h| self.register_at(h.as_register()?));
+                    registers.filter(|_| of.is_none()).for_each(|r| counts(*part, &r.name, &r.counts));
+                }
+            }
+        }
+        seen
+    }
+
+    /// Forgets what deletion left behind and is needed no more: removals all of whose context is in `received`, and the
+    /// resets that `spent` says are. What is live remembers those.
+    pub(crate) fn sweep(&mut self, received: &ReceivedSet, spent: &dyn Fn(&Reset) -> bool) {
+        let sided: Vec<u16> = self.sided.iter().copied().collect();
+        for slot in sided {
+            let Some(side) = &mut self.slots[usize::from(slot)].side else { continue };
+            if received.covers(&side.seen) {
+                side.seen = ReceivedSet::default();
+            }
+            let keys: Vec<Box<[u8]>> = side.keys.keys().cloned().collect();
+            if keys.is_empty() && side.seen.is_empty() {
+                self.slots[usize::from(slot)].side = None;
+                self.sided.remove(&slot);
+            }
+            for key in keys {
+                self.sweep_key(slot, &key, received, spent);
+            }
+        }
+    }
+
+    fn sweep_key(&mut self, slot: u16, key: &[u8], received: &ReceivedSet, spent: &dyn Fn(&Reset) -> bool) {
+        let resets: Vec<Reset> =
+            self.side(slot, key).map_or_else(Vec::new, |s| s.resets.iter().filter(|r| spent(r)).cloned().collect());
+        for reset in &resets {
+            self.settle_reset(slot, key, reset);
+        }
+        self.edit_side(slot, key, |side| {
+            side.pending.retain(|(_, context): &(Target, _)| !received.covers(context));
+            side.resets.retain(|r| !resets.contains(r));
+        });
+    }
+
+    /// What is live of a counter remembers a reset. What it is worth stays the same.
+    fn settle_reset(&mut self, slot: u16, key: &[u8], reset: &Reset) {
+        let Some(index) = self.find(slot, key).and_then(Handle::as_key) else { return };
+        if self.own_register(slot, key, (reset.part, &reset.name)).is_none() {
+            return;
+        }
+        let dot = reset.dots.first().copied().unwrap_or(Dot { origin: reset.origin, seq: reset.seq });
+        self.edit(slot, index, (reset.part, &reset.name), dot, |register| {
+            for count in register.counts.iter_mut().filter(|c| c.dot.origin == reset.origin) {
+                count.base = count.settled((reset.seq, reset.total));
+            }
+        });
+    }
+}
+
+impl State {
+    /// Computes anew what a key in general form keeps up to date otherwise: digest, hidden elements, presence.
+    pub(crate) fn recount(&mut self, slot: u16, index: u32) {
+        let Some(key) = self.key(index) else { return };
+        let name = &key.value.name;
+        let (mut digest, visible) = (self.look(slot, index, Part::Value, None).0, {
+            key.value.visible(&|o| self.reset(slot, name, Part::Value, &[], o))
+        });
+        let mut hidden = [0; 5];
+        let mut present = visible;
+        for e in &key.expiry {
+            digest ^= crate::engine::digest::expiry(name, e.dot, e.clock, e.at_ms);
+        }
+        for (part, collection) in &key.parts {
+            for handle in &collection.table {
+                let (change, seen) = self.look(slot, index, *part, Some(*handle));
+                digest ^= change;
+                present |= seen;
+                hidden[*part as usize] += u32::from(!seen);
+            }
+        }
+        if let Some(key) = self.keys.get_mut(index) {
+            (key.digest, key.hidden, key.present) = (digest, hidden, present);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The state in memory: 16,384 slots, each a table of keys with its digest and last write.
+//!
+//! - [`cells`]: plain records (one sibling, nothing else), in slabs; what nearly all keys, fields and members are.
+//! - [`register`]: the general form of a value: siblings and counter part.
+//! - [`key`]: the general form of a key: value, expiry, collections; and what deletion leaves behind ([`key::Side`]).
+//! - [`undo`]: every change notes what it replaced; an old cell is kept, not copied.
+//! - [`apply`]: the changes of a delta, one by one. [`edit`]: what they are made of.
+
+pub(crate) mod apply;
+pub(crate) mod cells;
+pub(crate) mod counters;
+pub(crate) mod edit;
+pub(crate) mod key;
+pub(crate) mod register;
+pub(crate) mod undo;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use trireme_proto::ids::{Dot, Origin};
+
+use self::cells::{Cells, Handle, Pool};
+use self::key::{Key, Path, Side};
+use self::undo::Journal;
+use super::delta::Part;
+use super::digest;
+use super::slot::SLOTS;
+use super::vector::ReceivedSet;
+
+/// The hash of names within tables. Its seed is fixed: the same calls give the same engine, on every machine.
+pub(crate) fn hash(name: &[u8]) -> u64 {
+    let mut hasher = FixedState::with_seed(0x7472_6972_656d_6531).build_hasher();
+    hasher.write(name);
+    hasher.finish()
+}
+
+/// Rare things of a slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SlotSide {
+    /// What is reflected here although it may not have been received: it came by joined state.
+    pub(crate) seen: ReceivedSet,
+    pub(crate) keys: BTreeMap<Box<[u8]>, Side>,
+}
+
+/// One part of the key space.
+#[derive(Default)]
+pub(crate) struct Slot {
+    pub(crate) table: HashTable<Handle>,
+    pub(crate) digest: u64,
+    pub(crate) last_write: u64,
+    pub(crate) side: Option<Box<SlotSide>>,
+    /// Number of the last unit of work that changed it.
+    pub(crate) touched: u64,
+}
+
+/// All of it.
+pub(crate) struct State {
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) keys: Pool<Box<Key>>,
+    pub(crate) cells: Cells,
+    pub(crate) journal: Journal,
+    pub(crate) digest_total: u64,
+    /// Keys of which a client can see something, expiry aside.
+    pub(crate) present: u64,
+    /// By time, every key with an expiry.
+    pub(crate) expiries: BTreeSet<(u64, Box<[u8]>)>,
+    /// Slots with a [`SlotSide`].
+    pub(crate) sided: BTreeSet<u16>,
+}
+
+impl State {
+    pub(crate) fn new() -> State {
+        State {
+            slots: (0..SLOTS).map(|_| Slot::default()).collect(),
+            keys: Pool::default(),
+            cells: Cells::default(),
+            journal: Journal::default(),
+            digest_total: 0,
+            present: 0,
+            expiries: BTreeSet::new(),
+            sided: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn slot(&self, slot: u16) -> &Slot {
+        &self.slots[usize::from(slot)]
+    }
+
+    pub(crate) fn slot_mut(&mut self, slot: u16) -> &mut Slot {
+        &mut self.slots[usize::from(slot)]
+    }
+
+    /// The name of what stands in a slot's table.
+    pub(crate) fn name(&self, handle: Handle) -> &[u8] {
+        name(&self.keys, &self.cells, handle)
+    }
+
+    pub(crate) fn find(&self, slot: u16, key: &[u8]) -> Option<Handle> {
+        self.slot(slot).table.find(hash(key), |h| self.name(*h) == key).copied()
+    }
+
+    pub(crate) fn key(&self, index: u32) -> Option<&Key> {
+        self.keys.get(index).map(|k| &**k)
+    }
+
+    pub(crate) fn find_element(&self, key: u32, part: Part, name: &[u8]) -> Option<Handle> {
+        let collection = self.key(key)?.part(part)?;
+        collection.table.find(hash(name), |h| self.cells.name(*h) == name).copied()
+    }
+
+    pub(crate) fn side(&self, slot: u16, key: &[u8]) -> Option<&Side> {
+        self.slot(slot).side.as_ref()?.keys.get(key)
+    }
+
+    /// The latest reset of a counter's origin.
+    pub(crate) fn reset(&self, slot: u16, key: &[u8], part: Part, name: &[u8], origin: Origin) -> Option<(u64, i64)> {
+        self.side(slot, key)?.reset(part, name, origin)
+    }
+
+    /// Whether a record must not come in here: it was seen to come and go, or a removal that arrived earlier names it.
+    pub(crate) fn blocked(&self, slot: u16, key: &[u8], path: Path<'_>, dot: Dot) -> bool {
+        let Some(side) = &self.slot(slot).side else { return false };
+        side.seen.contains(dot)
+            || side.keys.get(key).is_some_and(|s| s.pending.iter().any(|(t, c)| t.takes(path, dot) && c.contains(dot)))
+    }
+
+    /// Whether a client can see something of the key, expiry aside.
+    pub(crate) fn is_present(&self, handle: Handle) -> bool {
+        handle.as_key().is_none_or(|index| self.key(index).is_some_and(|k| k.present))
+    }
+
+    /// XOR of the key's records.
+    pub(crate) fn digest_of(&self, handle: Handle) -> u64 {
+        match (handle.as_key(), self.cells.plain(handle)) {
+            (Some(index), _) => self.key(index).map_or(0, |k| k.digest),
+            (None, Some(p)) => digest::value(Part::Value, p.name, &[], p.dot, p.clock, p.value),
+            (None, None) => 0,
+        }
+    }
+
+    /// XOR of an element's records.
+    pub(crate) fn element_digest(&self, slot: u16, key: &[u8], part: Part, handle: Handle) -> u64 {
+        if let Some(p) = self.cells.plain(handle) {
+            return digest::value(part, key, p.name, p.dot, p.clock, p.value);
+        }
+        let Some(register) = handle.as_register().and_then(|i| self.cells.registers.get(i)) else { return 0 };
+        digest::register(part, key, register, &|o| self.reset(slot, key, part, &register.name, o))
+    }
+
+    /// Whether an element counts for a client.
+    pub(crate) fn element_visible(&self, slot: u16, key: &[u8], part: Part, handle: Handle) -> bool {
+        let Some(register) = handle.as_register().and_then(|i| self.cells.registers.get(i)) else { return true };
+        register.visible(&|o| self.reset(slot, key, part, &register.name, o))
+    }
+
+    /// When the key in a slot's table expires.
+    pub(crate) fn expires_at(&self, handle: Handle) -> Option<u64> {
+        self.key(handle.as_key()?)?.expires_at()
+    }
+}
+
+pub(crate) fn name<'a>(keys: &'a Pool<Box<Key>>, cells: &'a Cells, handle: Handle) -> &'a [u8] {
+    match handle.as_key() {
+        Some(index) => keys.get(index).map_or(&[], |k| &k.value.name),
+        None => cells.name(handle),
+    }
+}
+
+/// A number that stands for a delta, never 0: a key's version.
+pub(crate) fn version_of(dot: Dot) -> u64 {
+    let origin = u64::from(dot.origin.group) << 32 | u64::from(dot.origin.generation);
+    (dot.seq ^ origin.wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1)
+}

@@ -1,0 +1,273 @@
+//! The undo journal: what each unit of work replaced, so that an uncommitted suffix can be taken back exactly.
+
+use std::collections::VecDeque;
+
+use trireme_proto::ids::Dot;
+
+use super::cells::Handle;
+use super::key::{Collection, Expiry, Side};
+use super::register::{Count, Sibling};
+use super::{State, hash, name};
+use crate::engine::delta::Part;
+
+/// What one step replaced.
+pub(crate) enum Pre {
+    Slot { slot: u16, digest: u64, last_write: u64 },
+    Top { slot: u16, old: Option<Handle>, new: Option<Handle> },
+    Element { key: u32, part: Part, old: Option<Handle>, new: Option<Handle> },
+    /// A register changed in place: an element's, or without a handle the key's own.
+    Register { key: u32, element: Option<Handle>, siblings: Vec<Sibling>, counts: Vec<Count> },
+    Parts { key: u32, parts: Vec<(Part, Collection)> },
+    Expiry { key: u32, old: Vec<Expiry> },
+    Key { key: u32, digest: u64, version: u64, hidden: [u32; 5], present: bool },
+    Side { slot: u16, key: Box<[u8]>, old: Option<Box<Side>> },
+}
+
+/// One unit of work: one entry of the log.
+pub(crate) struct Unit {
+    pub(crate) seq: u64,
+    /// The delta it received, if it was new.
+    pub(crate) dot: Option<Dot>,
+    /// The other name of a delta that was recovered.
+    pub(crate) was: Option<Dot>,
+    /// The clock before.
+    pub(crate) clock: u64,
+    steps: usize,
+}
+
+#[derive(Default)]
+pub(crate) struct Journal {
+    units: VecDeque<Unit>,
+    steps: VecDeque<Pre>,
+    /// Number of steps that belong to finished units.
+    finished: usize,
+    /// Number of the unit that is being worked on.
+    pub(crate) current: u64,
+}
+
+impl Journal {
+    pub(crate) fn push(&mut self, step: Pre) {
+        self.steps.push_back(step);
+    }
+
+    pub(crate) fn last_seq(&self) -> Option<u64> {
+        self.units.back().map(|u| u.seq)
+    }
+
+    pub(crate) fn first_seq(&self) -> Option<u64> {
+        self.units.front().map(|u| u.seq)
+    }
+}
+
+impl State {
+    /// A unit of work begins.
+    pub(crate) fn begin(&mut self) {
+        self.journal.current += 1;
+    }
+
+    /// It ends. Without `keep` it can no longer be undone.
+    pub(crate) fn end(&mut self, seq: u64, clock: u64, dot: Option<Dot>, was: Option<Dot>, keep: bool) {
+        let steps = self.journal.steps.len() - self.journal.finished;
+        if keep {
+            if dot.is_some() || steps > 0 {
+                self.journal.units.push_back(Unit { seq, dot, was, clock, steps });
+                self.journal.finished += steps;
+            }
+            return;
+        }
+        for _ in 0..steps {
+            if let Some(step) = self.journal.steps.pop_back() {
+                self.forget_step(step);
+            }
+        }
+    }
+
+    /// Drops what undoes the first unit.
+    pub(crate) fn forget_first(&mut self) -> Option<Unit> {
+        let unit = self.journal.units.pop_front()?;
+        self.journal.finished -= unit.steps;
+        for _ in 0..unit.steps {
+            if let Some(step) = self.journal.steps.pop_front() {
+                self.forget_step(step);
+            }
+        }
+        Some(unit)
+    }
+
+    /// Undoes the last unit.
+    pub(crate) fn undo_last(&mut self) -> Option<Unit> {
+        let unit = self.journal.units.pop_back()?;
+        self.journal.finished -= unit.steps;
+        for _ in 0..unit.steps {
+            if let Some(step) = self.journal.steps.pop_back() {
+                self.undo_step(step);
+            }
+        }
+        Some(unit)
+    }
+
+    /// Drops what undoes the last unit.
+    pub(crate) fn forget_last(&mut self) -> Option<Unit> {
+        let unit = self.journal.units.pop_back()?;
+        self.journal.finished -= unit.steps;
+        for _ in 0..unit.steps {
+            if let Some(step) = self.journal.steps.pop_back() {
+                self.forget_step(step);
+            }
+        }
+        Some(unit)
+    }
+
+    fn forget_step(&mut self, step: Pre) {
+        match step {
+            Pre::Top { old: Some(old), .. } => self.free_top(old),
+            Pre::Element { old: Some(old), .. } => self.cells.free(old),
+            Pre::Parts { parts, .. } => self.free_parts(parts),
+            _ => {}
+        }
+    }
+
+    fn free_parts(&mut self, parts: Vec<(Part, Collection)>) {
+        for handle in parts.into_iter().flat_map(|(_, c)| c.table) {
+            self.cells.free(handle);
+        }
+    }
+
+    pub(crate) fn free_top(&mut self, handle: Handle) {
+        match handle.as_key() {
+            Some(index) => {
+                if let Some(key) = self.keys.take(index) {
+                    self.free_parts(key.parts);
+                }
+            }
+            None => self.cells.free(handle),
+        }
+    }
+
+    fn undo_step(&mut self, step: Pre) {
+        match step {
+            Pre::Slot { slot, digest, last_write } => {
+                let now = &mut self.slots[usize::from(slot)];
+                self.digest_total ^= now.digest ^ digest;
+                (now.digest, now.last_write) = (digest, last_write);
+            }
+            Pre::Top { slot, old, new } => {
+                self.swap_top(slot, new, old);
+                if let Some(new) = new {
+                    self.free_top(new);
+                }
+            }
+            Pre::Element { key, part, old, new } => {
+                self.swap_element(key, part, new, old);
+                if let Some(new) = new {
+                    self.cells.free(new);
+                }
+            }
+            Pre::Register { key, element, siblings, counts } => {
+                let register = match element.and_then(Handle::as_register) {
+                    Some(index) => self.cells.registers.get_mut(index).map(|r| &mut **r),
+                    None => self.keys.get_mut(key).map(|k| &mut k.value),
+                };
+                if let Some(register) = register {
+                    (register.siblings, register.counts) = (siblings, counts);
+                }
+            }
+            Pre::Parts { key, parts } => {
+                if let Some(key) = self.keys.get_mut(key) {
+                    key.parts = parts;
+                }
+            }
+            Pre::Expiry { key, old } => drop(self.swap_expiry(key, old)),
+            Pre::Key { key, digest, version, hidden, present } => {
+                if let Some(key) = self.keys.get_mut(key) {
+                    self.present = self.present + u64::from(present) - u64::from(key.present);
+                    (key.digest, key.version, key.hidden, key.present) = (digest, version, hidden, present);
+                }
+            }
+            Pre::Side { slot, key, old } => drop(self.swap_side(slot, key, old)),
+        }
+    }
+
+    /// Replaces what stands in a slot's table, with the count of keys and the index of expiries.
+    pub(crate) fn swap_top(&mut self, slot: u16, old: Option<Handle>, new: Option<Handle>) {
+        for (handle, comes) in [(old, false), (new, true)] {
+            let Some(handle) = handle else { continue };
+            let present = u64::from(self.is_present(handle));
+            self.present = if comes { self.present + present } else { self.present - present };
+            if let Some(at_ms) = self.expires_at(handle) {
+                let entry = (at_ms, self.name(handle).into());
+                if comes { self.expiries.insert(entry) } else { self.expiries.remove(&entry) };
+            }
+        }
+        let State { slots, keys, cells, .. } = self;
+        let table = &mut slots[usize::from(slot)].table;
+        let Some(any) = old.or(new) else { return };
+        let hash_of = |handle: &Handle| hash(name(keys, cells, *handle));
+        let hashed = hash_of(&any);
+        match old.map(|old| table.find_entry(hashed, |h| *h == old)) {
+            Some(Ok(mut entry)) => match new {
+                Some(new) => *entry.get_mut() = new,
+                None => drop(entry.remove()),
+            },
+            _ => {
+                if let Some(new) = new {
+                    table.insert_unique(hashed, new, hash_of);
+                }
+            }
+        }
+    }
+
+    /// Replaces an element in its collection.
+    pub(crate) fn swap_element(&mut self, key: u32, part: Part, old: Option<Handle>, new: Option<Handle>) {
+        let State { keys, cells, .. } = self;
+        let (Some(key), Some(any)) = (keys.get_mut(key), old.or(new)) else { return };
+        let table = &mut key.part_mut(part).table;
+        let hash_of = |handle: &Handle| hash(cells.name(*handle));
+        let hashed = hash_of(&any);
+        match old.map(|old| table.find_entry(hashed, |h| *h == old)) {
+            Some(Ok(mut entry)) => match new {
+                Some(new) => *entry.get_mut() = new,
+                None => drop(entry.remove()),
+            },
+            _ => {
+                if let Some(new) = new {
+                    table.insert_unique(hashed, new, hash_of);
+                }
+            }
+        }
+    }
+
+    /// Replaces a key's expiries, with their index. The key stands in its slot's table.
+    pub(crate) fn swap_expiry(&mut self, index: u32, expiry: Vec<Expiry>) -> Vec<Expiry> {
+        let Some(key) = self.keys.get_mut(index) else { return Vec::new() };
+        let before = key.expires_at();
+        let old = std::mem::replace(&mut key.expiry, expiry);
+        let after = key.expires_at();
+        if before != after {
+            if let Some(at_ms) = before {
+                self.expiries.remove(&(at_ms, key.value.name.clone()));
+            }
+            if let Some(at_ms) = after {
+                self.expiries.insert((at_ms, key.value.name.clone()));
+            }
+        }
+        old
+    }
+
+    /// Replaces what deletion left behind of a key.
+    pub(crate) fn swap_side(&mut self, slot: u16, key: Box<[u8]>, side: Option<Box<Side>>) -> Option<Box<Side>> {
+        let at = &mut self.slots[usize::from(slot)].side;
+        let sides = at.get_or_insert_default();
+        let old = match side {
+            Some(side) => sides.keys.insert(key, *side),
+            None => sides.keys.remove(&key),
+        };
+        if sides.keys.is_empty() && sides.seen.is_empty() {
+            *at = None;
+            self.sided.remove(&slot);
+        } else {
+            self.sided.insert(slot);
+        }
+        old.map(Box::new)
+    }
+}
