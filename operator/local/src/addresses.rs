@@ -170,7 +170,7 @@ fn check(addresses: &[Address]) -> Result<(), (SocketAddr, io::Error)> {
     Ok(())
 }
 
-fn free_ports(n: usize) -> io::Result<Vec<Address>> {
+pub(crate) fn free_ports(n: usize) -> io::Result<Vec<Address>> {
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     // Held together until all are known: none is handed out twice.
     let listeners = (0..3 * n).map(|_| bind()).collect::<io::Result<Vec<_>>>()?;

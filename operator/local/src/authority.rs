@@ -1,12 +1,11 @@
-//! The authority's record on this machine: one file, replaced as a whole, by compare-and-swap on its version.
+//! The authority's record on this machine: one file, the object `StoreTopology` as JSON, replaced as a whole by compare-and-swap on its version.
 //!
-//! Only the holder of the directory's lock has one, so what it wrote last is what is there. Where a write fails half way, the file is read again
-//! before anything else is decided.
+//! Only the holder of the directory's lock has one. The file is read anew for every decision, so there is no other truth than what is on disk.
 
 use std::{fs, io, path::PathBuf};
 
-use prost::Message as _;
-use trireme_planner::RecordError;
+use trireme_crds::{API_VERSION, StoreTopology, store::Metadata, topology::TOPOLOGY_KIND};
+use trireme_planner::{RecordError, record};
 use trireme_proto::Topology;
 
 use crate::directory::{Directory, DirectoryError, at, write_durably};
@@ -15,38 +14,56 @@ use crate::directory::{Directory, DirectoryError, at, write_durably};
 #[derive(Debug)]
 pub(crate) struct Authority {
     path: PathBuf,
-    /// What the file has; `None` where that is to be looked up.
-    known: Option<Option<Topology>>,
+    /// Name of the store.
+    name: String,
+    /// The bytes that were last read and what they mean: bytes that are the same mean the same.
+    last: Option<(Vec<u8>, Topology)>,
 }
 
 impl Authority {
     /// Reads the record, if there is one.
     pub fn open(directory: &Directory) -> Result<Authority, DirectoryError> {
-        let mut authority = Authority { path: directory.path().join("topology.pb"), known: None };
+        let path = directory.path().join("topology.json");
+        let mut authority = Authority { path, name: directory.owner().name.clone(), last: None };
         if let Some(record) = authority.read()?
             && record.store != directory.owner().uid
         {
-            let reason = format!("is the record of the store {}, not of {}", record.store, directory.owner().uid);
-            return Err(DirectoryError::Damaged { path: authority.path, reason });
+            return Err(authority.damaged(format!(
+                "is the record of the store {}, not of {}",
+                record.store,
+                directory.owner().uid
+            )));
         }
         Ok(authority)
     }
 
     /// The record.
     pub fn read(&mut self) -> Result<Option<Topology>, DirectoryError> {
-        if let Some(known) = &self.known {
-            return Ok(known.clone());
-        }
-        let record = match fs::read(&self.path) {
-            Ok(bytes) => Some(Topology::decode(bytes.as_slice()).map_err(|error| DirectoryError::Damaged {
-                path: self.path.clone(),
-                reason: format!("is not a record of this version: {error}"),
-            })?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(at(&self.path)(error)),
         };
-        self.known = Some(record.clone());
-        Ok(record)
+        match &self.last {
+            Some((known, record)) if *known == bytes => Ok(Some(record.clone())),
+            _ => {
+                let record = self.parse(&bytes)?;
+                self.last = Some((bytes, record.clone()));
+                Ok(Some(record))
+            }
+        }
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<Topology, DirectoryError> {
+        let object: StoreTopology = serde_json::from_slice(bytes).map_err(|error| self.damaged(error))?;
+        let [group] = object.groups.as_slice() else {
+            return Err(self.damaged(format!("has {} groups, not one", object.groups.len())));
+        };
+        record::from_object(&object.store, group).map_err(|error| self.damaged(error))
+    }
+
+    fn damaged(&self, what: impl std::fmt::Display) -> DirectoryError {
+        DirectoryError::Damaged { path: self.path.clone(), reason: format!("is not a record that can be used: {what}") }
     }
 
     /// Compare-and-swap.
@@ -55,20 +72,36 @@ impl Authority {
         if stored.map_or(0, |record| record.version) != expected_version {
             return Err(RecordError::Conflict);
         }
-        // Until it is known to be there, it is not known what is there.
-        self.known = None;
-        write_durably(&self.path, &next.encode_to_vec()).map_err(|error| RecordError::Unknown(error.to_string()))?;
-        self.known = Some(Some(next.clone()));
-        Ok(())
+        let object = StoreTopology {
+            api_version: API_VERSION.to_owned(),
+            kind: TOPOLOGY_KIND.to_owned(),
+            metadata: Metadata { name: self.name.clone(), ..Metadata::default() },
+            store: next.store.clone(),
+            groups: vec![record::to_object(next)],
+        };
+        let json = serde_json::to_vec_pretty(&object).map_err(|error| RecordError::Unknown(error.to_string()))?;
+        write_durably(&self.path, &json).map_err(|error| RecordError::Unknown(error.to_string()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use trireme_proto::{
+        Epoch,
+        topology::{Config, Settings},
+    };
+
     use super::*;
 
     fn record(directory: &Directory, version: u64) -> Topology {
-        Topology { store: directory.owner().uid.clone(), version, ..Topology::default() }
+        Topology {
+            store: directory.owner().uid.clone(),
+            version,
+            epoch: Epoch::ZERO,
+            config: Config { members: Vec::new(), w: 1 },
+            settings: Settings::standard(),
+            ..Topology::default()
+        }
     }
 
     #[test]
@@ -86,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_failed_is_looked_up_before_the_next() {
+    fn a_write_that_failed_leaves_what_was_there() {
         let dir = tempfile::tempdir().unwrap();
         let directory = Directory::open(dir.path(), "orders").unwrap();
         let mut authority = Authority::open(&directory).unwrap();
@@ -99,11 +132,15 @@ mod tests {
     }
 
     #[test]
-    fn another_stores_record_is_refused() {
+    fn another_stores_record_and_a_damaged_one_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let directory = Directory::open(dir.path(), "orders").unwrap();
-        let foreign = Topology { store: "other".to_owned(), ..Topology::default() };
-        fs::write(directory.path().join("topology.pb"), foreign.encode_to_vec()).unwrap();
+        let foreign = Topology { store: "other".to_owned(), ..record(&directory, 1) };
+        let mut authority = Authority::open(&directory).unwrap();
+        authority.write(0, &foreign).unwrap();
         assert!(matches!(Authority::open(&directory), Err(DirectoryError::Damaged { .. })));
+        fs::write(directory.path().join("topology.json"), "{").unwrap();
+        assert!(matches!(Authority::open(&directory), Err(DirectoryError::Damaged { .. })));
+        assert!(matches!(authority.write(1, &record(&directory, 2)), Err(RecordError::Unknown(_))));
     }
 }

@@ -4,7 +4,7 @@
 //! DIR/uid            format, name and unique name of the store: what makes DIR a store's
 //! DIR/store.yaml     the specification, as the user gave it
 //! DIR/lock           held while a process runs the store; its content is that process's number
-//! DIR/topology.pb    the authority's record (see `authority`)
+//! DIR/topology.json  the authority's record (see `authority`)
 //! DIR/addresses.json where its replicas listen (see `addresses`)
 //! DIR/replicas/NAME  a replica's own disk: this crate never looks into it
 //! DIR/logs/NAME.log  what a replica's process printed
@@ -17,6 +17,7 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Format of the directory that this version writes, and the newest that it reads.
@@ -134,12 +135,12 @@ impl Owner {
     }
 }
 
-/// A store's directory, locked: dropping it lets others in.
-#[derive(Debug)]
+/// A store's directory, locked: dropping it and its clones lets others in.
+#[derive(Clone, Debug)]
 pub struct Directory {
     path: PathBuf,
     owner: Owner,
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl Directory {
@@ -177,7 +178,7 @@ impl Directory {
             let part = path.join(part);
             fs::create_dir_all(&part).map_err(at(&part))?;
         }
-        Ok(Directory { path, owner, _lock: lock })
+        Ok(Directory { path, owner, _lock: Arc::new(lock) })
     }
 
     /// Where it is, absolute.

@@ -5,7 +5,7 @@
 //!                               │ observe, record, tell, provision, publish
 //!   control.sock ──asked──▶ ┌───┴───┐ ──events, view──▶ up, demo
 //!                           │ drive │
-//!   keeper (process) ─────▶ │ world │ ──CAS + fsync──▶ DIR/topology.pb
+//!   keeper (process) ─────▶ │ world │ ──CAS + fsync──▶ DIR/topology.json
 //!   link (peer port) ─────▶ └───────┘
 //!        one of each per replica
 //! ```
@@ -20,7 +20,7 @@
 //! Invariants:
 //!
 //! * One process runs a store: it holds the lock of the directory, and only it writes the record.
-//! * The record is durable before anything that follows from it is done; if it is not known whether it was written, it is read again first.
+//! * The record is durable before anything that follows from it is done; it is read again for every decision.
 //! * A replica's process is "ended" only for the boot number that was heard of the very process that was waited for.
 //! * No replica's process outlives this one: its standard input closes, and it ends.
 //! * Every queue, back-off and wait has a bound.

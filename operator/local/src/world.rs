@@ -362,3 +362,78 @@ impl Backend for World {
         self.view.send_replace(view);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use trireme_planner::conformance;
+
+    use super::*;
+    use crate::addresses;
+
+    /// A store in this directory whose replicas' program does nothing until its input closes.
+    fn world(directory: &Directory) -> (World, mpsc::Receiver<Happening>) {
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/replica.sh").into();
+        let (sender, happenings) = mpsc::channel(64);
+        let authority = Authority::open(directory).unwrap();
+        let addresses = addresses::free_ports(3).unwrap();
+        let common = Common { program, restart: false, durability: "disk", boot: 1 };
+        (World::new(directory.clone(), authority, addresses, common, sender, broadcast::channel(64).0), happenings)
+    }
+
+    fn wanted(id: ReplicaId) -> DesiredReplica {
+        DesiredReplica { id, name: format!("orders-{}", id - 1), region: String::new() }
+    }
+
+    fn report(boot: u64) -> Box<Report> {
+        Box::new(Report { id: 1, boot, ..Report::default() })
+    }
+
+    #[tokio::test]
+    async fn it_does_what_every_backend_must_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::open(dir.path(), "orders").unwrap();
+        let (mut one, _happenings) = world(&directory);
+        let (mut other, _others) = world(&directory);
+        one.provision(&[wanted(1), wanted(2)]).await;
+        conformance::suite(&mut one, &mut other).await.unwrap();
+        one.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_process_has_ended_only_for_the_boot_that_was_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut world, _happenings) = world(&Directory::open(dir.path(), "orders").unwrap());
+        world.provision(&[wanted(1)]).await;
+        let steps = [
+            (Happening::Started { id: 1, pid: 10 }, Process::Running),
+            (Happening::Heard { id: 1, report: report(7) }, Process::Running),
+            (Happening::Ended { id: 1, pid: 10, how: "killed".to_owned(), restart_in: None }, Process::Ended),
+            // What it still had said comes late.
+            (Happening::Heard { id: 1, report: report(7) }, Process::Ended),
+            // Another process runs, but what is known of the replica was said by the one that has ended.
+            (Happening::Started { id: 1, pid: 11 }, Process::Ended),
+            (Happening::Heard { id: 1, report: report(8) }, Process::Running),
+            (Happening::Heard { id: 1, report: report(7) }, Process::Ended),
+            (Happening::Heard { id: 1, report: report(8) }, Process::Running),
+        ];
+        for (step, (happening, process)) in steps.into_iter().enumerate() {
+            world.absorb(happening);
+            assert_eq!(world.observe().await.replicas[&1].process, process, "after step {step}");
+        }
+        world.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_is_no_longer_wanted_is_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut world, mut happenings) = world(&Directory::open(dir.path(), "orders").unwrap());
+        world.provision(&[wanted(1), wanted(2)]).await;
+        for _ in 0..2 {
+            assert!(matches!(happenings.recv().await, Some(Happening::Started { .. })));
+        }
+        world.provision(&[wanted(1)]).await;
+        assert!(matches!(happenings.recv().await, Some(Happening::Ended { id: 2, .. })));
+        assert_eq!(world.observe().await.replicas.keys().copied().collect::<Vec<_>>(), [1]);
+        world.stop().await;
+    }
+}
