@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use fastrand::Rng;
-use trireme_proto::Position;
+use trireme_proto::{Epoch, Position};
 use trireme_replica::{
     io::{CheckpointOp, DiskOp, Meta},
     log::record,
@@ -198,6 +198,28 @@ impl Disk {
         true
     }
 
+    /// The last positions, one per epoch, that the operation under way makes durable; the base of a snapshot counts as one.
+    pub fn appending(&self) -> BTreeMap<Epoch, u64> {
+        let mut last = BTreeMap::new();
+        for (_, op) in self.pending.iter().take(self.under_way) {
+            match op {
+                DiskOp::Append { bytes, .. } => {
+                    let mut at = 0;
+                    while let Ok(view) = record::read_trusted(&bytes[at..]) {
+                        last.insert(view.position.epoch, view.position.seq);
+                        at += view.bytes;
+                    }
+                }
+                DiskOp::Reset { position } => {
+                    last.insert(position.epoch, position.seq);
+                }
+                DiskOp::Truncate { last: kept } => last.values_mut().for_each(|seq| *seq = (*seq).min(*kept)),
+                _ => {}
+            }
+        }
+        last
+    }
+
     /// What was started is done: durable if `sync`, else with the operating system. The last ticket of it.
     pub fn done(&mut self, sync: bool) -> Option<u64> {
         let mut ticket = None;
@@ -254,7 +276,6 @@ impl Disk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use trireme_proto::Epoch;
     use trireme_replica::log::record::Kind;
 
     fn append(seqs: std::ops::RangeInclusive<u64>) -> DiskOp {

@@ -1,0 +1,64 @@
+//! Many seeds, one after the other; and how to see one of them again.
+
+use std::{
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use trireme_proto::breakage::{self, Breakage};
+
+use crate::{
+    invariants::Violation,
+    scenario::Scenario,
+    trace::Keep,
+    world::{Summary, World},
+};
+
+/// A seed that found something.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Which.
+    pub seed: u64,
+    /// What.
+    pub violation: Violation,
+    /// The command that shows it again, with its trace.
+    pub command: String,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "seed {}: {}: {}\n  see it again: {}", self.seed, self.violation.invariant, self.violation.what, self.command)
+    }
+}
+
+/// Runs one seed. A panic, of the replica or of the world, is a finding like any other.
+///
+/// # Errors
+/// What it found.
+pub fn run(seed: u64, broken: Option<Breakage>) -> Result<Summary, Finding> {
+    breakage::set(broken);
+    let result = catch_unwind(AssertUnwindSafe(|| World::play(Scenario::new(seed), Keep::Nothing).result));
+    breakage::set(None);
+    let result = result.unwrap_or_else(|panic| Err(Violation { invariant: "panic", what: message(panic.as_ref()) }));
+    result.map_err(|violation| Finding { seed, violation, command: command(seed, broken) })
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+fn command(seed: u64, broken: Option<Breakage>) -> String {
+    let rule = broken.map_or(String::new(), |rule| format!(" --break {rule:?}"));
+    format!("cargo run --release -p trireme-sim -- --seed {seed}{rule} --trace")
+}
+
+/// Runs seeds until one finds something.
+pub fn first_finding(seeds: Range<u64>, broken: Option<Breakage>) -> Option<Finding> {
+    seeds.into_iter().find_map(|seed| run(seed, broken).err())
+}
+
+/// The rule of this name.
+pub fn rule(name: &str) -> Option<Breakage> {
+    Breakage::ALL.into_iter().find(|rule| format!("{rule:?}").eq_ignore_ascii_case(name))
+}

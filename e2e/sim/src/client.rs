@@ -1,0 +1,279 @@
+//! A client: it sends pipelines of commands to one replica, reads the replies, and goes to another replica when its own is gone.
+
+use std::collections::VecDeque;
+
+use fastrand::Rng;
+use trireme_proto::ReplicaId;
+
+use crate::{
+    clock::Micros,
+    history::{Entry, Family, History, KEYS, Outcome, PAIR},
+    model::Act,
+    resp::{self, Reply},
+};
+
+/// Errors that say: this has not happened and never will.
+const REFUSALS: [&str; 7] = ["NOREPLICAS", "TRYAGAIN", "DISKFULL", "LOADING", "STALE", "EXECABORT", "CLUSTERDOWN"];
+
+/// Whether an error says that the command was refused.
+pub fn is_refusal(code: &str) -> bool {
+    REFUSALS.contains(&code)
+}
+
+/// A reply that the client waits for.
+#[derive(Clone, Debug)]
+enum Expected {
+    /// To a command of the history.
+    Operation(usize),
+    /// To EXEC, with these commands of the history.
+    Exec(Vec<usize>),
+    /// To MULTI or READONLY, or to a command of a transaction.
+    Formal,
+}
+
+/// Its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Which replica.
+    pub replica: ReplicaId,
+    /// Which process of it.
+    pub life: u64,
+    /// The number there.
+    pub number: u64,
+}
+
+/// A client.
+pub struct Client {
+    /// Its number.
+    pub id: u32,
+    /// It reads from its own replica, said READONLY.
+    pub readonly: bool,
+    /// How many connections it has had.
+    pub session: u64,
+    /// Its connection, where it has one.
+    pub connection: Option<Connection>,
+    /// Nothing sent to the replica, and nothing sent by it, overtakes what was sent before.
+    pub last_up: Micros,
+    /// The same for replies.
+    pub last_down: Micros,
+    /// It may send only what is asked for by the end of the run.
+    pub finishing: bool,
+    expected: VecDeque<Expected>,
+    received: Vec<u8>,
+    counter: u64,
+}
+
+impl Client {
+    /// A client without a connection.
+    pub fn new(id: u32, readonly: bool) -> Client {
+        Client {
+            id,
+            readonly,
+            session: 0,
+            connection: None,
+            last_up: 0,
+            last_down: 0,
+            finishing: false,
+            expected: VecDeque::new(),
+            received: Vec::new(),
+            counter: 0,
+        }
+    }
+
+    /// Nothing is under way.
+    pub fn idle(&self) -> bool {
+        self.expected.is_empty()
+    }
+
+    /// It has a new connection: what it has to say first.
+    pub fn connected(&mut self, connection: Connection) -> Vec<Vec<Vec<u8>>> {
+        self.connection = Some(connection);
+        self.session += 1;
+        self.received.clear();
+        if self.readonly {
+            self.expected.push_back(Expected::Formal);
+            return vec![vec![b"READONLY".to_vec()]];
+        }
+        Vec::new()
+    }
+
+    /// The connection is gone: what was under way is unknown.
+    pub fn disconnected(&mut self, history: &mut History) {
+        self.connection = None;
+        for expected in std::mem::take(&mut self.expected) {
+            match expected {
+                Expected::Operation(index) => history.entries[index].outcome = Outcome::Unknown,
+                Expected::Exec(indices) => {
+                    for index in indices {
+                        history.entries[index].outcome = Outcome::Unknown;
+                    }
+                }
+                Expected::Formal => {}
+            }
+        }
+    }
+
+    /// Some commands to send, noted in the history. `strict` says whether reads at this replica must be linearizable.
+    pub fn pipeline(&mut self, now: Micros, strict: bool, history: &mut History, rng: &mut Rng) -> Vec<Vec<Vec<u8>>> {
+        let mut commands = Vec::new();
+        let length = if rng.bool() { 1 } else { rng.usize(1..=5) };
+        for _ in 0..length {
+            if rng.u8(0..6) == 0 {
+                self.transaction(now, strict, history, rng, &mut commands);
+            } else {
+                let key = rng.usize(0..PAIR[0]);
+                let act = self.act(KEYS[key].family, rng);
+                self.ask(now, key, act, strict, history, &mut commands);
+            }
+        }
+        commands
+    }
+
+    /// Reads every key: what is left at the end.
+    pub fn read_all(&mut self, now: Micros, history: &mut History) -> Vec<Vec<Vec<u8>>> {
+        let mut commands = Vec::new();
+        for (key, what) in KEYS.iter().enumerate() {
+            let act = match what.family {
+                Family::Members => Act::SetCount,
+                Family::Tags => Act::SetCount,
+                Family::Fields => Act::HashCount,
+                _ => Act::Get,
+            };
+            self.ask(now, key, act, true, history, &mut commands);
+        }
+        let members: Vec<_> = history.on(6).filter_map(|e| if let Act::SetAdd(m) = &e.act { Some(m.clone()) } else { None }).collect();
+        for member in members {
+            self.ask(now, 6, Act::SetHas(member), true, history, &mut commands);
+        }
+        commands
+    }
+
+    fn ask(&mut self, now: Micros, key: usize, act: Act, strict: bool, history: &mut History, out: &mut Vec<Vec<Vec<u8>>>) {
+        out.push(act.args(KEYS[key].name));
+        let reads = act.reads();
+        let index = self.note(now, key, act, reads, strict, None, history);
+        self.expected.push_back(Expected::Operation(index));
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of an entry")]
+    fn note(&mut self, now: Micros, key: usize, act: Act, reads: bool, strict: bool, transaction: Option<u64>, history: &mut History) -> usize {
+        let strict = !reads || (strict && !self.readonly);
+        let replica = self.connection.map_or(0, |connection| connection.replica);
+        let (client, session, outcome) = (self.id, self.session, Outcome::Pending);
+        history.entries.push(Entry { client, session, replica, key, act, call: now, outcome, reads, strict, transaction });
+        history.entries.len() - 1
+    }
+
+    /// The pair is written or read in a transaction; sometimes another key is touched in it, too.
+    fn transaction(&mut self, now: Micros, strict: bool, history: &mut History, rng: &mut Rng, out: &mut Vec<Vec<Vec<u8>>>) {
+        self.counter += 1;
+        let number = (u64::from(self.id) << 32) | self.counter;
+        let act = if rng.bool() { Act::Get } else { Act::Set(self.unique()) };
+        let mut parts = vec![(PAIR[0], act.clone()), (PAIR[1], act)];
+        if rng.bool() {
+            parts.insert(1, (4, Act::Incr));
+        }
+        let all_read = parts.iter().all(|(_, act)| act.reads());
+        out.push(vec![b"MULTI".to_vec()]);
+        self.expected.push_back(Expected::Formal);
+        let mut indices = Vec::new();
+        for (key, act) in parts {
+            out.push(act.args(KEYS[key].name));
+            self.expected.push_back(Expected::Formal);
+            indices.push(self.note(now, key, act, all_read, strict, Some(number), history));
+        }
+        out.push(vec![b"EXEC".to_vec()]);
+        self.expected.push_back(Expected::Exec(indices));
+    }
+
+    fn unique(&mut self) -> String {
+        self.counter += 1;
+        format!("{}.{}", self.id, self.counter)
+    }
+
+    fn act(&mut self, family: Family, rng: &mut Rng) -> Act {
+        let reading = if self.readonly { 8 } else { 4 };
+        let read = rng.u8(0..10) < reading;
+        match family {
+            Family::Register | Family::Text | Family::Journal | Family::Total | Family::Counter if read => Act::Get,
+            Family::Register if rng.u8(0..4) == 0 => Act::Del,
+            Family::Register | Family::Pair => Act::Set(self.unique()),
+            Family::Journal => Act::Append(format!("{};", self.unique())),
+            Family::Text => match rng.u8(0..6) {
+                0 => Act::Del,
+                1 => Act::Set(format!("{};", self.unique())),
+                _ => Act::Append(format!("{};", self.unique())),
+            },
+            Family::Total => Act::Incr,
+            Family::Counter => match rng.u8(0..6) {
+                0 => Act::Del,
+                1 => Act::Set(rng.u32(0..1_000_000).to_string()),
+                2 => Act::IncrBy(rng.i64(-1_000..1_000)),
+                _ => Act::Incr,
+            },
+            Family::Members if read => Act::SetCount,
+            Family::Members => Act::SetAdd(self.unique()),
+            Family::Tags | Family::Fields => self.small(family, read, rng),
+        }
+    }
+
+    fn small(&mut self, family: Family, read: bool, rng: &mut Rng) -> Act {
+        let name = ["x", "y", "z"][rng.usize(0..3)].to_owned();
+        match (family, read) {
+            (Family::Tags, true) => Act::SetHas(name),
+            (Family::Tags, false) if rng.bool() => Act::SetAdd(name),
+            (Family::Tags, false) => Act::SetRemove(name),
+            (_, true) if rng.bool() => Act::HashCount,
+            (_, true) => Act::HashGet(name),
+            (_, false) => Act::HashSet(name, self.unique()),
+        }
+    }
+
+    /// Bytes came from the replica. `still_strict` says whether reads answered here now are still linearizable.
+    ///
+    /// # Errors
+    /// Where they are no replies, or replies to nothing: a message for a person.
+    pub fn receive(&mut self, now: Micros, bytes: &[u8], still_strict: bool, history: &mut History) -> Result<(), String> {
+        self.received.extend_from_slice(bytes);
+        let mut at = 0;
+        while let Some((reply, length)) = resp::parse(&self.received[at..])? {
+            at += length;
+            let expected = self.expected.pop_front().ok_or_else(|| format!("client {}: {reply} answers nothing", self.id))?;
+            match expected {
+                Expected::Operation(index) => end(now, index, reply, still_strict, history),
+                Expected::Formal => {}
+                Expected::Exec(indices) => self.executed(now, &indices, reply, still_strict, history)?,
+            }
+        }
+        self.received.drain(..at);
+        Ok(())
+    }
+
+    fn executed(&self, now: Micros, indices: &[usize], reply: Reply, still_strict: bool, history: &mut History) -> Result<(), String> {
+        match reply {
+            Reply::Array(replies) if replies.len() == indices.len() => {
+                for (index, reply) in indices.iter().zip(replies) {
+                    end(now, *index, reply, still_strict, history);
+                }
+                Ok(())
+            }
+            Reply::Error(text) => {
+                for index in indices {
+                    end(now, *index, Reply::Error(text.clone()), still_strict, history);
+                }
+                Ok(())
+            }
+            other => Err(format!("client {}: EXEC of {} commands was answered {other}", self.id, indices.len())),
+        }
+    }
+}
+
+fn end(now: Micros, index: usize, reply: Reply, still_strict: bool, history: &mut History) {
+    let entry = &mut history.entries[index];
+    entry.strict &= still_strict || !entry.reads;
+    entry.outcome = match reply.error_code() {
+        Some("INDOUBT") => Outcome::Unknown,
+        Some(code) if is_refusal(code) => Outcome::Refused(now, reply.to_string()),
+        _ => Outcome::Answered(now, reply),
+    };
+}

@@ -1,0 +1,136 @@
+//! What must hold, whatever happens: one file each.
+//!
+//! | invariant | looked at | says |
+//! | --- | --- | --- |
+//! | [`logs`] | after every turn | the same position is the same entry, with the same entries before it, on every replica for ever |
+//! | [`committed`] | after every turn | what was committed is in every later leader's log, and nobody commits anything else in its place |
+//! | [`quorum`] | after every turn | what a leader calls committed was durable on w members |
+//! | [`leader`] | after every turn | one leader per epoch, which is led once |
+//! | [`lease`] | after every turn | nobody serves as leader while another's lease runs |
+//! | [`digests`] | after every turn | replicas that have applied the same entries have the same state |
+//! | [`linearizable`] | at the end | the operations on a key fit into one order |
+//! | [`once`] | at the end | every write took effect once if acknowledged, at most once if not, never if refused |
+//! | [`session`] | at the end | a connection sees its own writes, and never goes back |
+//! | [`atomic`] | at the end | a transaction is seen as a whole |
+//! | [`liveness`] | at the end | once faults have stopped, the store serves and all replicas are the same, soon |
+
+pub mod atomic;
+pub mod committed;
+pub mod digests;
+pub mod leader;
+pub mod lease;
+pub mod linearizable;
+pub mod liveness;
+pub mod logs;
+pub mod once;
+pub mod quorum;
+pub mod session;
+
+use std::collections::BTreeMap;
+
+use trireme_proto::{Epoch, Incarnation, ReplicaId, Report, Topology};
+use trireme_replica::io::{Event, Now};
+
+use crate::{clock::Micros, shadow::Shadow};
+
+/// An invariant does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which: the name of its file.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+/// What an invariant has found.
+pub type Found = Result<(), Violation>;
+
+/// Says that an invariant does not hold.
+///
+/// # Errors
+/// Always: the violation.
+pub fn violated(invariant: &'static str, what: String) -> Found {
+    Err(Violation { invariant, what })
+}
+
+/// What a replica shows after a turn.
+pub struct Turn<'a> {
+    /// World time.
+    pub time: Micros,
+    /// Its own clocks.
+    pub now: Now,
+    /// Who.
+    pub id: ReplicaId,
+    /// Which life of its disk.
+    pub incarnation: Incarnation,
+    /// Which of its processes.
+    pub life: u64,
+    /// What it reports.
+    pub report: &'a Report,
+    /// Its log, as handed to the disk.
+    pub shadow: &'a Shadow,
+    /// Entries that this turn appended.
+    pub added: usize,
+    /// The record that it obeys.
+    pub topology: Option<&'a Topology>,
+    /// What it says of itself.
+    pub events: &'a [Event],
+}
+
+/// What the authority has decided, for invariants that depend on it.
+#[derive(Clone, Debug, Default)]
+pub struct Decided {
+    /// The generation of each epoch that a record named: a loss is recorded by a new one.
+    pub generations: BTreeMap<Epoch, u32>,
+}
+
+impl Decided {
+    /// Notes a record.
+    pub fn note(&mut self, topology: &Topology) {
+        self.generations.insert(topology.epoch, topology.generation);
+    }
+
+    /// The generation of an epoch; that of the last one before it where it is unknown.
+    pub fn generation(&self, epoch: Epoch) -> u32 {
+        self.generations.range(..=epoch).next_back().map_or(0, |(_, generation)| *generation)
+    }
+
+    /// A failover that may have lost acknowledged entries was recorded.
+    pub fn lossy(&self) -> bool {
+        let mut generations = self.generations.values();
+        let first = generations.next();
+        generations.any(|generation| Some(generation) != first)
+    }
+}
+
+/// The invariants that are looked at after every turn.
+#[derive(Default)]
+pub struct Watch {
+    /// See [`logs`].
+    pub logs: logs::Logs,
+    /// See [`committed`].
+    pub committed: committed::Committed,
+    /// See [`quorum`].
+    pub quorum: quorum::Quorum,
+    /// See [`leader`].
+    pub leader: leader::OneLeader,
+    /// See [`lease`].
+    pub lease: lease::Leases,
+    /// See [`digests`].
+    pub digests: digests::Digests,
+}
+
+impl Watch {
+    /// Looks at a replica after its turn.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub fn turn(&mut self, turn: &Turn<'_>, decided: &Decided) -> Found {
+        self.logs.turn(turn)?;
+        self.leader.turn(turn)?;
+        self.committed.turn(turn, decided)?;
+        self.quorum.turn(turn)?;
+        self.lease.turn(turn)?;
+        self.digests.turn(turn)
+    }
+}

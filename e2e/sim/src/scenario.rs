@@ -1,0 +1,188 @@
+//! What one seed decides before the world begins: the store, its surroundings, and which faults may happen.
+
+use fastrand::Rng;
+use trireme_proto::{
+    ReplicaId,
+    topology::{Durability, Settings, Unreplicated},
+};
+
+use crate::{clock::Micros, network::Delays};
+
+/// Replica numbers go up to here: a store can grow to this.
+pub const REPLICAS_MAX: u32 = 6;
+
+/// What happens where too few members can be sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Stay down.
+    NeverLose,
+    /// Go on with the best, and count what is at risk.
+    PreferAvailable,
+}
+
+/// A kind of fault: a run has some of them, so that none hides another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A process is killed and started again.
+    Kill,
+    /// A machine loses its power.
+    PowerLoss,
+    /// A machine comes back with an empty disk.
+    DiskLoss,
+    /// A process is stopped and goes on.
+    Pause,
+    /// A process is asked to end.
+    Terminate,
+    /// Some ways are blocked for a while, in one direction or both.
+    Partition,
+    /// One connection breaks; one end may learn of it late.
+    Cut,
+    /// One disk is slow for a while.
+    SlowDisk,
+    /// One disk is full for a while.
+    DiskFull,
+    /// The operator's worker is gone, and another starts with nothing in memory; sometimes two are at work.
+    Worker,
+    /// The authority answers nothing, or does what was asked and says nothing.
+    Authority,
+    /// A person asks for another leader.
+    Switchover,
+    /// A person changes w.
+    ChangeW,
+    /// A person changes the number of replicas.
+    ChangeN,
+}
+
+impl Fault {
+    /// All kinds.
+    pub const ALL: [Fault; 14] = [
+        Fault::Kill,
+        Fault::PowerLoss,
+        Fault::DiskLoss,
+        Fault::Pause,
+        Fault::Terminate,
+        Fault::Partition,
+        Fault::Cut,
+        Fault::SlowDisk,
+        Fault::DiskFull,
+        Fault::Worker,
+        Fault::Authority,
+        Fault::Switchover,
+        Fault::ChangeW,
+        Fault::ChangeN,
+    ];
+}
+
+/// What one seed decides.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The seed.
+    pub seed: u64,
+    /// Replicas at first.
+    pub n: u32,
+    /// Copies that count.
+    pub w: u32,
+    /// What replicas are told.
+    pub settings: Settings,
+    /// See the type.
+    pub policy: Policy,
+    /// Clients.
+    pub clients: u32,
+    /// Mean time that a client thinks between pipelines.
+    pub think_us: Micros,
+    /// How long faults go on.
+    pub faults_until: Micros,
+    /// Mean time between faults.
+    pub fault_every_us: Micros,
+    /// Which faults.
+    pub faults: Vec<Fault>,
+    /// How long messages take.
+    pub delays: Delays,
+    /// How long a sync takes, in microseconds: at least, and spread.
+    pub sync_us: (u64, u64),
+    /// How wrong monotonic clocks run at most, in millionths.
+    pub drift_ppm: i64,
+    /// How far wall clocks are off at most, in milliseconds.
+    pub wall_ms: i64,
+}
+
+impl Scenario {
+    /// The scenario of a seed.
+    pub fn new(seed: u64) -> Scenario {
+        let mut rng = Rng::with_seed(seed ^ 0x7472_6972_656d_6501);
+        let n = [1, 2, 3, 3, 3, 3, 4, 5][rng.usize(0..8)];
+        let w = if rng.bool() { n / 2 + 1 } else { rng.u32(1..=n) };
+        let policy = match w {
+            1 if rng.u8(0..4) > 0 => Policy::PreferAvailable,
+            1 => Policy::NeverLose,
+            _ if rng.u8(0..8) == 0 => Policy::PreferAvailable,
+            _ => Policy::NeverLose,
+        };
+        let faults = Fault::ALL.into_iter().filter(|_| rng.u8(0..3) == 0).collect();
+        let slow_network = rng.u8(0..4) == 0;
+        Scenario {
+            seed,
+            n,
+            w,
+            settings: Scenario::settings(&mut rng),
+            policy,
+            clients: rng.u32(2..=5),
+            think_us: rng.u64(5_000..60_000),
+            faults_until: rng.u64(1_500_000..4_000_000),
+            fault_every_us: rng.u64(80_000..600_000),
+            faults,
+            delays: Delays {
+                min_us: rng.u64(20..200),
+                spread_us: if slow_network { 20_000 } else { rng.u64(20..2_000) },
+                slow_one_in: rng.u32(20..400),
+                slow_us: rng.u64(1_000..100_000),
+            },
+            sync_us: (rng.u64(50..500), rng.u64(50..5_000)),
+            drift_ppm: if rng.u8(0..4) == 0 { 10_000 } else { 1_000 },
+            wall_ms: rng.i64(0..2_000),
+        }
+    }
+
+    fn settings(rng: &mut Rng) -> Settings {
+        Settings {
+            durability: if rng.u8(0..4) == 0 { Durability::Memory } else { Durability::Disk } as i32,
+            r: if rng.bool() { 1 } else { 2 },
+            unreplicated: if rng.u8(0..4) == 0 { Unreplicated::Discard } else { Unreplicated::Recover } as i32,
+            suspicion_ms: [300, 500, 1_000][rng.usize(0..3)],
+            request_timeout_ms: [500, 2_000, 10_000][rng.usize(0..3)],
+            log_bytes_max: if rng.u8(0..3) == 0 { 4 << 10 } else { 64 << 20 },
+            ..Settings::standard()
+        }
+    }
+
+    /// Whether a kind of fault may happen.
+    pub fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+
+    /// The replicas at first.
+    pub fn replicas(&self) -> impl Iterator<Item = ReplicaId> {
+        1..=self.n
+    }
+
+    /// One line for a person.
+    pub fn describe(&self) -> String {
+        let s = &self.settings;
+        format!(
+            "seed {}: n={} w={} r={} {:?} {:?} {:?}, suspicion {} ms, request time-out {} ms, log {} KiB, {} clients, drift {} ppm, faults {:?}",
+            self.seed,
+            self.n,
+            self.w,
+            s.r,
+            s.durability(),
+            self.policy,
+            s.unreplicated(),
+            s.suspicion_ms,
+            s.request_timeout_ms,
+            s.log_bytes_max >> 10,
+            self.clients,
+            self.drift_ppm,
+            self.faults
+        )
+    }
+}

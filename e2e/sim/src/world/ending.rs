@@ -1,0 +1,181 @@
+//! The end of a run: faults stop, the store must serve and converge soon, and what is in it is compared with what was asked of it.
+
+use trireme_proto::{ReplicaId, Topology};
+
+use super::{Event, Healing, World};
+use crate::{
+    clock::Micros,
+    history::Outcome,
+    invariants::{Found, Violation, atomic, linearizable, liveness, once, session},
+    scenario::Scenario,
+    trace::Keep,
+};
+
+/// How long clients go on after the last fault.
+const CALM_US: Micros = 600_000;
+
+/// What a run that ended had in it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    /// Events of the world.
+    pub events: u64,
+    /// Simulated time.
+    pub simulated_us: Micros,
+    /// Operations answered, refused, unknown.
+    pub operations: (usize, usize, usize),
+    /// Epochs that were led.
+    pub epochs: usize,
+    /// Times that two replicas' digests were compared at the same position.
+    pub digests_compared: u64,
+    /// A failover that may have lost acknowledged entries was recorded.
+    pub lossy: bool,
+    /// Too many members are gone for good: the store stays down, as it must.
+    pub down: bool,
+    /// Keys whose operations were too many to decide.
+    pub undecided: usize,
+}
+
+/// A run.
+pub struct Ended {
+    /// The world as it is now.
+    pub world: World,
+    /// How it went.
+    pub result: Result<Summary, Violation>,
+}
+
+impl World {
+    /// Runs a scenario from its beginning to its end.
+    pub fn play(scenario: Scenario, keep: Keep) -> Ended {
+        let mut world = World::new(scenario, keep);
+        let result = world.run();
+        Ended { world, result }
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub fn run(&mut self) -> Result<Summary, Violation> {
+        self.run_until(self.scenario.faults_until)?;
+        self.end_faults();
+        self.run_until(self.now() + CALM_US)?;
+        self.quiet = true;
+        let leader = self.converge()?;
+        if let Some(leader) = leader {
+            self.read_all(leader)?;
+        }
+        self.judge(leader.is_none())
+    }
+
+    /// Nothing goes wrong from now on, and what went wrong ends.
+    pub fn end_faults(&mut self) {
+        self.faults_over = true;
+        self.heal(Healing::Network);
+        self.heal(Healing::Authority);
+        self.authority.silent_until = 0;
+        let ids: Vec<ReplicaId> = self.machines.keys().copied().collect();
+        for id in ids {
+            self.heal(Healing::Disk(id));
+            self.heal(Healing::Space(id));
+            self.queue.after(1_000, Event::Start(id));
+            if let Some(life) = self.machines.get(&id).and_then(|m| m.process.as_ref()).map(|p| p.life) {
+                self.resume(id, life);
+            }
+        }
+        let workers: Vec<u32> = self.workers.keys().copied().collect();
+        for number in workers.iter().skip(1) {
+            self.end_worker(*number);
+        }
+    }
+
+    /// Waits until the store serves and all replicas are the same: its leader. `None` where it must stay down.
+    fn converge(&mut self) -> Result<Option<ReplicaId>, Violation> {
+        let begin = self.now();
+        let bound = liveness::bound(&self.scenario);
+        let mut missing = String::new();
+        while self.now() < begin + bound {
+            self.run_until(self.now() + 50_000)?;
+            if self.clients.iter().all(crate::client::Client::idle) {
+                match self.settled() {
+                    Ok(leader) => return Ok(Some(leader)),
+                    Err(why) => missing = why,
+                }
+            } else {
+                "clients still wait".clone_into(&mut missing);
+            }
+        }
+        if self.must_stay_down() {
+            return Ok(None);
+        }
+        liveness::late(bound, missing)?;
+        Ok(None)
+    }
+
+    /// Whether members that can never come back keep the store down for ever.
+    fn must_stay_down(&self) -> bool {
+        self.record().is_some_and(|record| {
+            !self.able(&record.config, None) || record.old.as_ref().is_some_and(|old| !self.able(old, None))
+        })
+    }
+
+    /// Whether everything is as it should be after the last fault: the leader, or what is missing.
+    fn settled(&self) -> Result<ReplicaId, String> {
+        let record: &Topology = self.record().ok_or("there is no record")?;
+        let states: Vec<_> = self
+            .machines
+            .iter()
+            .filter_map(|(id, machine)| machine.process.as_ref().map(|process| (*id, machine, process)))
+            .map(|(id, machine, process)| liveness::State {
+                id,
+                incarnation: machine.incarnation,
+                report: process.replica.report(machine.now(self.now())),
+                replica: &process.replica,
+            })
+            .collect();
+        liveness::settled(record, self.wanted, &states)
+    }
+
+    /// A client reads everything at the leader.
+    fn read_all(&mut self, leader: ReplicaId) -> Found {
+        let reader = 1;
+        self.clients[0].readonly = false;
+        let session = self.clients[0].session;
+        self.hang_up(reader, session);
+        self.connect(reader, leader);
+        let now = self.now();
+        let commands = self.clients[0].read_all(now, &mut self.history);
+        let before = self.history.entries.len() - commands.len();
+        self.send_commands(reader, commands);
+        self.run_until(self.now() + 2_000_000)?;
+        for entry in &self.history.entries[before..] {
+            if !matches!(entry.outcome, Outcome::Answered(..)) {
+                liveness::unanswered(entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what clients saw.
+    fn judge(&self, down: bool) -> Result<Summary, Violation> {
+        let lossy = self.decided.lossy();
+        atomic::end(&self.history)?;
+        let mut undecided = 0;
+        if !lossy {
+            session::end(&self.history)?;
+            undecided = linearizable::end(&self.history)?;
+        }
+        if !down {
+            once::end(&self.history, lossy)?;
+        }
+        Ok(Summary {
+            events: self.events(),
+            simulated_us: self.now(),
+            operations: self.history.counts(),
+            epochs: self.watch.leader.epochs(),
+            digests_compared: self.watch.digests.compared(),
+            lossy,
+            down,
+            undecided,
+        })
+    }
+}

@@ -1,0 +1,222 @@
+//! What goes wrong, when the scenario allows it, and how it ends.
+
+use trireme_planner::HumanRequest;
+use trireme_proto::{ReplicaId, ids::Peer, topology::{Config, Durability}};
+
+use super::{Event, Healing, World};
+use crate::{
+    disk::Crash,
+    machine::Arrival,
+    scenario::{Fault, Policy, REPLICAS_MAX},
+};
+
+impl World {
+    /// One fault, and the time of the next.
+    pub(super) fn fault(&mut self) {
+        if self.faults_over {
+            return;
+        }
+        let every = self.scenario.fault_every_us;
+        let next = self.rng.u64(every / 4..=every * 2);
+        self.queue.after(next, Event::Fault);
+        if self.scenario.faults.is_empty() {
+            return;
+        }
+        let fault = self.scenario.faults[self.rng.usize(0..self.scenario.faults.len())];
+        if let Some(id) = self.victim() {
+            self.inject(fault, id);
+        }
+    }
+
+    /// Often the leader, else anybody that is wanted.
+    fn victim(&mut self) -> Option<ReplicaId> {
+        if let Some(leader) = self.leader().filter(|_| self.rng.bool()) {
+            return Some(leader);
+        }
+        let wanted: Vec<_> = self.machines.iter().filter(|(_, machine)| machine.wanted).map(|(id, _)| *id).collect();
+        self.rng.choice(wanted)
+    }
+
+    /// Makes one thing go wrong.
+    pub(crate) fn inject(&mut self, fault: Fault, id: ReplicaId) {
+        let now = self.now();
+        self.trace.mix(&[now, 4, fault as u64, id.into()]);
+        self.trace.say(now, format_args!("FAULT {fault:?} {id}"));
+        match fault {
+            Fault::Kill => self.crash(id, Crash::Process),
+            Fault::PowerLoss if self.durability() == Durability::Memory && !self.may_forget(id) => {}
+            Fault::PowerLoss => self.crash(id, Crash::Power),
+            Fault::DiskLoss if self.may_forget(id) => self.lose_disk(id),
+            Fault::DiskLoss => {}
+            Fault::Pause => self.pause(id),
+            Fault::Terminate => self.terminate(id),
+            Fault::Partition => self.partition(id),
+            Fault::Cut => self.cut(id),
+            Fault::SlowDisk | Fault::DiskFull => self.disk_trouble(fault, id),
+            Fault::Worker => self.change_workers(),
+            Fault::Authority => self.trouble_authority(),
+            Fault::Switchover => {
+                let request = if self.rng.bool() {
+                    HumanRequest::Switchover { to: id }
+                } else {
+                    HumanRequest::Promote { replica: id, force: false }
+                };
+                self.requests.push(request);
+            }
+            Fault::ChangeW => self.wanted.1 = self.rng.u32(1..=self.wanted.0),
+            Fault::ChangeN => self.change_n(),
+        }
+    }
+
+    /// Whether the store can go on when this replica forgets what it held.
+    fn may_forget(&self, id: ReplicaId) -> bool {
+        let Some(record) = self.record() else { return false };
+        if record.old.is_some() || record.leader == 0 {
+            return false;
+        }
+        self.able(&record.config, Some(id))
+    }
+
+    /// Whether enough members of a configuration still hold what they held, `without` one.
+    pub(super) fn able(&self, config: &Config, without: Option<ReplicaId>) -> bool {
+        let holds = |id: ReplicaId, incarnation| {
+            let machine = self.machines.get(&id);
+            Some(id) != without && machine.is_some_and(|m| m.wanted && m.incarnation == incarnation && !m.tail_lost)
+        };
+        let holders = config.members.iter().filter(|member| holds(member.id, member.incarnation)).count();
+        match self.scenario.policy {
+            Policy::NeverLose => holders >= config.seal_quorum(),
+            Policy::PreferAvailable => holders >= 1,
+        }
+    }
+
+    fn pause(&mut self, id: ReplicaId) {
+        let duration = if self.rng.bool() { self.rng.u64(10_000..400_000) } else { self.rng.u64(400_000..2_500_000) };
+        let Some(process) = self.machines.get_mut(&id).and_then(|machine| machine.process.as_mut()) else { return };
+        process.paused = true;
+        let life = process.life;
+        self.queue.after(duration, Event::Resume(id, life));
+    }
+
+    fn terminate(&mut self, id: ReplicaId) {
+        let Some(process) = self.machines.get(&id).and_then(|machine| machine.process.as_ref()) else { return };
+        let life = process.life;
+        self.arrive(id, life, Arrival::Shutdown);
+        self.queue.after(3_000_000, Event::Kill(id, life));
+    }
+
+    fn everybody(&self) -> Vec<Peer> {
+        let replicas = self.machines.iter().filter(|(_, machine)| machine.wanted).map(|(id, _)| Peer::Replica(*id));
+        replicas.chain(self.workers.keys().map(|number| Peer::Operator(*number))).collect()
+    }
+
+    fn partition(&mut self, id: ReplicaId) {
+        let everybody = self.everybody();
+        let kind = self.rng.u8(0..6);
+        // 0, 1: one replica alone; 2: only its way out; 3: only its way in; 4: two sides; 5: a replica and the operator.
+        let side: Vec<Peer> = match kind {
+            4 => everybody.iter().copied().filter(|_| self.rng.bool()).collect(),
+            _ => vec![Peer::Replica(id)],
+        };
+        for a in &everybody {
+            for b in everybody.iter().filter(|b| *b != a && side.contains(a) != side.contains(b)) {
+                let (a_in, b_in) = (side.contains(a), side.contains(b));
+                let operator = matches!(a, Peer::Operator(_)) || matches!(b, Peer::Operator(_));
+                let blocked = match kind {
+                    2 => a_in,
+                    3 => b_in,
+                    5 => operator,
+                    _ => true,
+                };
+                if blocked {
+                    self.network.block(*a, *b);
+                }
+            }
+        }
+        let lasts = self.rng.u64(50_000..2_000_000);
+        self.queue.after(lasts, Event::Heal(Healing::Network));
+        // Some connections do not live through it.
+        for other in everybody {
+            if self.rng.bool() {
+                let after = [self.rng.u64(100_000..2_000_000), self.rng.u64(100_000..2_000_000)];
+                let now = self.now();
+                self.network.cut_between(now, Peer::Replica(id), other, after, &mut self.rng);
+            }
+        }
+    }
+
+    fn cut(&mut self, id: ReplicaId) {
+        let everybody = self.everybody();
+        let other = everybody[self.rng.usize(0..everybody.len())];
+        let late = if self.rng.bool() { 5_000 } else { 1_500_000 };
+        let after = [self.rng.u64(0..5_000), self.rng.u64(0..=late)];
+        let now = self.now();
+        self.network.cut_between(now, Peer::Replica(id), other, after, &mut self.rng);
+    }
+
+    fn disk_trouble(&mut self, fault: Fault, id: ReplicaId) {
+        let lasts = self.rng.u64(50_000..1_500_000);
+        let factor = self.rng.u64(5..100);
+        let Some(machine) = self.machines.get_mut(&id) else { return };
+        if fault == Fault::SlowDisk {
+            machine.disk_factor = factor;
+            self.queue.after(lasts, Event::Heal(Healing::Disk(id)));
+        } else if let Some(life) = machine.process.as_ref().map(|process| process.life) {
+            self.arrive(id, life, Arrival::DiskFull(true));
+            self.queue.after(lasts, Event::Heal(Healing::Space(id)));
+        }
+    }
+
+    fn change_workers(&mut self) {
+        let old: Vec<u32> = self.workers.keys().copied().collect();
+        let another = self.new_worker();
+        if self.rng.bool() {
+            old.into_iter().for_each(|number| self.end_worker(number));
+        } else {
+            let lasts = self.rng.u64(50_000..1_000_000);
+            let victim = old.first().copied().unwrap_or(another);
+            self.queue.after(lasts, Event::Heal(Healing::Worker(victim)));
+        }
+    }
+
+    fn trouble_authority(&mut self) {
+        if self.rng.bool() {
+            self.authority.silent_until = self.now() + self.rng.u64(50_000..1_500_000);
+        } else {
+            self.authority.forgetful = self.rng.u32(1..4);
+            let lasts = self.rng.u64(200_000..2_000_000);
+            self.queue.after(lasts, Event::Heal(Healing::Authority));
+        }
+    }
+
+    fn change_n(&mut self) {
+        let (n, w) = self.wanted;
+        let n = if self.rng.bool() { (n + 1).min(REPLICAS_MAX) } else { (n - 1).max(1) };
+        self.wanted = (n, w.min(n));
+    }
+
+    /// Something that went wrong ends.
+    pub(super) fn heal(&mut self, healing: Healing) {
+        let now = self.now();
+        self.trace.say(now, format_args!("HEAL {healing:?}"));
+        match healing {
+            Healing::Network => self.network.unblock_all(now, &mut self.rng),
+            Healing::Disk(id) => {
+                if let Some(machine) = self.machines.get_mut(&id) {
+                    machine.disk_factor = 1;
+                }
+            }
+            Healing::Space(id) => {
+                if let Some(life) = self.machines.get(&id).and_then(|m| m.process.as_ref()).map(|p| p.life) {
+                    self.arrive(id, life, Arrival::DiskFull(false));
+                }
+            }
+            Healing::Authority => self.authority.forgetful = 0,
+            Healing::Worker(number) => {
+                if self.workers.len() > 1 {
+                    self.end_worker(number);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The authority and the operator's workers: the planner, driven in this world.
+//!
+//! A worker observes, and decides later: what it decides on is always a little old. It may vanish at any time with all that it remembered, and two may be
+//! at work at once. The authority compares and swaps; at times it answers nothing, or does what was asked without saying so.
+
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use trireme_crds::StoreStatus;
+use trireme_planner::{
+    Backend, Decision, Desired, DesiredReplica, Failover, HumanRequest, Memory, Observed, Process, RecordError, Seen, turn,
+};
+use trireme_proto::{Message, Report, ReplicaId, Topology, ids::Peer, report::Role};
+
+use super::{Event, World};
+use crate::{clock::Micros, disk::Crash, machine::STORE, network::Packet, scenario::Policy};
+
+/// How long a worker takes between looking and doing, in microseconds.
+const DECIDES_AFTER_US: std::ops::Range<u64> = 200..5_000;
+/// How long `PreferAvailable` waits for missing members.
+const GIVE_UP_MS: u64 = 700;
+
+/// The authority: one record.
+#[derive(Debug, Default)]
+pub struct Authority {
+    record: Option<Topology>,
+    /// Nothing is answered before this time.
+    pub(super) silent_until: Micros,
+    /// One answer in so many is lost; 0: none.
+    pub(super) forgetful: u32,
+    /// Every record that was written, oldest first.
+    pub written: Vec<Topology>,
+}
+
+impl Authority {
+    /// The record.
+    pub fn record(&self) -> Option<&Topology> {
+        self.record.as_ref()
+    }
+
+    /// Compare-and-swap on the version.
+    ///
+    /// # Errors
+    /// [`RecordError::Conflict`] where another version is stored.
+    pub fn swap(&mut self, expected: u64, next: &Topology) -> Result<(), RecordError> {
+        if self.record.as_ref().map_or(0, |record| record.version) != expected {
+            return Err(RecordError::Conflict);
+        }
+        self.record = Some(next.clone());
+        self.written.push(next.clone());
+        Ok(())
+    }
+}
+
+/// What a worker knows of a replica.
+#[derive(Debug, Default)]
+struct Heard {
+    connected: bool,
+    at: Option<Micros>,
+    report: Option<Report>,
+}
+
+/// One worker of the operator.
+#[derive(Debug, Default)]
+pub struct Worker {
+    heard: BTreeMap<ReplicaId, Heard>,
+    memory: Memory,
+    observed: Option<Observed>,
+    /// When the next look is due: an earlier one replaces it.
+    due: Micros,
+}
+
+/// What one turn of a worker acts upon.
+struct InWorld<'a> {
+    world: &'a mut World,
+    number: u32,
+    observed: Option<Observed>,
+}
+
+impl Backend for InWorld<'_> {
+    async fn observe(&mut self) -> Observed {
+        self.observed.take().unwrap_or_default()
+    }
+
+    async fn record(&mut self, expected_version: u64, next: &Topology) -> Result<(), RecordError> {
+        let world = &mut *self.world;
+        let now = world.now();
+        let forgets = world.authority.forgetful > 0 && world.rng.u32(0..world.authority.forgetful) == 0;
+        if now < world.authority.silent_until || (forgets && world.rng.bool()) {
+            return Err(RecordError::Unknown("no answer".to_owned()));
+        }
+        world.authority.swap(expected_version, next)?;
+        world.decided.note(next);
+        world.trace.mix(&[now, 5, next.version, next.epoch.number, next.leader.into()]);
+        world.trace.say(now, format_args!("operator {} records {next:?}", self.number));
+        if forgets { Err(RecordError::Unknown("the answer was lost".to_owned())) } else { Ok(()) }
+    }
+
+    async fn tell(&mut self, replica: ReplicaId, topology: &Topology) {
+        let world = &mut *self.world;
+        let (now, delays) = (world.now(), world.scenario.delays);
+        let (from, to) = (Peer::Operator(self.number), Peer::Replica(replica));
+        world.network.send(now, from, to, Message::Topology(topology.clone()), delays, &mut world.rng);
+    }
+
+    async fn provision(&mut self, replicas: &[DesiredReplica]) {
+        let wanted: Vec<ReplicaId> = replicas.iter().map(|replica| replica.id).collect();
+        self.world.provision(&wanted);
+    }
+
+    async fn publish(&mut self, decisions: &[Decision], _: &StoreStatus) {
+        for decision in decisions {
+            let now = self.world.now();
+            self.world.trace.say(now, format_args!("operator {}: {decision}", self.number));
+        }
+    }
+}
+
+impl World {
+    /// A new worker, with nothing in its memory.
+    pub(super) fn new_worker(&mut self) -> u32 {
+        self.workers_issued += 1;
+        let number = self.workers_issued;
+        self.workers.insert(number, Worker::default());
+        self.trace.say(self.queue.now(), format_args!("operator {number} starts"));
+        self.dial_all(Peer::Operator(number));
+        self.look_by(number, 10_000);
+        number
+    }
+
+    /// A worker is gone.
+    pub(super) fn end_worker(&mut self, number: u32) {
+        if self.workers.remove(&number).is_some() {
+            let now = self.now();
+            self.trace.say(now, format_args!("operator {number} is gone"));
+            self.network.vanish(now, Peer::Operator(number), 500, &mut self.rng);
+        }
+    }
+
+    /// A worker looks again after so long at the latest.
+    fn look_by(&mut self, number: u32, after: Micros) {
+        let time = self.now() + after;
+        if let Some(worker) = self.workers.get_mut(&number)
+            && (worker.due <= self.queue.now() || time < worker.due)
+        {
+            worker.due = time;
+            self.queue.at(time, Event::Observe(number));
+        }
+    }
+
+    pub(super) fn worker_hears(&mut self, number: u32, from: Peer, packet: Packet) {
+        let now = self.now();
+        let (Some(worker), Peer::Replica(id)) = (self.workers.get_mut(&number), from) else { return };
+        let heard = worker.heard.entry(id).or_default();
+        let mut news = true;
+        match packet {
+            Packet::Opened(_) => heard.connected = true,
+            Packet::Closed => heard.connected = false,
+            Packet::Message(Message::Report(report)) => {
+                heard.at = Some(now);
+                news = heard.report.as_ref().is_none_or(|old| differs(old, &report));
+                heard.report = Some(*report);
+            }
+            Packet::Message(_) => heard.at = Some(now),
+        }
+        if news {
+            self.look_by(number, 300);
+        }
+    }
+
+    pub(super) fn observe(&mut self, number: u32) {
+        let now = self.now();
+        if self.workers.get(&number).is_none_or(|worker| worker.due != now || worker.observed.is_some()) {
+            return;
+        }
+        if now < self.authority.silent_until {
+            return self.look_by(number, 50_000);
+        }
+        let observed = self.seen_by(number);
+        if let Some(worker) = self.workers.get_mut(&number) {
+            worker.observed = Some(observed);
+        }
+        let delay = self.rng.u64(DECIDES_AFTER_US);
+        self.queue.after(delay, Event::Decide(number));
+    }
+
+    fn seen_by(&mut self, number: u32) -> Observed {
+        let now = self.now();
+        let Some(worker) = self.workers.get(&number) else { return Observed::default() };
+        let mut replicas = BTreeMap::new();
+        for (id, machine) in &self.machines {
+            let heard = worker.heard.get(id);
+            if heard.is_none() && !machine.wanted {
+                continue;
+            }
+            let report = heard.and_then(|heard| heard.report.clone());
+            let running = machine.process.as_ref().map(|process| process.replica.identity().boot);
+            let process = match &report {
+                Some(report) if running == Some(report.boot) => Process::Running,
+                // Who starts processes on a machine knows when they have ended; not when the machine is gone.
+                Some(_) if machine.end_known => Process::Ended,
+                _ => Process::Unknown,
+            };
+            let silent_ms = heard.and_then(|heard| heard.at).map_or(u64::MAX, |at| (now - at) / 1_000);
+            let connected = heard.is_some_and(|heard| heard.connected);
+            let address = |port: u32| Some(format!("127.0.0.{}:{port}", 10 + id));
+            let seen = Seen { process, connected, silent_ms, report, peer_address: address(7600), client_address: address(6379) };
+            replicas.insert(*id, seen);
+        }
+        let requests: Vec<HumanRequest> = std::mem::take(&mut self.requests);
+        Observed { record: self.authority.record.clone(), replicas, requests, wall_ms: now / 1_000 }
+    }
+
+    /// What people want now.
+    pub(super) fn desired(&self) -> Desired {
+        let (n, w) = self.wanted;
+        let replica = |id| DesiredReplica { id, name: format!("store-{}", id - 1), region: String::new() };
+        Desired {
+            store: STORE.to_owned(),
+            name: "store".to_owned(),
+            group: 0,
+            replicas: (1..=n).map(replica).collect(),
+            w,
+            settings: self.scenario.settings.clone(),
+            failover: Failover {
+                policy: match self.scenario.policy {
+                    Policy::NeverLose => trireme_crds::Policy::NeverLose,
+                    Policy::PreferAvailable => trireme_crds::Policy::PreferAvailable,
+                },
+                give_up_after_ms: GIVE_UP_MS,
+                preferred_region: String::new(),
+            },
+            generation: 1,
+            warnings: Vec::new(),
+        }
+    }
+
+    pub(super) fn decide(&mut self, number: u32) {
+        let Some(worker) = self.workers.get_mut(&number) else { return };
+        let Some(observed) = worker.observed.take() else { return };
+        let mut memory = std::mem::take(&mut worker.memory);
+        let desired = self.desired();
+        let now_ms = self.now() / 1_000;
+        let mut backend = InWorld { world: self, number, observed: Some(observed) };
+        let turned = match pin!(turn(&mut backend, &desired, &mut memory, now_ms)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(turned) => turned,
+            Poll::Pending => unreachable!("nothing in this world waits"),
+        };
+        if let Some(worker) = self.workers.get_mut(&number) {
+            worker.memory = memory;
+        }
+        // One that heard nothing looks again all the same.
+        let recheck = turned.recheck_ms.unwrap_or(200).clamp(1, 200);
+        self.look_by(number, recheck * 1_000);
+    }
+
+    /// Makes exactly these replicas exist.
+    fn provision(&mut self, wanted: &[ReplicaId]) {
+        let ids: Vec<ReplicaId> = self.machines.keys().copied().collect();
+        for id in ids {
+            let Some(machine) = self.machines.get_mut(&id) else { continue };
+            let is_wanted = wanted.contains(&id);
+            if std::mem::replace(&mut machine.wanted, is_wanted) == is_wanted {
+                continue;
+            }
+            self.trace.say(self.queue.now(), format_args!("replica {id} is {}", if is_wanted { "added" } else { "removed" }));
+            if is_wanted {
+                self.queue.after(10_000, Event::Start(id));
+            } else {
+                self.crash(id, Crash::Process);
+                if let Some(machine) = self.machines.get_mut(&id) {
+                    machine.lose_disk(&mut self.rng);
+                }
+            }
+        }
+    }
+}
+
+/// Whether a report says something that a decision may depend on.
+fn differs(old: &Report, new: &Report) -> bool {
+    let key = |r: &Report| (r.boot, r.incarnation, r.role, r.promise, r.topology_version, r.serving, r.drained, r.leaving);
+    key(old) != key(new) || (new.role() != Role::Leader && old.last != new.last)
+}
