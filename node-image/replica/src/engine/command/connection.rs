@@ -1,4 +1,5 @@
-//! Commands that concern nothing but the client's own connection: names, protocol, what the server is and what it can do.
+//! Commands that concern nothing but the client's own connection: names, protocol, what the server is and what it can
+//! do.
 //!
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH, READONLY, READWRITE, WAIT, WAITAOF, INFO and RESET need the replica or the
 //! queue of the connection; who holds those executes them, with [`ConnectionState::reset`] for RESET.
@@ -401,7 +402,8 @@ pub(super) fn help(reply: &mut Reply<'_>, lines: &[&str]) {
     lines.iter().for_each(|line| reply.simple(line));
 }
 
-/// The parameters that clients and tools ask for before they do anything else. They describe; a store is configured by its resource.
+/// The parameters that clients and tools ask for before they do anything else. They describe; a store is configured
+/// by its resource.
 const PARAMETERS: [(&str, &str); 10] = [
     ("appendfsync", "always"),
     ("appendonly", "yes"),

@@ -1,4 +1,5 @@
-//! Numbers of INCRBYFLOAT: 64-bit mantissas, as the x86 `long double` that Redis counts with, in software, so that every machine gets the same digits.
+//! Numbers of INCRBYFLOAT: 64-bit mantissas, as the x86 `long double` that Redis counts with, in software, so that
+//! every machine gets the same digits.
 
 use std::cmp::Ordering;
 
@@ -27,7 +28,8 @@ impl Extended {
     /// Nothing.
     pub const ZERO: Self = Self { negative: false, mantissa: 0, exponent: 0 };
 
-    /// Reads a decimal number, with a point and an exponent where wanted, or `inf`. `None` if it is none or out of range.
+    /// Reads a decimal number, with a point and an exponent where wanted, or `inf`. `None` if it is none or out of
+    /// range.
     pub fn parse(text: &[u8]) -> Option<Self> {
         if text.len() >= LONGEST {
             return None;
@@ -169,7 +171,8 @@ fn quotient(mut numerator: Big, mut denominator: Big) -> Extended {
     rounded(mantissa, exponent - (BITS - 1), numerator.compare(&denominator))
 }
 
-/// Rounds to the nearest, to the even one where both are as near. `half` is how what was cut off compares with half of the last bit.
+/// Rounds to the nearest, to the even one where both are as near. `half` is how what was cut off compares with half
+/// of the last bit.
 fn rounded(mantissa: u64, exponent: i64, half: Ordering) -> Extended {
     let up = half == Ordering::Greater || half == Ordering::Equal && mantissa & 1 == 1;
     match mantissa.checked_add(u64::from(up)) {

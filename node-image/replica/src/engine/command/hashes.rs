@@ -170,7 +170,8 @@ pub fn hrandfield(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_
     Ok(())
 }
 
-/// The most elements that a negative count, which may name elements more than once, can ask for: a reply has to fit into memory.
+/// The most elements that a negative count, which may name elements more than once, can ask for: a reply has to fit
+/// into memory.
 const MOST_REPEATED: i64 = 1 << 24;
 
 /// The count of a command that returns random elements: negative if elements may come more than once.
@@ -182,7 +183,8 @@ pub fn random_count(text: &[u8]) -> Result<i64, Error> {
     Ok(count)
 }
 
-/// Indices of the elements to return of a collection of `length`: different ones, or as many as asked for if the count is negative.
+/// Indices of the elements to return of a collection of `length`: different ones, or as many as asked for if the
+/// count is negative.
 pub fn choose(random: &mut Random, count: i64, length: usize) -> Vec<usize> {
     let size = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     if length == 0 {

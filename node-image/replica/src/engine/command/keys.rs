@@ -51,7 +51,8 @@ pub fn scan(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     let options = scan::Options::parse(args, 2, true)?;
     let mut found: Vec<Vec<u8>> = Vec::new();
     let (mut slot, mut place) = (cursor >> scan::SLOT_PLACE_BITS, cursor & ((1 << scan::SLOT_PLACE_BITS) - 1));
-    // At most all slots, which costs less than a millisecond when they are empty: a sparse key space needs no empty pages.
+    // At most all slots, which costs less than a millisecond when they are empty: a sparse key space needs no empty
+    // pages.
     let mut looked_at = 0;
     while looked_at < options.count {
         let Some(number) = u16::try_from(slot).ok().filter(|&number| number < SLOTS) else { break };
@@ -161,7 +162,8 @@ enum Value {
 }
 
 impl Value {
-    /// What the key holds and when it expires. Sorted, so that what is written from it does not depend on how it lies in memory.
+    /// What the key holds and when it expires. Sorted, so that what is written from it does not depend on how it lies
+    /// in memory.
     fn read(access: &mut Access<'_>, key: &[u8]) -> Result<Option<(Self, Option<u64>)>, Error> {
         let Some(kind) = access.kind(key) else { return Ok(None) };
         let value = match kind {

@@ -5,17 +5,21 @@
 //!                                -> connection::connection(command, state, ...)     commands on the connection
 //! ```
 //!
-//! - [`table`] finds a command by name; `rows` is its table, **one row per command**. Adding a command takes its function, in the file of its family, and its row.
-//! - A family is one file (`strings`, `hashes`, `sets`, `keys`, `expiry`); its functions are plain code over [`Access`], which turns what they
+//! - [`table`] finds a command by name; `rows` is its table, **one row per command**. Adding a command takes its
+//!   function, in the file of its family, and its row.
+//! - A family is one file (`strings`, `hashes`, `sets`, `keys`, `expiry`); its functions are plain code over
+//!   [`Access`], which turns what they
 //!   change into a delta. They see no clock but [`Access::now_ms`] and no randomness but [`Args::random`].
 //! - [`reply`] writes RESP2 and RESP3, [`error`] has Redis's texts.
 //!
 //! Invariants:
-//! - **An error has no effect**: a function checks all that can fail before its first change, so the caller never has to undo for it.
+//! - **An error has no effect**: a function checks all that can fail before its first change, so the caller never has
+//!   to undo for it.
 //! - A reply is complete or replaced: what was written before an error was found is taken back by [`run`].
 //! - Rows are checked against a real server's `COMMAND INFO`, replies against a real server's bytes (`tests`).
 //!
-//! What differs from Redis, on purpose: there is one database (SELECT 0); SCAN goes in the order of slots, and big collections in the order of a hash, so that a cursor
+//! What differs from Redis, on purpose: there is one database (SELECT 0); SCAN goes in the order of slots, and big
+//! collections in the order of a hash, so that a cursor
 //! means the same on every replica; OBJECT FREQ and IDLETIME know nothing, since the engine keeps no access times.
 
 pub mod connection;
@@ -81,7 +85,8 @@ impl<'a> Deref for Args<'a> {
 /// Executes one command on data, and writes its reply or its error. `spec` is what [`resolve`] found for these `args`.
 /// `random` is where its random choices come from: one number for one command, so that they can be repeated.
 ///
-/// Of the commands on the connection it executes those that need no state of it ([`ConnectionCommand::is_stateless`]), as a transaction may contain
+/// Of the commands on the connection it executes those that need no state of it
+/// ([`ConnectionCommand::is_stateless`]), as a transaction may contain
 /// them; the others are answered with an error.
 pub fn run(access: &mut Access<'_>, spec: &Spec, args: &[&[u8]], random: u64, reply: &mut Reply<'_>) {
     let mark = reply.mark();

@@ -1,4 +1,5 @@
-//! OBJECT: what clients and tools ask about a value's form. The answers are what Redis would say of such a value; here it lies in memory in another way.
+//! OBJECT: what clients and tools ask about a value's form. The answers are what Redis would say of such a value;
+//! here it lies in memory in another way.
 
 use super::{Args, Error, Reply, parse, resolve};
 use crate::engine::access::{Access, Kind};

@@ -1,4 +1,5 @@
-//! Random choices that depend on nothing but the number given to the command: the same entry chooses the same on every run.
+//! Random choices that depend on nothing but the number given to the command: the same entry chooses the same on
+//! every run.
 
 /// A stream of numbers from one number (SplitMix64).
 #[derive(Clone, Debug)]

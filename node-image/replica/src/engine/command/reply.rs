@@ -2,7 +2,8 @@
 
 /// Writes replies into a buffer. Nothing is allocated but the buffer's own growth.
 ///
-/// The caller of [`Reply::array`], [`Reply::map`], [`Reply::set`] and [`Reply::push`] goes on to write exactly the elements it announced.
+/// The caller of [`Reply::array`], [`Reply::map`], [`Reply::set`] and [`Reply::push`] goes on to write exactly the
+/// elements it announced.
 #[derive(Debug)]
 pub struct Reply<'a> {
     out: &'a mut Vec<u8>,

@@ -1,6 +1,7 @@
 //! The table: one row per command. `tests` checks every row against a real server's `COMMAND INFO`.
 //!
-//! A row reads: name, arity, flags, index of first key, of last key, step, family, since, summary, handler; then subcommands where there are any.
+//! A row reads: name, arity, flags, index of first key, of last key, step, family, since, summary, handler; then
+//! subcommands where there are any.
 
 use super::table::ConnectionCommand as C;
 use super::table::Handler::{self, Connection, Data};

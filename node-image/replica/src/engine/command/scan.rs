@@ -1,7 +1,9 @@
 //! Cursors: how SCAN, HSCAN and SSCAN go through a collection in bounded steps while it changes.
 //!
-//! Elements have a fixed place by a hash of their bytes, the same on every replica, and a cursor is the place to go on from. So whatever is there from
-//! the first to the last call is returned, exactly once unless it was removed and added again; the cursor holds no state on the server and works on any replica.
+//! Elements have a fixed place by a hash of their bytes, the same on every replica, and a cursor is the place to go
+//! on from. So whatever is there from
+//! the first to the last call is returned, exactly once unless it was removed and added again; the cursor holds no
+//! state on the server and works on any replica.
 //! Cursors stay below 2^53, where a client that keeps numbers as floating point still has them exactly.
 
 use super::{Args, Error, Reply, glob, parse};
@@ -11,7 +13,8 @@ use xxhash_rust::xxh3::xxh3_64;
 pub const SLOT_PLACE_BITS: u32 = 39;
 /// Bits of a place within a hash or set.
 pub const PLACE_BITS: u32 = 53;
-/// A collection is gone through in at most this many calls, whatever COUNT says: a call has to look at all of it to find its part.
+/// A collection is gone through in at most this many calls, whatever COUNT says: a call has to look at all of it to
+/// find its part.
 const MOST_CALLS: usize = 256;
 /// Up to this many elements, a collection is returned whole: it is read whole anyway.
 pub const SMALL: usize = 128;
@@ -65,7 +68,8 @@ fn place(name: &[u8], bits: u32) -> u64 {
     xxh3_64(name) >> (64 - bits)
 }
 
-/// The next elements of a collection of `length`, from a place on: at least `count` where there are so many, more where several share a place.
+/// The next elements of a collection of `length`, from a place on: at least `count` where there are so many, more
+/// where several share a place.
 /// Returns them with the place to go on from, `None` at the end.
 pub fn page<T>(
     elements: impl Iterator<Item = T>,

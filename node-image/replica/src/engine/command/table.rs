@@ -122,7 +122,8 @@ pub enum ConnectionCommand {
 }
 
 impl ConnectionCommand {
-    /// Whether it neither reads nor changes the connection's state, so that it can be executed anywhere: within a transaction, on another replica.
+    /// Whether it neither reads nor changes the connection's state, so that it can be executed anywhere: within a
+    /// transaction, on another replica.
     pub fn is_stateless(self) -> bool {
         matches!(
             self,
@@ -155,7 +156,8 @@ pub enum Handler {
 pub struct Spec {
     /// Its name in lower case; a subcommand's is `command|subcommand`.
     pub name: &'static str,
-    /// How many arguments, the name (and the subcommand's) included: exactly this many, or at least so many if negative.
+    /// How many arguments, the name (and the subcommand's) included: exactly this many, or at least so many if
+    /// negative.
     pub arity: i8,
     /// What it is: bits of [`flag`].
     pub flags: Flags,
@@ -214,7 +216,8 @@ impl Spec {
         Ok(found)
     }
 
-    /// The keys among these arguments, in order. Arguments that do not make up a command have those keys that are there.
+    /// The keys among these arguments, in order. Arguments that do not make up a command have those keys that are
+    /// there.
     pub fn keys<'a>(&self, args: &'a [&'a [u8]]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let (first, last, step) = self.key_range(args);
         args.get(first..last).unwrap_or_default().iter().step_by(step).copied()
@@ -283,17 +286,12 @@ pub fn all() -> &'static [Spec] {
 
 /// The command of this name, in any case.
 pub fn lookup(name: &[u8]) -> Option<&'static Spec> {
-    if name.len() > LONGEST {
-        return None;
-    }
-    let mut lower = [0u8; LONGEST];
-    lower[..name.len()].copy_from_slice(name);
-    lower.make_ascii_lowercase();
-    let mut place = place_of(&lower);
+    let key = key_of(name)?;
+    let mut place = place_of(key);
     loop {
-        let spec = ROWS.get(usize::from(INDEX[place].checked_sub(1)?))?;
-        if spec.name.as_bytes() == &lower[..name.len()] {
-            return Some(spec);
+        let row = usize::from(INDEX[place].checked_sub(1)?);
+        if KEYS[row] == key {
+            return Some(&ROWS[row]);
         }
         place = (place + 1) % PLACES;
     }
@@ -309,28 +307,78 @@ pub fn resolve(args: &[&[u8]]) -> Result<&'static Spec, Error> {
     spec.subcommand(args)
 }
 
+/// A name as numbers: its letters in lower case, its length. Exact, for names are nothing but letters.
+type Key = (u64, u64, usize);
+
 /// No command's name is longer, in bytes.
 const LONGEST: usize = 16;
 /// Places of the hash table: few enough to stay in the processor's cache, enough that most commands are found at once.
 const PLACES: usize = 512;
+/// How many rows there are.
+const COUNT: usize = ROWS.len();
+/// The rows' names.
+static KEYS: [Key; COUNT] = keys();
 /// Where each command is in the table, plus 1; 0 where none is. Open addressing, made by the compiler.
 static INDEX: [u8; PLACES] = index();
 
-const fn index() -> [u8; PLACES] {
-    assert!(ROWS.len() < 255, "the index holds one byte per command");
-    let mut index = [0u8; PLACES];
+/// The key of a name; `None` if it is empty or longer than any.
+const fn key_of(name: &[u8]) -> Option<Key> {
+    // In every byte the bit that makes a letter a lower-case one.
+    const LOWER: u64 = 0x2020_2020_2020_2020;
+    let length = name.len();
+    // Two loads that overlap read any length without a loop.
+    let (first, last) = match name {
+        [] => return None,
+        [a, ..] if length < 4 => (*a as u64 | (name[length / 2] as u64) << 8, name[length - 1] as u64),
+        _ if length < 8 => (word::<4>(name, 0), word::<4>(name, length - 4)),
+        _ if length <= LONGEST => (word::<8>(name, 0), word::<8>(name, length - 8)),
+        _ => return None,
+    };
+    Some((first | LOWER, last | LOWER, length))
+}
+
+/// The N bytes from `at` on, as a number.
+const fn word<const N: usize>(name: &[u8], at: usize) -> u64 {
+    let mut word = 0;
+    let mut byte = N;
+    while byte > 0 {
+        byte -= 1;
+        word = word << 8 | name[at + byte] as u64;
+    }
+    word
+}
+
+const fn place_of((first, last, length): Key) -> usize {
+    let mixed = first ^ last.wrapping_mul(0xff51_afd7_ed55_8ccd) ^ length as u64;
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PLACES.trailing_zeros())) as usize
+}
+
+const fn keys() -> [Key; COUNT] {
+    let mut keys = [(0, 0, 0); COUNT];
     let mut row = 0;
-    while row < ROWS.len() {
+    while row < COUNT {
         let name = ROWS[row].name.as_bytes();
-        assert!(name.len() <= LONGEST, "a command's name is longer than LONGEST");
-        let mut lower = [0u8; LONGEST];
         let mut at = 0;
         while at < name.len() {
-            assert!(!name[at].is_ascii_uppercase(), "names in the table are in lower case");
-            lower[at] = name[at];
+            assert!(name[at].is_ascii_lowercase(), "names in the table are letters in lower case");
             at += 1;
         }
-        let mut place = place_of(&lower);
+        keys[row] = match key_of(name) {
+            Some(key) => key,
+            None => panic!("a command's name is longer than LONGEST"),
+        };
+        row += 1;
+    }
+    keys
+}
+
+const fn index() -> [u8; PLACES] {
+    assert!(COUNT < 255, "the index holds one byte per command");
+    let keys = keys();
+    let mut index = [0u8; PLACES];
+    let mut row = 0;
+    while row < COUNT {
+        let mut place = place_of(keys[row]);
         while index[place] != 0 {
             place = (place + 1) % PLACES;
         }
@@ -338,10 +386,4 @@ const fn index() -> [u8; PLACES] {
         row += 1;
     }
     index
-}
-
-const fn place_of(lower: &[u8; LONGEST]) -> usize {
-    let name = u128::from_le_bytes(*lower);
-    let mixed = (name as u64) ^ ((name >> 64) as u64).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PLACES.trailing_zeros())) as usize
 }

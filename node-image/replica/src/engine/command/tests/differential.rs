@@ -1,4 +1,5 @@
-//! The same commands on an engine and on a real server, replies compared byte for byte; where Redis promises no order, as sets.
+//! The same commands on an engine and on a real server, replies compared byte for byte; where Redis promises no
+//! order, as sets.
 
 use super::golden::{self, Step, written};
 use super::value::{self, Value};

@@ -9,7 +9,8 @@
 //! +OK                 its reply, with \r\n at the end of each line, other bytes escaped
 //! ```
 //!
-//! With `TRIREME_GOLDEN_WRITE=1` the files are written anew from what the commands now reply: for a look at the difference.
+//! With `TRIREME_GOLDEN_WRITE=1` the files are written anew from what the commands now reply: for a look at the
+//! difference.
 
 use super::Store;
 use std::path::PathBuf;

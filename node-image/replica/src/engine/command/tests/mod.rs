@@ -4,7 +4,8 @@
 //! - `differential`: the same files, and seeded random commands, on an engine and on a real `redis-server`.
 //! - `rows`: the table against `golden/command_info.tsv`, and that file against the real server.
 //!
-//! The real server is a Unix socket away, so nothing listens on any network. Where there is none the tests that need it fail,
+//! The real server is a Unix socket away, so nothing listens on any network. Where there is none the tests that need
+//! it fail,
 //! unless the environment says `TRIREME_WITHOUT_REDIS=1`.
 
 mod differential;
