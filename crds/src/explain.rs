@@ -115,18 +115,21 @@ fn survives_line(e: &Explanation) -> String {
 }
 
 fn blocks_line(e: &Explanation) -> String {
+    let (n, hears) = (e.n, e.lease_needs);
+    let then = match e.policy {
+        Policy::PreferAvailable if n > 1 => {
+            " Past that, the leader goes on with those it hears after giveUpAfter; the members and w are then lowered, and it is said."
+        }
+        _ => "",
+    };
     match e.writes_go_on_with_down {
-        0 if e.n == 1 => "Blocks: everything, while the replica is down.".to_owned(),
+        0 if n == 1 => "Blocks: everything, while the replica is down.".to_owned(),
         0 => format!(
-            "Blocks: writes stop while any 1 of the {} replicas is down; the leader must hear {} of {}.",
-            e.n, e.lease_needs, e.n
+            "Blocks: writes stop while any 1 of the {n} replicas is down; the leader must hear {hears} of {n}.{then}"
         ),
         down => format!(
-            "Blocks: writes go on with {} down, and stop with {}; the leader must hear {} of {}, itself included.",
-            down,
-            down + 1,
-            e.lease_needs,
-            e.n
+            "Blocks: writes go on with {down} down, and stop with {}; the leader must hear {hears} of {n}, itself included.{then}",
+            down + 1
         ),
     }
 }

@@ -242,6 +242,7 @@ fn explain(error: &Error) -> (String, String) {
             let near = nearest(variant, expected).map_or_else(String::new, |name| format!("; did you mean '{name}'?"));
             (format!("'{variant}' is not known{near}"), expected.join(", "))
         }
+        Error::SerdeMissingField { field: "mode", .. } => ("it is missing".to_owned(), "SingleLeader".to_owned()),
         Error::SerdeMissingField { .. } => ("it is missing".to_owned(), String::new()),
         Error::DuplicateMappingKey { key, .. } => {
             (format!("'{}' is there twice", key.as_deref().unwrap_or("a field")), "each field once".to_owned())
@@ -256,6 +257,9 @@ fn explain(error: &Error) -> (String, String) {
             (format!("{unexpected} does not belong here"), expected.clone())
         }
         Error::Message { msg, .. } => (msg.clone(), String::new()),
+        Error::Unexpected { expected: "string scalar", .. } => {
+            ("a list or a mapping does not belong here".to_owned(), "a single value".to_owned())
+        }
         Error::Unexpected { expected, .. } => ("this does not belong here".to_owned(), (*expected).to_owned()),
         other => (other.to_string(), String::new()),
     }

@@ -120,7 +120,7 @@ pub const RULES: &[Rule] = &[
         id: "w-range",
         path: "spec.w",
         cel: "!has(self.w) || (self.w >= 1 && self.w <= (has(self.n) ? self.n : 3))",
-        check: Check::Object(|_, s| s.w >= 1 && s.w <= s.n.max(1)),
+        check: Check::Object(|_, s| s.n == 0 || (s.w >= 1 && s.w <= s.n)),
         message: |_, s| {
             if s.w == 0 {
                 "w is 0: a write must be held by at least the leader".to_owned()
@@ -134,7 +134,7 @@ pub const RULES: &[Rule] = &[
         id: "r-range",
         path: "spec.r",
         cel: "!has(self.r) || (self.r >= 1 && self.r <= (has(self.n) ? self.n : 3))",
-        check: Check::Object(|_, s| s.r >= 1 && s.r <= s.n.max(1)),
+        check: Check::Object(|_, s| s.n == 0 || (s.r >= 1 && s.r <= s.n)),
         message: |_, s| {
             if s.r == 0 {
                 "r is 0: a read must be answered by somebody".to_owned()
@@ -148,7 +148,7 @@ pub const RULES: &[Rule] = &[
         id: "regions-covered",
         path: "spec.regions",
         cel: "!has(self.regions) || size(self.regions) <= (has(self.n) ? self.n : 3)",
-        check: Check::Object(|_, s| s.regions.len() <= s.n as usize),
+        check: Check::Object(|_, s| s.n == 0 || s.regions.len() <= s.n as usize),
         message: |_, s| format!("{} regions cannot each have one of n = {} replicas", s.regions.len(), s.n),
         allowed: "at most n regions",
     },
@@ -321,11 +321,15 @@ pub const RULES: &[Rule] = &[
         cel: "",
         check: Check::Advice(|store, s| s.n == 1 || s.w + s.r > s.n || store.spec.r.is_none()),
         message: |_, s| {
-            format!(
-                "w + r = {} is not more than n = {}: a READONLY client of a follower may read what is older than an acknowledged write.",
-                s.w + s.r,
-                s.n
-            )
+            let who = if s.r == 1 {
+                "a READONLY client of a follower may read what is older than an acknowledged write.".to_owned()
+            } else {
+                format!(
+                    "{} replicas need not include one that has the latest acknowledged write, so followers must ask the leader.",
+                    s.r
+                )
+            };
+            format!("w + r = {} is not more than n = {}: {who}", s.w + s.r, s.n)
         },
         allowed: "",
     },

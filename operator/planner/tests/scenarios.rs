@@ -1,0 +1,290 @@
+//! Scenarios as text, one per file of `scenarios/`, named after what it shows: what is observed, step by step, and after each `plan` what was decided.
+//!
+//! ```text
+//! store n=3 w=2 [policy=PreferAvailable] [giveUp=1000]   what is wanted; may come again
+//! at 1000                                                 the monotonic clock, in milliseconds
+//! see 2 life=9 boot=1 promise=1 last=1/5 lease=200 silence=1200 silent=1500 disk-full leaving drained   what a replica says (what is left out stays)
+//! obey [2 3]         these replicas (or all that are there) do what the record says, and report it
+//! serve              the leader serves, and its followers have everything
+//! end 1, gone 1, back 1    the process ended for sure; it cannot be heard; it is back as a new process
+//! reach 1            the leader reaches only these
+//! ask promote 2 [force], ask switchover 2
+//! forget             the operator starts anew
+//! plan               plans, prints, and writes the record
+//! ```
+//!
+//! `UPDATE_GOLDEN=1` writes the answers anew; read the difference before you keep it.
+
+use std::{fmt::Write, fs, path::Path};
+
+use trireme_crds::{Mode, Policy, ReplicatedStore, ReplicatedStoreSpec, store::Metadata};
+use trireme_planner::{Desired, HumanRequest, Memory, Observed, Process, Seen, plan};
+use trireme_proto::{
+    Epoch, Position, Report, Topology,
+    report::{FollowerReport, Role},
+    topology::{Config, Phase},
+};
+
+struct Stage {
+    desired: Desired,
+    observed: Observed,
+    memory: Memory,
+    now: u64,
+}
+
+fn desired(words: &[&str]) -> Desired {
+    let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key));
+    let mut spec = ReplicatedStoreSpec::new(Mode::SingleLeader);
+    spec.n = value("n=").map(|v| v.parse().unwrap());
+    spec.w = value("w=").map(|v| v.parse().unwrap());
+    let store = ReplicatedStore {
+        api_version: trireme_crds::API_VERSION.to_owned(),
+        kind: trireme_crds::STORE_KIND.to_owned(),
+        metadata: Metadata { name: "s".to_owned(), ..Metadata::default() },
+        spec,
+        status: None,
+    };
+    let mut desired = Desired::from_store(&store, "uid");
+    match value("policy=") {
+        Some("PreferAvailable") => desired.failover.policy = Policy::PreferAvailable,
+        Some("NeverLose") => desired.failover.policy = Policy::NeverLose,
+        other => assert_eq!(other, None),
+    }
+    if let Some(ms) = value("giveUp=") {
+        desired.failover.give_up_after_ms = ms.parse().unwrap();
+    }
+    desired
+}
+
+fn epoch(number: u64) -> Epoch {
+    Epoch { number, proposer: 0 }
+}
+
+impl Stage {
+    fn seen(&mut self, id: u32) -> &mut Seen {
+        self.observed.replicas.entry(id).or_insert_with(|| Seen {
+            process: Process::Running,
+            connected: true,
+            silent_ms: 0,
+            report: Some(Report { id, incarnation: u64::from(id), boot: u64::from(id), ..Report::default() }),
+            peer_address: Some(format!("10.0.0.{id}:7600")),
+            client_address: Some(format!("10.0.0.{id}:6379")),
+        })
+    }
+
+    fn report(&mut self, id: u32) -> &mut Report {
+        self.seen(id).report.as_mut().unwrap()
+    }
+
+    fn see(&mut self, words: &[&str]) {
+        let id: u32 = words[0].parse().unwrap();
+        self.seen(id);
+        for word in &words[1..] {
+            let (key, value) = word.split_once('=').unwrap_or((word, "1"));
+            let number = || value.parse::<u64>().unwrap();
+            match key {
+                "silent" => self.seen(id).silent_ms = number(),
+                "life" => self.report(id).incarnation = number(),
+                "boot" => self.report(id).boot = number(),
+                "promise" => self.report(id).promise = epoch(number()),
+                "last" => {
+                    let (e, seq) = value.split_once('/').unwrap();
+                    self.report(id).last = Position { epoch: epoch(e.parse().unwrap()), seq: seq.parse().unwrap() };
+                }
+                "version" => self.report(id).topology_version = number(),
+                "lease" => self.report(id).lease_remaining_ms = number() as u32,
+                "silence" => self.report(id).leader_silence_ms = number() as u32,
+                "disk-full" => self.report(id).disk_full = true,
+                "leaving" => self.report(id).leaving = true,
+                "drained" => self.report(id).drained = true,
+                "idle" => self.report(id).role = Role::Idle as i32,
+                other => panic!("see: {other}"),
+            }
+        }
+    }
+
+    fn obey(&mut self, words: &[&str]) {
+        let record = self.observed.record.clone().unwrap();
+        let active = record.phase == Phase::Active as i32;
+        let ids: Vec<u32> = match words {
+            [] => self.observed.replicas.iter().filter(|(_, seen)| seen.alive()).map(|(id, _)| *id).collect(),
+            some => some.iter().map(|id| id.parse().unwrap()).collect(),
+        };
+        for id in ids {
+            let report = self.report(id);
+            let before = report.promise;
+            report.promise = record.epoch;
+            report.topology_version = record.version;
+            report.leader_silence_ms = 0;
+            let member = record.config.has(id, report.incarnation);
+            report.role = match (active, active && id == record.leader && member) {
+                (false, _) => Role::Idle,
+                (true, true) => Role::Leader,
+                (true, false) => {
+                    if member {
+                        Role::Follower
+                    } else {
+                        Role::Learner
+                    }
+                }
+            } as i32;
+            if report.role == Role::Leader as i32 && report.last.epoch < record.epoch {
+                report.last = Position { epoch: record.epoch, seq: report.last.seq + 1 };
+            }
+            if report.role != Role::Leader as i32 || before < record.epoch {
+                (report.serving, report.drained) = (false, false);
+                report.followers.clear();
+            }
+        }
+    }
+
+    fn serve(&mut self, only: &[&str]) {
+        let record = self.observed.record.clone().unwrap();
+        let last = self.report(record.leader).last;
+        let mut followers = Vec::new();
+        for (id, seen) in &mut self.observed.replicas {
+            let reachable = seen.alive() && (only.is_empty() || only.contains(&id.to_string().as_str()));
+            let report = seen.report.as_mut().unwrap();
+            if *id != record.leader {
+                if reachable {
+                    report.last = last;
+                }
+                let acknowledged = if reachable { last.seq } else { 0 };
+                let lag = if reachable { 0 } else { last.seq };
+                followers.push(FollowerReport {
+                    id: *id,
+                    incarnation: report.incarnation,
+                    reachable,
+                    acknowledged,
+                    lag_entries: lag,
+                    ..FollowerReport::default()
+                });
+            }
+        }
+        let leader = self.report(record.leader);
+        leader.followers = followers;
+        leader.serving = true;
+    }
+
+    fn line(&mut self, line: &str) -> String {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let id = || words[1].parse::<u32>().unwrap();
+        match words[0] {
+            "store" => self.desired = desired(&words[1..]),
+            "at" => self.now = words[1].parse().unwrap(),
+            "see" => self.see(&words[1..]),
+            "obey" => self.obey(&words[1..]),
+            "serve" => self.serve(&[]),
+            "reach" => self.serve(&words[1..]),
+            "forget" => self.memory = Memory::default(),
+            "end" => {
+                let seen = self.seen(id());
+                (seen.process, seen.connected) = (Process::Ended, false);
+            }
+            "gone" => self.seen(id()).connected = false,
+            "back" => {
+                let seen = self.seen(id());
+                (seen.process, seen.connected, seen.silent_ms) = (Process::Running, true, 0);
+                let report = self.report(id());
+                report.boot += 100;
+                (report.role, report.serving) = (Role::Idle as i32, false);
+            }
+            "ask" => {
+                let replica = words[2].parse().unwrap();
+                self.observed.requests.push(match words[1] {
+                    "promote" => HumanRequest::Promote { replica, force: words.get(3) == Some(&"force") },
+                    "switchover" => HumanRequest::Switchover { to: replica },
+                    other => panic!("ask {other}"),
+                });
+            }
+            "plan" => return self.plan(),
+            other => panic!("{other}"),
+        }
+        String::new()
+    }
+
+    fn plan(&mut self) -> String {
+        let plan = plan(&self.desired, &self.observed, &mut self.memory, self.now);
+        self.observed.requests.clear();
+        let mut out = String::new();
+        for decision in &plan.decisions {
+            writeln!(out, "> {decision}").unwrap();
+        }
+        if let Some(record) = &plan.record {
+            writeln!(out, "> record {}", describe(record)).unwrap();
+        }
+        if !plan.tell.is_empty() {
+            writeln!(out, "> tell {:?}", plan.tell).unwrap();
+        }
+        for c in plan.conditions.iter().filter(|c| !c.message.is_empty()) {
+            writeln!(out, "> {} {:?} {}: {}", c.kind, c.status, c.reason, c.message).unwrap();
+        }
+        writeln!(out, "> recheck in {} ms", plan.recheck_ms.unwrap()).unwrap();
+        if plan.record.is_some() {
+            self.observed.record = plan.record;
+        }
+        out
+    }
+}
+
+fn config(config: &Config) -> String {
+    let members: Vec<String> =
+        config
+            .members
+            .iter()
+            .map(|m| {
+                if u64::from(m.id) == m.incarnation { m.id.to_string() } else { format!("{}({})", m.id, m.incarnation) }
+            })
+            .collect();
+    format!("{{{}}} w={}", members.join(" "), config.w)
+}
+
+fn describe(record: &Topology) -> String {
+    let mut text = format!("v{} epoch {} ", record.version, record.epoch);
+    text += &if record.phase == Phase::Active as i32 {
+        format!("Active leader={}", record.leader)
+    } else {
+        "Sealing".to_owned()
+    };
+    write!(text, " {}", config(&record.config)).unwrap();
+    if let Some(old) = &record.old {
+        write!(text, " old {}", config(old)).unwrap();
+    }
+    if record.handover != 0 {
+        write!(text, " handover={}", record.handover).unwrap();
+    }
+    write!(text, " generation={}", record.generation).unwrap();
+    text
+}
+
+fn play(text: &str) -> String {
+    let mut stage =
+        Stage { desired: desired(&["n=3", "w=2"]), observed: Observed::default(), memory: Memory::default(), now: 0 };
+    let mut out = String::new();
+    for line in text.lines().filter(|line| !line.starts_with('>')) {
+        writeln!(out, "{line}").unwrap();
+        if !line.trim().is_empty() && !line.starts_with('#') {
+            out += &stage.line(line);
+        }
+    }
+    out
+}
+
+#[test]
+fn scenarios() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 10);
+    let mut wrong = String::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let found = play(&text);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&file, &found).unwrap();
+        } else if found != text {
+            writeln!(wrong, "{}:\n{found}", file.display()).unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
