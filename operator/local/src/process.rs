@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::{
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     sync::{mpsc, watch},
     task::JoinHandle,
     time::{Instant, sleep, timeout},
@@ -80,6 +80,8 @@ async fn keep(launch: Launch, happenings: mpsc::Sender<Happening>, mut stop: wat
             Err(error) => (0, format!("{} could not be started: {error}", launch.program.display())),
             Ok(mut child) => {
                 let pid = child.id().unwrap_or(0);
+                // Held here, since waiting for a child closes the input that it still has.
+                let input = child.stdin.take();
                 // The receiver is only gone when everything ends: the child is stopped below then.
                 let _ = happenings.send(Happening::Started { id, pid }).await;
                 let ended = tokio::select! {
@@ -89,7 +91,7 @@ async fn keep(launch: Launch, happenings: mpsc::Sender<Happening>, mut stop: wat
                 match ended {
                     Some(status) => (pid, status.map_or_else(|e| e.to_string(), describe)),
                     None => {
-                        end(&mut child).await;
+                        end(&mut child, input).await;
                         let how = "stopped".to_owned();
                         let _ = happenings.send(Happening::Ended { id, pid, how, restart_in: None }).await;
                         return;
@@ -134,8 +136,8 @@ fn open_log(launch: &Launch) -> io::Result<File> {
 }
 
 /// Closes its standard input, which it takes as the end of the store, and makes sure that it ends.
-async fn end(child: &mut Child) {
-    drop(child.stdin.take());
+async fn end(child: &mut Child, input: Option<ChildStdin>) {
+    drop(input);
     if timeout(STOP_MAX, child.wait()).await.is_err() {
         // It may be stopped by a signal, or hang in a system call; what it acknowledged is on its disk.
         let _ = child.kill().await;
@@ -208,6 +210,7 @@ mod tests {
         let (sender, mut happenings) = mpsc::channel(8);
         let keeper = Keeper::start(launch(dir.path(), "cat; echo clean", true), sender);
         next(&mut happenings).await;
+        assert!(timeout(Duration::from_millis(100), happenings.recv()).await.is_err(), "it ended by itself");
         keeper.ended().await;
         assert_eq!(fs::read_to_string(dir.path().join("x.log")).unwrap(), "clean\n");
     }

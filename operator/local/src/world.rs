@@ -432,7 +432,8 @@ mod tests {
             assert!(matches!(happenings.recv().await, Some(Happening::Started { .. })));
         }
         world.provision(&[wanted(1)]).await;
-        assert!(matches!(happenings.recv().await, Some(Happening::Ended { id: 2, .. })));
+        let next = happenings.recv().await;
+        assert!(matches!(next, Some(Happening::Ended { id: 2, .. })), "{next:?}");
         assert_eq!(world.observe().await.replicas.keys().copied().collect::<Vec<_>>(), [1]);
         world.stop().await;
     }
