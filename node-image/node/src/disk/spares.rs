@@ -118,12 +118,10 @@ impl<F: Files> Spares<F> {
     /// Sees what has been made, and has made what is missing.
     pub(super) fn replenish(&mut self) {
         self.collect();
-        while self.ready.len() + self.in_flight < self.wanted {
+        // Counted beforehand: one that fails is tried again at the next call.
+        for _ in self.ready.len() + self.in_flight..self.wanted {
             let number = self.number();
             self.request(number, false);
-            if self.full {
-                return;
-            }
         }
     }
 

@@ -23,7 +23,7 @@ use super::{
 };
 
 /// Small enough that everything happens often.
-pub const SIZES: Sizes = Sizes { segment: 2048, reserve: 2, cut_files: 3, cut_bytes: 4096 };
+pub const SIZES: Sizes = Sizes { segment: 2048, reserve: 2, cut_files: 3, cut_bytes: 8192 };
 
 /// A checkpoint as it is handed out.
 #[derive(Clone, Debug, Default, PartialEq)]
