@@ -1,4 +1,36 @@
 //! The decisions: desired, observed and recorded state in, a plan out. Pure.
+//!
+//! ```text
+//!   Desired (the resource) ─┐
+//!   Observed ───────────────┼──▶ plan() ──▶ Plan ──▶ record (compare-and-swap) ──▶ tell, provision, publish
+//!     record, reports       │      │                     └─ fails: nothing else is done, observe anew
+//!   now_ms ─────────────────┘      └── Memory: since when; may be forgotten
+//! ```
+//!
+//! * [`desired`], [`observed`]: what goes in. "Not heard from" is a value.
+//! * [`plan()`]: the rules of creation, failover, hand-over and change, one file each.
+//! * [`decision`]: what was decided, as data and as a sentence.
+//! * [`status()`]: what users see.
+//! * [`record`]: the record as an object of the API.
+//! * [`backend`]: the world as a trait, and [`turn`], one round of observe, plan, record, act. [`conformance`] is what every backend must pass.
+//!
+//! There is no clock, no randomness, no task and no I/O here: the simulation drives the same code as Kubernetes does.
+//!
+//! # Invariants
+//!
+//! 1. The record changes at most once in a turn, and only by compare-and-swap over the version that was observed; its version and epoch never fall.
+//! 2. A new epoch is above every epoch that was seen in any report or record.
+//! 3. A leader is recorded only when n - w + 1 members of the configuration in force, and of the one being left, have promised the epoch, or the former
+//!    leader itself has, in the life of its process that led. Where policy or force goes on with less, the generation rises.
+//! 4. Whatever the policy, a leader is recorded only when no older one can answer any more (a person's force vouches for members that are missing).
+//! 5. A replica counts only in the life of its disk that is a member.
+//! 6. At most one change of members or w is under way; until it is complete, both configurations are in the record.
+//! 7. Every wait has a deadline or a condition that says what it waits for, mostly both.
+//!
+//! # What is missing
+//!
+//! One group only. Leadership does not move back to the preferred region by itself: the region breaks ties. Cooling down between changes of members is
+//! `giveUpAfter` alone.
 
 pub mod backend;
 pub mod conformance;

@@ -163,7 +163,7 @@ pub(crate) fn begin(turn: &mut Turn<'_>, record: &Topology, cause: Cause, config
         n: next.config.members.len(),
         w: next.config.w,
         needed: next.config.seal_quorum(),
-        silent_ms,
+        silent_ms: silent_ms.filter(|_| matches!(cause, Cause::ProcessEnded | Cause::Silent)),
     });
     turn.memory.timers.insert(Timer::Sealing(next.epoch), turn.now_ms);
     turn.since(Timer::Sealing(next.epoch));

@@ -130,6 +130,8 @@ pub(crate) fn away_from_leader(turn: &mut Turn<'_>, record: &Topology, report: &
         });
     match best {
         Some(follower) => hand_over(turn, record, follower.id, why),
-        None => turn.waiting("NobodyToHandOverTo", &format!("{why}, and it reaches no other member that could lead")),
+        None => {
+            turn.decide_once("NobodyToHandOverTo", format!("{why}, and it reaches no other member that could lead"));
+        }
     }
 }

@@ -91,7 +91,9 @@ fn active(turn: &mut Turn<'_>, record: &Topology) {
             return;
         }
     }
-    standing(turn, record);
+    if !turn.plan.conditions.iter().any(|condition| condition.kind == "Ready") {
+        standing(turn, record);
+    }
 }
 
 /// What users are told of an epoch in which nothing had to be decided.

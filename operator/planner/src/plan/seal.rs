@@ -15,7 +15,7 @@
 //!
 //! The group's generation rises whenever an acknowledged entry may have been left behind.
 
-use trireme_crds::Policy;
+use trireme_crds::{ConditionStatus, Policy};
 use trireme_proto::{
     ReplicaId, Report, Topology,
     breakage::{Breakage, broken},
@@ -268,10 +268,12 @@ fn say_who_is_missing(turn: &mut Turn<'_>, record: &Topology, sealed: &Sealed<'_
             "the policy is NeverLose, so it stays so until enough answer, or a person promotes one by force".to_owned()
         }
     };
-    let soon = elapsed_ms < u64::from(record.settings.suspicion_ms);
-    let reason = if soon { "Sealing" } else { "MembersMissing" };
-    if soon {
-        turn.recheck(u64::from(record.settings.suspicion_ms) - elapsed_ms);
+    let (text, patience_ms) =
+        (format!("sealing epoch {}: {what}; missing {missing}", record.epoch), u64::from(record.settings.suspicion_ms));
+    if elapsed_ms < patience_ms {
+        // Answers take a moment: nobody is missing yet.
+        turn.recheck(patience_ms - elapsed_ms);
+        return turn.condition("Ready", ConditionStatus::False, "Sealing", text);
     }
-    turn.waiting(reason, &format!("sealing epoch {}: {what}; missing {missing}; {then}", record.epoch));
+    turn.waiting("MembersMissing", &format!("{text}; {then}"));
 }

@@ -1,0 +1,138 @@
+//! The smallest backend passes the suite, broken ones do not; and a turn whose record cannot be written does nothing else.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    future::Future,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use trireme_crds::{Mode, ReplicatedStore, ReplicatedStoreSpec, StoreStatus, store::Metadata};
+use trireme_planner::{
+    Backend, Decision, Desired, DesiredReplica, Memory, Observed, Process, RecordError, Seen, conformance, turn,
+};
+use trireme_proto::{ReplicaId, Report, Topology};
+
+/// Nothing here ever waits, so one poll completes it.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Fault {
+    #[default]
+    None,
+    IgnoresVersion,
+    StaleReads,
+    AlwaysConflicts,
+    TellWrites,
+}
+
+#[derive(Clone, Default)]
+struct InMemory {
+    shared: Rc<RefCell<(Option<Topology>, Option<Topology>)>>,
+    fault: Fault,
+    acted: Rc<RefCell<Vec<&'static str>>>,
+}
+
+impl Backend for InMemory {
+    async fn observe(&mut self) -> Observed {
+        let shared = self.shared.borrow();
+        let record = if self.fault == Fault::StaleReads { shared.1.clone() } else { shared.0.clone() };
+        let seen = |id: u32| Seen {
+            process: Process::Running,
+            connected: true,
+            report: Some(Report { id, incarnation: u64::from(id), ..Report::default() }),
+            ..Seen::default()
+        };
+        Observed { record, replicas: BTreeMap::from([(1, seen(1)), (2, seen(2)), (3, seen(3))]), ..Observed::default() }
+    }
+
+    async fn record(&mut self, expected_version: u64, next: &Topology) -> Result<(), RecordError> {
+        let mut shared = self.shared.borrow_mut();
+        let version = shared.0.as_ref().map_or(0, |record| record.version);
+        if self.fault == Fault::AlwaysConflicts || (version != expected_version && self.fault != Fault::IgnoresVersion)
+        {
+            return Err(RecordError::Conflict);
+        }
+        shared.1 = shared.0.take();
+        shared.0 = Some(next.clone());
+        Ok(())
+    }
+
+    async fn tell(&mut self, _: ReplicaId, topology: &Topology) {
+        self.acted.borrow_mut().push("tell");
+        if self.fault == Fault::TellWrites {
+            self.shared.borrow_mut().0 = Some(Topology { version: topology.version + 1, ..topology.clone() });
+        }
+    }
+
+    async fn provision(&mut self, _: &[DesiredReplica]) {
+        self.acted.borrow_mut().push("provision");
+    }
+
+    async fn publish(&mut self, _: &[Decision], _: &StoreStatus) {
+        self.acted.borrow_mut().push("publish");
+    }
+}
+
+fn suite(fault: Fault) -> Result<(), conformance::Failed> {
+    let mut one = InMemory { fault, ..InMemory::default() };
+    let mut other = one.clone();
+    now(conformance::suite(&mut one, &mut other))
+}
+
+#[test]
+fn the_suite_accepts_a_right_backend_and_finds_faults() {
+    assert_eq!(suite(Fault::None), Ok(()));
+    for fault in [Fault::IgnoresVersion, Fault::StaleReads, Fault::AlwaysConflicts, Fault::TellWrites] {
+        assert!(suite(fault).is_err());
+    }
+}
+
+fn desired() -> Desired {
+    let store = ReplicatedStore {
+        api_version: trireme_crds::API_VERSION.to_owned(),
+        kind: trireme_crds::STORE_KIND.to_owned(),
+        metadata: Metadata { name: "s".to_owned(), ..Metadata::default() },
+        spec: ReplicatedStoreSpec::new(Mode::SingleLeader),
+        status: None,
+    };
+    Desired::from_store(&store, "uid")
+}
+
+#[test]
+fn a_turn_records_before_it_acts() {
+    let (mut backend, mut memory) = (InMemory::default(), Memory::default());
+    let turned = now(turn(&mut backend, &desired(), &mut memory, 0));
+    assert_eq!(turned.failed, None);
+    assert_eq!(*backend.acted.borrow(), ["tell", "tell", "tell", "provision", "publish"]);
+    assert_eq!(backend.shared.borrow().0.as_ref().map(|record| record.version), Some(1));
+}
+
+#[test]
+fn a_turn_whose_record_was_not_written_does_nothing_and_remembers_nothing() {
+    let mut backend = InMemory { fault: Fault::AlwaysConflicts, ..InMemory::default() };
+    let mut memory = Memory::default();
+    let turned = now(turn(&mut backend, &desired(), &mut memory, 0));
+    assert_eq!(turned.failed, Some(RecordError::Conflict));
+    assert!(backend.acted.borrow().is_empty());
+    assert_eq!(memory, Memory::default());
+}
+
+#[test]
+fn a_record_survives_as_an_object() {
+    let (mut backend, mut memory) = (InMemory::default(), Memory::default());
+    now(turn(&mut backend, &desired(), &mut memory, 0));
+    let record = backend.shared.borrow().0.clone().unwrap();
+    let object = trireme_planner::record::to_object(&record);
+    assert_eq!(trireme_planner::record::from_object("uid", &object), Ok(record));
+    let mut edited = object;
+    edited.config.members[0].incarnation = "xyz".to_owned();
+    assert!(trireme_planner::record::from_object("uid", &edited).is_err());
+}
