@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p trireme-crds` writes the answers anew; read the difference before you keep it.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests: clippy's exception knows only functions that are tests themselves.
+
 use std::{fs, path::Path};
 
 use trireme_crds::{Durability, Mode, Policy, explain, parse, validate, warnings};

@@ -1,5 +1,7 @@
 //! The smallest backend passes the suite, broken ones do not; and a turn whose record cannot be written does nothing else.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests: clippy's exception knows only functions that are tests themselves.
+
 use std::{
     cell::RefCell,
     collections::BTreeMap,

@@ -4,6 +4,8 @@
 //! The replicas here are only what the rules need of them: a promise, a log, a lease granted. Deposed leaders go on, messages are late or lost, reports
 //! are stale, processes end, disks are lost, the operator forgets everything, members and w change, people ask for switch-overs.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests: clippy's exception knows only functions that are tests themselves.
+
 use std::collections::BTreeMap;
 
 use fastrand::Rng;

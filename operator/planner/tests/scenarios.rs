@@ -15,6 +15,8 @@
 //!
 //! `UPDATE_GOLDEN=1` writes the answers anew; read the difference before you keep it.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests: clippy's exception knows only functions that are tests themselves.
+
 use std::{fmt::Write, fs, path::Path};
 
 use trireme_crds::{Mode, Policy, ReplicatedStore, ReplicatedStoreSpec, store::Metadata};

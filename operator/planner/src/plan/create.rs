@@ -104,8 +104,9 @@ fn first_record(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
         epoch,
         phase: Phase::Sealing as i32,
         leader: 0,
+        // What was in force is unknown: until the new leader serves, every one of them must be sealed, as if w had been 1.
+        old: data.then(|| Config { members: members.clone(), w: 1 }),
         config: Config { members, w },
-        old: None,
         replicas: Vec::new(),
         // Each rise of the generation is a rise of the epoch too, so the epoch's number is a generation that was never used.
         generation: if data { u32::try_from(epoch.number).unwrap_or(u32::MAX) } else { 1 },

@@ -144,7 +144,10 @@ pub(crate) fn begin(turn: &mut Turn<'_>, record: &Topology, cause: Cause, config
     next.phase = Phase::Sealing as i32;
     next.leader = 0;
     next.handover = handover;
-    if record.leader != 0 {
+    if cause == Cause::RecordBehind {
+        // Somebody whom this record does not know may have led since.
+        next.previous_leader = 0;
+    } else if record.leader != 0 {
         next.previous_leader = record.leader;
     }
     if let Some(config) = config {

@@ -102,7 +102,7 @@ fn answers<'a>(turn: &Turn<'a>, record: &Topology) -> Sealed<'a> {
     let same_process = |report: &&Report| {
         turn.memory.led_by.is_some_and(|(epoch, boot)| boot == report.boot && leads_last(turn, record, epoch))
     };
-    let no_lease = record.previous_leader == 0 || leader.is_some() || turn.ended(record.previous_leader);
+    let no_lease = leader.is_some() || turn.ended(record.previous_leader);
     let unable =
         |config: &Config| count(config) > config.members.len() - config.lease_quorum().min(config.members.len());
     Sealed {
