@@ -8,8 +8,8 @@
 //! - [`table`] finds a command by name; `rows` is its table, **one row per command**. Adding a command takes its
 //!   function, in the file of its family, and its row.
 //! - A family is one file (`strings`, `hashes`, `sets`, `keys`, `expiry`); its functions are plain code over
-//!   [`Access`], which turns what they
-//!   change into a delta. They see no clock but [`Access::now_ms`] and no randomness but [`Args::random`].
+//!   [`Access`], which turns what they change into a delta. They see no clock but [`Access::now_ms`] and no randomness
+//!   but [`Args::random`].
 //! - [`reply`] writes RESP2 and RESP3, [`error`] has Redis's texts.
 //!
 //! Invariants:
@@ -18,9 +18,15 @@
 //! - A reply is complete or replaced: what was written before an error was found is taken back by [`run`].
 //! - Rows are checked against a real server's `COMMAND INFO`, replies against a real server's bytes (`tests`).
 //!
-//! What differs from Redis, on purpose: there is one database (SELECT 0); SCAN goes in the order of slots, and big
-//! collections in the order of a hash, so that a cursor
-//! means the same on every replica; OBJECT FREQ and IDLETIME know nothing, since the engine keeps no access times.
+//! What differs from Redis, on purpose:
+//! - There is one database: SELECT 0.
+//! - SCAN goes in the order of slots, HSCAN and SSCAN in the order of a hash, so that a cursor means the same on every
+//!   replica. A call has to look at the whole of a big collection, so it returns at least a 256th of it, whatever COUNT.
+//! - OBJECT FREQ and IDLETIME know nothing, since no access times are kept; OBJECT ENCODING says what Redis would.
+//! - A negative count of HRANDFIELD and SRANDMEMBER goes down to -2^24; numbers of INCRBYFLOAT are decimal.
+//! - CONFIG describes and cannot be set; COMMAND INFO gives no tips and no key specifications.
+//!
+//! Missing: DUMP, RESTORE, SORT, scripts, and the commands of lists, sorted sets and streams.
 
 pub mod connection;
 pub mod error;
