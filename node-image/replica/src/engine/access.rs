@@ -154,9 +154,10 @@ impl<'a> Access<'a> {
     }
 
     /// Before a removal: cancels what other origins have counted in what it removes, as far as it was seen.
-    fn write_resets(&mut self, key: &[u8], of: Option<(Part, &[u8])>) {
+    pub(super) fn write_resets(&mut self, key: &[u8], of: Option<(Part, &[u8])>) {
         let own = [self.engine.origin];
-        if self.engine.received.origins().iter().all(|s| own.contains(&s.origin)) && self.engine.state.sided.is_empty() {
+        if self.engine.received.origins().iter().all(|s| own.contains(&s.origin)) && self.engine.state.sided.is_empty()
+        {
             return;
         }
         for (part, name, dot, total) in self.engine.state.seen_totals(slot_of(key), key, of) {
@@ -167,12 +168,17 @@ impl<'a> Access<'a> {
         }
     }
 
+    /// Removes all that was seen of a key.
+    pub(super) fn clear(&mut self, key: &[u8]) {
+        self.write_resets(key, None);
+        self.write(key, Change::Clear { keep_expiry: false });
+    }
+
     /// Before a write that needs the key to be there or not: what is left of an expired key goes.
     fn clean(&mut self, key: &[u8]) {
         let (_, handle) = self.find(key);
         if handle.is_some_and(|h| self.kind_of(h).is_none()) {
-            self.write_resets(key, None);
-            self.write(key, Change::Clear { keep_expiry: false });
+            self.clear(key);
         }
     }
 
@@ -180,7 +186,7 @@ impl<'a> Access<'a> {
     fn drop_empty(&mut self, key: &[u8]) {
         let (_, handle) = self.find(key);
         if handle.is_some_and(|h| !self.state().is_present(h)) {
-            self.write(key, Change::Clear { keep_expiry: false });
+            self.clear(key);
         }
     }
 
@@ -199,8 +205,7 @@ impl<'a> Access<'a> {
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let (_, Some(handle)) = self.find(key) else { return false };
         let there = self.kind_of(handle).is_some();
-        self.write_resets(key, None);
-        self.write(key, Change::Clear { keep_expiry: false });
+        self.clear(key);
         there
     }
 
@@ -267,7 +272,8 @@ impl<'a> Access<'a> {
     }
 
     fn count(&mut self, key: &[u8], at: (Part, &[u8]), by: i64) {
-        let (total, base) = self.engine.state.own_count(slot_of(key), key, at, self.engine.origin).unwrap_or((0, (self.dot.seq, 0)));
+        let (total, base) =
+            self.engine.state.own_count(slot_of(key), key, at, self.engine.origin).unwrap_or((0, (self.dot.seq, 0)));
         let (part, name) = at;
         self.write(key, Change::Count { part, name, total: total.wrapping_add(by), by, base });
     }

@@ -148,8 +148,7 @@ impl Header {
         }
         let dot = read_dot(reader)?;
         let clock = reader.fixed()?;
-        let context =
-            if flags & BEFORE != 0 { Context::Before(dot) } else { Context::Set(ReceivedSet::read(reader)?) };
+        let context = if flags & BEFORE != 0 { Context::Before(dot) } else { Context::Set(ReceivedSet::read(reader)?) };
         if context.contains(dot) {
             return reader.error("a delta that has seen itself");
         }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use trireme_proto::ids::Dot;
 
+use super::Engine;
 use super::bytes::{DeltaError, Reader, put_bytes, put_number, put_signed};
 use super::delta::{Part, put_dot, read_dot};
 use super::state::State;
@@ -15,7 +16,6 @@ use super::state::key::{Expiry, Key, Path, Reset, Side, Target};
 use super::state::register::{Count, Register, Sibling};
 use super::state::{SlotSide, version_of};
 use super::vector::ReceivedSet;
-use super::Engine;
 
 const FORMAT: u8 = 1;
 
@@ -102,7 +102,13 @@ impl Engine {
         Ok(())
     }
 
-    fn join_image(&mut self, slot: u16, seen: &ReceivedSet, mut keys: BTreeMap<&[u8], KeyImage>, sides: Vec<(&[u8], Side)>) {
+    fn join_image(
+        &mut self,
+        slot: u16,
+        seen: &ReceivedSet,
+        mut keys: BTreeMap<&[u8], KeyImage>,
+        sides: Vec<(&[u8], Side)>,
+    ) {
         // What is reflected here: while images are read, a slot that is still empty reflects nothing.
         let empty = self.state.slot(slot).table.is_empty() && self.state.slot(slot).side.is_none();
         let mut ours = if self.loading && empty { ReceivedSet::default() } else { self.received.clone() };
@@ -134,7 +140,9 @@ impl Engine {
         self.join_sides(slot, seen, sides);
         for (key, old, mut image) in joined {
             if let Some(pending) = pending.get(&key) {
-                image.records.retain(|place, _| !pending.iter().any(|(t, c)| t.takes(path(place), place.3) && c.contains(place.3)));
+                image.records.retain(|place, _| {
+                    !pending.iter().any(|(t, c)| t.takes(path(place), place.3) && c.contains(place.3))
+                });
             }
             self.state.rebuild(slot, &key, old, image);
         }
@@ -219,7 +227,8 @@ fn path(place: &Place) -> Path<'_> {
 
 /// Two replicas' records of one key: what the one lacks and had seen was removed there; what it had not seen is new to it.
 fn join_keys(ours: KeyImage, theirs: KeyImage, ours_seen: &ReceivedSet, theirs_seen: &ReceivedSet) -> KeyImage {
-    let version = if ours.records.is_empty() { theirs.version } else { ours.version.wrapping_add(theirs.version).max(1) };
+    let version =
+        if ours.records.is_empty() { theirs.version } else { ours.version.wrapping_add(theirs.version).max(1) };
     let mut records = ours.records;
     records.retain(|place, _| theirs.records.contains_key(place) || !theirs_seen.contains(place.3));
     for (place, record) in theirs.records {
@@ -410,7 +419,9 @@ impl State {
         if image.records.is_empty() {
             return None;
         }
-        if let (1, Some(((Part::Value, _, 0, dot), Record::Value { clock, value }))) = (image.records.len(), image.records.first_key_value()) {
+        if let (1, Some(((Part::Value, _, 0, dot), Record::Value { clock, value }))) =
+            (image.records.len(), image.records.first_key_value())
+        {
             return Some(self.cells.put(name, *dot, *clock, value));
         }
         let mut registers: BTreeMap<(Part, Box<[u8]>), Register> = BTreeMap::new();

@@ -6,7 +6,7 @@ use super::bytes::Reader;
 use super::delta::{Change, Context, Header, Part, next_change, put_change};
 use super::slot::slot_of;
 use super::state::edit::Write;
-use super::{At, DeltaError, Engine, Heard};
+use super::{At, DeltaError, Engine, Heard, ReceivedSet};
 
 /// Joins between two looks at what deletion left behind, at least.
 const SWEEP_EVERY: usize = 64;
@@ -41,11 +41,7 @@ impl Engine {
         if !at.keep_undo {
             self.committed.insert(header.dot);
         }
-        self.joins_since_sweep += 1;
-        let sided = self.state.sided.len();
-        if sided > 0 && self.joins_since_sweep >= SWEEP_EVERY.max(sided / 4) {
-            self.sweep();
-        }
+        self.sweep_sometimes();
         self.state.end(at.seq, before, Some(header.dot), header.was, at.keep_undo);
         Ok(())
     }
@@ -95,14 +91,23 @@ impl Engine {
         }
     }
 
+    /// Within a unit of work: looks now and then at what deletion left behind.
+    pub(super) fn sweep_sometimes(&mut self) {
+        self.joins_since_sweep += 1;
+        let sided = self.state.sided.len();
+        if sided > 0 && self.joins_since_sweep >= SWEEP_EVERY.max(sided / 4) {
+            self.sweep();
+        }
+    }
+
     /// Forgets what deletion left behind and is needed no more. A reset is spent once every increment has arrived that its
-    /// origin made before it saw the reset.
+    /// origin made before it saw the reset. The own group's deltas come in the order of its log, so that is so at once.
     pub(super) fn sweep(&mut self) {
         self.joins_since_sweep = 0;
         let Engine { state, committed, heard, origin, .. } = self;
-        let has = |set: &super::ReceivedSet, dots: &[Dot]| dots.iter().all(|d| set.contains(*d));
+        let has = |set: &ReceivedSet, dots: &[Dot]| dots.iter().all(|d| set.contains(*d));
         state.sweep(committed, &|reset| {
-            (reset.origin == *origin && has(committed, &reset.dots))
+            (reset.origin.group == origin.group && has(committed, &reset.dots))
                 || heard.iter().any(|h| {
                     h.origin == reset.origin && has(&h.received, &reset.dots) && committed.upto(h.origin) >= h.seq
                 })
@@ -132,7 +137,8 @@ impl Engine {
             return reader.error("a context that names what has not happened");
         }
         let begin = out.len();
-        Header::write(out, dot, header.clock, Some(&context), Some(was));
+        let clock = self.clock_below(reader, &context, header.clock)?;
+        Header::write(out, dot, clock, Some(&context), Some(was));
         if let Err(error) = self.copy_changes(reader, dot, out) {
             out.truncate(begin);
             return Err(error);
@@ -153,6 +159,22 @@ impl Engine {
         Ok(changed)
     }
 
+    /// The clock of a delta that is made anew: below all that it would compete with and had not seen, so that it never wins.
+    fn clock_below(&self, mut reader: Reader<'_>, seen: &ReceivedSet, clock: u64) -> Result<u64, DeltaError> {
+        let (mut key, mut clock) = (None, clock);
+        while let Some(change) = next_change(&mut reader, &mut key)? {
+            let (part, name) = match change {
+                Change::Set { .. } | Change::Expire { .. } => (Part::Value, &[][..]),
+                Change::Put { part, name, .. } => (part, name),
+                _ => continue,
+            };
+            if let Some(newer) = key.and_then(|key| self.state.oldest_unseen(key, part, name, seen)) {
+                clock = clock.min(newer.saturating_sub(1));
+            }
+        }
+        Ok(clock)
+    }
+
     /// Copies changes. What was counted by the origin that was cut is counted by this one.
     fn copy_changes(&self, mut reader: Reader<'_>, dot: Dot, out: &mut Vec<u8>) -> Result<(), DeltaError> {
         type Running<'a> = (&'a [u8], Part, &'a [u8], i64, (u64, i64));
@@ -161,7 +183,10 @@ impl Engine {
         while let Some(change) = next_change(&mut reader, &mut key)? {
             let Some(key) = key else { continue };
             let Change::Count { part, name, by, .. } = change else {
-                if matches!(change, Change::Clear { .. } | Change::Set { .. } | Change::Put { .. } | Change::Remove { .. }) {
+                if matches!(
+                    change,
+                    Change::Clear { .. } | Change::Set { .. } | Change::Put { .. } | Change::Remove { .. }
+                ) {
                     running.retain(|r| r.0 != key);
                 }
                 put_change(out, &mut last_key, key, &change);

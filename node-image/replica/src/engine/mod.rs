@@ -36,7 +36,7 @@ pub use vector::ReceivedSet;
 
 use trireme_proto::ids::{Dot, Origin};
 
-use self::delta::{Change, Header};
+use self::delta::Header;
 use self::state::State;
 
 /// Where and when an entry is executed or joined.
@@ -128,10 +128,11 @@ impl Engine {
         if effect.wrote {
             self.received.insert(dot);
             let before = std::mem::replace(&mut self.clock, clock);
-            self.state.end(at.seq, before, Some(dot), None, at.keep_undo);
             if !at.keep_undo {
                 self.committed.insert(dot);
             }
+            self.sweep_sometimes();
+            self.state.end(at.seq, before, Some(dot), None, at.keep_undo);
         }
         (result, effect)
     }
@@ -185,7 +186,7 @@ impl Engine {
         if keys.is_empty() {
             return Effect::default();
         }
-        let clear = |access: &mut Access<'_>| keys.iter().for_each(|k| access.write(k, Change::Clear { keep_expiry: false }));
+        let clear = |access: &mut Access<'_>| keys.iter().for_each(|k| access.clear(k));
         self.execute(at, delta, clear).1
     }
 

@@ -64,7 +64,8 @@ impl State {
             Some(p) => self.takes_all(slot, w) || w.takes(p.dot),
             None => self.takes_all(slot, w),
         });
-        if taken && !expires && self.slot(slot).side.is_none() && (w.within && w.extra.is_none() || w.context.is_none()) {
+        if taken && !expires && self.slot(slot).side.is_none() && (w.within && w.extra.is_none() || w.context.is_none())
+        {
             let before = old.map_or(0, |h| self.digest_of(h));
             let new = self.cells.put(key, w.dot, w.clock, value);
             self.replace_top(slot, old, Some(new));

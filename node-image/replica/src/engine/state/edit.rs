@@ -108,7 +108,9 @@ impl State {
             return self.replace_top(slot, Some(Handle::key(index)), None);
         }
         let collections = key.parts.iter().any(|(_, c)| !c.table.is_empty());
-        if let ([only], true) = (&*key.value.siblings, key.value.counts.is_empty() && key.expiry.is_empty() && !collections) {
+        if let ([only], true) =
+            (&*key.value.siblings, key.value.counts.is_empty() && key.expiry.is_empty() && !collections)
+        {
             let cell = self.cells.put(&key.value.name, only.dot, only.clock, &only.value);
             return self.replace_top(slot, Some(Handle::key(index)), Some(cell));
         }
@@ -139,7 +141,14 @@ impl State {
     }
 
     /// Changes a value in general form in place: the key's own, or an element that is a register.
-    fn edit_register(&mut self, slot: u16, index: u32, at: (Part, Option<Handle>), dot: Dot, f: impl FnOnce(&mut Register)) {
+    fn edit_register(
+        &mut self,
+        slot: u16,
+        index: u32,
+        at: (Part, Option<Handle>),
+        dot: Dot,
+        f: impl FnOnce(&mut Register),
+    ) {
         let (part, element) = at;
         let before = self.look(slot, index, part, element);
         let register = match element.and_then(Handle::as_register) {
@@ -167,7 +176,15 @@ impl State {
     }
 
     /// Replaces an element of a collection, digest included.
-    pub(crate) fn replace_element(&mut self, slot: u16, index: u32, part: Part, old: Option<Handle>, new: Option<Handle>, dot: Dot) {
+    pub(crate) fn replace_element(
+        &mut self,
+        slot: u16,
+        index: u32,
+        part: Part,
+        old: Option<Handle>,
+        new: Option<Handle>,
+        dot: Dot,
+    ) {
         let look = |h: Option<Handle>| h.map_or((0, true), |h| self.look(slot, index, part, Some(h)));
         let (before, after) = (look(old), look(new));
         self.swap_element(index, part, old, new);

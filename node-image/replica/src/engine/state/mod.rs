@@ -23,10 +23,11 @@ use trireme_proto::ids::{Dot, Origin};
 
 use self::cells::{Cells, Handle, Pool};
 use self::key::{Key, Path, Side};
+use self::register::Register;
 use self::undo::Journal;
 use super::delta::Part;
 use super::digest;
-use super::slot::SLOTS;
+use super::slot::{SLOTS, slot_of};
 use super::vector::ReceivedSet;
 
 /// The hash of names within tables. Its seed is fixed: the same calls give the same engine, on every machine.
@@ -153,6 +154,26 @@ impl State {
     pub(crate) fn element_visible(&self, slot: u16, key: &[u8], part: Part, handle: Handle) -> bool {
         let Some(register) = handle.as_register().and_then(|i| self.cells.registers.get(i)) else { return true };
         register.visible(&|o| self.reset(slot, key, part, &register.name, o))
+    }
+
+    /// The lowest clock among the siblings of a value (and of a key's expiries) that are not in `seen`.
+    pub(crate) fn oldest_unseen(&self, key: &[u8], part: Part, name: &[u8], seen: &ReceivedSet) -> Option<u64> {
+        let unseen = |dot: Dot, clock: u64| (!seen.contains(dot)).then_some(clock);
+        let of_register = |r: &Register| r.siblings.iter().filter_map(|s| unseen(s.dot, s.clock)).min();
+        let top = self.find(slot_of(key), key)?;
+        if let Some(p) = self.cells.plain(top) {
+            return unseen(p.dot, p.clock).filter(|_| part == Part::Value);
+        }
+        let (index, found) = (top.as_key()?, self.key(top.as_key()?)?);
+        if part == Part::Value {
+            let expiry = found.expiry.iter().filter_map(|e| unseen(e.dot, e.clock)).min();
+            return of_register(&found.value).into_iter().chain(expiry).min();
+        }
+        let element = self.find_element(index, part, name)?;
+        match self.cells.plain(element) {
+            Some(p) => unseen(p.dot, p.clock),
+            None => self.cells.registers.get(element.as_register()?).and_then(|r| of_register(r)),
+        }
     }
 
     /// When the key in a slot's table expires.

@@ -12,15 +12,49 @@ use crate::engine::delta::Part;
 
 /// What one step replaced.
 pub(crate) enum Pre {
-    Slot { slot: u16, digest: u64, last_write: u64 },
-    Top { slot: u16, old: Option<Handle>, new: Option<Handle> },
-    Element { key: u32, part: Part, old: Option<Handle>, new: Option<Handle> },
+    Slot {
+        slot: u16,
+        digest: u64,
+        last_write: u64,
+    },
+    Top {
+        slot: u16,
+        old: Option<Handle>,
+        new: Option<Handle>,
+    },
+    Element {
+        key: u32,
+        part: Part,
+        old: Option<Handle>,
+        new: Option<Handle>,
+    },
     /// A register changed in place: an element's, or without a handle the key's own.
-    Register { key: u32, element: Option<Handle>, siblings: Vec<Sibling>, counts: Vec<Count> },
-    Parts { key: u32, parts: Vec<(Part, Collection)> },
-    Expiry { key: u32, old: Vec<Expiry> },
-    Key { key: u32, digest: u64, version: u64, hidden: [u32; 5], present: bool },
-    Side { slot: u16, key: Box<[u8]>, old: Option<Box<Side>> },
+    Register {
+        key: u32,
+        element: Option<Handle>,
+        siblings: Vec<Sibling>,
+        counts: Vec<Count>,
+    },
+    Parts {
+        key: u32,
+        parts: Vec<(Part, Collection)>,
+    },
+    Expiry {
+        key: u32,
+        old: Vec<Expiry>,
+    },
+    Key {
+        key: u32,
+        digest: u64,
+        version: u64,
+        hidden: [u32; 5],
+        present: bool,
+    },
+    Side {
+        slot: u16,
+        key: Box<[u8]>,
+        old: Option<Box<Side>>,
+    },
 }
 
 /// One unit of work: one entry of the log.
@@ -196,7 +230,11 @@ impl State {
             self.present = if comes { self.present + present } else { self.present - present };
             if let Some(at_ms) = self.expires_at(handle) {
                 let entry = (at_ms, self.name(handle).into());
-                if comes { self.expiries.insert(entry) } else { self.expiries.remove(&entry) };
+                if comes {
+                    self.expiries.insert(entry)
+                } else {
+                    self.expiries.remove(&entry)
+                };
             }
         }
         let State { slots, keys, cells, .. } = self;

@@ -1,0 +1,295 @@
+//! The algebra: entries in any order, with gaps, twice, or as state instead, undone and done again, give what causality alone defines.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fastrand::Rng;
+use trireme_proto::ids::Origin;
+
+use super::{exported, seeds};
+use crate::engine::delta::{Change, Part};
+use crate::engine::{At, Engine, slot_of};
+
+const KEYS: [&[u8]; 2] = [b"x", b"y"];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Op {
+    Set(u8),
+    Del,
+    Add(u8),
+    Rem(u8),
+    Incr(i64),
+    HSet(u8, u8),
+    HDel(u8),
+    HIncr(u8, i64),
+}
+
+struct Entry {
+    origin: usize,
+    key: usize,
+    op: Op,
+    seen: BTreeSet<usize>,
+    bytes: Vec<u8>,
+}
+
+struct Replica {
+    engine: Engine,
+    group: u32,
+    seq: u64,
+    /// Per key: the entries that are reflected here.
+    seen: [BTreeSet<usize>; 2],
+}
+
+impl Replica {
+    fn at(&mut self, keep_undo: bool) -> At {
+        self.seq += 1;
+        At { seq: self.seq, now_ms: 1_000, keep_undo }
+    }
+
+    fn execute(&mut self, key: usize, op: Op) -> Vec<u8> {
+        let (at, name, mut delta) = (self.at(false), KEYS[key], Vec::new());
+        let origin = Origin { group: self.group, generation: 0 };
+        let next = self.engine.received().highest(origin) + 1;
+        let state = &self.engine.state;
+        let own =
+            |part, field: &[u8]| state.own_count(slot_of(name), name, (part, field), origin).unwrap_or((0, (next, 0)));
+        let (whole, fields) = (own(Part::Value, b""), [own(Part::Hash, &[0]), own(Part::Hash, &[1])]);
+        self.engine.execute(&at, &mut delta, |a| match op {
+            Op::Set(value) => a.put_string(name, &[value], false),
+            Op::Del => a.clear(name),
+            Op::Add(m) => a.write(name, Change::Put { part: Part::Set, name: &[m], value: b"" }),
+            Op::Rem(m) => a.write(name, Change::Remove { part: Part::Set, name: &[m] }),
+            Op::Incr(by) => {
+                let (total, base) = whole;
+                a.write(name, Change::Count { part: Part::Value, name: b"", total: total + by, by, base });
+            }
+            Op::HSet(f, value) => {
+                a.write_resets(name, Some((Part::Hash, &[f])));
+                a.write(name, Change::Put { part: Part::Hash, name: &[f], value: &[value] });
+            }
+            Op::HDel(f) => {
+                a.write_resets(name, Some((Part::Hash, &[f])));
+                a.write(name, Change::Remove { part: Part::Hash, name: &[f] });
+            }
+            Op::HIncr(f, by) => {
+                let (total, base) = fields[usize::from(f)];
+                a.write(name, Change::Count { part: Part::Hash, name: &[f], total: total + by, by, base });
+            }
+        });
+        delta
+    }
+
+    /// Joins an entry; and, to show that undoing is exact, undoes it and joins it again.
+    fn join(&mut self, bytes: &[u8]) {
+        let before = exported(&self.engine, &KEYS);
+        let at = self.at(true);
+        self.engine.join(bytes, &at).unwrap();
+        // What is left behind may be forgotten at another time: only what counts is compared.
+        let seen = |e: &Engine| (KEYS.map(|k| e.digest(slot_of(k))), e.received().clone(), KEYS.map(|k| view(e, k)));
+        let after = seen(&self.engine);
+        self.engine.undo_after(at.seq - 1);
+        assert_eq!(exported(&self.engine, &KEYS), before, "not undone");
+        self.engine.join(bytes, &at).unwrap();
+        assert_eq!(seen(&self.engine), after, "not the same again");
+        self.engine.forget_undo(at.seq);
+        self.engine.join(bytes, &at).unwrap();
+    }
+}
+
+/// What a client could see of a key: siblings, members, sum, fields' siblings, fields' sums.
+#[derive(Debug, Default, PartialEq)]
+struct View {
+    strings: Vec<u8>,
+    members: BTreeSet<u8>,
+    sum: i64,
+    fields: BTreeMap<u8, Vec<u8>>,
+    sums: BTreeMap<u8, i64>,
+}
+
+fn view(engine: &Engine, key: &[u8]) -> View {
+    let (mut view, slot, state) = (View::default(), slot_of(key), &engine.state);
+    let Some(handle) = state.find(slot, key) else { return view };
+    if let Some(p) = state.cells.plain(handle) {
+        view.strings = p.value.to_vec();
+        return view;
+    }
+    let found = state.key(handle.as_key().unwrap()).unwrap();
+    view.strings = found.value.siblings.iter().map(|s| s.value[0]).collect();
+    view.strings.sort_unstable();
+    view.sum = found.value.sum(&|o| state.reset(slot, key, Part::Value, b"", o)).unwrap_or(0);
+    for (part, collection) in &found.parts {
+        for handle in &collection.table {
+            let name = state.cells.name(*handle)[0];
+            let (mut values, mut sum) = (Vec::new(), 0);
+            if let Some(p) = state.cells.plain(*handle) {
+                values.extend(p.value.first());
+            } else {
+                let r = state.cells.registers.get(handle.as_register().unwrap()).unwrap();
+                values.extend(r.siblings.iter().filter_map(|s| s.value.first()));
+                sum = r.sum(&|o| state.reset(slot, key, *part, &r.name, o)).unwrap_or(0);
+            }
+            values.sort_unstable();
+            if *part == Part::Set {
+                view.members.insert(name);
+            } else {
+                if !values.is_empty() {
+                    view.fields.insert(name, values);
+                }
+                if sum != 0 {
+                    view.sums.insert(name, sum);
+                }
+            }
+        }
+    }
+    view
+}
+
+/// What causality alone defines, from the whole history.
+fn defined(entries: &[Entry], key: usize) -> View {
+    let all: Vec<(usize, &Entry)> = entries.iter().enumerate().filter(|(_, e)| e.key == key).collect();
+    let gone = |i: usize, by: &dyn Fn(Op) -> bool| all.iter().any(|(_, r)| by(r.op) && r.seen.contains(&i));
+    let whole = |op: Op| matches!(op, Op::Set(_) | Op::Del);
+    let on_field = |f: u8| move |op: Op| whole(op) || matches!(op, Op::HSet(g, _) | Op::HDel(g) if g == f);
+    // An increment is cancelled by who saw it, or a later one of its origin whose total holds it.
+    let cancelled = |i: usize, e: &Entry, same: &dyn Fn(Op) -> bool, by: &dyn Fn(Op) -> bool| {
+        all.iter().any(|(j, later)| same(later.op) && later.origin == e.origin && *j >= i && gone(*j, by))
+    };
+    let mut view = View::default();
+    for &(i, e) in &all {
+        match e.op {
+            Op::Set(value) if !gone(i, &whole) => view.strings.push(value),
+            Op::Add(m) => {
+                let by = |op: Op| whole(op) || matches!(op, Op::Add(n) | Op::Rem(n) if n == m);
+                if !gone(i, &by) {
+                    view.members.insert(m);
+                }
+            }
+            Op::Incr(by) if !cancelled(i, e, &|op| matches!(op, Op::Incr(_)), &whole) => view.sum += by,
+            Op::HSet(f, value) if !gone(i, &on_field(f)) => view.fields.entry(f).or_default().push(value),
+            Op::HIncr(f, by) => {
+                let same = |op: Op| matches!(op, Op::HIncr(g, _) if g == f);
+                if !cancelled(i, e, &same, &on_field(f)) {
+                    *view.sums.entry(f).or_default() += by;
+                }
+            }
+            _ => {}
+        }
+    }
+    view.strings.sort_unstable();
+    view.fields.values_mut().for_each(|v| v.sort_unstable());
+    view.sums.retain(|_, sum| *sum != 0);
+    view
+}
+
+fn random_op(rng: &mut Rng) -> Op {
+    let by = [1, 1, 5, -2][rng.usize(..4)];
+    match rng.u8(..11) {
+        0 => Op::Set(rng.u8(..9)),
+        1 => Op::Del,
+        2 => Op::Add(rng.u8(..2)),
+        3 => Op::Rem(rng.u8(..2)),
+        4..=6 => Op::Incr(by),
+        7 => Op::HSet(rng.u8(..2), rng.u8(..9)),
+        8 => Op::HDel(rng.u8(..2)),
+        _ => Op::HIncr(rng.u8(..2), by),
+    }
+}
+
+fn join_key(replicas: &mut [Replica], to: usize, from: usize, key: usize) {
+    let mut image = Vec::new();
+    replicas[from].engine.export_slot(slot_of(KEYS[key]), &mut image);
+    replicas[to].engine.import_slot(slot_of(KEYS[key]), &image).unwrap();
+    let seen = replicas[from].seen[key].clone();
+    replicas[to].seen[key].extend(seen);
+}
+
+fn run(seed: u64) {
+    let mut rng = Rng::with_seed(seed);
+    let (count, keys, eager) = (rng.usize(2..4), rng.usize(1..3), rng.f64());
+    let mut replicas: Vec<Replica> = (0..count)
+        .map(|i| {
+            let mut engine = Engine::new();
+            engine.set_origin(Origin { group: i as u32 + 1, generation: 0 });
+            Replica { engine, group: i as u32 + 1, seq: 0, seen: Default::default() }
+        })
+        .collect();
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut flying: Vec<(usize, usize)> = Vec::new();
+    let deliver = |replicas: &mut [Replica], entries: &[Entry], to: usize, id: usize| {
+        replicas[to].join(&entries[id].bytes);
+        replicas[to].seen[entries[id].key].insert(id);
+    };
+    for _ in 0..[5, 15, 40, 80][rng.usize(..4)] {
+        let (r, key, act) = (rng.usize(..count), rng.usize(..keys), rng.f64());
+        let other = (r + rng.usize(1..count)) % count;
+        if act < 0.5 - 0.3 * eager {
+            let op = random_op(&mut rng);
+            let seen = replicas[r].seen[key].clone();
+            let bytes = replicas[r].execute(key, op);
+            let id = entries.len();
+            replicas[r].seen[key].insert(id);
+            entries.push(Entry { origin: r, key, op, seen, bytes });
+            for _ in 0..[1, 1, 2][rng.usize(..3)] {
+                flying.extend((0..count).filter(|i| *i != r).map(|i| (i, id)));
+            }
+        } else if act < 0.8 && !flying.is_empty() {
+            let next = if rng.f64() < eager { rng.usize(..flying.len()) } else { 0 };
+            let (to, id) = flying.remove(next);
+            deliver(&mut replicas, &entries, to, id);
+        } else if act < 0.84 {
+            join_key(&mut replicas, r, other, key);
+        } else if act < 0.87 {
+            (0..keys).for_each(|key| join_key(&mut replicas, r, other, key));
+            let mut meta = Vec::new();
+            replicas[other].engine.export_meta(&mut meta);
+            replicas[r].engine.import_meta(&meta).unwrap();
+        } else {
+            replicas[r].engine.state.begin();
+            replicas[r].engine.sweep();
+            replicas[r].engine.state.end(0, 0, None, None, false);
+        }
+        if rng.u8(..16) == 0 {
+            check_counts(&replicas[r].engine, seed);
+        }
+    }
+    rng.shuffle(&mut flying);
+    for (to, id) in flying {
+        deliver(&mut replicas, &entries, to, id);
+    }
+    for (i, replica) in replicas.iter().enumerate() {
+        for (key, name) in KEYS.iter().enumerate().take(keys) {
+            assert_eq!(view(&replica.engine, name), defined(&entries, key), "seed {seed} replica {i} key {key}");
+        }
+        assert_eq!(replica.engine.received(), replicas[0].engine.received(), "seed {seed}");
+        for slot in 0..crate::engine::SLOTS as u16 {
+            assert_eq!(replica.engine.digest(slot), replicas[0].engine.digest(slot), "seed {seed} slot {slot}");
+        }
+    }
+}
+
+/// What is kept up to date equals what is computed anew.
+fn check_counts(engine: &Engine, seed: u64) {
+    let mut present = 0;
+    for key in KEYS {
+        let (slot, state) = (slot_of(key), &engine.state);
+        let Some(handle) = state.find(slot, key) else {
+            assert_eq!(engine.digest(slot), 0, "seed {seed}");
+            continue;
+        };
+        assert_eq!(engine.digest(slot), state.digest_of(handle), "seed {seed}");
+        present += u64::from(state.is_present(handle));
+        let mut image = Vec::new();
+        engine.export_slot(slot, &mut image);
+        let mut copy = Engine::new();
+        copy.import_slot(slot, &image).unwrap();
+        assert_eq!(copy.digest(slot), engine.digest(slot), "seed {seed}: digest is not that of the state");
+        assert_eq!(view(&copy, key), view(engine, key), "seed {seed}: image");
+    }
+    assert_eq!(engine.key_count(), present, "seed {seed}");
+}
+
+#[test]
+fn any_order_gaps_repeats_and_states_give_what_causality_defines() {
+    for seed in 0..seeds(2_000) {
+        run(seed);
+    }
+}

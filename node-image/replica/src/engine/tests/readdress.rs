@@ -1,0 +1,77 @@
+//! A cut suffix made anew: what it did is done again, and nothing newer is overwritten.
+
+use trireme_proto::ids::Origin;
+
+use super::at;
+use crate::engine::{Engine, ReceivedSet};
+
+fn run(engine: &mut Engine, seq: u64, f: impl FnOnce(&mut crate::engine::Access<'_>)) -> Vec<u8> {
+    let mut delta = Vec::new();
+    engine.execute(&at(seq), &mut delta, f);
+    delta
+}
+
+fn text(engine: &mut Engine, key: &[u8]) -> Option<String> {
+    let read =
+        |a: &mut crate::engine::Access<'_>| a.string(key).unwrap().map(|v| String::from_utf8_lossy(&v).into_owned());
+    engine.execute(&at(0), &mut Vec::new(), read).0
+}
+
+#[test]
+fn a_cut_suffix_is_recovered_once_and_never_over_newer_data() {
+    let (mut old, mut new) = (Engine::new(), Engine::new());
+    let shared = run(&mut old, 1, |a| {
+        a.increment(b"n", 5).unwrap();
+        a.put_string(b"gone", b"1", false);
+    });
+    new.join(&shared, &at(1)).unwrap();
+    let cut = [
+        run(&mut old, 2, |a| a.put_string(b"both", b"old", false)),
+        run(&mut old, 3, |a| {
+            a.increment(b"n", 1).unwrap();
+            a.increment(b"n", 2).unwrap();
+        }),
+        run(&mut old, 4, |a| a.put_string(b"short", b"lived", false)),
+        run(&mut old, 5, |a| {
+            a.remove(b"short");
+            a.remove(b"gone");
+        }),
+        run(&mut old, 6, |a| assert_eq!(a.increment(b"n", 4), Ok(12))),
+    ];
+    new.set_origin(Origin { group: 1, generation: 1 });
+    let first = run(&mut new, 2, |a| {
+        a.put_string(b"both", b"new", false);
+        a.increment(b"n", 10).unwrap();
+    });
+    let mut follower = Engine::new();
+    follower.join(&shared, &at(1)).unwrap();
+    follower.join(&first, &at(2)).unwrap();
+    for (i, delta) in cut.iter().enumerate() {
+        let mut out = Vec::new();
+        assert_eq!(new.readdress(delta, &at(3 + i as u64), &mut out), Ok(true));
+        follower.join(&out, &at(3 + i as u64)).unwrap();
+        assert_eq!(new.digest_total(), follower.digest_total());
+        for engine in [&mut new, &mut follower] {
+            let (digest, received) = (engine.digest_total(), engine.received().clone());
+            assert_eq!(engine.readdress(delta, &at(9), &mut out), Ok(false), "recovered twice");
+            assert_eq!((engine.digest_total(), engine.received()), (digest, &received as &ReceivedSet));
+        }
+    }
+    for engine in [&mut new, &mut follower] {
+        assert_eq!(text(engine, b"both").as_deref(), Some("new"));
+        assert_eq!(text(engine, b"n").as_deref(), Some("22"));
+        assert_eq!((text(engine, b"short"), text(engine, b"gone")), (None, None));
+    }
+}
+
+#[test]
+fn a_delta_that_would_change_nothing_is_not_appended() {
+    let (mut old, mut new) = (Engine::new(), Engine::new());
+    let shared = run(&mut old, 1, |a| a.put_string(b"k", b"1", false));
+    new.join(&shared, &at(1)).unwrap();
+    let cut = run(&mut old, 2, |a| assert!(a.remove(b"k")));
+    new.set_origin(Origin { group: 1, generation: 1 });
+    run(&mut new, 2, |a| assert!(a.remove(b"k")));
+    let mut out = Vec::new();
+    assert_eq!((new.readdress(&cut, &at(3), &mut out), out.len()), (Ok(false), 0));
+}
