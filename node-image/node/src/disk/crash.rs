@@ -148,10 +148,6 @@ impl Model {
         state.stop_at = state.operations.saturating_add(changes);
     }
 
-    pub fn operations(&self) -> u64 {
-        self.state().operations
-    }
-
     pub fn counts(&self) -> (u64, u64) {
         let state = self.state();
         (state.writes, state.syncs)

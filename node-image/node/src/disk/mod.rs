@@ -318,9 +318,9 @@ impl<F: Files> Disk<F> {
         let sync = dirty && self.durability == Durability::Disk;
         let log = self.log()?;
         if sync {
-            log.sync()?
+            log.sync()?;
         } else {
-            log.write()?
+            log.write()?;
         }
         let ticket = done.checked_sub(1).map(|index| batch[index].0);
         batch.drain(..done);

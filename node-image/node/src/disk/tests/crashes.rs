@@ -31,7 +31,7 @@ impl Logical {
             return false;
         }
         let kept = self.log.len() - seen.records.len();
-        kept == 0 || self.base.seq + kept as u64 + 1 <= retain.min(self.start() + 1)
+        kept == 0 || self.base.seq + (kept as u64) < retain.min(self.start() + 1)
     }
 }
 

@@ -51,9 +51,9 @@ fn the_log_cut_at_every_byte_of_its_last_write_keeps_all_before() {
             let broken = model.copy();
             let mut bytes = broken.bytes(&path);
             if clear {
-                bytes[at..].fill(0)
+                bytes[at..].fill(0);
             } else {
-                bytes.truncate(at)
+                bytes.truncate(at);
             }
             broken.set_bytes(&path, bytes);
             let (mut disk, recovered, seen) = open(&broken);
@@ -62,7 +62,7 @@ fn the_log_cut_at_every_byte_of_its_last_write_keeps_all_before() {
             assert!(seen.records == records[..4] || (seen.records == records && at + 40 > ends[2]), "cut at {at}");
             // And the log goes on.
             let next = record_of(super::at(2, recovered.last.seq + 1), b"next");
-            apply(&mut disk, vec![append(&[next.clone()])]);
+            apply(&mut disk, vec![append(std::slice::from_ref(&next))]);
             let (_, again, seen) = open(&broken);
             assert_eq!((again.torn_bytes, again.corruption), (0, None), "cut at {at}");
             assert_eq!(seen.records.last(), Some(&next));
@@ -90,7 +90,7 @@ fn judge_flip(model: &Model, whole: &Seen, incarnation: u64, what: &str) {
         assert_eq!(&seen, whole, "{what}: lost in silence");
     }
     let next = record_of(at(9, recovered.last.seq + 1), b"next");
-    apply(&mut disk, vec![append(&[next.clone()]), DiskOp::Meta(meta_of(9))]);
+    apply(&mut disk, vec![append(std::slice::from_ref(&next)), DiskOp::Meta(meta_of(9))]);
     let (_, again, seen) = start(model, Durability::Disk);
     assert_eq!((again.corruption, again.identity.incarnation), (None, recovered.identity.incarnation), "{what}: again");
     assert_eq!(seen.records.last(), Some(&next), "{what}: again");

@@ -119,7 +119,7 @@ pub fn start(model: &Model, durability: Durability) -> (Disk<Model>, Recovered, 
 }
 
 /// Opens and recovers.
-pub fn try_start<'a>(
+pub fn try_start(
     model: &Model,
     durability: Durability,
 ) -> (Disk<Model>, Result<Recovered, RecoverError<Infallible>>, Seen) {
