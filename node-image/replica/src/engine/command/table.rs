@@ -373,7 +373,7 @@ const fn keys() -> [Key; COUNT] {
 }
 
 const fn index() -> [u8; PLACES] {
-    assert!(COUNT < 255, "the index holds one byte per command");
+    const { assert!(COUNT < 255, "the index holds one byte per command") };
     let keys = keys();
     let mut index = [0u8; PLACES];
     let mut row = 0;
