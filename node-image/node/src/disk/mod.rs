@@ -2,12 +2,12 @@
 //!
 //! | path | what | changed by |
 //! | --- | --- | --- |
-//! | `identity` | format, store, replica, group, incarnation ([`identity`]) | replaced as a whole |
+//! | `identity` | format, store, replica, group, incarnation (`identity`) | replaced as a whole |
 //! | `mark` | how the directory is had: boot id of the machine, durability, clean stop | replaced as a whole |
-//! | `meta` | what the core remembers outside the log ([`meta`]) | replaced as a whole |
-//! | `log/SERIAL-FIRST.log` | segments of the log ([`log`], [`segment`]) | appended |
-//! | `log/spare-N`, `log/prepare-N` | segments to be, filled ahead ([`spares`]) | |
-//! | `checkpoint/current` | the checkpoint in force ([`checkpoint`]); `checkpoint/next` is being written | replaced as a whole |
+//! | `meta` | what the core remembers outside the log (`meta`) | replaced as a whole |
+//! | `log/SERIAL-FIRST.log` | segments of the log (`log`, `segment`) | appended |
+//! | `log/spare-N`, `log/prepare-N` | segments to be, filled ahead (`spares`) | |
+//! | `checkpoint/current` | the checkpoint in force (`checkpoint`); `checkpoint/next` is being written | replaced as a whole |
 //! | `cut-EPOCH-SEQ.log` | records that were cut off, one after the other; bounded, the oldest goes first | written once |
 //! | `corrupt-*` | damaged files, as they were found | never |
 //! | `lock` | locked by the process that has the directory, and its number | |
@@ -16,10 +16,10 @@
 //! **What changes takes effect in one step**: a frame that is whole, or a rename of a file that is durable. No state needs two of them. A snapshot replaces
 //! log and checkpoint by the rename of the checkpoint, which says which segments count. A cut is a new segment, whose head voids what older ones hold from there on.
 //!
-//! **What is found is judged before anything is changed** ([`recover`]): an unfinished write at the end is cut; anything else is damage, which is kept under
+//! **What is found is judged before anything is changed** (`recover`): an unfinished write at the end is cut; anything else is damage, which is kept under
 //! another name and costs the replica its incarnation, so that it counts for nothing until it has caught up.
 //!
-//! All access goes through [`files`], of which the tests have an implementation that loses what was not synced, sector by sector and name by name.
+//! All access goes through `files`, of which the tests have an implementation that loses what was not synced, sector by sector and name by name.
 
 mod checkpoint;
 #[cfg(test)]
