@@ -106,7 +106,8 @@ fn parse(input: &[u8]) -> io::Result<Option<(Reply, usize)>> {
         b'_' => Ok(Some((Reply::Nothing, end + 2))),
         b'$' if line == b"-1" => Ok(Some((Reply::Nothing, end + 2))),
         b'$' => {
-            let length: usize = std::str::from_utf8(line).ok().and_then(|l| l.parse().ok()).ok_or_else(|| bad("a length"))?;
+            let length: usize =
+                std::str::from_utf8(line).ok().and_then(|l| l.parse().ok()).ok_or_else(|| bad("a length"))?;
             if length > REPLY_BYTES_MAX {
                 return Err(bad("too long"));
             }

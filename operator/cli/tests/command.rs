@@ -1,4 +1,5 @@
 //! The command itself: what it refuses, and what it says.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{fs, process::Command};
 
@@ -51,7 +52,8 @@ fn a_directory_that_holds_something_else_is_left_alone() {
 #[test]
 fn a_choice_is_explained_in_numbers() {
     let explain = |w: &str| {
-        let output = trireme().args(["explain", "--mode", "single-leader", "--n", "3", "--w", w, "--r", "1"]).output().unwrap();
+        let output =
+            trireme().args(["explain", "--mode", "single-leader", "--n", "3", "--w", w, "--r", "1"]).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
@@ -69,6 +71,11 @@ fn the_demo_keeps_its_promises() {
         trireme().args(["demo", "--clients", "6", "--kills", "2", "--address", &base.to_string()]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let stages = ["kill", "detected", "seal", "promises", "choice", "promoted", "write", "restart", "rejoined"];
+    for stage in stages {
+        let lines = text.lines().filter(|line| line.contains(&format!(" ms  {stage} "))).count();
+        assert_eq!(lines, 2, "one {stage} for each of two kills: {text}");
+    }
     assert!(text.contains("Nothing that was acknowledged is lost"), "{text}");
     assert!(!text.contains('\x1b'), "colours although piped: {text}");
 }

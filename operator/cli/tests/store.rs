@@ -1,4 +1,5 @@
 //! A store on this machine, from its YAML to its end: real processes, real sockets, real disks.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{
     sync::{

@@ -63,7 +63,9 @@ pub enum DirectoryError {
         found: u32,
     },
     /// A process runs the store.
-    #[error("{path}: is in use by process {pid}, which runs this store; nothing was touched. Stop it first, or use another directory")]
+    #[error(
+        "{path}: is in use by process {pid}, which runs this store; nothing was touched. Stop it first, or use another directory"
+    )]
     Locked {
         /// The directory.
         path: PathBuf,
@@ -231,13 +233,8 @@ fn is_unused(dir: &Path) -> Result<bool, DirectoryError> {
 
 fn take_lock(dir: &Path) -> Result<File, DirectoryError> {
     let path = dir.join("lock");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(at(&path))?;
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
     match file.try_lock() {
         Ok(()) => {
             file.set_len(0).map_err(at(&path))?;

@@ -147,7 +147,8 @@ fn settle(waiting: &mut Vec<Waiting>, world: &mut World, decided: &[Decision]) {
             last = Some(Answer::Done(format!("{} leads", tool.name)));
         } else if Instant::now() >= tool.deadline {
             let seconds = CHANGE_MAX.as_secs();
-            let why = format!("{} does not lead after {seconds} s; it may still come to it: see `trireme status`", tool.name);
+            let why =
+                format!("{} does not lead after {seconds} s; it may still come to it: see `trireme status`", tool.name);
             last = Some(Answer::Refused(why));
         }
         match last {

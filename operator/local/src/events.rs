@@ -41,6 +41,11 @@ impl Event {
         &self.kind
     }
 
+    /// One of its own fields, as in JSON.
+    pub fn get(&self, field: &str) -> Option<&Value> {
+        self.fields.get(field)
+    }
+
     /// What happened, for people.
     pub fn message(&self) -> &str {
         &self.message
@@ -74,7 +79,11 @@ impl Event {
 
     /// A replica's process was started.
     pub(crate) fn started(replica: &str, pid: u32) -> Event {
-        Event::new("started", format!("{replica} was started, process {pid}"), json!({ "replica": replica, "pid": pid }))
+        Event::new(
+            "started",
+            format!("{replica} was started, process {pid}"),
+            json!({ "replica": replica, "pid": pid }),
+        )
     }
 
     /// A replica's process has ended.
@@ -109,7 +118,10 @@ mod tests {
     fn an_event_is_one_flat_object_and_comes_back() {
         let event = Event::decision(&Decision::Changed { to: "n = 3, w = 2".to_owned() });
         let json = serde_json::to_value(&event).unwrap();
-        assert_eq!((&json["event"], &json["decision"], &json["to"]), (&json!("decision"), &json!("changed"), &json!("n = 3, w = 2")));
+        assert_eq!(
+            (&json["event"], &json["decision"], &json["to"]),
+            (&json!("decision"), &json!("changed"), &json!("n = 3, w = 2"))
+        );
         assert_eq!(serde_json::from_value::<Event>(json).unwrap(), event);
     }
 }

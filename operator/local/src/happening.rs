@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use trireme_proto::{Report, ReplicaId};
+use trireme_proto::{ReplicaId, Report};
 
 use crate::control::{Answer, Request};
 

@@ -12,9 +12,7 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
-use trireme_proto::{
-    Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, ReplicaId, Topology, frame, message::Hello,
-};
+use trireme_proto::{Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, ReplicaId, Topology, frame, message::Hello};
 
 use crate::happening::Happening;
 
@@ -161,7 +159,9 @@ impl Connection {
         let hello = &connection.hello;
         if !(PROTOCOL_VERSION_MIN..=PROTOCOL_VERSION + 1).contains(&hello.version) {
             let version = hello.version;
-            return Err(OpenError::Refused(format!("it speaks version {version} of the protocol, this is {PROTOCOL_VERSION}")));
+            return Err(OpenError::Refused(format!(
+                "it speaks version {version} of the protocol, this is {PROTOCOL_VERSION}"
+            )));
         }
         if hello.store != target.store || hello.from != target.id {
             return Err(OpenError::Refused(format!("it is replica {} of the store {}", hello.from, hello.store)));

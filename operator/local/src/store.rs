@@ -102,7 +102,8 @@ impl Local {
         check_change(&directory, store)?;
         let mut authority = Authority::open(&directory)?;
         let desired = Desired::from_store(store, &directory.owner().uid);
-        let known = authority.read()?.map_or(0, |record| record.replicas.iter().map(|r| r.id as usize).max().unwrap_or(0));
+        let known =
+            authority.read()?.map_or(0, |record| record.replicas.iter().map(|r| r.id as usize).max().unwrap_or(0));
         let chosen = addresses::choose(directory.path(), desired.replicas.len().max(known), options.address)?;
         directory.keep_specification(text)?;
         let (happenings, happened) = mpsc::channel(HAPPENINGS_MAX);
@@ -122,7 +123,17 @@ impl Local {
         let view = world.watch();
         let (stop, stopped) = watch::channel(false);
         let driver = tokio::spawn(drive(world, desired, happened, stopped));
-        Ok(Local { owner, dir, note: chosen.note, events, first_events: Some(first_events), view, stop, driver, server })
+        Ok(Local {
+            owner,
+            dir,
+            note: chosen.note,
+            events,
+            first_events: Some(first_events),
+            view,
+            stop,
+            driver,
+            server,
+        })
     }
 
     /// Its name.

@@ -203,7 +203,8 @@ impl World {
             restart: self.common.restart,
         };
         let (orders, followed) = watch::channel(Orders::default());
-        let target = Target { id, address: address.peer(), store: self.directory.owner().uid.clone(), boot: self.common.boot };
+        let target =
+            Target { id, address: address.peer(), store: self.directory.owner().uid.clone(), boot: self.common.boot };
         let replica = Replica {
             wanted: wanted.clone(),
             address,
@@ -354,12 +355,13 @@ impl Backend for World {
     }
 
     async fn publish(&mut self, decisions: &[Decision], status: &StoreStatus) {
+        // Who hears of a decision finds the view at least as new.
+        let view = self.look(status);
+        self.view.send_replace(view);
         for decision in decisions {
             self.emit(Event::decision(decision));
         }
         self.decided.extend_from_slice(decisions);
-        let view = self.look(status);
-        self.view.send_replace(view);
     }
 }
 

@@ -76,7 +76,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
             false => demo::remove(&dir),
         },
         Ok(_) => Err(Failure::Failed(format!("the replicas' data and logs are in {}", dir.display()))),
-        Err(Failure::Failed(why)) => Err(Failure::Failed(format!("{why}; the replicas' data and logs are in {}", dir.display()))),
+        Err(Failure::Failed(why)) => {
+            Err(Failure::Failed(format!("{why}; the replicas' data and logs are in {}", dir.display())))
+        }
         Err(other) => Err(other),
     }
 }

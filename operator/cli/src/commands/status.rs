@@ -102,7 +102,18 @@ pub fn lag(entries: Option<u64>, ms: Option<u64>) -> String {
 }
 
 fn failovers(status: &StoreStatus, screen: &Screen) -> Vec<Vec<String>> {
-    let heads = ["LAST CHANGES OF LEADER", "FROM", "TO", "EPOCH", "SERVING AFTER", "WRITE GAP", "AT RISK", "RECOVERED", "LOST", "CAUSE"];
+    let heads = [
+        "LAST CHANGES OF LEADER",
+        "FROM",
+        "TO",
+        "EPOCH",
+        "SERVING AFTER",
+        "WRITE GAP",
+        "AT RISK",
+        "RECOVERED",
+        "LOST",
+        "CAUSE",
+    ];
     let mut rows = vec![heads.map(|head| screen.dim(head)).to_vec()];
     let ms = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
     let name = |name: &str| if name.is_empty() { "-".to_owned() } else { name.to_owned() };

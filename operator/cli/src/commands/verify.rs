@@ -18,7 +18,8 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let dir = &arguments.running.dir;
-    let status = Control::connect(dir).await.map_err(Failure::from_error)?.status().await.map_err(Failure::from_error)?;
+    let status =
+        Control::connect(dir).await.map_err(Failure::from_error)?.status().await.map_err(Failure::from_error)?;
     let names: Vec<String> = status.replicas.iter().map(|r| r.name.clone()).collect();
     let within = Duration::from_secs(arguments.within);
     let result = trireme_local::verify(dir, &names, within).await.map_err(Failure::from_error)?;
@@ -34,7 +35,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
 
 fn text(result: &Verification, screen: &Screen) -> String {
     let mut text = String::new();
-    let same = format!("{} of 16,384 slots are the same on {}", thousands(result.same.into()), result.replicas.join(", "));
+    let same =
+        format!("{} of 16,384 slots are the same on {}", thousands(result.same.into()), result.replicas.join(", "));
     text.push_str(&if result.holds() { screen.good(&same) } else { same });
     text.push('\n');
     for missing in &result.missing {

@@ -37,24 +37,11 @@ const STEP_MAX: Duration = Duration::from_secs(20);
 /// How often the live line is drawn anew.
 const FRAME: Duration = Duration::from_millis(100);
 
-/// What came of one kill.
-#[derive(Debug)]
-pub struct Kill {
-    /// Name of the leader that was killed.
-    pub victim: String,
-    /// Name of its successor.
-    pub successor: String,
-    /// What clients of the other replicas saw.
-    pub survivors: Survivors,
-    /// From the kill until the killed replica was a full member again.
-    pub whole_after: Duration,
-}
-
 /// Everything that the demo found out.
 #[derive(Debug)]
 pub struct Results {
-    /// One per kill.
-    pub kills: Vec<Kill>,
+    /// Of each kill: what clients of the other replicas saw.
+    pub kills: Vec<Survivors>,
     /// Per client, per write.
     pub outcomes: Vec<Vec<Outcome>>,
     /// Name of each replica, and what was found on it.
@@ -78,7 +65,7 @@ impl Results {
             && self.verification.holds()
             && self.found.iter().all(|(_, f)| f.lost == 0 && f.refused_present == 0 && f.acknowledged == acknowledged)
             && self.found.windows(2).all(|pair| pair[0].1 == pair[1].1)
-            && self.kills.iter().all(|k| k.survivors.errors == 0)
+            && self.kills.iter().all(|k| k.errors == 0)
     }
 }
 
@@ -129,7 +116,7 @@ async fn kill(
     rate: &mut Rate,
     show: &mut Show,
     number: (u32, u32),
-) -> Result<Kill, Failure> {
+) -> Result<Survivors, Failure> {
     let (index, victim, pid) = leader(&store.view().borrow())?;
     // What happened before the kill is of no interest any more.
     while events.try_recv().is_ok() {}
@@ -144,7 +131,7 @@ async fn kill(
         loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Ok(event) => show.event(&event, killed_ms),
+                    Ok(event) => show.event(&event, killed_ms, &store.view().borrow()),
                     Err(RecvError::Lagged(missed)) => show.missed(missed),
                     Err(RecvError::Closed) => return,
                 },
@@ -176,11 +163,11 @@ async fn kill(
     // Events of the last moments, in order, before the next line.
     sleep(Duration::from_millis(20)).await;
     while let Ok(event) = events.try_recv() {
-        show.event(&event, killed_ms);
+        show.event(&event, killed_ms, &store.view().borrow());
     }
-    let successor = store.view().borrow().leader.clone().unwrap_or_default();
-    show.whole(&victim, whole_after);
-    Ok(Kill { victim, successor, survivors: load.survivors(&mark, index), whole_after })
+    let survivors = load.survivors(&mark, index);
+    show.whole(&victim, whole_after, &survivors);
+    Ok(survivors)
 }
 
 /// When clients of the survivors were served again after the kill, if they were.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use trireme_local::{Event, View};
 
-use super::{Results, load::Outcome};
+use super::{
+    Results,
+    load::{Outcome, Survivors},
+};
 use crate::output::{Screen, table, thousands};
 
 /// The demo's screen.
@@ -86,13 +89,41 @@ impl Show {
         let count = if of > 1 { format!("  (kill {number} of {of})") } else { String::new() };
         self.screen.line("");
         let text = self.screen.bad(format!("SIGKILL to {victim}, the leader (process {pid}){count}"));
-        self.screen.line(&format!("  {:>8}  {text}", "+0 ms"));
+        self.step(0, "kill", &text);
     }
 
-    /// An event, timed from the kill.
-    pub fn event(&mut self, event: &Event, killed_ms: u64) {
-        let at = event.at_ms.saturating_sub(killed_ms);
-        self.screen.line(&format!("  {:>8}  {}", format!("+{at} ms"), event.message()));
+    /// A line of the timeline.
+    fn step(&mut self, ms: u64, stage: &str, text: &str) {
+        let stage = self.screen.bold(format!("{stage:<9}"));
+        self.screen.line(&format!("  {:>8}  {stage} {text}", format!("+{ms} ms")));
+    }
+
+    /// An event, timed from the kill. What is only waited for on the way is left out: the timeline shows when it came.
+    pub fn event(&mut self, event: &Event, killed_ms: u64, view: &View) {
+        let decision = event.get("decision").and_then(|d| d.as_str());
+        let ms = event.at_ms.saturating_sub(killed_ms);
+        let stage = match (event.kind(), decision) {
+            (_, Some("waiting")) => return,
+            ("ended", _) => "detected",
+            ("started", _) => "restart",
+            (_, Some("sealing")) => "seal",
+            (_, Some("chosen")) => {
+                self.promised(ms, event, view);
+                "choice"
+            }
+            (_, Some("serving")) => "promoted",
+            _ => "",
+        };
+        self.step(ms, stage, event.message());
+    }
+
+    /// Who answered the seal, and what each holds.
+    fn promised(&mut self, ms: u64, event: &Event, view: &View) {
+        let position = |name: &str| view.status.replicas.iter().find(|r| r.name == name).map(|r| r.position.clone());
+        let names = event.get("sealed").and_then(|s| s.as_array()).into_iter().flatten().filter_map(|n| n.as_str());
+        let promises: Vec<String> =
+            names.map(|name| format!("{name} (last entry {})", position(name).unwrap_or_default())).collect();
+        self.step(ms, "promises", &promises.join(", "));
     }
 
     /// More happened than could be shown.
@@ -103,13 +134,14 @@ impl Show {
     /// Clients were served again.
     pub fn served_again(&mut self, after: Duration) {
         let text = self.screen.good("first write acknowledged to a client of a surviving replica");
-        self.screen.line(&format!("  {:>8}  {text}", format!("+{} ms", after.as_millis())));
+        self.step(after.as_millis() as u64, "write", &text);
     }
 
     /// The killed replica is back.
-    pub fn whole(&mut self, victim: &str, after: Duration) {
-        let text = self.screen.good(format!("{victim} is back with the same data; the store is whole again"));
-        self.screen.line(&format!("  {:>8}  {text}", format!("+{} ms", after.as_millis())));
+    pub fn whole(&mut self, victim: &str, after: Duration, survivors: &Survivors) {
+        let gap = survivors.gap.as_millis();
+        let text = self.screen.good(format!("{victim} is back as a full member; the write gap was {gap} ms"));
+        self.step(after.as_millis() as u64, "rejoined", &text);
     }
 
     /// The check begins.
@@ -126,7 +158,7 @@ impl Show {
         let s = &self.screen;
         let mark = |good: bool| if good { s.good("ok") } else { s.bad("FAILED") };
         let acknowledged = results.count(Outcome::Acknowledged);
-        let errors: u64 = results.kills.iter().map(|k| k.survivors.errors).sum();
+        let errors: u64 = results.kills.iter().map(|k| k.errors).sum();
         let lost: u64 = results.found.iter().map(|(_, f)| f.lost).sum();
         let refused: u64 = results.found.iter().map(|(_, f)| f.refused_present).sum();
         let replicas = results.found.len();
@@ -141,10 +173,17 @@ impl Show {
             ("lost", lost.to_string(), mark(lost == 0)),
             (
                 "in doubt",
-                format!("{} (no answer from the killed process), of which {present} were done", results.count(Outcome::InDoubt)),
+                format!(
+                    "{} (no answer from the killed process), of which {present} were done",
+                    results.count(Outcome::InDoubt)
+                ),
                 String::new(),
             ),
-            ("refused", format!("{}, of which {refused} were done", results.count(Outcome::Refused)), mark(refused == 0)),
+            (
+                "refused",
+                format!("{}, of which {refused} were done", results.count(Outcome::Refused)),
+                mark(refused == 0),
+            ),
             (
                 "verified",
                 format!("{} reads: every acknowledged write on each of {replicas} replicas", thousands(verified)),
@@ -170,7 +209,8 @@ impl Show {
 }
 
 fn digests(v: &trireme_local::Verification) -> String {
-    let mut text = format!("{} of 16,384 slots are the same on {} replicas", thousands(v.same.into()), v.replicas.len());
+    let mut text =
+        format!("{} of 16,384 slots are the same on {} replicas", thousands(v.same.into()), v.replicas.len());
     if !v.different.is_empty() {
         text.push_str(&format!(", {} differ", v.different.len()));
     }
@@ -182,7 +222,7 @@ fn digests(v: &trireme_local::Verification) -> String {
 
 /// The gap of one kill, or the distribution of many.
 fn gaps(results: &Results) -> String {
-    let mut gaps: Vec<u128> = results.kills.iter().map(|k| k.survivors.gap.as_millis()).collect();
+    let mut gaps: Vec<u128> = results.kills.iter().map(|k| k.gap.as_millis()).collect();
     gaps.sort_unstable();
     match gaps.as_slice() {
         [] => "none: nothing was killed".to_owned(),
