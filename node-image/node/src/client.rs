@@ -192,7 +192,10 @@ impl Reader<'_> {
         if matches!(read, Ok(count) if count > 0) {
             self.execute_rest();
             if self.rest.len() > COMMAND_BYTES_MAX {
-                tracing::warn!(client = self.client.id, "a command is longer than {COMMAND_BYTES_MAX} bytes: connection closed");
+                tracing::warn!(
+                    client = self.client.id,
+                    "a command is longer than {COMMAND_BYTES_MAX} bytes: connection closed"
+                );
                 self.client.outbox.cut();
             }
         }
@@ -223,7 +226,10 @@ impl Reader<'_> {
                     at += length;
                     if self.parser.is_inline() && is_http(&args) {
                         count(&self.shell.protocol_errors);
-                        tracing::warn!(client = self.client.id, "an HTTP client on the store's port: connection closed");
+                        tracing::warn!(
+                            client = self.client.id,
+                            "an HTTP client on the store's port: connection closed"
+                        );
                         self.client.outbox.cut();
                         return at;
                     }

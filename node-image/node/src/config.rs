@@ -77,8 +77,12 @@ impl NodeConfig {
         let wrong = |what: &str| Err(NodeError::Config(what.to_owned()));
         match self {
             NodeConfig { id: 0, .. } => wrong("the replica's number is 0: numbers begin with 1"),
-            NodeConfig { store, .. } if store.is_empty() => wrong("the store's name is empty: every store needs one of its own"),
-            NodeConfig { clients_max: 0, .. } => wrong("no clients are allowed: the most at the same time must be at least 1"),
+            NodeConfig { store, .. } if store.is_empty() => {
+                wrong("the store's name is empty: every store needs one of its own")
+            }
+            NodeConfig { clients_max: 0, .. } => {
+                wrong("no clients are allowed: the most at the same time must be at least 1")
+            }
             NodeConfig { client_port, peer_port, admin_port, .. } => {
                 let ports = [client_port, peer_port, admin_port];
                 match ports.iter().any(|port| **port != 0 && ports.iter().filter(|other| other == &port).count() > 1) {
@@ -109,7 +113,9 @@ pub enum NodeError {
     #[error(transparent)]
     Directory(#[from] OpenError),
     /// What its directory holds.
-    #[error("{dir}: what is stored there cannot be used: {why}; nothing was changed, start with an empty directory to rejoin as a new member")]
+    #[error(
+        "{dir}: what is stored there cannot be used: {why}; nothing was changed, start with an empty directory to rejoin as a new member"
+    )]
     Recovery {
         /// The directory.
         dir: PathBuf,
@@ -117,7 +123,9 @@ pub enum NodeError {
         why: String,
     },
     /// A port cannot be listened on.
-    #[error("the port for {what} cannot be opened at {address}: {source}; is another process there, or the address not this machine's?")]
+    #[error(
+        "the port for {what} cannot be opened at {address}: {source}; is another process there, or the address not this machine's?"
+    )]
     Listen {
         /// What the port is for.
         what: &'static str,

@@ -152,7 +152,11 @@ impl Pump {
             match written {
                 Written::Durable(ticket) => self.step(Input::Persisted(ticket)),
                 Written::Full(full) => {
-                    tracing::warn!(full, "{}", if full { "the disk is full: writes are refused" } else { "the disk has room again" });
+                    tracing::warn!(
+                        full,
+                        "{}",
+                        if full { "the disk is full: writes are refused" } else { "the disk has room again" }
+                    );
                     self.step(Input::DiskFull(full));
                 }
                 Written::Failed(error) => return Some(Ending::Fatal(error.to_string())),
@@ -226,7 +230,9 @@ fn log(event: &Event) {
         Event::Follows(leader, epoch) => tracing::info!(leader, %epoch, "follows"),
         Event::Deposed { by, undone } => tracing::warn!(%by, undone, "deposed"),
         Event::Cut { last, entries } => tracing::warn!(%last, entries, "log cut; the entries are kept in a file"),
-        Event::Recovered { from, entries } => tracing::info!(from, entries, "entries of a former leader appended again"),
+        Event::Recovered { from, entries } => {
+            tracing::info!(from, entries, "entries of a former leader appended again")
+        }
         Event::SnapshotInstalled(at) => tracing::info!(%at, "snapshot installed"),
         Event::CheckpointFinished(at) => tracing::info!(%at, "checkpoint finished"),
         Event::DigestMismatch { slot, seq } => {

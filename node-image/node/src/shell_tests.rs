@@ -50,7 +50,8 @@ fn a_large_argument_arrives_whole() {
     in_world(Durability::Disk, async |world: World| {
         let mut client = world.connect().await;
         let value = vec![b'v'; 3 << 20];
-        let command = [format!("PING\r\n*2\r\n$4\r\nECHO\r\n${}\r\n", value.len()).as_bytes(), &value, b"\r\nPING\r\n"].concat();
+        let command =
+            [format!("PING\r\n*2\r\n$4\r\nECHO\r\n${}\r\n", value.len()).as_bytes(), &value, b"\r\nPING\r\n"].concat();
         let expect = [&b"+PONG\r\n+"[..], &value, b"\r\n+PONG\r\n"].concat();
         let (mut read, mut write) = client.split();
         let mut got = vec![0; expect.len()];
@@ -265,7 +266,8 @@ fn a_newer_connection_of_a_peer_replaces_the_old_one() {
         let mut new = call(&world, hello(1, 2)).await;
         assert!(hear(&mut new).await.is_some());
         assert_eq!(hear(&mut old).await, None, "the old one is closed");
-        let words: Vec<String> = world.script.borrow().seen.iter().map(|seen| seen.chars().take(10).collect()).collect();
+        let words: Vec<String> =
+            world.script.borrow().seen.iter().map(|seen| seen.chars().take(10).collect()).collect();
         assert_eq!(words, ["PeerOpened", "PeerClosed", "PeerOpened"]);
         assert_eq!(world.shell.links.connected(), [Peer::Replica(1)]);
     });

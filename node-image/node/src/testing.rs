@@ -35,7 +35,6 @@ pub(crate) struct Script {
     pub(crate) seen: Vec<String>,
     /// What it asks for next.
     pub(crate) next: Output,
-    pub(crate) topology: Option<Topology>,
     /// Replies are kept back as long as this is true.
     pub(crate) held: bool,
     /// How often BIG was executed.
@@ -175,7 +174,14 @@ pub(crate) struct World {
 }
 
 pub(crate) fn identity(id: u32) -> Identity {
-    Identity { store: "test".into(), id, incarnation: 40 + u64::from(id), boot: 7, group: 0, durability: Durability::Disk }
+    Identity {
+        store: "test".into(),
+        id,
+        incarnation: 40 + u64::from(id),
+        boot: 7,
+        group: 0,
+        durability: Durability::Disk,
+    }
 }
 
 /// Runs a test in a world of its own: all on this thread, for a minute at most.

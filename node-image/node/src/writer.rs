@@ -241,7 +241,9 @@ impl Writer {
         if self.thread.join().is_err() {
             return Err(DiskError::Stopped("its thread has panicked".into()));
         }
-        if let Some(error) = written.into_iter().find_map(|w| if let Written::Failed(error) = w { Some(error) } else { None }) {
+        if let Some(error) =
+            written.into_iter().find_map(|w| if let Written::Failed(error) = w { Some(error) } else { None })
+        {
             return Err(error);
         }
         let Some(mut disk) = self.disk.take() else { return Ok(()) };

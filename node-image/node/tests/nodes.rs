@@ -1,5 +1,7 @@
 //! Whole replicas, with their real core and disk, on loopback sockets: alone, and three of them.
 
+#![allow(clippy::unwrap_used, reason = "a test ends with whatever goes wrong; what helps tests counts as one")]
+
 mod common;
 
 use common::{Authority, FIRST, Node};

@@ -166,6 +166,7 @@ impl Replica {
             self.report_to_operators();
         }
         self.finish_if_leaving();
+        self.clients.close_answered(&mut self.output);
         self.output.deadline_us = self.deadline_us();
         std::mem::swap(&mut self.output, output);
     }

@@ -15,8 +15,16 @@ pub(super) fn write(shell: &Shell, report: &Report) -> String {
     let clients = shell.clients.borrow().len();
     page.gauge("clients_connected", "Client connections that are open.", clients);
     page.counter("clients_total", "Client connections that were served.", shell.clients_opened.get());
-    page.counter("clients_refused_total", "Client connections refused because there were too many.", shell.clients_refused.get());
-    page.counter("protocol_errors_total", "Client connections closed for what was no command.", shell.protocol_errors.get());
+    page.counter(
+        "clients_refused_total",
+        "Client connections refused because there were too many.",
+        shell.clients_refused.get(),
+    );
+    page.counter(
+        "protocol_errors_total",
+        "Client connections closed for what was no command.",
+        shell.protocol_errors.get(),
+    );
     page.counter(
         "peer_refusals_total",
         "Peer connections refused for another store, version or replica.",
@@ -41,8 +49,16 @@ fn position(page: &mut Page, report: &Report) {
     page.gauge("commit_seq", "Last entry known to be committed.", report.commit);
     page.gauge("applied_seq", "Last entry in the state.", report.applied);
     page.gauge("keys", "Keys in the state.", report.keys);
-    page.gauge("leader_silence_seconds", "Time since the leader was last heard.", f64::from(report.leader_silence_ms) / 1e3);
-    page.gauge("write_gap_seconds", "Write gap measured at the last change of leaders.", f64::from(report.write_gap_ms) / 1e3);
+    page.gauge(
+        "leader_silence_seconds",
+        "Time since the leader was last heard.",
+        f64::from(report.leader_silence_ms) / 1e3,
+    );
+    page.gauge(
+        "write_gap_seconds",
+        "Write gap measured at the last change of leaders.",
+        f64::from(report.write_gap_ms) / 1e3,
+    );
     page.gauge("disk_full", "1 where writes are refused because the disk is full.", u8::from(report.disk_full));
 }
 

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 use trireme_proto::{
-    Report, ids::Peer,
+    Report,
+    ids::Peer,
     report::{Counters, Cut, FollowerReport, Role},
 };
 
@@ -123,7 +124,10 @@ pub(super) fn of(shell: &Shell, report: &Report) -> Status {
         recovered: report.recovered,
         cut: report.cut.as_ref().map(cut),
         followers: report.followers.iter().map(follower).collect(),
-        peers_connected: connected.iter().filter_map(|p| if let Peer::Replica(id) = p { Some(*id) } else { None }).collect(),
+        peers_connected: connected
+            .iter()
+            .filter_map(|p| if let Peer::Replica(id) = p { Some(*id) } else { None })
+            .collect(),
         operators_connected: connected.iter().filter(|peer| matches!(peer, Peer::Operator(_))).count(),
         clients_connected: shell.clients.borrow().len(),
         last_peer_refusal: shell.links.last_refusal(),

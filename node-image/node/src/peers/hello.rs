@@ -91,9 +91,7 @@ pub(crate) async fn answer(stream: &mut TcpStream, mine: &Hello) -> Result<Greet
     .await
 }
 
-async fn patiently(
-    greeting: impl Future<Output = Result<Greeted, HelloError>>,
-) -> Result<Greeted, HelloError> {
+async fn patiently(greeting: impl Future<Output = Result<Greeted, HelloError>>) -> Result<Greeted, HelloError> {
     timeout(PATIENCE, greeting).await.unwrap_or(Err(HelloError::Silent))
 }
 

@@ -47,7 +47,7 @@ pub(crate) struct Links {
     /// Where calls come from; `None` where the replica listens on every address.
     source: Option<IpAddr>,
     open: RefCell<HashMap<Peer, Rc<Link>, foldhash::fast::RandomState>>,
-    opened: Cell<u64>,
+
     operators: Cell<u32>,
     greeting: Cell<usize>,
     /// Peer addresses in the newest record.
@@ -73,7 +73,7 @@ impl Links {
             },
             source: (!listen.is_unspecified()).then_some(listen),
             open: RefCell::default(),
-            opened: Cell::new(0),
+
             operators: Cell::new(0),
             greeting: Cell::new(0),
             directory: RefCell::default(),

@@ -139,7 +139,8 @@ impl Authority {
     /// Knows these replicas, and has decided nothing.
     pub fn of(nodes: &[Node], w: u32, durability: Durability) -> Authority {
         let operators: Vec<Operator> = nodes.iter().map(Operator::connect).collect();
-        let members = nodes.iter().zip(&operators).map(|(n, o)| Member { id: n.id, incarnation: o.incarnation }).collect();
+        let members =
+            nodes.iter().zip(&operators).map(|(n, o)| Member { id: n.id, incarnation: o.incarnation }).collect();
         let replicas = nodes
             .iter()
             .map(|node| Replica {
@@ -150,7 +151,8 @@ impl Authority {
                 client_address: node.at.client.to_string(),
             })
             .collect();
-        let settings = Settings { durability: durability as i32, ..Settings::standard() };
+        // Reads that two confirm are asked of the leader: followers may not answer from a state that is behind.
+        let settings = Settings { durability: durability as i32, r: 2, ..Settings::standard() };
         let record = Topology {
             store: "test".into(),
             config: Config { members, w },

@@ -58,7 +58,7 @@ impl Replica {
         let resp3 = client.state.resp3;
         connection::connection(which, &mut client.state, &context, args, &mut Reply::new(&mut bytes, resp3));
         if client.state.close {
-            self.output.close.push(id);
+            self.clients.closing.push(id);
         }
         self.answer(id, |reply| reply.raw(&bytes));
         Flow::Done

@@ -46,6 +46,8 @@ pub(crate) struct Clients {
     pub(crate) wake: bool,
     /// Some client waits for copies.
     blocked: Vec<ClientId>,
+    /// Clients that have said goodbye: closed when every reply before may go.
+    closing: Vec<ClientId>,
 }
 
 impl Clients {
@@ -81,6 +83,18 @@ impl Clients {
             .collect();
         ids.sort_unstable();
         ids
+    }
+
+    /// Closes clients that have said goodbye and for whom no reply is held or asked for any more.
+    pub(crate) fn close_answered(&mut self, output: &mut Output) {
+        self.closing.retain(|id| {
+            let Some(client) = self.map.get(id) else { return false };
+            let answered = client.held == 0 && client.places.is_empty();
+            if answered {
+                output.close.push(*id);
+            }
+            !answered
+        });
     }
 
     pub(crate) fn take_replies(&mut self, id: ClientId, out: &mut Vec<u8>) {
