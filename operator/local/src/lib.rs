@@ -42,6 +42,7 @@ pub mod view;
 mod world;
 
 pub use events::{Event, unix_ms};
+pub use process::BACK_OFF_MAX;
 pub use store::{Local, Options, StartError, verify};
 pub use verify::Verification;
 pub use view::{ReplicaView, View};

@@ -25,7 +25,7 @@ use crate::happening::Happening;
 
 /// Wait before the first restart; it doubles with each.
 pub const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
-/// The longest wait before a restart.
+/// The longest wait before a restart, unless told otherwise.
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 /// A process that ran for so long starts the back-off anew.
 pub const BACK_OFF_RESET: Duration = Duration::from_secs(60);
@@ -43,6 +43,8 @@ pub(crate) struct Launch {
     pub log: PathBuf,
     /// Whether to start it again when it ends.
     pub restart: bool,
+    /// The longest wait before that.
+    pub back_off_max: Duration,
 }
 
 /// A replica's process, kept running until dropped or stopped.
@@ -73,7 +75,7 @@ impl Keeper {
 
 async fn keep(launch: Launch, happenings: mpsc::Sender<Happening>, mut stop: watch::Receiver<bool>) {
     let id = launch.id;
-    let mut back_off = BACK_OFF_FIRST;
+    let mut back_off = BACK_OFF_FIRST.min(launch.back_off_max);
     loop {
         let since = Instant::now();
         let (pid, how) = match spawn(&launch) {
@@ -100,7 +102,7 @@ async fn keep(launch: Launch, happenings: mpsc::Sender<Happening>, mut stop: wat
             }
         };
         if since.elapsed() >= BACK_OFF_RESET {
-            back_off = BACK_OFF_FIRST;
+            back_off = BACK_OFF_FIRST.min(launch.back_off_max);
         }
         let restart_in = launch.restart.then_some(back_off);
         let _ = happenings.send(Happening::Ended { id, pid, how, restart_in }).await;
@@ -111,7 +113,7 @@ async fn keep(launch: Launch, happenings: mpsc::Sender<Happening>, mut stop: wat
             () = sleep(back_off) => {}
             _ = stop.wait_for(|&stop| stop) => return,
         }
-        back_off = (back_off * 2).min(BACK_OFF_MAX);
+        back_off = (back_off * 2).min(launch.back_off_max);
     }
 }
 
@@ -165,6 +167,7 @@ mod tests {
             arguments: vec!["-c".into(), script.into()],
             log: dir.join("x.log"),
             restart,
+            back_off_max: BACK_OFF_MAX,
         }
     }
 

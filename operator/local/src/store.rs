@@ -41,6 +41,8 @@ pub struct Options {
     pub address: Option<Ipv4Addr>,
     /// Whether a replica whose process ended is started again.
     pub restart: bool,
+    /// The longest wait before it is started again; usually [`crate::BACK_OFF_MAX`].
+    pub back_off_max: Duration,
     /// The program whose subcommand `node` is a replica: usually this one.
     pub program: PathBuf,
 }
@@ -112,6 +114,7 @@ impl Local {
         let common = Common {
             program: options.program,
             restart: options.restart,
+            back_off_max: options.back_off_max,
             durability: match store.spec.settle().durability {
                 Durability::Disk => "disk",
                 Durability::Memory => "memory",

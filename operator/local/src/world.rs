@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     path::PathBuf,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{broadcast, mpsc, watch};
@@ -32,6 +32,7 @@ const ENDED_MAX: usize = 8;
 pub(crate) struct Common {
     pub program: PathBuf,
     pub restart: bool,
+    pub back_off_max: Duration,
     pub durability: &'static str,
     /// Random number of this process.
     pub boot: u64,
@@ -201,6 +202,7 @@ impl World {
             arguments: self.arguments(wanted, address),
             log: self.directory.log(&wanted.name),
             restart: self.common.restart,
+            back_off_max: self.common.back_off_max,
         };
         let (orders, followed) = watch::channel(Orders::default());
         let target =
@@ -378,7 +380,7 @@ mod tests {
         let (sender, happenings) = mpsc::channel(64);
         let authority = Authority::open(directory).unwrap();
         let addresses = addresses::free_ports(3).unwrap();
-        let common = Common { program, restart: false, durability: "disk", boot: 1 };
+        let common = Common { program, restart: false, back_off_max: Duration::ZERO, durability: "disk", boot: 1 };
         (World::new(directory.clone(), authority, addresses, common, sender, broadcast::channel(64).0), happenings)
     }
 

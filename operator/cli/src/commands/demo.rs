@@ -17,6 +17,8 @@ use crate::{
 const EXAMPLE: &str = include_str!("../../../../examples/single-leader.yaml");
 /// Longest wait for the store to be ready.
 const READY_MAX: Duration = Duration::from_secs(15);
+/// Wait before a killed replica is started again: it is killed on purpose, so there is no reason to wait longer each time.
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -48,6 +50,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         dir: dir.clone(),
         address: arguments.address,
         restart: true,
+        back_off_max: BACK_OFF_MAX,
         program: std::env::current_exe().map_err(Failure::from_error)?,
     };
     let mut show = Show::new();

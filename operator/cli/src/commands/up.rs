@@ -42,6 +42,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         dir: arguments.dir,
         address: arguments.address,
         restart: !arguments.no_restart,
+        back_off_max: trireme_local::BACK_OFF_MAX,
         program: std::env::current_exe().map_err(Failure::from_error)?,
     };
     let mut local = Local::start(&store, &text, options).map_err(|error| start_failure(&error))?;

@@ -126,14 +126,17 @@ impl Load {
     /// What happened since the mark to clients that were not connected to this replica then.
     pub fn survivors(&self, mark: &[usize], killed: usize) -> Survivors {
         let others = self.shared.clients.iter().zip(mark).filter(|&(_, &replica)| replica != killed);
-        others.fold(Survivors::default(), |sum, (client, _)| {
-            let served = self.shared.began + Duration::from_micros(client.gap_end_us.load(Relaxed));
-            Survivors {
-                gap: sum.gap.max(Duration::from_micros(client.gap_us.load(Relaxed))),
-                first: Some(sum.first.map_or(served, |first| first.min(served))),
-                errors: sum.errors + client.errors.load(Relaxed),
-            }
-        })
+        let seen: Vec<(u64, u64, u64)> =
+            others.map(|(c, _)| (c.gap_us.load(Relaxed), c.gap_end_us.load(Relaxed), c.errors.load(Relaxed))).collect();
+        let longest_us = seen.iter().map(|&(gap_us, ..)| gap_us).max().unwrap_or(0);
+        // A client that has not been served again yet has only short waits to show: these say nothing of when the long one ended.
+        let served_us =
+            seen.iter().filter(|&&(gap_us, ..)| gap_us >= longest_us / 2).map(|&(_, end_us, _)| end_us).min();
+        Survivors {
+            gap: Duration::from_micros(longest_us),
+            first: served_us.map(|us| self.shared.began + Duration::from_micros(us)),
+            errors: seen.iter().map(|&(.., errors)| errors).sum(),
+        }
     }
 
     /// Stops; the outcome of each write of each client.

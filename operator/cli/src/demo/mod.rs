@@ -127,17 +127,20 @@ async fn kill(
     show.killed(&victim, pid.as_raw_nonzero().get(), number);
     let whole = async {
         let mut frames = interval(FRAME);
-        let mut served = false;
+        let (mut promoted, mut served) = (false, false);
         loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Ok(event) => show.event(&event, killed_ms, &store.view().borrow()),
+                    Ok(event) => {
+                        promoted |= event.get("decision").is_some_and(|decision| decision == "serving");
+                        show.event(&event, killed_ms, &store.view().borrow());
+                    }
                     Err(RecvError::Lagged(missed)) => show.missed(missed),
                     Err(RecvError::Closed) => return,
                 },
                 _ = frames.tick() => {
                     rate.frame(store, load, show);
-                    if let (false, Some(first)) = (served, resumed(load, &mark, index, killed)) {
+                    if promoted && !served && let Some(first) = resumed(load, &mark, index, killed) {
                         served = true;
                         show.served_again(first - killed);
                     }
@@ -172,7 +175,7 @@ async fn kill(
 
 /// When clients of the survivors were served again after the kill, if they were.
 fn resumed(load: &Load, mark: &[usize], killed_index: usize, killed: Instant) -> Option<Instant> {
-    load.survivors(mark, killed_index).first.filter(|&first| first > killed + Duration::from_millis(5))
+    load.survivors(mark, killed_index).first.filter(|&first| first > killed)
 }
 
 fn leader(view: &View) -> Result<(usize, String, Pid), Failure> {

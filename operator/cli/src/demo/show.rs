@@ -226,9 +226,11 @@ fn gaps(results: &Results) -> String {
     gaps.sort_unstable();
     match gaps.as_slice() {
         [] => "none: nothing was killed".to_owned(),
-        [gap] => format!("{gap} ms, the longest wait of any client of a surviving replica"),
+        [gap] => {
+            format!("{gap} ms: the longest wait of any client of a surviving replica, from the kill to the rejoin")
+        }
         all => format!(
-            "median {} ms, longest {} ms over {} kills (each the longest wait of any client of a surviving replica)",
+            "median {} ms, longest {} ms over {} kills: each the longest wait of any client of a surviving replica, from the kill to the rejoin",
             all[all.len() / 2],
             all[all.len() - 1],
             all.len()
