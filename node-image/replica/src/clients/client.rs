@@ -120,11 +120,16 @@ impl Client {
         self.out.len() - before
     }
 
-    /// Back to a new connection's state, as RESET does it; what is under way stays.
-    pub(crate) fn reset(&mut self) {
+    /// Ends an open transaction without executing it.
+    pub(crate) fn discard(&mut self) {
         self.transaction = None;
         self.transaction_refused = false;
         self.watched.clear();
+    }
+
+    /// Back to a new connection's state, as RESET does it; what is under way stays.
+    pub(crate) fn reset(&mut self) {
+        self.discard();
         self.readonly = false;
     }
 }

@@ -83,7 +83,7 @@ impl Replica {
     /// Queues a command of an open transaction.
     pub(super) fn queue(&mut self, id: ClientId, spec: &Spec, args: &[&[u8]]) -> Flow {
         // A transaction is executed as one on the leader, where this connection may not be.
-        if matches!(spec.handler, Handler::Connection(_)) {
+        if matches!(spec.handler, Handler::Connection(which) if !which.is_stateless()) {
             return self.refuse(id, &Error::Fixed("ERR Command not allowed inside a transaction"));
         }
         if let Some(queued) = self.clients.get_mut(id).and_then(|client| client.transaction.as_mut()) {
@@ -116,11 +116,7 @@ impl Replica {
         if client.transaction.is_none() {
             return self.refuse(id, &Error::Fixed("ERR DISCARD without MULTI"));
         }
-        self.with_client(id, |client| {
-            client.transaction = None;
-            client.transaction_refused = false;
-            client.watched.clear();
-        })
+        self.with_client(id, super::client::Client::discard)
     }
 
     /// Notes the versions of keys as this replica's state has them; EXEC compares them on the leader, so that a key which has changed there fails it,

@@ -316,8 +316,9 @@ impl Replica {
         let why = self.why_not_now();
         for id in self.clients.late(timeout_us, now) {
             while let Some(client) = self.clients.get_mut(id) {
-                if client.waiting.pop_front_if(|waiting| waiting.since_us + timeout_us <= now).is_none() {
-                    break;
+                let Some(late) = client.waiting.pop_front_if(|waiting| waiting.since_us + timeout_us <= now) else { break };
+                if late.args[0].eq_ignore_ascii_case(b"EXEC") {
+                    client.discard();
                 }
                 self.counters.no_replicas += 1;
                 self.answer(id, |reply| reply.error(format!("NOREPLICAS {why}: nothing was done").as_bytes()));

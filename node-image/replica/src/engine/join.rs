@@ -1,6 +1,6 @@
 //! Deltas joined into the state, and the deltas of a cut suffix made anew.
 
-use trireme_proto::ids::Dot;
+use trireme_proto::ids::{Dot, Origin};
 
 use super::bytes::Reader;
 use super::delta::{Change, Context, Header, Part, next_change, put_change};
@@ -112,6 +112,14 @@ impl Engine {
                     h.origin == reset.origin && has(&h.received, &reset.dots) && committed.upto(h.origin) >= h.seq
                 })
         });
+    }
+
+    /// Who produced a delta.
+    ///
+    /// # Errors
+    /// The bytes are no delta.
+    pub fn origin_of(delta: &[u8]) -> Result<Origin, DeltaError> {
+        Ok(Header::read(&mut Reader { rest: delta })?.dot.origin)
     }
 
     /// Makes a delta of a cut suffix anew: its changes go into `out` under a new dot of this origin, with the context they had,

@@ -13,7 +13,7 @@ use trireme_proto::{
 
 use crate::{
     clients::requests::Known,
-    engine::At,
+    engine::{At, Engine},
     io::Event,
     log::record::{self, Kind},
     replica::Replica,
@@ -83,7 +83,10 @@ impl Replica {
 
     /// Appends one cut entry again, unless it was provably not acknowledged, or its request has been answered anew.
     fn recover_entry(&mut self, record: &record::RecordView<'_>) -> bool {
-        if record.kind != Kind::Delta {
+        let generation = self.meta.topology.as_ref().map_or(0, |topology| topology.generation);
+        // What was cut within a generation was sealed by enough members to know that nobody was told OK.
+        let may_be_lost = |delta| Engine::origin_of(delta).is_ok_and(|origin| origin.generation < generation);
+        if record.kind != Kind::Delta || !may_be_lost(record.payload) {
             return false;
         }
         let answered = |request: &record::RequestView<'_>| {
@@ -99,7 +102,7 @@ impl Replica {
                 self.append_delta(None);
                 true
             }
-            // It names this very generation, so it was never acknowledged; or it would change nothing.
+            // It is here already, by another way.
             Ok(false) | Err(_) => false,
         }
     }
