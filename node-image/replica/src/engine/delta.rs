@@ -12,7 +12,7 @@
 use trireme_proto::ids::{Dot, Origin};
 
 use super::bytes::{DeltaError, Reader, put_bytes, put_number, put_signed};
-use super::vector::ReceivedSet;
+use super::vector::{ReceivedSet, SEQ_MAX};
 
 /// What of a key a record belongs to. The order is that of visibility when types collide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,8 +123,7 @@ pub(crate) fn put_dot(out: &mut Vec<u8>, dot: Dot) {
 pub(crate) fn read_dot(reader: &mut Reader<'_>) -> Result<Dot, DeltaError> {
     let origin = Origin { group: reader.small()?, generation: reader.small()? };
     let dot = Dot { origin, seq: reader.number()? };
-    // The highest sequences are left free, so that arithmetic on them cannot overflow.
-    if dot.seq == 0 || dot.seq > u64::MAX / 2 { reader.error("a sequence out of range") } else { Ok(dot) }
+    if dot.seq == 0 || dot.seq > SEQ_MAX { reader.error("a sequence out of range") } else { Ok(dot) }
 }
 
 impl Header {

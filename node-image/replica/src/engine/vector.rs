@@ -4,6 +4,9 @@ use trireme_proto::ids::{Dot, Origin};
 
 use super::bytes::{DeltaError, Reader, put_number};
 
+/// Higher sequences are refused, so that arithmetic on them cannot overflow.
+pub(crate) const SEQ_MAX: u64 = u64::MAX / 2;
+
 /// One origin's part of a [`ReceivedSet`], in its only form: intervals in order, none empty, none touching its neighbour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -159,6 +162,9 @@ impl ReceivedSet {
         for _ in 0..reader.count(4)? {
             let origin = Origin { group: reader.small()?, generation: reader.small()? };
             let upto = reader.number()?;
+            if upto > SEQ_MAX {
+                return reader.error("a sequence out of range");
+            }
             if upto > 0 {
                 set.insert_range(origin, 1, upto);
             }
@@ -167,8 +173,8 @@ impl ReceivedSet {
                 let (Some(first), length) = (end.checked_add(reader.number()?), reader.number()?) else {
                     return reader.error("a sequence of more than 64 bits");
                 };
-                let Some(last) = first.checked_add(length).filter(|_| first > 0) else {
-                    return reader.error("a sequence of more than 64 bits");
+                let Some(last) = first.checked_add(length).filter(|last| first > 0 && *last <= SEQ_MAX) else {
+                    return reader.error("a sequence out of range");
                 };
                 set.insert_range(origin, first, last);
                 end = last;
