@@ -231,7 +231,7 @@ fn log(event: &Event) {
         Event::Deposed { by, undone } => tracing::warn!(%by, undone, "deposed"),
         Event::Cut { last, entries } => tracing::warn!(%last, entries, "log cut; the entries are kept in a file"),
         Event::Recovered { from, entries } => {
-            tracing::info!(from, entries, "entries of a former leader appended again")
+            tracing::info!(from, entries, "entries of a former leader appended again");
         }
         Event::SnapshotInstalled(at) => tracing::info!(%at, "snapshot installed"),
         Event::CheckpointFinished(at) => tracing::info!(%at, "checkpoint finished"),

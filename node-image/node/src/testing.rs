@@ -73,9 +73,9 @@ impl Core for FakeCore {
                 }
             }
             Input::Persisted(upto) => {
-                let (done, waiting) = self.writes.drain(..).partition(|(ticket, _)| *ticket <= upto);
+                let (done, waiting): (Vec<_>, Vec<_>) = self.writes.drain(..).partition(|(ticket, _)| *ticket <= upto);
                 self.writes = waiting;
-                for (_, client) in Vec::<(u64, ClientId)>::from(done) {
+                for (_, client) in done {
                     self.replies.entry(client).or_default().extend_from_slice(b"+WRITTEN\r\n");
                 }
                 script.seen.push(format!("Persisted({upto})"));

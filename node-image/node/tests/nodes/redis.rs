@@ -1,9 +1,5 @@
 //! The protocol's errors beside those of a real Redis, where one is installed.
 
-#![allow(clippy::unwrap_used, reason = "a test ends with whatever goes wrong; what helps tests counts as one")]
-
-mod common;
-
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
@@ -12,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Authority, Node};
+use crate::common::{Authority, Node};
 use trireme_proto::topology::Durability;
 
 struct Redis {
