@@ -37,6 +37,10 @@ impl Checkpointing {
 impl Replica {
     /// Whether enough log has come together for a new checkpoint.
     pub(super) fn checkpoint_due(&self) -> bool {
+        // The disk writes one checkpoint at a time, and a snapshot that comes in is one.
+        if self.installs() {
+            return false;
+        }
         let since = self.log.bytes_between(self.checkpoint_seq.max(self.log.before().seq), self.log.last().seq);
         self.checkpointing.is_none() && self.commit > self.checkpoint_seq && since > self.settings().log_bytes_max / LOG_PART
     }

@@ -119,6 +119,11 @@ impl Replica {
         }
     }
 
+    /// A snapshot is on its way in.
+    pub(super) fn installs(&self) -> bool {
+        self.installing.is_some() || matches!(&self.role, Role::Follower(follower) if follower.install.is_some())
+    }
+
     /// A slot did not arrive as it was sent: the leader is asked to begin again.
     fn drop_install(&mut self) {
         if let Role::Follower(follower) = &mut self.role {
