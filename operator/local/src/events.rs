@@ -93,9 +93,11 @@ impl Event {
             Some(ms) => format!("; it is started again in {} s", ms as f64 / 1000.0),
             None => "; it stays down".to_owned(),
         };
+        // One that ended by itself has said why; one that was killed has not.
+        let why = if how.contains("status") { format!("; why is in {log}") } else { String::new() };
         Event::new(
             "ended",
-            format!("{replica}{process} {how}{then}"),
+            format!("{replica}{process} {how}{then}{why}"),
             json!({ "replica": replica, "pid": pid, "how": how, "restartInMs": restart_in_ms, "log": log }),
         )
     }
