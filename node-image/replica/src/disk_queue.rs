@@ -40,7 +40,9 @@ impl DiskQueue {
 
     /// Everything up to this ticket is durable: what that makes true, in order.
     pub(crate) fn durable(&mut self, ticket: u64) -> impl Iterator<Item = Becomes> + '_ {
-        std::iter::from_fn(move || self.waiting.pop_front_if(|(waiting, _)| *waiting <= ticket).map(|(_, becomes)| becomes))
+        std::iter::from_fn(move || {
+            self.waiting.pop_front_if(|(waiting, _)| *waiting <= ticket).map(|(_, becomes)| becomes)
+        })
     }
 
     /// The log was cut: appends on their way make no more durable than what is left of them.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trireme_proto::{
-    Epoch, Incarnation, Message, Report, ReplicaId, Topology,
-    ids::Peer,
+    Epoch, Incarnation, Message, ReplicaId, Report, Topology,
+    ids::{Origin, Peer},
     message::{Digests, Forward, ForwardReply},
     report::Counters,
     topology::{Durability, Settings},
@@ -57,7 +57,7 @@ pub struct Replica {
     pub(crate) disk_full: bool,
     pub(crate) checkpointing: Option<Checkpointing>,
     /// A snapshot that is whole and not durable yet: nothing is appended before it is in force.
-    pub(crate) installing: Option<Install>,
+    pub(crate) installing: Option<Box<Install>>,
     /// Position of the checkpoint in force.
     pub(crate) checkpoint_seq: u64,
     /// The commit that the disk was last told of.
@@ -126,6 +126,8 @@ impl Replica {
             replies_out: BTreeMap::new(),
             output: Output::default(),
         };
+        let generation = replica.meta.topology.as_ref().map_or(0, |topology| topology.generation);
+        replica.engine.set_origin(Origin { group: replica.identity.group, generation });
         replica.advance_commit(recovered.commit.min(last.seq));
         replica
     }
@@ -208,7 +210,8 @@ impl Replica {
     }
 
     pub(crate) fn durability_is_memory(&self) -> bool {
-        self.meta.topology.as_ref().map_or(self.identity.durability, |topology| topology.settings.durability()) == Durability::Memory
+        self.meta.topology.as_ref().map_or(self.identity.durability, |topology| topology.settings.durability())
+            == Durability::Memory
     }
 
     pub(crate) fn event(&mut self, event: Event) {
@@ -255,7 +258,7 @@ impl Replica {
 
     fn replica_message(&mut self, from: ReplicaId, message: Message) {
         match message {
-            Message::Append(append) => self.on_append(from, append),
+            Message::Append(append) => self.on_append(from, &append),
             Message::AppendAck(ack) => self.on_append_ack(from, &ack),
             Message::Forward(forward) => self.on_forward(from, forward),
             Message::ForwardReply(reply) => self.on_forward_reply(reply),
@@ -345,7 +348,8 @@ impl Replica {
     }
 
     fn finish_if_leaving(&mut self) {
-        let handing_over = self.leads() && self.meta.topology.as_ref().is_some_and(|topology| topology.replicas.len() > 1);
+        let handing_over =
+            self.leads() && self.meta.topology.as_ref().is_some_and(|topology| topology.replicas.len() > 1);
         if self.leaving && !handing_over && self.batch.is_empty() {
             self.output.finished = true;
         }

@@ -13,11 +13,7 @@ use crate::{
     replica::Replica,
 };
 
-use super::{
-    Flow,
-    client::Wait,
-    execute::Work,
-};
+use super::{Flow, client::Wait, execute::Work};
 
 impl Replica {
     /// Runs a connection command.
@@ -133,7 +129,10 @@ impl Replica {
         let at = At { seq: self.batch_last, now_ms: self.now.wall_ms, keep_undo: false };
         self.delta.clear();
         let (versions, _) = self.engine.execute(&at, &mut self.delta, |access| {
-            args[1..].iter().map(|key| Watched { key: Bytes::copy_from_slice(key), version: access.version(key) }).collect::<Vec<_>>()
+            args[1..]
+                .iter()
+                .map(|key| Watched { key: Bytes::copy_from_slice(key), version: access.version(key) })
+                .collect::<Vec<_>>()
         });
         self.with_client(id, |client| client.watched.extend(versions))
     }
@@ -141,7 +140,8 @@ impl Replica {
     /// WAIT and WAITAOF. A write's reply has come only with w copies, as durable as the store keeps them; more are waited for on the leader. On another
     /// replica the answer is what the reply itself has promised.
     fn wait(&mut self, id: ClientId, args: &[&[u8]], numbers: usize) -> Flow {
-        let parsed: Option<Vec<u64>> = args[1..].iter().map(|arg| std::str::from_utf8(arg).ok()?.parse().ok()).collect();
+        let parsed: Option<Vec<u64>> =
+            args[1..].iter().map(|arg| std::str::from_utf8(arg).ok()?.parse().ok()).collect();
         let Some((timeout_ms, wanted)) = parsed.as_deref().and_then(<[u64]>::split_last) else {
             return self.refuse(id, &Error::Fixed("ERR value is not an integer or out of range"));
         };

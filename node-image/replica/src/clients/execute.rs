@@ -34,9 +34,9 @@ impl Work<'_> {
     pub(crate) fn writes(&self) -> bool {
         match self {
             Work::One(spec, _) => spec.is_write(),
-            Work::Transaction(commands, _) => commands.iter().any(|command| {
-                command.args.first().and_then(|name| command::lookup(name)).is_some_and(Spec::is_write)
-            }),
+            Work::Transaction(commands, _) => commands
+                .iter()
+                .any(|command| command.args.first().and_then(|name| command::lookup(name)).is_some_and(Spec::is_write)),
         }
     }
 }
@@ -138,7 +138,8 @@ impl Replica {
         let effect = if request.transaction {
             self.execute(&Work::Transaction(&request.commands, &request.watched), request.resp3, &mut out)
         } else {
-            let args: Args<'_> = request.commands.iter().flat_map(|command| command.args.iter().map(|arg| &arg[..])).collect();
+            let args: Args<'_> =
+                request.commands.iter().flat_map(|command| command.args.iter().map(|arg| &arg[..])).collect();
             match command::resolve(&args) {
                 Ok(spec) => self.execute(&Work::One(spec, &args), request.resp3, &mut out),
                 Err(error) => {
@@ -166,7 +167,8 @@ impl Replica {
     fn execute(&mut self, work: &Work<'_>, resp3: bool, out: &mut Vec<u8>) -> Effect {
         let seq = self.batch_last + 1;
         let at = At { seq, now_ms: self.now.wall_ms, keep_undo: true };
-        let random = xxhash_rust::xxh3::xxh3_64_with_seed(&self.counters.commands.to_le_bytes(), seq ^ self.identity.boot);
+        let random =
+            xxhash_rust::xxh3::xxh3_64_with_seed(&self.counters.commands.to_le_bytes(), seq ^ self.identity.boot);
         self.counters.commands += 1;
         self.delta.clear();
         let mut reply = Reply::new(out, resp3);
@@ -199,7 +201,12 @@ impl Replica {
     }
 
     /// Appends an entry to this turn's batch, and returns its seq.
-    pub(crate) fn append_entry(&mut self, kind: Kind, request: Option<&RequestView<'_>>, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
+    pub(crate) fn append_entry(
+        &mut self,
+        kind: Kind,
+        request: Option<&RequestView<'_>>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> u64 {
         self.batch_last += 1;
         let position = trireme_proto::Position { epoch: self.meta.led, seq: self.batch_last };
         record::append(&mut self.batch, position, kind, request, write);
@@ -221,7 +228,9 @@ impl Replica {
             return MayExecute::NotNow;
         }
         if writes && self.disk_full {
-            return MayExecute::Never("DISKFULL the leader's disk is full: writes are refused until it has room, reads are served".into());
+            return MayExecute::Never(
+                "DISKFULL the leader's disk is full: writes are refused until it has room, reads are served".into(),
+            );
         }
         if writes && let Some(why) = self.too_few_replicas() {
             return MayExecute::Never(why);

@@ -38,11 +38,23 @@ impl Replica {
         }
         client.asked += 1;
         let (commands, watched, transaction) = match work {
-            Work::One(_, args) => (vec![Command { args: args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect() }], Vec::new(), false),
+            Work::One(_, args) => (
+                vec![Command { args: args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect() }],
+                Vec::new(),
+                false,
+            ),
             Work::Transaction(commands, watched) => (commands.to_vec(), watched.to_vec(), true),
         };
         let (resp3, mute) = (client.state.resp3, !client.state.takes_reply());
-        let request = Request { connection, number: client.asked, confirmed: client.confirmed, commands, watched, resp3, transaction };
+        let request = Request {
+            connection,
+            number: client.asked,
+            confirmed: client.confirmed,
+            commands,
+            watched,
+            resp3,
+            transaction,
+        };
         let sent = self.ask(request.clone());
         if let Some(client) = self.clients.get_mut(id) {
             client.places.push_back(Place::Asked { request, since_us: now_us, sent, mute });
@@ -134,7 +146,10 @@ impl Replica {
     pub(crate) fn take_reply(&mut self, connection: u64, number: u64, bytes: Bytes, seq: u64) {
         let Some(id) = self.client_of(connection) else { return };
         let Some(client) = self.clients.get_mut(id) else { return };
-        let place = client.places.iter_mut().find(|place| matches!(place, Place::Asked { request, .. } if request.number == number));
+        let place = client
+            .places
+            .iter_mut()
+            .find(|place| matches!(place, Place::Asked { request, .. } if request.number == number));
         let Some(place) = place else { return };
         let mute = matches!(place, Place::Asked { mute: true, .. });
         *place = Place::Answered(if mute { Bytes::new() } else { bytes });
@@ -164,7 +179,10 @@ impl Replica {
             }
             let text = if *sent {
                 doubts += 1;
-                format!("INDOUBT the command may or may not have been executed: no leader answered within {} ms", timeout_us / 1_000)
+                format!(
+                    "INDOUBT the command may or may not have been executed: no leader answered within {} ms",
+                    timeout_us / 1_000
+                )
             } else {
                 refusals += 1;
                 format!("NOREPLICAS {why}: nothing was done")
@@ -182,7 +200,9 @@ impl Replica {
     pub(super) fn why_not_now(&self) -> String {
         match (&self.role, &self.meta.topology) {
             (_, None) => "no topology is known yet: this replica waits for the operator".into(),
-            (Role::Leader(_), Some(topology)) => format!("the leader waits for acknowledgements of {} members", topology.config.lease_quorum()),
+            (Role::Leader(_), Some(topology)) => {
+                format!("the leader waits for acknowledgements of {} members", topology.config.lease_quorum())
+            }
             (Role::Follower(follower), _) => format!("the leader, replica {}, does not answer", follower.leader),
             (Role::Idle, Some(topology)) => format!("there is no leader in epoch {}", topology.epoch),
         }

@@ -73,7 +73,6 @@ impl HeldQueue {
     pub(crate) fn oldest_us(&self) -> Option<u64> {
         self.0.front().map(|held| held.since_us)
     }
-
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ impl Replica {
     pub(super) fn info(&self, asked: &[&[u8]]) -> String {
         let wanted = |section: &str| {
             asked.is_empty()
-                || asked.iter().any(|name| [section, "all", "everything", "default"].iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes())))
+                || asked.iter().any(|name| {
+                    [section, "all", "everything", "default"].iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()))
+                })
         };
         let mut text = String::new();
         for section in SECTIONS.into_iter().filter(|section| wanted(section)) {
@@ -50,13 +52,22 @@ impl Replica {
                 let mut lines = vec![
                     "# Replication".into(),
                     format!("role:{}", if self.leads() { "master" } else { "slave" }),
-                    format!("connected_slaves:{}", report.followers.iter().filter(|follower| follower.reachable).count()),
+                    format!(
+                        "connected_slaves:{}",
+                        report.followers.iter().filter(|follower| follower.reachable).count()
+                    ),
                     format!("epoch:{}", self.meta.promise),
                     format!("master_repl_offset:{}", report.commit),
                     format!("applied_seq:{}", report.applied),
                 ];
                 lines.extend(report.followers.iter().map(|f| {
-                    format!("slave{}:state={},offset={},lag={}", f.id, if f.reachable { "online" } else { "offline" }, f.acknowledged, f.lag_ms / 1_000)
+                    format!(
+                        "slave{}:state={},offset={},lag={}",
+                        f.id,
+                        if f.reachable { "online" } else { "offline" },
+                        f.acknowledged,
+                        f.lag_ms / 1_000
+                    )
                 }));
                 lines
             }

@@ -77,7 +77,10 @@ impl Clients {
             .iter()
             .filter(|(_, client)| {
                 client.waiting.front().is_some_and(|waiting| late(waiting.since_us))
-                    || client.places.iter().any(|place| matches!(place, client::Place::Asked { since_us, .. } if late(*since_us)))
+                    || client
+                        .places
+                        .iter()
+                        .any(|place| matches!(place, client::Place::Asked { since_us, .. } if late(*since_us)))
             })
             .map(|(id, _)| *id)
             .collect();
@@ -110,7 +113,14 @@ impl Clients {
     }
 
     /// A reply of `bytes` has been appended to a client's `out`: it may go at once, or waits for the commit of `seq`.
-    pub(crate) fn replied(&mut self, id: ClientId, bytes: usize, hold: Option<(u64, Of)>, now_us: u64, output: &mut Output) {
+    pub(crate) fn replied(
+        &mut self,
+        id: ClientId,
+        bytes: usize,
+        hold: Option<(u64, Of)>,
+        now_us: u64,
+        output: &mut Output,
+    ) {
         let Some(client) = self.map.get_mut(&id) else { return };
         if bytes == 0 {
             return;
@@ -316,7 +326,9 @@ impl Replica {
         let why = self.why_not_now();
         for id in self.clients.late(timeout_us, now) {
             while let Some(client) = self.clients.get_mut(id) {
-                let Some(late) = client.waiting.pop_front_if(|waiting| waiting.since_us + timeout_us <= now) else { break };
+                let Some(late) = client.waiting.pop_front_if(|waiting| waiting.since_us + timeout_us <= now) else {
+                    break;
+                };
                 if late.args[0].eq_ignore_ascii_case(b"EXEC") {
                     client.discard();
                 }

@@ -64,7 +64,9 @@ impl Requests {
 
     /// Notes the request that an entry answers.
     pub(crate) fn note(&mut self, seq: u64, request: &RequestView<'_>) {
-        if self.connections.len() >= CONNECTIONS_MAX && !self.connections.contains_key(&(request.forwarder, request.connection)) {
+        if self.connections.len() >= CONNECTIONS_MAX
+            && !self.connections.contains_key(&(request.forwarder, request.connection))
+        {
             let silent = self.connections.iter().min_by_key(|(_, connection)| connection.seq).map(|(key, _)| *key);
             if let Some(silent) = silent {
                 self.connections.remove(&silent);
@@ -72,7 +74,11 @@ impl Requests {
         }
         let connection = self.connections.entry((request.forwarder, request.connection)).or_default();
         while connection.answered.pop_front_if(|answered| answered.number <= request.confirmed).is_some() {}
-        connection.answered.push_back(Answered { number: request.number, seq, reply: Bytes::copy_from_slice(request.reply) });
+        connection.answered.push_back(Answered {
+            number: request.number,
+            seq,
+            reply: Bytes::copy_from_slice(request.reply),
+        });
         connection.highest = connection.highest.max(request.number);
         connection.seq = seq;
     }
@@ -131,7 +137,8 @@ impl Requests {
         let mut requests = Requests::default();
         for _ in 0..count {
             let head = take(&mut rest, 40)?;
-            let mut connection = Connection { highest: u64_at(head, 16), seq: u64_at(head, 24), answered: VecDeque::new() };
+            let mut connection =
+                Connection { highest: u64_at(head, 16), seq: u64_at(head, 24), answered: VecDeque::new() };
             for _ in 0..u64_at(head, 32) {
                 let row = take(&mut rest, 24)?;
                 let reply = Bytes::copy_from_slice(take(&mut rest, usize::try_from(u64_at(row, 16)).ok()?)?);

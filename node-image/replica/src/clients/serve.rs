@@ -7,12 +7,7 @@ use trireme_proto::{
     message::{Forward, Reply, Request},
 };
 
-use crate::{
-    engine::command,
-    group::Role,
-    log::record::Kind,
-    replica::Replica,
-};
+use crate::{engine::command, group::Role, log::record::Kind, replica::Replica};
 
 use super::{
     execute::MayExecute,
@@ -59,11 +54,21 @@ impl Replica {
         match known {
             Known::Answered(seq, bytes) => {
                 let seq = if broken(Breakage::AnswerRepeatedEarly) { 0 } else { seq };
-                self.reply_when_committed(from, Reply { connection: request.connection, number: request.number, bytes, seq }, Of::Write);
+                self.reply_when_committed(
+                    from,
+                    Reply { connection: request.connection, number: request.number, bytes, seq },
+                    Of::Write,
+                );
             }
             Known::Passed => {
-                let bytes = Bytes::from_static(b"-TRYAGAIN a later command of this connection was executed before the leader changed\r\n");
-                self.reply_when_committed(from, Reply { connection: request.connection, number: request.number, bytes, seq: 0 }, Of::Read);
+                let bytes = Bytes::from_static(
+                    b"-TRYAGAIN a later command of this connection was executed before the leader changed\r\n",
+                );
+                self.reply_when_committed(
+                    from,
+                    Reply { connection: request.connection, number: request.number, bytes, seq: 0 },
+                    Of::Read,
+                );
             }
             Known::New if waits => self.backlog(Backlog { from, incarnation, request }),
             Known::New => self.serve_new(from, incarnation, request),
@@ -93,7 +98,11 @@ impl Replica {
             }
             MayExecute::Yes => {
                 let (bytes, seq, of) = self.execute_request((from, incarnation), &request);
-                self.reply_when_committed(from, Reply { connection: request.connection, number: request.number, bytes: bytes.into(), seq }, of);
+                self.reply_when_committed(
+                    from,
+                    Reply { connection: request.connection, number: request.number, bytes: bytes.into(), seq },
+                    of,
+                );
             }
         }
     }
@@ -119,7 +128,12 @@ impl Replica {
 
     fn reply_when_committed(&mut self, to: ReplicaId, reply: Reply, of: Of) {
         if self.must_hold(reply.seq) {
-            self.clients.held.push(Held { seq: reply.seq, since_us: self.now.mono_us, of, to: HeldFor::Remote { replica: to, reply } });
+            self.clients.held.push(Held {
+                seq: reply.seq,
+                since_us: self.now.mono_us,
+                of,
+                to: HeldFor::Remote { replica: to, reply },
+            });
         } else {
             self.reply_to(to, reply);
         }
@@ -136,7 +150,8 @@ impl Replica {
 
     /// Connections that have ended need not be remembered any more.
     pub(super) fn forget_connections(&mut self, incarnation: Incarnation, ended: &[u64]) {
-        let known: Vec<u64> = ended.iter().copied().filter(|connection| self.requests.remembers(incarnation, *connection)).collect();
+        let known: Vec<u64> =
+            ended.iter().copied().filter(|connection| self.requests.remembers(incarnation, *connection)).collect();
         let serving = matches!(&self.role, Role::Leader(leader) if leader.serving);
         if known.is_empty() || !serving {
             return;

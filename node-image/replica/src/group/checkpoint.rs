@@ -42,7 +42,9 @@ impl Replica {
             return false;
         }
         let since = self.log.bytes_between(self.checkpoint_seq.max(self.log.before().seq), self.log.last().seq);
-        self.checkpointing.is_none() && self.commit > self.checkpoint_seq && since > self.settings().log_bytes_max / LOG_PART
+        self.checkpointing.is_none()
+            && self.commit > self.checkpoint_seq
+            && since > self.settings().log_bytes_max / LOG_PART
     }
 
     /// At a moment without uncommitted entries: begins one.

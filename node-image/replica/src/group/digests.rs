@@ -23,7 +23,8 @@ impl Replica {
         leader.digest_due_us = now + PERIOD_US;
         let first = leader.digest_slot;
         leader.digest_slot = (first + SLOTS_PER_MESSAGE) % SLOTS;
-        let followers: Vec<ReplicaId> = leader.followers.iter().filter(|(_, f)| f.connected).map(|(id, _)| *id).collect();
+        let followers: Vec<ReplicaId> =
+            leader.followers.iter().filter(|(_, f)| f.connected).map(|(id, _)| *id).collect();
         let digests = self.digests(first, SLOTS_PER_MESSAGE);
         for id in followers {
             self.send(id, Message::Digests(digests.clone()));
@@ -32,11 +33,15 @@ impl Replica {
 
     /// Compares a part of the leader's map with this replica's own.
     pub(crate) fn on_digests(&mut self, from: ReplicaId, theirs: &Digests) {
-        if !matches!(&self.role, Role::Follower(follower) if follower.leader == from && follower.aligned) || !self.whole() {
+        if !matches!(&self.role, Role::Follower(follower) if follower.leader == from && follower.aligned)
+            || !self.whole()
+        {
             return;
         }
         for (i, (last_write, digest)) in theirs.last_writes.iter().zip(&theirs.digests).enumerate() {
-            let Some(slot) = u16::try_from(theirs.first_slot as usize + i).ok().filter(|slot| *slot < SLOTS) else { return };
+            let Some(slot) = u16::try_from(theirs.first_slot as usize + i).ok().filter(|slot| *slot < SLOTS) else {
+                return;
+            };
             if *last_write > self.commit || self.engine.last_write(slot) != *last_write {
                 continue;
             }

@@ -17,7 +17,7 @@ use super::Role;
 
 impl Replica {
     /// Entries of a leader, or its heartbeat.
-    pub(crate) fn on_append(&mut self, from: ReplicaId, append: Append) {
+    pub(crate) fn on_append(&mut self, from: ReplicaId, append: &Append) {
         if append.epoch < self.meta.promise && !broken(Breakage::ObeyOldEpochs) {
             return self.fence(from, append.epoch);
         }
@@ -54,7 +54,7 @@ impl Replica {
             (follower.aligned, follower.asked) = (false, true);
             return self.send_log_state(from);
         }
-        self.append_entries(from, &append);
+        self.append_entries(from, append);
         self.advance_commit(append.commit);
     }
 

@@ -65,7 +65,9 @@ impl Replica {
 
     /// A leader lets commands wait until everything is committed, for what needs that; a follower's state is always so.
     pub(crate) fn wants_quiet(&self) -> bool {
-        self.checkpoint_due() || self.checkpointing.as_ref().is_some_and(super::checkpoint::Checkpointing::needs_quiet) || self.snapshot_wants_quiet()
+        self.checkpoint_due()
+            || self.checkpointing.as_ref().is_some_and(super::checkpoint::Checkpointing::needs_quiet)
+            || self.snapshot_wants_quiet()
     }
 
     /// Sweeps slots, and does what needs a moment without uncommitted entries, if this is one.

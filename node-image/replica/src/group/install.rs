@@ -44,7 +44,7 @@ impl Replica {
             return;
         }
         follower.aligned = false;
-        follower.install = Some(Install {
+        follower.install = Some(Box::new(Install {
             transfer: begin.transfer,
             start: begin.start,
             table: begin.table.clone(),
@@ -53,7 +53,7 @@ impl Replica {
             slots: 0,
             acknowledged: 0,
             whole_at: 0,
-        });
+        }));
         self.checkpointing = None;
         let op = CheckpointOp::Begin { start: begin.start, meta: begin.meta.clone() };
         self.persist(DiskOp::Checkpoint(op), None);
@@ -66,7 +66,8 @@ impl Replica {
         for image in slots.slots {
             let Some(slot) = u16::try_from(image.slot).ok().filter(|slot| *slot < trireme_proto::SLOTS) else { return };
             install.slots += 1;
-            damaged |= install.engine.import_slot(slot, &image.image).is_err() || install.engine.digest(slot) != image.digest;
+            damaged |=
+                install.engine.import_slot(slot, &image.image).is_err() || install.engine.digest(slot) != image.digest;
             ops.push(DiskOp::Checkpoint(CheckpointOp::Slot { slot, image: image.image }));
         }
         let due = install.slots >= install.acknowledged + SLOTS_PER_ACK;
@@ -137,6 +138,6 @@ impl Replica {
         if follower.leader != from {
             return None;
         }
-        follower.install.as_mut().filter(|install| install.transfer == transfer)
+        follower.install.as_deref_mut().filter(|install| install.transfer == transfer)
     }
 }

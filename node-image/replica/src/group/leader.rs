@@ -174,7 +174,9 @@ impl Replica {
         let behind: Vec<ReplicaId> = leader
             .followers
             .iter()
-            .filter(|(_, progress)| progress.connected && progress.commit_sent < commit && matches!(progress.stage, Stage::Stream { .. }))
+            .filter(|(_, progress)| {
+                progress.connected && progress.commit_sent < commit && matches!(progress.stage, Stage::Stream { .. })
+            })
             .map(|(id, _)| *id)
             .collect();
         if behind.is_empty() {
@@ -295,7 +297,9 @@ impl Replica {
                 match self.apply_one(rest) {
                     Ok(length) => rest = &rest[length..],
                     Err(why) => {
-                        self.fatal(format!("a committed entry cannot be applied, so the state can no longer be trusted: {why}"));
+                        self.fatal(format!(
+                            "a committed entry cannot be applied, so the state can no longer be trusted: {why}"
+                        ));
                         return;
                     }
                 }
@@ -315,10 +319,20 @@ impl Replica {
                 }
             }
             Kind::Forget => self.requests.forget(record.payload),
-            Kind::Start | Kind::Commit => {}
+            Kind::Start => self.enter_generation(record.payload),
+            Kind::Commit => {}
         }
         self.applied = seq;
         Ok(record.bytes)
+    }
+
+    /// A start entry names the generation that its leader's deltas have.
+    fn enter_generation(&mut self, payload: &[u8]) {
+        if let Ok(generation) = payload.try_into().map(u32::from_le_bytes)
+            && !self.leads()
+        {
+            self.engine.set_origin(Origin { group: self.identity.group, generation });
+        }
     }
 
     /// The start entry is committed: clients are served from now on, first those who have waited.
@@ -345,7 +359,8 @@ impl Replica {
         let last = self.log.last().seq;
         let quiet = self.batch.is_empty() && self.commit == last;
         let Role::Leader(leader) = &mut self.role else { return };
-        let drained = target != 0 && quiet && leader.followers.get(&target).is_some_and(|progress| progress.acknowledged >= last);
+        let drained =
+            target != 0 && quiet && leader.followers.get(&target).is_some_and(|progress| progress.acknowledged >= last);
         if drained != leader.drained {
             leader.drained = drained;
             self.report_due = true;
@@ -357,7 +372,8 @@ impl Replica {
         let Some(incarnation) = self.peers.get(&id).map(|peer| peer.incarnation) else { return };
         match &mut self.role {
             Role::Leader(leader) => {
-                let echo_us = leader.followers.get(&id).filter(|old| old.incarnation == incarnation).map_or(0, |old| old.echo_us);
+                let echo_us =
+                    leader.followers.get(&id).filter(|old| old.incarnation == incarnation).map_or(0, |old| old.echo_us);
                 leader.followers.insert(id, Progress { echo_us, ..Progress::new(incarnation, now_us) });
                 self.send_heartbeat(id);
             }

@@ -81,7 +81,10 @@ impl Replica {
         let oldest_us = self.now.mono_us.saturating_sub(u64::from(topology.settings.suspicion_ms) * 1_000);
         let reachable = |id, incarnation| {
             id == self.identity.id
-                || leader.followers.get(&id).is_some_and(|f| f.incarnation == incarnation && f.connected && f.heard_us >= oldest_us)
+                || leader
+                    .followers
+                    .get(&id)
+                    .is_some_and(|f| f.incarnation == incarnation && f.connected && f.heard_us >= oldest_us)
         };
         let (w, mut there, mut missing) = (topology.config.w as usize, 0, Vec::new());
         for member in &topology.config.members {
@@ -94,9 +97,13 @@ impl Replica {
         if there >= w {
             return None;
         }
-        let names: Vec<&str> = missing.iter().map(|id| topology.replica(*id).map_or("?", |replica| replica.name.as_str())).collect();
+        let names: Vec<&str> =
+            missing.iter().map(|id| topology.replica(*id).map_or("?", |replica| replica.name.as_str())).collect();
         let n = topology.config.members.len();
-        Some(format!("NOREPLICAS {there} of the n={n} members are reachable, w={w} are needed; missing: {}; nothing was done", names.join(", ")))
+        Some(format!(
+            "NOREPLICAS {there} of the n={n} members are reachable, w={w} are needed; missing: {}; nothing was done",
+            names.join(", ")
+        ))
     }
 
     /// With time a lease ends by itself; nothing has to be done for it but to look.
@@ -110,6 +117,9 @@ impl Replica {
 impl Leader {
     /// The newest of our own clock readings that this life of this member has brought back.
     fn echo_of(&self, id: u32, incarnation: u64) -> u64 {
-        self.followers.get(&id).filter(|follower| follower.incarnation == incarnation).map_or(0, |follower| follower.echo_us)
+        self.followers
+            .get(&id)
+            .filter(|follower| follower.incarnation == incarnation)
+            .map_or(0, |follower| follower.echo_us)
     }
 }

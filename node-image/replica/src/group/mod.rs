@@ -63,7 +63,7 @@ pub(crate) struct Follower {
     pub(crate) heard_us: u64,
     /// An acknowledgement is due at the end of the turn.
     pub(crate) ack_due: bool,
-    pub(crate) install: Option<Install>,
+    pub(crate) install: Option<Box<Install>>,
 }
 
 /// Leading.

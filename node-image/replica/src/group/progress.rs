@@ -51,7 +51,15 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(incarnation: Incarnation, now_us: u64) -> Progress {
-        Progress { incarnation, stage: Stage::Probe, acknowledged: 0, echo_us: 0, heard_us: now_us, commit_sent: 0, connected: true }
+        Progress {
+            incarnation,
+            stage: Stage::Probe,
+            acknowledged: 0,
+            echo_us: 0,
+            heard_us: now_us,
+            commit_sent: 0,
+            connected: true,
+        }
     }
 
     /// The log is needed from the entry after this one, if it is needed at all.

@@ -1,7 +1,7 @@
 //! What the operator is told.
 
 use trireme_proto::{
-    Message, Report, ReplicaId,
+    Message, ReplicaId, Report,
     ids::Peer,
     report::{FollowerReport, Role as ReportedRole},
 };
@@ -28,7 +28,11 @@ impl Replica {
 
     pub(crate) fn make_report(&self, now: Now) -> Report {
         let ms = |us: u64| u32::try_from(us / 1_000).unwrap_or(u32::MAX);
-        let member = self.meta.topology.as_ref().is_some_and(|topology| topology.has(self.identity.id, self.identity.incarnation));
+        let member = self
+            .meta
+            .topology
+            .as_ref()
+            .is_some_and(|topology| topology.has(self.identity.id, self.identity.incarnation));
         let (role, leader_silence_ms) = match &self.role {
             Role::Leader(_) => (ReportedRole::Leader, 0),
             Role::Follower(follower) if member => (ReportedRole::Follower, ms(now.mono_us - follower.heard_us)),

@@ -89,7 +89,10 @@ impl Replica {
             looked += SLOTS_PER_TURN;
             transfer.sent += slots.len() as u32;
             if !slots.is_empty() {
-                self.output.send.push((trireme_proto::ids::Peer::Replica(id), Message::SnapshotSlots(SnapshotSlots { transfer: number, slots })));
+                self.output.send.push((
+                    trireme_proto::ids::Peer::Replica(id),
+                    Message::SnapshotSlots(SnapshotSlots { transfer: number, slots }),
+                ));
             }
             if transfer.sweep.is_done() || transfer.sweep.needs_quiet() {
                 break;

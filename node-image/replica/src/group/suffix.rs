@@ -5,11 +5,7 @@
 //! old context, so that nothing newer is overwritten.
 
 use bytes::Bytes;
-use trireme_proto::{
-    Message, Position, ReplicaId,
-    message::CutSuffix,
-    topology::Unreplicated,
-};
+use trireme_proto::{Message, Position, ReplicaId, message::CutSuffix, topology::Unreplicated};
 
 use crate::{
     clients::requests::Known,

@@ -54,7 +54,8 @@ impl Replica {
             return;
         }
         let (leader, epoch) = (topology.leader, topology.epoch);
-        let member = topology.config.has(self.identity.id, self.identity.incarnation) || broken(Breakage::CountEmptyDisk);
+        let member =
+            topology.config.has(self.identity.id, self.identity.incarnation) || broken(Breakage::CountEmptyDisk);
         if leader != self.identity.id {
             self.follow(leader, epoch);
         } else if member && self.meta.led < epoch && self.whole_or_empty() {
@@ -69,7 +70,9 @@ impl Replica {
 
     /// Follows this leader in this epoch, if it does not already.
     pub(crate) fn follow(&mut self, leader: ReplicaId, epoch: Epoch) {
-        if matches!(&self.role, Role::Follower(follower) if follower.epoch == epoch && follower.leader == leader) || self.leads() {
+        if matches!(&self.role, Role::Follower(follower) if follower.epoch == epoch && follower.leader == leader)
+            || self.leads()
+        {
             return;
         }
         self.role = Role::Follower(Follower {
@@ -150,6 +153,9 @@ impl Replica {
 
     /// A hand-over is asked for: no more commands are executed here.
     pub(crate) fn handing_over(&self) -> bool {
-        self.meta.topology.as_ref().is_some_and(|topology| topology.handover != 0 && topology.handover != self.identity.id)
+        self.meta
+            .topology
+            .as_ref()
+            .is_some_and(|topology| topology.handover != 0 && topology.handover != self.identity.id)
     }
 }

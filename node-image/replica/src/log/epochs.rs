@@ -63,7 +63,13 @@ impl EpochTable {
     pub fn agreement(&self, last: u64, other: &[Position], other_last: u64) -> Option<Position> {
         let spans = |rows: &[Position], last: u64| -> Vec<(Epoch, u64, u64)> {
             (0..rows.len())
-                .map(|i| (rows[i].epoch, rows[i].seq, rows.get(i + 1).map_or(last, |next| next.seq.saturating_sub(1).min(last))))
+                .map(|i| {
+                    (
+                        rows[i].epoch,
+                        rows[i].seq,
+                        rows.get(i + 1).map_or(last, |next| next.seq.saturating_sub(1).min(last)),
+                    )
+                })
                 .collect()
         };
         let (mine, theirs) = (spans(&self.0, last), spans(other, other_last));

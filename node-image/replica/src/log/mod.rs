@@ -241,7 +241,8 @@ mod tests {
                 got.extend_from_slice(&bytes);
                 seq = last;
             }
-            let expected: Vec<u8> = (after + 1..=9).flat_map(|seq| records(if seq < 5 { 1 } else { 2 }, seq, seq)).collect();
+            let expected: Vec<u8> =
+                (after + 1..=9).flat_map(|seq| records(if seq < 5 { 1 } else { 2 }, seq, seq)).collect();
             assert_eq!(got, expected, "after {after}");
         }
     }
@@ -251,7 +252,8 @@ mod tests {
         for cut in 0..9 {
             let mut log = log();
             let suffix = log.truncate(cut);
-            let expected: Vec<u8> = (cut + 1..=9).flat_map(|seq| records(if seq < 5 { 1 } else { 2 }, seq, seq)).collect();
+            let expected: Vec<u8> =
+                (cut + 1..=9).flat_map(|seq| records(if seq < 5 { 1 } else { 2 }, seq, seq)).collect();
             assert_eq!(suffix, expected, "cut at {cut}");
             assert_eq!(log.last().seq, cut);
             log.append(records(3, cut + 1, cut + 2), true, 0).unwrap();
