@@ -290,7 +290,7 @@ impl<F: Files> Log<F> {
 
     fn discard(&mut self, segments: &[Segment]) -> Result<(), DiskError> {
         for segment in segments {
-            self.spares.recycle(&segment.path, segment.header.length).map_err(failed(&segment.path, "remove"))?;
+            self.files.remove(&segment.path).map_err(failed(&segment.path, "remove"))?;
         }
         if segments.is_empty() { Ok(()) } else { self.files.sync_folder("log").map_err(unsynced("log")) }
     }

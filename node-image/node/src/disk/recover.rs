@@ -73,7 +73,10 @@ pub(super) fn recover<F: Files, R: Restore>(
     for folder in ["log", "checkpoint"] {
         files.make_folder(folder).map_err(failed(folder, "create"))?;
     }
-    files.sync_folder("").map_err(unsynced("."))?;
+    // What an ended process named and did not sync must not be taken back later: what is done here builds on it.
+    for folder in ["", "log", "checkpoint"] {
+        files.sync_folder(folder).map_err(unsynced(folder))?;
+    }
     checkpoint::clear_unfinished(files).map_err(failed("checkpoint", "clear"))?;
     let tail_lost = identity::tail_lost(files)?;
     let mut buffer = Vec::new();

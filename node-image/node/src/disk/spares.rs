@@ -1,6 +1,6 @@
 //! Empty segments, made ready ahead: space taken and zeros written, so that an append overwrites what is there and its fdatasync has no metadata to write.
 //!
-//! A spare is filled as `log/prepare-N` and called `log/spare-N` once that is durable. Old segments are filled again rather than removed.
+//! A spare is filled as `log/prepare-N` and called `log/spare-N` once that is durable.
 //! A thread does it, where there is one, so that appends go on meanwhile.
 
 use std::{
@@ -15,10 +15,9 @@ const CHUNK: usize = 1 << 20;
 /// Zeros are made durable in steps, so that no sync of the log waits behind all of them.
 const SYNC_EVERY: u64 = 4 << 20;
 
-/// A spare to be made: its number, whether an old segment lies there under its name, and its length.
+/// A spare to be made: its number and its length.
 struct Job {
     number: u64,
-    recycle: bool,
     length: u64,
 }
 
@@ -103,25 +102,13 @@ impl<F: Files> Spares<F> {
         self.length
     }
 
-    /// Gives up a segment file of the log: it becomes a spare, or is removed. The folder is to be synced afterwards.
-    pub(super) fn recycle(&mut self, path: &str, length: u64) -> io::Result<()> {
-        if length != self.length || self.ready.len() + self.in_flight >= self.wanted {
-            return self.files.remove(path);
-        }
-        let number = self.number();
-        let beside = format!("log/prepare-{number}");
-        self.files.rename(path, &beside)?;
-        self.request(number, true);
-        Ok(())
-    }
-
     /// Sees what has been made, and has made what is missing.
     pub(super) fn replenish(&mut self) {
         self.collect();
         // Counted beforehand: one that fails is tried again at the next call.
         for _ in self.ready.len() + self.in_flight..self.wanted {
             let number = self.number();
-            self.request(number, false);
+            self.request(number);
         }
     }
 
@@ -130,8 +117,8 @@ impl<F: Files> Spares<F> {
         self.next - 1
     }
 
-    fn request(&mut self, number: u64, recycle: bool) {
-        let job = Job { number, recycle, length: self.length };
+    fn request(&mut self, number: u64) {
+        let job = Job { number, length: self.length };
         self.in_flight += 1;
         match &self.worker {
             Some(worker) => {
@@ -200,13 +187,7 @@ fn make<F: Files>(files: &F, job: &Job) -> io::Result<()> {
 }
 
 fn fill<F: Files>(files: &F, path: &str, job: &Job) -> io::Result<()> {
-    let file = if job.recycle {
-        // Its old name must be gone for good before its content is.
-        files.sync_folder("log")?;
-        files.open(path)?
-    } else {
-        files.create(path)?
-    };
+    let file = files.create(path)?;
     file.allocate(job.length)?;
     let zeros = vec![0; CHUNK.min(job.length as usize)];
     let mut at = 0;

@@ -251,14 +251,14 @@ fn work(run: &mut Run, disk: &mut Disk<Model>, durability: Durability) {
 
 #[test]
 fn a_crash_leaves_what_some_prefix_made_and_all_that_was_durable() {
-    for seed in 0..1000 {
+    for seed in 0..3000 {
         run(seed, Durability::Disk);
     }
 }
 
 #[test]
 fn in_memory_durability_a_crash_leaves_a_prefix_and_says_that_the_tail_is_lost() {
-    for seed in 0..500 {
+    for seed in 0..1500 {
         run(seed, Durability::Memory);
     }
 }

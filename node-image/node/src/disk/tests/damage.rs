@@ -25,20 +25,22 @@ fn segments(model: &Model) -> Vec<String> {
     model.paths().into_iter().filter(|path| path.starts_with("log/") && path.ends_with(".log")).collect()
 }
 
+/// As [`start`], with segments that hold several writes.
+fn start_large(model: &Model) -> (Disk<Model>, Recovered, Seen) {
+    let wanted = Wanted { store: "demo", id: 1, group: 1, durability: Durability::Disk };
+    let sizes = Sizes { segment: 16 << 10, ..SIZES };
+    let mut disk = open_in(model.clone(), Path::new("model"), &wanted, sizes, false).unwrap().disk;
+    let mut seen = Seen::default();
+    let recovered = disk.recover(&mut seen).unwrap();
+    (disk, recovered, seen)
+}
+
 /// What is left when the newest segment is cut (or cleared) at `at`, must be whole batches.
 #[test]
 fn the_log_cut_at_every_byte_of_its_last_write_keeps_all_before() {
     for clear in [false, true] {
         let model = Model::new(7);
-        let sizes = Sizes { segment: 16 << 10, ..SIZES };
-        let wanted = Wanted { store: "demo", id: 1, group: 1, durability: Durability::Disk };
-        let open = |model: &Model| {
-            let mut disk = open_in(model.clone(), Path::new("model"), &wanted, sizes, false).unwrap().disk;
-            let mut seen = Seen::default();
-            let recovered = disk.recover(&mut seen).unwrap();
-            (disk, recovered, seen)
-        };
-        let (mut disk, ..) = open(&model);
+        let (mut disk, ..) = start_large(&model);
         let records: Vec<_> = (1..=6).map(|seq| record_of(at(1, seq), &[seq as u8; 400])).collect();
         let mut ends = vec![];
         let path = segments(&model)[0].clone();
@@ -56,14 +58,14 @@ fn the_log_cut_at_every_byte_of_its_last_write_keeps_all_before() {
                 bytes.truncate(at);
             }
             broken.set_bytes(&path, bytes);
-            let (mut disk, recovered, seen) = open(&broken);
+            let (mut disk, recovered, seen) = start_large(&broken);
             assert_eq!(recovered.corruption, None, "cut at {at}");
             // Only the padding behind it may be missing for the last write to count.
             assert!(seen.records == records[..4] || (seen.records == records && at + 40 > ends[2]), "cut at {at}");
             // And the log goes on.
             let next = record_of(super::at(2, recovered.last.seq + 1), b"next");
             apply(&mut disk, vec![append(std::slice::from_ref(&next))]);
-            let (_, again, seen) = open(&broken);
+            let (_, again, seen) = start_large(&broken);
             assert_eq!((again.torn_bytes, again.corruption), (0, None), "cut at {at}");
             assert_eq!(seen.records.last(), Some(&next));
         }
@@ -197,4 +199,26 @@ fn a_bad_record_with_good_ones_after_it_is_kept_and_the_rest_set_aside() {
     assert!(records.starts_with(&seen.records) && seen.records.len() < records.len());
     let kept = format!("corrupt-{}", path.replace('/', "-"));
     assert_eq!(model.bytes(&kept), bytes, "the damaged file is kept as it was found");
+}
+
+#[test]
+fn zeros_in_a_write_that_a_later_one_calls_durable_are_damage_and_no_crash() {
+    let model = Model::new(3);
+    let (mut disk, ..) = start_large(&model);
+    let records: Vec<_> = (1..=2).map(|seq| record_of(at(1, seq), &[7; 1500])).collect();
+    for one in &records {
+        apply(&mut disk, vec![append(std::slice::from_ref(one))]);
+    }
+    let path = segments(&model)[0].clone();
+    let whole = model.bytes(&path);
+    let clear = |sectors: std::ops::Range<usize>| {
+        let broken = model.copy();
+        let mut bytes = whole.clone();
+        bytes[sectors.start * 512..sectors.end * 512].fill(0);
+        broken.set_bytes(&path, bytes);
+        start_large(&broken).1
+    };
+    assert!(clear(1..2).corruption.is_some_and(|damage| damage.what.contains("a later write")));
+    let torn = clear(4..6);
+    assert_eq!((torn.corruption, torn.last), (None, at(1, 1)), "at the end it is an unfinished write");
 }
