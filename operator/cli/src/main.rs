@@ -9,6 +9,11 @@
 //!
 //! The stores are run by `trireme_local`, one replica by `trireme_node`; this crate only talks with people. It ends with 0 where what was asked for was
 //! done and holds, with 1 where not, and with 2 where the question itself makes no sense; then nothing was started or changed.
+//!
+//! # Invariants
+//!
+//! * Nothing is decided here: the planner decides, and a subcommand asks it and shows what came of it.
+//! * No Kubernetes library is reached from here, so that `cargo demo` builds none (`e2e/tests/architecture` sees to it).
 
 use std::process::ExitCode;
 

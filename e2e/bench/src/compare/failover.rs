@@ -80,7 +80,7 @@ fn failures(
         let lost = lost(&store, &report, stop)?;
         let gap_ms = report.latency_ms(1.0);
         say(format!(
-            "{number}/{count}: {} {signal:?}: gap {gap_ms:.0} ms, {} acknowledged, {lost} lost, errors {}",
+            "{number}/{count}: {} hit: gap {gap_ms:.0} ms, {} acknowledged, {lost} lost, errors {}",
             leader.name,
             report.finished,
             report.errors_text()

@@ -82,7 +82,9 @@ fn plan(scenario: Scenario) -> Plan {
         Scenario::SetDiskP16 => {
             Plan { pipeline: 16, ..set("the same, 16 in a batch", Durability::Disk, always, Goal::None) }
         }
-        Scenario::SetEtcd => set("SET, w = 2 of 3, Disk", Durability::Disk, PeerKind::Etcd, Goal::Ratio(10.0)),
+        Scenario::SetEtcd => {
+            set("SET, w = 2 of 3, Disk, beside etcd", Durability::Disk, PeerKind::Etcd, Goal::Ratio(10.0))
+        }
         Scenario::GetP16 => get("the same, 16 in a batch", 16, Goal::None),
         Scenario::SetOne => Plan {
             connections: 1,
@@ -260,7 +262,7 @@ fn row(plan: &Plan, peer: &str, ours: &[Report], theirs: &[Report]) -> Row {
         what: plan.what.into(),
         ours: figure(ours),
         peer: format!("{peer}: {}", figure(theirs)),
-        ratio: format!("{:.2} ({low:.2}–{high:.2})", median(&ratios)),
+        ratio: format!("{:.2} ({low:.2}–{high:.2}){}", median(&ratios), if by_latency { " of its p50" } else { "" }),
         goal,
         reached: reached.map(|reached| reached && errors.is_empty()),
         errors,
