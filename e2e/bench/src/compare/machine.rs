@@ -23,8 +23,12 @@ pub fn describe(folder: &Path) -> Result<String, String> {
     let model = model.map_or("unknown processor", |(_, name)| name.trim()).to_owned();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    // Whoever else works on the machine takes from all contenders, and not from all alike.
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
     let sync = sync_ms(folder)?;
-    Ok(format!("{model}, {cores} cores, Linux {}, 4 KiB write + fdatasync p50 {sync:.3} ms", kernel.trim()))
+    let kernel = kernel.trim();
+    Ok(format!("{model}, {cores} cores, Linux {kernel}, load before {load}, 4 KiB write + fdatasync p50 {sync:.3} ms"))
 }
 
 /// The median time of a small overwrite and its fdatasync, in milliseconds.
