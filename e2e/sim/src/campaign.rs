@@ -9,7 +9,7 @@ use trireme_proto::breakage::{self, Breakage};
 
 use crate::{
     invariants::Violation,
-    scenario::Scenario,
+    scenario::{Focus, Scenario},
     trace::Keep,
     world::{Summary, World},
 };
@@ -27,7 +27,11 @@ pub struct Finding {
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "seed {}: {}: {}\n  see it again: {}", self.seed, self.violation.invariant, self.violation.what, self.command)
+        write!(
+            f,
+            "seed {}: {}: {}\n  see it again: {}",
+            self.seed, self.violation.invariant, self.violation.what, self.command
+        )
     }
 }
 
@@ -45,7 +49,8 @@ pub fn run(seed: u64, broken: Option<Breakage>) -> Result<Summary, Finding> {
 
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_else(|| "a panic without words".to_owned())
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "a panic without words".to_owned())
 }
 
 fn command(seed: u64, broken: Option<Breakage>) -> String {
@@ -53,9 +58,35 @@ fn command(seed: u64, broken: Option<Breakage>) -> String {
     format!("cargo run --release -p trireme-sim -- --seed {seed}{rule} --trace")
 }
 
-/// Runs seeds until one finds something.
-pub fn first_finding(seeds: Range<u64>, broken: Option<Breakage>) -> Option<Finding> {
-    seeds.into_iter().find_map(|seed| run(seed, broken).err())
+/// The focus in which a broken rule shows soonest.
+pub fn focus_of(rule: Breakage) -> Focus {
+    match rule {
+        Breakage::NoLeaseWait | Breakage::NoLeaseCheck | Breakage::AnswerBeforeCommit => Focus::Leases,
+        Breakage::SealOneLess
+        | Breakage::ChooseBySeqAlone
+        | Breakage::NoStartEntry
+        | Breakage::NoUndo
+        | Breakage::ObeyOldEpochs
+        | Breakage::ExecuteBeforeStart
+        | Breakage::KeepDivergentSuffix => Focus::Elections,
+        Breakage::NoDoubleSeal | Breakage::SealNewOnly | Breakage::SealOldOnly | Breakage::CountLearners => {
+            Focus::Changes
+        }
+        Breakage::AnswerRepeatedEarly | Breakage::ForgetRequests | Breakage::ReadBehindSession => Focus::Requests,
+        Breakage::AnswerBeforeFsync | Breakage::PromiseBeforeFsync | Breakage::CountEmptyDisk => Focus::Disks,
+    }
+}
+
+/// Runs seeds, of one focus or of all, until one finds something; says how many were run.
+pub fn first_finding(seeds: Range<u64>, focus: Option<Focus>, broken: Option<Breakage>) -> (u64, Option<Finding>) {
+    let mut runs = 0;
+    for seed in seeds.filter(|seed| focus.is_none_or(|focus| Focus::of(*seed) == focus)) {
+        runs += 1;
+        if let Err(finding) = run(seed, broken) {
+            return (runs, Some(finding));
+        }
+    }
+    (runs, None)
 }
 
 /// The rule of this name.

@@ -141,14 +141,23 @@ impl Client {
             };
             self.ask(now, key, act, true, history, &mut commands);
         }
-        let members: Vec<_> = history.on(6).filter_map(|e| if let Act::SetAdd(m) = &e.act { Some(m.clone()) } else { None }).collect();
+        let members: Vec<_> =
+            history.on(6).filter_map(|e| if let Act::SetAdd(m) = &e.act { Some(m.clone()) } else { None }).collect();
         for member in members {
             self.ask(now, 6, Act::SetHas(member), true, history, &mut commands);
         }
         commands
     }
 
-    fn ask(&mut self, now: Micros, key: usize, act: Act, strict: bool, history: &mut History, out: &mut Vec<Vec<Vec<u8>>>) {
+    fn ask(
+        &mut self,
+        now: Micros,
+        key: usize,
+        act: Act,
+        strict: bool,
+        history: &mut History,
+        out: &mut Vec<Vec<Vec<u8>>>,
+    ) {
         out.push(act.args(KEYS[key].name));
         let reads = act.reads();
         let index = self.note(now, key, act, reads, strict, None, history);
@@ -156,16 +165,43 @@ impl Client {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of an entry")]
-    fn note(&mut self, now: Micros, key: usize, act: Act, reads: bool, strict: bool, transaction: Option<u64>, history: &mut History) -> usize {
+    fn note(
+        &mut self,
+        now: Micros,
+        key: usize,
+        act: Act,
+        reads: bool,
+        strict: bool,
+        transaction: Option<u64>,
+        history: &mut History,
+    ) -> usize {
         let strict = !reads || (strict && !self.readonly);
         let replica = self.connection.map_or(0, |connection| connection.replica);
         let (client, session, outcome) = (self.id, self.session, Outcome::Pending);
-        history.entries.push(Entry { client, session, replica, key, act, call: now, outcome, reads, strict, transaction });
+        history.entries.push(Entry {
+            client,
+            session,
+            replica,
+            key,
+            act,
+            call: now,
+            outcome,
+            reads,
+            strict,
+            transaction,
+        });
         history.entries.len() - 1
     }
 
     /// The pair is written or read in a transaction; sometimes another key is touched in it, too.
-    fn transaction(&mut self, now: Micros, strict: bool, history: &mut History, rng: &mut Rng, out: &mut Vec<Vec<Vec<u8>>>) {
+    fn transaction(
+        &mut self,
+        now: Micros,
+        strict: bool,
+        history: &mut History,
+        rng: &mut Rng,
+        out: &mut Vec<Vec<Vec<u8>>>,
+    ) {
         self.counter += 1;
         let number = (u64::from(self.id) << 32) | self.counter;
         let act = if rng.bool() { Act::Get } else { Act::Set(self.unique()) };
@@ -233,12 +269,19 @@ impl Client {
     ///
     /// # Errors
     /// Where they are no replies, or replies to nothing: a message for a person.
-    pub fn receive(&mut self, now: Micros, bytes: &[u8], still_strict: bool, history: &mut History) -> Result<(), String> {
+    pub fn receive(
+        &mut self,
+        now: Micros,
+        bytes: &[u8],
+        still_strict: bool,
+        history: &mut History,
+    ) -> Result<(), String> {
         self.received.extend_from_slice(bytes);
         let mut at = 0;
         while let Some((reply, length)) = resp::parse(&self.received[at..])? {
             at += length;
-            let expected = self.expected.pop_front().ok_or_else(|| format!("client {}: {reply} answers nothing", self.id))?;
+            let expected =
+                self.expected.pop_front().ok_or_else(|| format!("client {}: {reply} answers nothing", self.id))?;
             match expected {
                 Expected::Operation(index) => end(now, index, reply, still_strict, history),
                 Expected::Formal => {}
@@ -249,7 +292,14 @@ impl Client {
         Ok(())
     }
 
-    fn executed(&self, now: Micros, indices: &[usize], reply: Reply, still_strict: bool, history: &mut History) -> Result<(), String> {
+    fn executed(
+        &self,
+        now: Micros,
+        indices: &[usize],
+        reply: Reply,
+        still_strict: bool,
+        history: &mut History,
+    ) -> Result<(), String> {
         match reply {
             Reply::Array(replies) if replies.len() == indices.len() => {
                 for (index, reply) in indices.iter().zip(replies) {

@@ -131,10 +131,10 @@ impl Image {
             CheckpointOp::Finish { whole_at } => {
                 let mut building = self.building.take().expect("only what has begun is finished");
                 building.whole_at = *whole_at;
-                if let Some(log) = self.reset.take() {
-                    self.log = log;
+                match self.reset.take() {
+                    Some(log) => self.log = log,
+                    None => assert!(self.log.last().seq >= *whole_at, "the log reaches as far as the checkpoint needs"),
                 }
-                assert!(self.log.last().seq >= *whole_at, "the log reaches as far as the checkpoint needs");
                 assert!(self.log.base.seq <= building.start.seq, "the log goes on from the checkpoint");
                 self.checkpoint = Some(building);
             }
@@ -179,6 +179,7 @@ pub struct Disk {
     durable: Image,
     written: VecDeque<DiskOp>,
     pending: VecDeque<(u64, DiskOp)>,
+    promise_written: Epoch,
     /// How many of `pending` the operation under way covers; 0: none is.
     under_way: usize,
 }
@@ -220,12 +221,22 @@ impl Disk {
         last
     }
 
+    /// The highest promise that the disk remembers: the operating system's memory counts as well, where the store's durability says so.
+    pub fn promised(&self) -> Epoch {
+        let durable =
+            self.durable.meta.as_ref().map_or(Epoch::ZERO, |meta| meta.promise).max(self.durable.log.last().epoch);
+        self.promise_written.max(durable)
+    }
+
     /// What was started is done: durable if `sync`, else with the operating system. The last ticket of it.
     pub fn done(&mut self, sync: bool) -> Option<u64> {
         let mut ticket = None;
         for _ in 0..std::mem::take(&mut self.under_way) {
             let (number, op) = self.pending.pop_front()?;
             ticket = Some(number);
+            if let DiskOp::Meta(meta) = &op {
+                self.promise_written = self.promise_written.max(meta.promise);
+            }
             self.written.push_back(op);
         }
         if sync {
@@ -243,7 +254,7 @@ impl Disk {
 
     /// The process or its machine is gone: what survives of what was under way is luck.
     pub fn crash(&mut self, crash: Crash, rng: &mut Rng) {
-        self.under_way = 0;
+        (self.under_way, self.promise_written) = (0, Epoch::ZERO);
         if crash == Crash::Process {
             self.sync();
         }

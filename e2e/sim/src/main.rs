@@ -5,7 +5,7 @@ use std::{ops::Range, process::ExitCode, time::Instant};
 use trireme_proto::breakage::{self, Breakage};
 use trireme_sim::{
     campaign::{self, rule},
-    scenario::Scenario,
+    scenario::{Focus, Scenario},
     trace::Keep,
     world::World,
 };
@@ -14,7 +14,8 @@ const HELP: &str = "\
 Runs the simulation of a whole store.
 
   trireme-sim --seed S [--trace] [--break RULE]      one seed; --trace prints everything that happened
-  trireme-sim --seeds A..B [--break RULE] [--all]    many seeds; stops at the first that finds something, unless --all
+  trireme-sim --seeds A..B [--break RULE] [--all]    many seeds; stops at the first that finds something, unless --all;
+                                                     with --break, those of the focus in which that rule matters
 
 Exit status: 0 nothing found, 1 an invariant does not hold, 2 wrong arguments.";
 
@@ -44,7 +45,8 @@ fn arguments() -> Result<Arguments, String> {
             "--break" => {
                 let name = value()?;
                 let known: Vec<_> = Breakage::ALL.iter().map(|rule| format!("{rule:?}")).collect();
-                found.broken = Some(rule(&name).ok_or_else(|| format!("{name:?} is no rule; rules are {}", known.join(", ")))?);
+                found.broken =
+                    Some(rule(&name).ok_or_else(|| format!("{name:?} is no rule; rules are {}", known.join(", ")))?);
             }
             "--trace" => found.trace = true,
             "--all" => found.all = true,
@@ -93,8 +95,10 @@ fn show(seed: u64, broken: Option<Breakage>) -> ExitCode {
 
 fn search(arguments: &Arguments) -> ExitCode {
     let begin = Instant::now();
-    let (mut runs, mut found, mut lossy, mut down, mut undecided, mut events, mut epochs, mut operations) = (0_u64, 0_u64, 0, 0, 0, 0, 0, 0);
-    for seed in arguments.seeds.clone() {
+    let (mut runs, mut found, mut lossy, mut down, mut undecided, mut events, mut epochs, mut operations) =
+        (0_u64, 0_u64, 0, 0, 0, 0, 0, 0);
+    let focus = arguments.broken.map(campaign::focus_of).filter(|_| arguments.seeds.end - arguments.seeds.start > 1);
+    for seed in arguments.seeds.clone().filter(|seed| focus.is_none_or(|focus| Focus::of(*seed) == focus)) {
         runs += 1;
         match campaign::run(seed, arguments.broken) {
             Ok(summary) => {

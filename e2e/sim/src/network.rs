@@ -151,7 +151,7 @@ impl Network {
             return;
         }
         self.sent += 1;
-        let message = if self.sent % 64 == 0 { through_bytes(&mut self.scratch, message) } else { message };
+        let message = if self.sent.is_multiple_of(64) { through_bytes(&mut self.scratch, &message) } else { message };
         let end = &mut connection.ends[to_side];
         end.last = end.last.max(now + delays.draw(rng));
         end.waiting.push_back((end.last, Packet::Message(message)));
@@ -276,11 +276,11 @@ impl Network {
     }
 }
 
-fn through_bytes(scratch: &mut BytesMut, message: Message) -> Message {
+fn through_bytes(scratch: &mut BytesMut, message: &Message) -> Message {
     scratch.clear();
     frame::encode(message.clone(), scratch);
     match frame::decode(scratch) {
-        Ok(Some(Some(decoded))) if decoded == message => decoded,
+        Ok(Some(Some(decoded))) if decoded == *message => decoded,
         other => panic!("{message:?} came back from its frame as {other:?}"),
     }
 }
@@ -301,7 +301,7 @@ mod tests {
     /// Runs all deliveries that are due up to `end`.
     fn run(network: &mut Network, end: Micros, seen: &mut Vec<(Peer, String)>) {
         loop {
-            network.arm.sort_by(|a, b| b.0.cmp(&a.0));
+            network.arm.sort_by_key(|arm| std::cmp::Reverse(arm.0));
             let Some((time, id, side)) = network.arm.pop_if(|(time, ..)| *time <= end) else { return };
             if let Some((to, _, packet)) = network.deliver(time, id, side) {
                 seen.push((

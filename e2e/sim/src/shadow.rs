@@ -75,7 +75,8 @@ impl Shadow {
 
     /// The last entry's position.
     pub fn last(&self) -> Position {
-        let (base, entries) = self.reset.as_ref().map_or((self.base, &self.entries), |(base, entries)| (*base, entries));
+        let (base, entries) =
+            self.reset.as_ref().map_or((self.base, &self.entries), |(base, entries)| (*base, entries));
         entries.back().map_or(base, |entry| entry.position)
     }
 
@@ -86,7 +87,8 @@ impl Shadow {
 
     /// The entry with this seq, where the log has it.
     pub fn get(&self, seq: u64) -> Option<&Entry> {
-        let (base, entries) = self.reset.as_ref().map_or((self.base, &self.entries), |(base, entries)| (*base, entries));
+        let (base, entries) =
+            self.reset.as_ref().map_or((self.base, &self.entries), |(base, entries)| (*base, entries));
         entries.get(usize::try_from(seq.checked_sub(base.seq + 1)?).ok()?)
     }
 

@@ -17,7 +17,13 @@ fn the_same_seed_twice_gives_the_same_bytes() {
         let again = World::play(Scenario::new(seed), Keep::Lines);
         let (once, again) = (lines(&once), lines(&again));
         let differs = once.2.iter().zip(&again.2).position(|(a, b)| a != b);
-        assert_eq!(differs, None, "seed {seed}: {:?} and {:?}", differs.map(|at| &once.2[at]), differs.map(|at| &again.2[at]));
+        assert_eq!(
+            differs,
+            None,
+            "seed {seed}: {:?} and {:?}",
+            differs.map(|at| &once.2[at]),
+            differs.map(|at| &again.2[at])
+        );
         assert_eq!((once.0, once.1, once.2.len()), (again.0, again.1, again.2.len()), "seed {seed}");
         assert!(once.1 > 0, "seed {seed}: clients did something");
     }

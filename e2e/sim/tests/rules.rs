@@ -27,6 +27,8 @@ fn seeds_find_nothing_while_every_rule_holds() {
     }
     // Runs in which nothing happened would find nothing, too.
     let runs = seeds.end - seeds.start;
-    println!("{runs} seeds: {answered} operations answered, {epochs} epochs, {compared} digests compared, {down} down for good");
+    println!(
+        "{runs} seeds: {answered} operations answered, {epochs} epochs, {compared} digests compared, {down} down for good"
+    );
     assert!(answered as u64 > runs * 50 && epochs as u64 > runs && compared > runs * 50 && down * 20 < runs + 20);
 }

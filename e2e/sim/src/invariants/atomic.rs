@@ -12,7 +12,9 @@ use crate::history::{Entry, History, Outcome, PAIR};
 pub fn end(history: &History) -> Found {
     let mut first: BTreeMap<u64, &Entry> = BTreeMap::new();
     for entry in &history.entries {
-        let (Some(transaction), true, true) = (entry.transaction, entry.act.reads(), PAIR.contains(&entry.key)) else { continue };
+        let (Some(transaction), true, true) = (entry.transaction, entry.act.reads(), PAIR.contains(&entry.key)) else {
+            continue;
+        };
         let Some(other) = first.insert(transaction, entry) else { continue };
         if let (Outcome::Answered(_, a), Outcome::Answered(_, b)) = (&other.outcome, &entry.outcome)
             && a != b

@@ -6,15 +6,23 @@
 
 use std::collections::BTreeMap;
 
-use trireme_proto::{Position, ReplicaId};
+use trireme_proto::{Epoch, Position, ReplicaId};
 use trireme_replica::io::Event;
 
 use super::{Decided, Found, Turn, violated};
 
+/// An entry that was called committed.
+#[derive(Clone, Copy)]
+struct Claim {
+    position: Position,
+    /// The first epoch in which it was: later leaders must have it.
+    epoch: Epoch,
+}
+
 /// What was called committed, by generation and seq.
 #[derive(Default)]
 pub struct Committed {
-    generations: BTreeMap<u32, BTreeMap<u64, Position>>,
+    generations: BTreeMap<u32, BTreeMap<u64, Claim>>,
     /// How far each process's claims have been looked at: process, commit, the position there.
     seen: BTreeMap<ReplicaId, (u64, u64, Position)>,
 }
@@ -23,20 +31,25 @@ impl Committed {
     pub(super) fn turn(&mut self, turn: &Turn<'_>, decided: &Decided) -> Found {
         for event in turn.events {
             if let Event::Leads(epoch) = event {
-                self.leads(turn, decided.generation(*epoch))?;
+                self.leads(turn, *epoch, decided.generation(*epoch))?;
             }
         }
         self.claims(turn, decided)
     }
 
     /// A new leader must have everything that its generation has committed.
-    fn leads(&self, turn: &Turn<'_>, generation: u32) -> Found {
+    fn leads(&self, turn: &Turn<'_>, epoch: Epoch, generation: u32) -> Found {
         let Some(committed) = self.generations.get(&generation) else { return Ok(()) };
-        for (seq, position) in committed.range(turn.shadow.base().seq + 1..) {
+        // One that was told late leads for a moment in an epoch that is over: it need not know what was committed after.
+        for (seq, claim) in committed.range(turn.shadow.base().seq + 1..).filter(|(_, claim)| claim.epoch < epoch) {
+            let position = claim.position;
             let found = turn.shadow.get(*seq).map(|entry| entry.position);
-            if found != Some(*position) {
+            if found != Some(position) {
                 let found = found.map_or("nothing".to_owned(), |found| found.to_string());
-                return violated("committed", format!("{position} was committed; the new leader {} has {found} there", turn.id));
+                return violated(
+                    "committed",
+                    format!("{position} was committed; the new leader {} has {found} there", turn.id),
+                );
             }
         }
         Ok(())
@@ -52,9 +65,14 @@ impl Committed {
         let committed = self.generations.entry(decided.generation(end.epoch)).or_default();
         for seq in from + 1..=commit {
             let Some(entry) = turn.shadow.get(seq) else { continue };
-            let known = *committed.entry(seq).or_insert(entry.position);
+            let claim = committed.entry(seq).or_insert(Claim { position: entry.position, epoch: end.epoch });
+            claim.epoch = claim.epoch.min(end.epoch);
+            let known = claim.position;
             if known != entry.position {
-                let what = format!("{known} was committed; replica {} calls {} committed in its place", turn.id, entry.position);
+                let what = format!(
+                    "{known} was committed; replica {} calls {} committed in its place",
+                    turn.id, entry.position
+                );
                 return violated("committed", what);
             }
         }

@@ -18,7 +18,10 @@ impl OneLeader {
         for event in turn.events {
             let Event::Leads(epoch) = event else { continue };
             if let Some((id, life)) = self.led.insert(*epoch, (turn.id, turn.life)) {
-                let what = format!("epoch {epoch} is led by replica {} (process {}), and was led by {id} (process {life})", turn.id, turn.life);
+                let what = format!(
+                    "epoch {epoch} is led by replica {} (process {}), and was led by {id} (process {life})",
+                    turn.id, turn.life
+                );
                 return violated("leader", what);
             }
         }

@@ -72,7 +72,13 @@ impl Leases {
             let clock = book.clock.0 + (turn.time - book.clock.1);
             if clock + ALLOWANCE_US < book.until {
                 let left = book.until - clock;
-                return violated("lease", format!("replica {} serves epoch {epoch} while {id} still holds the lease of {} for {left} us", turn.id, book.epoch));
+                return violated(
+                    "lease",
+                    format!(
+                        "replica {} serves epoch {epoch} while {id} still holds the lease of {} for {left} us",
+                        turn.id, book.epoch
+                    ),
+                );
             }
         }
         Ok(())

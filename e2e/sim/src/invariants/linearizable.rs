@@ -18,12 +18,19 @@ const BOUND: usize = 200_000;
 pub fn end(history: &History) -> Result<usize, super::Violation> {
     let mut undecided = 0;
     for (key, what) in KEYS.iter().enumerate() {
-        let entries: Vec<_> =
-            history.on(key).filter(|e| e.strict && !matches!(e.outcome, Outcome::Refused(..))).filter(|e| !e.act.reads() || matches!(e.outcome, Outcome::Answered(..))).collect();
+        let entries: Vec<_> = history
+            .on(key)
+            .filter(|e| e.strict && !matches!(e.outcome, Outcome::Refused(..)))
+            .filter(|e| !e.act.reads() || matches!(e.outcome, Outcome::Answered(..)))
+            .collect();
         let operations: Vec<_> = entries
             .iter()
             .map(|entry| {
-                let answer = if let Outcome::Answered(time, reply) = &entry.outcome { Some((*time, reply.clone())) } else { None };
+                let answer = if let Outcome::Answered(time, reply) = &entry.outcome {
+                    Some((*time, reply.clone()))
+                } else {
+                    None
+                };
                 Operation { call: entry.call, answer, act: entry.act.clone() }
             })
             .collect();

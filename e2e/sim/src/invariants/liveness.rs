@@ -39,17 +39,29 @@ pub fn settled(record: &Topology, wanted: (u32, u32), states: &[State<'_>]) -> R
     }
     let leader = states.iter().find(|state| state.id == record.leader).ok_or("the leader does not run")?;
     if !leader.report.serving || leader.report.commit != leader.report.last.seq {
-        return Err(format!("leader {}: serving {}, commit {} of {}", leader.id, leader.report.serving, leader.report.commit, leader.report.last.seq));
+        return Err(format!(
+            "leader {}: serving {}, commit {} of {}",
+            leader.id, leader.report.serving, leader.report.commit, leader.report.last.seq
+        ));
     }
     let theirs = leader.replica.digests(0, SLOTS);
     for member in &record.config.members {
-        let state = states.iter().find(|state| state.id == member.id).ok_or_else(|| format!("member {} does not run", member.id))?;
+        let state = states
+            .iter()
+            .find(|state| state.id == member.id)
+            .ok_or_else(|| format!("member {} does not run", member.id))?;
         let (report, expected) = (&state.report, &leader.report);
         if state.incarnation != member.incarnation {
-            return Err(format!("member {} is {:016x} in the record and {:016x} itself", state.id, member.incarnation, state.incarnation));
+            return Err(format!(
+                "member {} is {:016x} in the record and {:016x} itself",
+                state.id, member.incarnation, state.incarnation
+            ));
         }
         if (report.applied, report.last, report.digest) != (expected.applied, expected.last, expected.digest) {
-            return Err(format!("member {} has applied {} up to {}, the leader {} up to {}", state.id, report.applied, report.last, expected.applied, expected.last));
+            return Err(format!(
+                "member {} has applied {} up to {}, the leader {} up to {}",
+                state.id, report.applied, report.last, expected.applied, expected.last
+            ));
         }
         let digests = state.replica.digests(0, SLOTS);
         if digests.digests != theirs.digests {
@@ -66,7 +78,7 @@ pub fn settled(record: &Topology, wanted: (u32, u32), states: &[State<'_>]) -> R
 ///
 /// # Errors
 /// Always.
-pub fn late(bound: Micros, missing: String) -> Found {
+pub fn late(bound: Micros, missing: &str) -> Found {
     violated("liveness", format!("{} ms after the last fault: {missing}", bound / 1_000))
 }
 

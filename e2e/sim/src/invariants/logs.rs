@@ -20,10 +20,16 @@ impl Logs {
         for entry in turn.shadow.latest(turn.added) {
             let known = *self.entries.entry(entry.position).or_insert((entry.hash, entry.previous));
             if known.0 != entry.hash {
-                return violated("logs", format!("replica {} has another entry at {} than it had before", turn.id, entry.position));
+                return violated(
+                    "logs",
+                    format!("replica {} has another entry at {} than it had before", turn.id, entry.position),
+                );
             }
             if known.1 != entry.previous {
-                let what = format!("replica {} has {} after {}, elsewhere it follows {}", turn.id, entry.position, entry.previous, known.1);
+                let what = format!(
+                    "replica {} has {} after {}, elsewhere it follows {}",
+                    turn.id, entry.position, entry.previous, known.1
+                );
                 return violated("logs", what);
             }
         }

@@ -5,7 +5,9 @@
 //! | [`logs`] | after every turn | the same position is the same entry, with the same entries before it, on every replica for ever |
 //! | [`committed`] | after every turn | what was committed is in every later leader's log, and nobody commits anything else in its place |
 //! | [`quorum`] | after every turn | what a leader calls committed was durable on w members |
+//! | [`promises`] | after every turn | nothing is said that could be forgotten, nothing is acknowledged against a promise |
 //! | [`leader`] | after every turn | one leader per epoch, which is led once |
+//! | [`seal`] | with every record | a leader is chosen from enough answers, and is the best of them |
 //! | [`lease`] | after every turn | nobody serves as leader while another's lease runs |
 //! | [`digests`] | after every turn | replicas that have applied the same entries have the same state |
 //! | [`linearizable`] | at the end | the operations on a key fit into one order |
@@ -23,12 +25,14 @@ pub mod linearizable;
 pub mod liveness;
 pub mod logs;
 pub mod once;
+pub mod promises;
 pub mod quorum;
+pub mod seal;
 pub mod session;
 
 use std::collections::BTreeMap;
 
-use trireme_proto::{Epoch, Incarnation, ReplicaId, Report, Topology};
+use trireme_proto::{Epoch, Incarnation, Message, ReplicaId, Report, Topology, ids::Peer};
 use trireme_replica::io::{Event, Now};
 
 use crate::{clock::Micros, shadow::Shadow};
@@ -75,6 +79,10 @@ pub struct Turn<'a> {
     pub topology: Option<&'a Topology>,
     /// What it says of itself.
     pub events: &'a [Event],
+    /// What it sends.
+    pub sends: &'a [(Peer, Message)],
+    /// The highest epoch that its disk remembers the promise of.
+    pub promised: Epoch,
 }
 
 /// What the authority has decided, for invariants that depend on it.
@@ -128,6 +136,7 @@ impl Watch {
     pub fn turn(&mut self, turn: &Turn<'_>, decided: &Decided) -> Found {
         self.logs.turn(turn)?;
         self.leader.turn(turn)?;
+        promises::turn(turn)?;
         self.committed.turn(turn, decided)?;
         self.quorum.turn(turn)?;
         self.lease.turn(turn)?;

@@ -40,7 +40,8 @@ trait LastAnswer<'a> {
 impl<'a, I: Iterator<Item = &'a Entry>> LastAnswer<'a> for I {
     /// The answer to the last of these operations that is strict.
     fn rev_answered(self, wanted: impl Fn(&Act) -> bool) -> Option<&'a Reply> {
-        let answer = |entry: &'a Entry| if let Outcome::Answered(_, reply) = &entry.outcome { Some(reply) } else { None };
+        let answer =
+            |entry: &'a Entry| if let Outcome::Answered(_, reply) = &entry.outcome { Some(reply) } else { None };
         self.filter(|entry| entry.strict && wanted(&entry.act)).filter_map(answer).last()
     }
 }
@@ -62,7 +63,10 @@ fn total(history: &History, key: usize, lossy: bool) -> Found {
     };
     let (sure, at_most) = bounds(history.on(key).filter(|entry| entry.act == Act::Incr));
     if found > at_most || (found < sure && !lossy) {
-        return violated("once", format!("{} increments were acknowledged, {at_most} asked for in all, the total is {found}", sure));
+        return violated(
+            "once",
+            format!("{} increments were acknowledged, {at_most} asked for in all, the total is {found}", sure),
+        );
     }
     Ok(())
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use trireme_proto::{Epoch, Incarnation, Position, ReplicaId, report::Role};
 
+use trireme_replica::io::Event;
+
 use super::{Found, Turn, violated};
 
 /// Who ever held what durably.
@@ -16,6 +18,8 @@ pub struct Quorum {
     /// By epoch: the last entry of it that each has held.
     holders: BTreeMap<Epoch, BTreeMap<(ReplicaId, Incarnation), u64>>,
     looked: BTreeMap<Epoch, u64>,
+    /// What was committed when each epoch's leader began.
+    began: BTreeMap<Epoch, u64>,
 }
 
 impl Quorum {
@@ -31,8 +35,25 @@ impl Quorum {
             return Ok(());
         }
         let commit = turn.report.commit;
+        for event in turn.events {
+            if matches!(event, Event::Leads(_)) {
+                self.began.insert(topology.epoch, commit);
+            }
+        }
+        let began = self.began.get(&topology.epoch).copied().unwrap_or(u64::MAX);
+        if let Some(entry) =
+            turn.shadow.get(commit).filter(|entry| commit > began && entry.position.epoch < topology.epoch)
+        {
+            let what = format!(
+                "leader {} of epoch {} calls {} committed before its start entry is",
+                turn.id, topology.epoch, entry.position
+            );
+            return violated("quorum", what);
+        }
         let looked = self.looked.entry(topology.epoch).or_default();
-        let Some(entry) = turn.shadow.get(commit).filter(|entry| *looked < commit && entry.position.epoch == topology.epoch) else {
+        let Some(entry) =
+            turn.shadow.get(commit).filter(|entry| *looked < commit && entry.position.epoch == topology.epoch)
+        else {
             return Ok(());
         };
         *looked = commit;

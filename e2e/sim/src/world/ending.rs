@@ -107,14 +107,16 @@ impl World {
         if self.must_stay_down() {
             return Ok(None);
         }
-        liveness::late(bound, missing)?;
+        liveness::late(bound, &missing)?;
         Ok(None)
     }
 
-    /// Whether members that can never come back keep the store down for ever.
+    /// Whether members that can never come back keep the store down: too few for a seal, or for a commit of the leader's start entry, without which a new disk
+    /// cannot take the place of a lost one.
     fn must_stay_down(&self) -> bool {
         self.record().is_some_and(|record| {
-            !self.able(&record.config, None) || record.old.as_ref().is_some_and(|old| !self.able(old, None))
+            !self.able(&record.config, None, true)
+                || record.old.as_ref().is_some_and(|old| !self.able(old, None, false))
         })
     }
 

@@ -1,7 +1,11 @@
 //! What goes wrong, when the scenario allows it, and how it ends.
 
 use trireme_planner::HumanRequest;
-use trireme_proto::{ReplicaId, ids::Peer, topology::{Config, Durability}};
+use trireme_proto::{
+    ReplicaId,
+    ids::Peer,
+    topology::{Config, Durability},
+};
 
 use super::{Event, Healing, World};
 use crate::{
@@ -51,6 +55,7 @@ impl World {
             Fault::Pause => self.pause(id),
             Fault::Terminate => self.terminate(id),
             Fault::Partition => self.partition(id),
+            Fault::Isolate => self.isolate(id),
             Fault::Cut => self.cut(id),
             Fault::SlowDisk | Fault::DiskFull => self.disk_trouble(fault, id),
             Fault::Worker => self.change_workers(),
@@ -74,19 +79,20 @@ impl World {
         if record.old.is_some() || record.leader == 0 {
             return false;
         }
-        self.able(&record.config, Some(id))
+        self.able(&record.config, Some(id), false)
     }
 
-    /// Whether enough members of a configuration still hold what they held, `without` one.
-    pub(super) fn able(&self, config: &Config, without: Option<ReplicaId>) -> bool {
+    /// Whether enough members of a configuration still hold what they held, `without` one: to be sealed, and, where asked, to commit.
+    pub(super) fn able(&self, config: &Config, without: Option<ReplicaId>, commits: bool) -> bool {
         let holds = |id: ReplicaId, incarnation| {
             let machine = self.machines.get(&id);
             Some(id) != without && machine.is_some_and(|m| m.wanted && m.incarnation == incarnation && !m.tail_lost)
         };
         let holders = config.members.iter().filter(|member| holds(member.id, member.incarnation)).count();
+        let commits = !commits || holders >= config.lease_quorum();
         match self.scenario.policy {
-            Policy::NeverLose => holders >= config.seal_quorum(),
-            Policy::PreferAvailable => holders >= 1,
+            Policy::NeverLose => commits && holders >= config.seal_quorum(),
+            Policy::PreferAvailable => commits && holders >= 1,
         }
     }
 
@@ -143,6 +149,19 @@ impl World {
                 self.network.cut_between(now, Peer::Replica(id), other, after, &mut self.rng);
             }
         }
+    }
+
+    fn isolate(&mut self, id: ReplicaId) {
+        let id = self.leader().filter(|_| self.rng.u8(0..4) > 0).unwrap_or(id);
+        let operator_too = self.rng.bool();
+        for other in self.everybody() {
+            if other != Peer::Replica(id) && (operator_too || matches!(other, Peer::Replica(_))) {
+                self.network.block(Peer::Replica(id), other);
+                self.network.block(other, Peer::Replica(id));
+            }
+        }
+        let lasts = self.rng.u64(50_000..900_000);
+        self.queue.after(lasts, Event::Heal(Healing::Network));
     }
 
     fn cut(&mut self, id: ReplicaId) {

@@ -42,7 +42,7 @@ pub(crate) enum Event {
     /// The first packet at an end of a connection arrives.
     Deliver(ConnectionId, usize),
     /// Something arrives at a process.
-    Arrive(ReplicaId, u64, Arrival),
+    Arrive(ReplicaId, u64, Box<Arrival>),
     /// A process takes in what has arrived.
     Turn(ReplicaId, u64),
     /// A process's deadline comes.
@@ -211,7 +211,7 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Deliver(connection, side) => self.deliver(connection, side),
-            Event::Arrive(id, life, arrival) => self.arrive(id, life, arrival),
+            Event::Arrive(id, life, arrival) => self.arrive(id, life, *arrival),
             Event::Turn(id, life) => self.turn(id, life),
             Event::Tick(id, life, at) => self.tick(id, life, at),
             Event::DiskDone(id, life) => self.disk_done(id, life),

@@ -89,7 +89,9 @@ impl World {
         match to {
             Peer::Operator(number) => self.worker_hears(number, from, packet),
             Peer::Replica(id) => {
-                let Some(life) = self.machines.get(&id).and_then(|m| m.process.as_ref()).map(|p| p.life) else { return };
+                let Some(life) = self.machines.get(&id).and_then(|m| m.process.as_ref()).map(|p| p.life) else {
+                    return;
+                };
                 self.arrive(id, life, Arrival::Packet(from, packet));
             }
         }
@@ -125,7 +127,9 @@ impl World {
         let now = self.now();
         let Some(machine) = self.machines.get_mut(&id) else { return };
         let clocks = machine.clock.now(now);
-        let Some(process) = machine.process.as_mut().filter(|process| process.life == life && !process.paused) else { return };
+        let Some(process) = machine.process.as_mut().filter(|process| process.life == life && !process.paused) else {
+            return;
+        };
         let mut output = std::mem::take(&mut self.output);
         for arrival in &process.inbox {
             if let Arrival::Packet(Peer::Replica(from), Packet::Message(Message::AppendAck(ack))) = arrival {
@@ -138,7 +142,16 @@ impl World {
         process.turn(clocks, &mut output);
         let added = output.persist.iter().map(|(_, op)| process.shadow.follow(op)).sum();
         let report = process.replica.report(clocks);
-        self.trace.mix(&[now, 2, id.into(), report.commit, report.applied, report.digest, report.last.seq, output.send.len() as u64]);
+        self.trace.mix(&[
+            now,
+            2,
+            id.into(),
+            report.commit,
+            report.applied,
+            report.digest,
+            report.last.seq,
+            output.send.len() as u64,
+        ]);
         let turn = Turn {
             time: now,
             now: clocks,
@@ -150,6 +163,8 @@ impl World {
             added,
             topology: process.replica.topology(),
             events: &output.events,
+            sends: &output.send,
+            promised: machine.disk.promised(),
         };
         let found = self.watch.turn(&turn, &self.decided);
         self.say_output(id, &output);

@@ -11,12 +11,13 @@ use std::{
 
 use trireme_crds::StoreStatus;
 use trireme_planner::{
-    Backend, Decision, Desired, DesiredReplica, Failover, HumanRequest, Memory, Observed, Process, RecordError, Seen, turn,
+    Backend, Decision, Desired, DesiredReplica, Failover, HumanRequest, Memory, Observed, Process, RecordError, Seen,
+    turn,
 };
-use trireme_proto::{Message, Report, ReplicaId, Topology, ids::Peer, report::Role};
+use trireme_proto::{Message, ReplicaId, Report, Topology, ids::Peer, report::Role};
 
 use super::{Event, World};
-use crate::{clock::Micros, disk::Crash, machine::STORE, network::Packet, scenario::Policy};
+use crate::{clock::Micros, disk::Crash, invariants::seal, machine::STORE, network::Packet, scenario::Policy};
 
 /// How long a worker takes between looking and doing, in microseconds.
 const DECIDES_AFTER_US: std::ops::Range<u64> = 200..5_000;
@@ -77,12 +78,12 @@ pub struct Worker {
 struct InWorld<'a> {
     world: &'a mut World,
     number: u32,
-    observed: Option<Observed>,
+    observed: Observed,
 }
 
 impl Backend for InWorld<'_> {
     async fn observe(&mut self) -> Observed {
-        self.observed.take().unwrap_or_default()
+        self.observed.clone()
     }
 
     async fn record(&mut self, expected_version: u64, next: &Topology) -> Result<(), RecordError> {
@@ -94,6 +95,7 @@ impl Backend for InWorld<'_> {
         }
         world.authority.swap(expected_version, next)?;
         world.decided.note(next);
+        world.found(seal::step(&self.observed, next));
         world.trace.mix(&[now, 5, next.version, next.epoch.number, next.leader.into()]);
         world.trace.say(now, format_args!("operator {} records {next:?}", self.number));
         if forgets { Err(RecordError::Unknown("the answer was lost".to_owned())) } else { Ok(()) }
@@ -207,7 +209,14 @@ impl World {
             let silent_ms = heard.and_then(|heard| heard.at).map_or(u64::MAX, |at| (now - at) / 1_000);
             let connected = heard.is_some_and(|heard| heard.connected);
             let address = |port: u32| Some(format!("127.0.0.{}:{port}", 10 + id));
-            let seen = Seen { process, connected, silent_ms, report, peer_address: address(7600), client_address: address(6379) };
+            let seen = Seen {
+                process,
+                connected,
+                silent_ms,
+                report,
+                peer_address: address(7600),
+                client_address: address(6379),
+            };
             replicas.insert(*id, seen);
         }
         let requests: Vec<HumanRequest> = std::mem::take(&mut self.requests);
@@ -244,8 +253,10 @@ impl World {
         let mut memory = std::mem::take(&mut worker.memory);
         let desired = self.desired();
         let now_ms = self.now() / 1_000;
-        let mut backend = InWorld { world: self, number, observed: Some(observed) };
-        let turned = match pin!(turn(&mut backend, &desired, &mut memory, now_ms)).poll(&mut Context::from_waker(Waker::noop())) {
+        let mut backend = InWorld { world: self, number, observed };
+        let turned = match pin!(turn(&mut backend, &desired, &mut memory, now_ms))
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
             Poll::Ready(turned) => turned,
             Poll::Pending => unreachable!("nothing in this world waits"),
         };
@@ -266,7 +277,8 @@ impl World {
             if std::mem::replace(&mut machine.wanted, is_wanted) == is_wanted {
                 continue;
             }
-            self.trace.say(self.queue.now(), format_args!("replica {id} is {}", if is_wanted { "added" } else { "removed" }));
+            self.trace
+                .say(self.queue.now(), format_args!("replica {id} is {}", if is_wanted { "added" } else { "removed" }));
             if is_wanted {
                 self.queue.after(10_000, Event::Start(id));
             } else {
@@ -281,6 +293,7 @@ impl World {
 
 /// Whether a report says something that a decision may depend on.
 fn differs(old: &Report, new: &Report) -> bool {
-    let key = |r: &Report| (r.boot, r.incarnation, r.role, r.promise, r.topology_version, r.serving, r.drained, r.leaving);
+    let key =
+        |r: &Report| (r.boot, r.incarnation, r.role, r.promise, r.topology_version, r.serving, r.drained, r.leaving);
     key(old) != key(new) || (new.role() != Role::Leader && old.last != new.last)
 }

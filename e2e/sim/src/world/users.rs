@@ -45,7 +45,7 @@ impl World {
         let client = &mut self.clients[client as usize - 1];
         let Some(connection) = client.connection else { return };
         client.last_up = client.last_up.max(now + delay);
-        self.queue.at(client.last_up, Event::Arrive(connection.replica, connection.life, arrival));
+        self.queue.at(client.last_up, Event::Arrive(connection.replica, connection.life, Box::new(arrival)));
     }
 
     /// A client does what it does: connects, sends a pipeline, or leaves.
@@ -166,8 +166,17 @@ impl World {
     pub(super) fn reply(&mut self, client: u32, session: u64, bytes: &Bytes) {
         let now = self.now();
         let at = client as usize - 1;
-        let Some(connection) = self.clients[at].connection.filter(|_| self.clients[at].session == session) else { return };
-        self.trace.say(now, format_args!("client {client} hears {}: {}", connection.replica, String::from_utf8_lossy(bytes).trim_end().replace("\r\n", " ")));
+        let Some(connection) = self.clients[at].connection.filter(|_| self.clients[at].session == session) else {
+            return;
+        };
+        self.trace.say(
+            now,
+            format_args!(
+                "client {client} hears {}: {}",
+                connection.replica,
+                String::from_utf8_lossy(bytes).trim_end().replace("\r\n", " ")
+            ),
+        );
         let strict = self.strict_at(connection.replica);
         if let Err(what) = self.clients[at].receive(now, bytes, strict, &mut self.history) {
             self.found(violated("protocol", what));

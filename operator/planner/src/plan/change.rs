@@ -57,7 +57,12 @@ pub(crate) fn degrade(turn: &mut Turn<'_>, record: &Topology) {
 
 /// Takes the next step towards the desired members and w.
 pub(crate) fn converge(turn: &mut Turn<'_>, record: &Topology) {
-    let Some(report) = turn.leading(record).filter(|report| report.serving) else { return };
+    let Some(report) = turn.leading(record) else { return };
+    // A leader that cannot commit its start entry, because a member lost its disk and w counts on it, is helped by the change and by nothing else.
+    let stuck = failover::reachable(&record.config, report) < record.config.w as usize;
+    if !(report.serving || stuck) {
+        return;
+    }
     if record.old.is_some() || record.handover != 0 || report.leaving {
         return;
     }

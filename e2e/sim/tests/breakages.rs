@@ -1,0 +1,41 @@
+//! The simulation would notice: each safety rule, switched off, is found within a bounded number of seeds.
+
+use trireme_proto::breakage::Breakage;
+use trireme_sim::campaign::{self, Finding};
+
+/// Seeds of the rule's focus that may be run before it must have been found: one in eight of this range.
+const SEEDS: u64 = 8 * 400;
+
+/// Findings that say "slow", not "wrong", prove nothing about a safety rule.
+fn proves(finding: &Finding) -> bool {
+    finding.violation.invariant != "liveness"
+}
+
+fn found(rule: Breakage) -> Option<(u64, Finding)> {
+    let (mut first, mut runs) = (0, 0);
+    while first < SEEDS {
+        let (more, finding) = campaign::first_finding(first..SEEDS, Some(campaign::focus_of(rule)), Some(rule));
+        runs += more;
+        let finding = finding?;
+        if proves(&finding) {
+            return Some((runs, finding));
+        }
+        first = finding.seed + 1;
+    }
+    None
+}
+
+#[test]
+fn every_broken_rule_is_found() {
+    let missed: Vec<Breakage> = Breakage::ALL
+        .into_iter()
+        .filter(|rule| match found(*rule) {
+            Some((runs, finding)) => {
+                println!("{rule:?}: after {runs} seeds, {} ({finding})", finding.violation.invariant);
+                false
+            }
+            None => true,
+        })
+        .collect();
+    assert!(missed.is_empty(), "not found within {} seeds each: {missed:?}", SEEDS / 8);
+}
