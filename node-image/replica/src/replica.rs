@@ -64,8 +64,8 @@ pub struct Replica {
     pub(crate) commit_noted: u64,
     /// The lease granted last runs until then.
     pub(crate) granted_until_us: u64,
-    /// When the current promise was made, and with it the write gap began.
-    pub(crate) promised_us: u64,
+    /// Since when nobody could write here: the promise that ended the last leadership, or the loss of the members.
+    pub(crate) gap_since_us: u64,
     pub(crate) leaving: bool,
     pub(crate) cut: Option<trireme_proto::report::Cut>,
     pub(crate) recovered: u64,
@@ -112,7 +112,7 @@ impl Replica {
             installing: None,
             commit_noted: recovered.commit,
             granted_until_us: 0,
-            promised_us: now.mono_us,
+            gap_since_us: now.mono_us,
             leaving: false,
             cut: None,
             recovered: 0,

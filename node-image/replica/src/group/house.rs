@@ -26,8 +26,32 @@ impl Replica {
         }
     }
 
+    /// A leader that has lost its members takes back what it executed for nothing: from here on it is in the state of one that has just begun, and serves
+    /// again when everything in its log is committed. So it can bring up a member that lost its disk, which needs a state without uncommitted entries.
+    fn suspend_if_stalled(&mut self) {
+        let suspicion_us = u64::from(self.settings().suspicion_ms) * 1_000;
+        let no_lease = !self.lease_holds();
+        let lost = self.too_few_replicas().is_some();
+        let Role::Leader(leader) = &mut self.role else { return };
+        let stalled = lost || (no_lease && leader.lease_until_us + suspicion_us < self.now.mono_us);
+        if !leader.serving || !stalled || self.applied == self.commit {
+            return;
+        }
+        leader.serving = false;
+        self.gap_since_us = self.now.mono_us;
+        self.flush_batch();
+        let last = self.log.last().seq;
+        if let Role::Leader(leader) = &mut self.role {
+            leader.start_seq = last;
+        }
+        self.undo_uncommitted();
+        self.applied = self.commit;
+        self.report_due = true;
+    }
+
     /// What is due now and then.
     pub(crate) fn keep_house(&mut self) {
+        self.suspend_if_stalled();
         self.trim_log();
         self.send_digests();
     }

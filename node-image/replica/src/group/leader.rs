@@ -338,13 +338,13 @@ impl Replica {
     /// The start entry is committed: clients are served from now on, first those who have waited.
     fn begin_to_serve(&mut self) {
         let (commit, now) = (self.commit, self.now.mono_us);
-        let promised = self.promised_us;
+        let gap_since = self.gap_since_us;
         let Role::Leader(leader) = &mut self.role else { return };
         if leader.serving || commit < leader.start_seq {
             return;
         }
         leader.serving = true;
-        leader.write_gap_us = now - promised;
+        leader.write_gap_us = now.saturating_sub(gap_since);
         let epoch = leader.epoch;
         self.event(Event::Serves(epoch));
         self.report_due = true;

@@ -35,9 +35,11 @@ impl Replica {
             .is_some_and(|topology| topology.has(self.identity.id, self.identity.incarnation));
         let (role, leader_silence_ms) = match &self.role {
             Role::Leader(_) => (ReportedRole::Leader, 0),
-            Role::Follower(follower) if member => (ReportedRole::Follower, ms(now.mono_us - follower.heard_us)),
-            Role::Follower(follower) => (ReportedRole::Learner, ms(now.mono_us - follower.heard_us)),
-            Role::Idle => (ReportedRole::Idle, ms(now.mono_us - self.promised_us)),
+            Role::Follower(follower) if member => {
+                (ReportedRole::Follower, ms(now.mono_us.saturating_sub(follower.heard_us)))
+            }
+            Role::Follower(follower) => (ReportedRole::Learner, ms(now.mono_us.saturating_sub(follower.heard_us))),
+            Role::Idle => (ReportedRole::Idle, ms(now.mono_us.saturating_sub(self.gap_since_us))),
         };
         let leader = match &self.role {
             Role::Leader(leader) => Some(leader),

@@ -97,7 +97,7 @@ impl Replica {
         }
         self.role = Role::Idle;
         self.meta.promise = epoch;
-        self.promised_us = self.now.mono_us;
+        self.gap_since_us = self.now.mono_us;
         self.persist(DiskOp::Meta(self.meta.clone()), Some(Becomes::Promise(epoch)));
         if broken(Breakage::PromiseBeforeFsync) {
             self.promise_durable = epoch;
