@@ -126,6 +126,8 @@ pub struct Scenario {
     pub think_us: Micros,
     /// How long faults go on.
     pub faults_until: Micros,
+    /// How long [`Fault::Isolate`] lasts: at least, at most.
+    pub isolated_us: (Micros, Micros),
     /// Mean time between faults.
     pub fault_every_us: Micros,
     /// Which faults.
@@ -165,11 +167,18 @@ impl Scenario {
         match focus {
             Focus::Everything => {}
             Focus::Leases => {
-                self.settings.lease_ms = 1_000;
+                self.settings.lease_ms = [250, 1_000][rng.usize(0..2)];
+                self.fault_every_us = rng.u64(300_000..900_000);
+                self.faults_until = 5_000_000;
+                self.isolated_us = (800_000, 2_500_000);
                 self.faults = vec![Fault::Isolate, Fault::Isolate, Fault::Switchover, Fault::Pause];
             }
             Focus::Elections => {
-                self.faults = vec![Fault::Isolate, Fault::Isolate, Fault::Kill, Fault::Partition, Fault::Worker];
+                (self.n, self.w) = [(3, 2), (5, 3), (5, 4)][rng.usize(0..3)];
+                self.faults = vec![Fault::Isolate, Fault::Isolate, Fault::Isolate, Fault::Kill, Fault::Worker];
+                self.fault_every_us = rng.u64(100_000..300_000);
+                self.faults_until = 4_000_000;
+                self.isolated_us = (300_000, 800_000);
                 self.delays.spread_us = rng.u64(20..10_000);
             }
             Focus::Changes => {
@@ -210,6 +219,7 @@ impl Scenario {
             clients: rng.u32(2..=5),
             think_us: rng.u64(5_000..60_000),
             faults_until: rng.u64(1_500_000..4_000_000),
+            isolated_us: (50_000, 900_000),
             fault_every_us: rng.u64(80_000..600_000),
             faults,
             delays: Delays {

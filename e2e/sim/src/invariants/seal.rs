@@ -26,12 +26,8 @@ pub fn step(observed: &Observed, next: &Topology) -> Found {
     if (before.phase(), next.phase()) != (Phase::Sealing, Phase::Active) {
         return Ok(());
     }
-    let answers: Vec<&Report> = observed
-        .replicas
-        .values()
-        .filter_map(|seen| seen.report.as_ref())
-        .filter(|r| r.promise == next.epoch)
-        .collect();
+    let heard = observed.replicas.values().filter(|seen| seen.alive()).filter_map(|seen| seen.report.as_ref());
+    let answers: Vec<&Report> = heard.filter(|report| report.promise == next.epoch).collect();
     let count = |config: &Config| answers.iter().filter(|answer| config.has(answer.id, answer.incarnation)).count();
     let former =
         answers.iter().any(|answer| answer.id == before.previous_leader && before.has(answer.id, answer.incarnation));

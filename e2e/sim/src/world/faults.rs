@@ -160,7 +160,8 @@ impl World {
                 self.network.block(other, Peer::Replica(id));
             }
         }
-        let lasts = self.rng.u64(50_000..900_000);
+        let (least, most) = self.scenario.isolated_us;
+        let lasts = self.rng.u64(least..most);
         self.queue.after(lasts, Event::Heal(Healing::Network));
     }
 
