@@ -216,7 +216,9 @@ pub fn parse(text: &str, file: &str) -> Result<ReplicatedStore, Vec<Problem>> {
             best.1 = [parent, field].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(".");
         }
         let (what, allowed) = explain(error.without_snippet());
-        problem(at, &best.1, what, &allowed)
+        // Where a rule says what the field may be, a value of the wrong kind is told the same: not what the next attempt would be refused for.
+        let rule = rules::RULES.iter().find(|rule| rule.path == best.1 && matches!(rule.check, rules::Check::Object(_)));
+        problem(at, &best.1, what, rule.map_or(&allowed, |rule| rule.allowed))
     })?;
     let violations = rules::validate(&store);
     if violations.is_empty() {
@@ -259,6 +261,12 @@ fn explain(error: &Error) -> (String, String) {
         Error::Message { msg, .. } => (msg.clone(), String::new()),
         Error::Unexpected { expected: "string scalar", .. } => {
             ("a list or a mapping does not belong here".to_owned(), "a single value".to_owned())
+        }
+        Error::Unexpected { expected: "mapping start", .. } => {
+            ("this does not belong here".to_owned(), "a mapping".to_owned())
+        }
+        Error::Unexpected { expected: "sequence start", .. } => {
+            ("this does not belong here".to_owned(), "a list".to_owned())
         }
         Error::Unexpected { expected, .. } => ("this does not belong here".to_owned(), (*expected).to_owned()),
         other => (other.to_string(), String::new()),
