@@ -201,11 +201,13 @@ mod tests {
 
     #[test]
     fn histories_of_one_machine_are_accepted_and_altered_replies_are_not() {
-        let mut rejected = 0;
+        let (mut rejected, mut undecided) = (0, 0);
         for seed in 0..200 {
             let mut rng = Rng::with_seed(seed);
-            let mut history = random_history(&mut rng, 100);
-            assert_eq!(check(&history, BOUND), Verdict::Linearizable, "seed {seed}");
+            let mut history = random_history(&mut rng, 60);
+            let verdict = check(&history, BOUND);
+            assert!(!matches!(verdict, Verdict::Violation { .. }), "seed {seed}: {verdict:?}");
+            undecided += u32::from(verdict == Verdict::Undecided);
             let reads: Vec<_> = (0..history.len()).filter(|i| history[*i].act == Act::Get).collect();
             let victim = reads[rng.usize(0..reads.len())];
             if let Some((_, reply)) = &mut history[victim].answer {
@@ -214,6 +216,6 @@ mod tests {
                 rejected += 1;
             }
         }
-        assert!(rejected > 100);
+        assert!(rejected > 100 && undecided < 4, "{undecided} of 200 were too many operations at once to decide");
     }
 }
