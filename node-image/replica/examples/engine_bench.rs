@@ -1,66 +1,86 @@
-//! Measures the engine alone: nanoseconds per SET executed and joined, and bytes of memory per pair.
+//! Measures the engine alone, in nanoseconds of processor time per command (so that a busy machine matters little): SET executed
+//! and joined, GET, with as many keys as fit into the cache and with many more; and bytes of memory per pair.
 //!
-//! Run: `cargo run --release -p trireme-replica --example engine_bench`
-
-use std::time::Instant;
+//! Run on Linux: `cargo run --release -p trireme-replica --example engine_bench`
 
 use trireme_replica::engine::{At, Engine};
 
+const VALUE: [u8; 100] = [b'v'; 100];
+const ROUNDS: u64 = 1_000_000;
+
+fn number_in(file: &str, field: usize) -> u64 {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.split_whitespace().nth(field).and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
 fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    status.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+    number_in("/proc/self/statm", 1) * 4096
+}
+
+/// Nanoseconds of processor time that `f` takes, divided by [`ROUNDS`].
+fn measure<R>(f: impl FnOnce() -> R) -> (u64, R) {
+    let before = number_in("/proc/self/schedstat", 0);
+    let result = f();
+    ((number_in("/proc/self/schedstat", 0) - before) / ROUNDS, result)
+}
+
+fn at(seq: u64, keep_undo: bool) -> At {
+    At { seq, now_ms: 1_800_000_000_000 + seq / 200, keep_undo }
+}
+
+/// A turn of a leader is 64 commands; what undoes them is dropped a turn later.
+fn execute(leader: &mut Engine, keys: &[String], delta: &mut Vec<u8>, first: u64) {
+    for (seq, key) in (first..).zip(keys) {
+        delta.clear();
+        leader.execute(&at(seq, true), delta, |a| a.put_string(key.as_bytes(), &VALUE, false));
+        if seq % 64 == 0 {
+            leader.forget_undo(seq.saturating_sub(64));
+        }
+    }
+    leader.forget_undo(first + keys.len() as u64);
+}
+
+fn bench(pairs: u64) {
+    let keys: Vec<String> =
+        (0..ROUNDS).map(|i| format!("{:016}", i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % pairs)).collect();
+    let unique = keys.iter().collect::<std::collections::BTreeSet<_>>().len() as u64;
+    let (mut leader, mut follower, mut delta) = (Engine::new(), Engine::new(), Vec::new());
+    let before = resident_bytes();
+    let (new, ()) = measure(|| execute(&mut leader, &keys, &mut delta, 1));
+    let bytes = resident_bytes().saturating_sub(before) / unique;
+    let (old, ()) = measure(|| execute(&mut leader, &keys, &mut delta, ROUNDS + 1));
+    let delta_bytes = delta.len();
+    let mut log: Vec<Vec<u8>> = Vec::new();
+    let mut origin = Engine::new();
+    for (seq, key) in (1..).zip(&keys) {
+        let mut delta = Vec::new();
+        origin.execute(&at(seq, false), &mut delta, |a| a.put_string(key.as_bytes(), &VALUE, false));
+        log.push(delta);
+    }
+    let (join, ()) = measure(|| {
+        for (seq, delta) in (1..).zip(&log) {
+            if let Err(error) = follower.join(delta, &at(seq, false)) {
+                println!("{error}");
+            }
+        }
+    });
+    let (get, found) = measure(|| {
+        let read = |key: &String| {
+            let length = |a: &mut trireme_replica::engine::Access<'_>| {
+                a.string(key.as_bytes()).map_or(0, |v| v.map_or(0, |v| v.len()))
+            };
+            follower.execute(&at(0, false), &mut delta, length).0
+        };
+        keys.iter().map(read).sum::<usize>()
+    });
+    assert_eq!((found as u64, origin.digest_total()), (ROUNDS * 100, follower.digest_total()));
+    println!(
+        "{unique} keys: SET executed {new} ns (new keys at first), {old} ns (old keys); joined {join} ns; GET {get} ns; \
+         {bytes} bytes per pair; delta of {delta_bytes} bytes"
+    );
 }
 
 fn main() {
-    const PAIRS: u64 = 1_000_000;
-    let value = [b'v'; 100];
-    let key = |i: u64| format!("{:016}", i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % PAIRS);
-    let keys: Vec<String> = (0..PAIRS).map(key).collect();
-    let unique = keys.iter().collect::<std::collections::BTreeSet<_>>().len() as u64;
-    let (mut leader, mut follower) = (Engine::new(), Engine::new());
-    let mut delta = Vec::new();
-    for round in ["new keys", "old keys"] {
-        let before = resident_bytes();
-        let begin = Instant::now();
-        for (i, key) in keys.iter().enumerate() {
-            delta.clear();
-            let seq = leader.received().origins().first().map_or(0, |s| s.upto) + 1;
-            let at = At { seq, now_ms: 1_800_000_000_000 + i as u64 / 200, keep_undo: true };
-            leader.execute(&at, &mut delta, |a| a.put_string(key.as_bytes(), &value, false));
-            if i % 64 == 0 {
-                leader.forget_undo(seq.saturating_sub(1));
-            }
-        }
-        let nanoseconds = begin.elapsed().as_nanos() as u64 / PAIRS;
-        let bytes = (resident_bytes() - before) / unique;
-        println!(
-            "SET, {round}: execute {nanoseconds} ns, {bytes} resident bytes per pair, delta of {} bytes",
-            delta.len()
-        );
-    }
-    let mut log: Vec<Vec<u8>> = Vec::new();
-    let mut origin = Engine::new();
-    for (i, key) in keys.iter().enumerate() {
-        let mut delta = Vec::new();
-        let at = At { seq: i as u64 + 1, now_ms: 1_800_000_000_000 + i as u64 / 200, keep_undo: false };
-        origin.execute(&at, &mut delta, |a| a.put_string(key.as_bytes(), &value, false));
-        log.push(delta);
-    }
-    let begin = Instant::now();
-    for (i, delta) in log.iter().enumerate() {
-        let at = At { seq: i as u64 + 1, now_ms: 0, keep_undo: false };
-        if let Err(error) = follower.join(delta, &at) {
-            println!("{error}");
-        }
-    }
-    println!("SET: join {} ns", begin.elapsed().as_nanos() as u64 / PAIRS);
-    let begin = Instant::now();
-    let mut found = 0;
-    for key in &keys {
-        let at = At { seq: 0, now_ms: 0, keep_undo: false };
-        found +=
-            follower.execute(&at, &mut delta, |a| a.string(key.as_bytes()).map_or(0, |v| v.map_or(0, |v| v.len()))).0;
-    }
-    println!("GET: {} ns ({found} bytes)", begin.elapsed().as_nanos() as u64 / PAIRS);
-    assert_eq!(origin.digest_total(), follower.digest_total());
+    bench(ROUNDS);
+    bench(1_000);
 }

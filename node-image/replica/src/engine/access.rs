@@ -150,7 +150,7 @@ impl<'a> Access<'a> {
             }
         }
         put_change(self.delta, &mut self.last_key, key, &change);
-        self.engine.state.apply(key, change, &mut self.w);
+        self.engine.state.apply(slot, key, change, &mut self.w);
     }
 
     /// Before a removal: cancels what other origins have counted in what it removes, as far as it was seen.

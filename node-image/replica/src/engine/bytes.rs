@@ -44,7 +44,18 @@ impl<'a> Reader<'a> {
         Ok(first)
     }
 
+    #[inline]
     pub(crate) fn number(&mut self) -> Result<u64, DeltaError> {
+        match self.rest.split_first() {
+            Some((&only, rest)) if only < 0x80 => {
+                self.rest = rest;
+                Ok(only.into())
+            }
+            _ => self.long_number(),
+        }
+    }
+
+    fn long_number(&mut self) -> Result<u64, DeltaError> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;

@@ -4,6 +4,7 @@ use trireme_proto::ids::Dot;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::delta::Part;
+use super::state::cells::Plain;
 use super::state::register::{Register, ResetOf};
 
 const EXPIRY: u8 = 0x10;
@@ -24,6 +25,11 @@ fn record(tag: u8, key: &[u8], name: &[u8], dot: Dot, number: u64) -> u64 {
 /// One sibling.
 pub(crate) fn value(part: Part, key: &[u8], name: &[u8], dot: Dot, clock: u64, value: &[u8]) -> u64 {
     xxh3_64_with_seed(value, record(part as u8, key, name, dot, clock))
+}
+
+/// A key that is one plain string.
+pub(crate) fn plain(key: &[u8], p: &Plain<'_>) -> u64 {
+    value(Part::Value, key, &[], p.dot, p.clock, p.value)
 }
 
 /// One expiry.

@@ -65,7 +65,7 @@ impl Engine {
                 last = key;
             }
             if let Some(key) = key {
-                self.state.apply(key, change, &mut write);
+                self.state.apply(slot_of(key), key, change, &mut write);
             }
         }
         Ok(())

@@ -3,17 +3,16 @@
 use super::State;
 use super::cells::Handle;
 use super::edit::Write;
+use super::hash;
 use super::key::{Expiry, Path, Reset, Target};
 use super::register::{Count, Register, Sibling};
 use super::undo::Pre;
 use crate::engine::delta::{Change, Part};
 use crate::engine::digest;
-use crate::engine::slot::slot_of;
 
 impl State {
-    /// One change of one key.
-    pub(crate) fn apply(&mut self, key: &[u8], change: Change<'_>, w: &mut Write<'_>) {
-        let slot = slot_of(key);
+    /// One change of one key, of this slot.
+    pub(crate) fn apply(&mut self, slot: u16, key: &[u8], change: Change<'_>, w: &mut Write<'_>) {
         self.touch(slot, w.seq);
         w.known = w.context.is_some() && self.slot(slot).side.as_ref().is_some_and(|s| s.seen.contains(w.dot));
         match change {
@@ -58,17 +57,20 @@ impl State {
     }
 
     fn set(&mut self, slot: u16, key: &[u8], keep_expiry: bool, value: &[u8], w: &Write<'_>) {
-        let old = self.find(slot, key);
-        let expires = keep_expiry && old.is_some_and(|h| h.as_key().is_some());
-        let taken = old.is_none_or(|h| match self.cells.plain(h) {
-            Some(p) => self.takes_all(slot, w) || w.takes(p.dot),
-            None => self.takes_all(slot, w),
-        });
-        if taken && !expires && self.slot(slot).side.is_none() && (w.within && w.extra.is_none() || w.context.is_none())
-        {
-            let before = old.map_or(0, |h| self.digest_of(h));
+        // Nearly always a plain string, or nothing, gives way to a plain string: one search, one look at the old cell.
+        let hashed = hash(key);
+        let old = self.find_hashed(slot, hashed, key);
+        let (taken, before) = match old.map(|h| (h.as_key(), self.cells.plain(h))) {
+            Some((_, Some(p))) => (self.takes_all(slot, w) || w.takes(p.dot), digest::plain(key, &p)),
+            Some((Some(index), _)) => {
+                (self.takes_all(slot, w) && !keep_expiry, self.key(index).map_or(0, |k| k.digest))
+            }
+            _ => (true, 0),
+        };
+        if taken && self.slot(slot).side.is_none() && (w.within && w.extra.is_none() || w.context.is_none()) {
             let new = self.cells.put(key, w.dot, w.clock, value);
-            self.replace_top(slot, old, Some(new));
+            self.swap_hashed(slot, hashed, old, Some(new));
+            self.journal.push(Pre::Top { slot, old, new: Some(new) });
             let after = digest::value(Part::Value, key, &[], w.dot, w.clock, value);
             return self.xor(slot, before ^ after);
         }

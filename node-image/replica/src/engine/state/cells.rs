@@ -1,13 +1,14 @@
 //! Where names and values live: one cell per plain record, in slabs of cells of one size, without an allocation of its own.
 //!
 //! A plain record is a key, a field or a member with exactly one sibling and nothing else. Its cell is
-//! `value length, name length, origin (varints), sequence (varint), clock (8 bytes), name, value`: 13 to 17 bytes
-//! beside name and value. Cells are never changed, only replaced: the old one waits in the undo journal.
+//! `name length, name, value length, group, generation, sequence (all varints), clock (8 bytes), value`: 13 to 17 bytes
+//! beside name and value. The name comes first, so that finding a key decodes nothing else.
+//! Cells are never changed, only replaced: the old one waits in the undo journal.
 
 use trireme_proto::ids::{Dot, Origin};
 
 use super::register::Register;
-use crate::engine::bytes::{Reader, put_number};
+use crate::engine::bytes::{Reader, put_bytes, put_number};
 
 /// Bytes between two sizes of cells.
 const STEP: usize = 8;
@@ -121,13 +122,13 @@ impl Cells {
     pub(crate) fn put(&mut self, name: &[u8], dot: Dot, clock: u64, value: &[u8]) -> Handle {
         let mut head = std::mem::take(&mut self.head);
         head.clear();
+        put_bytes(&mut head, name);
         put_number(&mut head, value.len() as u64);
-        put_number(&mut head, name.len() as u64);
         put_number(&mut head, dot.origin.group.into());
         put_number(&mut head, dot.origin.generation.into());
         put_number(&mut head, dot.seq);
         head.extend_from_slice(&clock.to_le_bytes());
-        let size = head.len() + name.len() + value.len();
+        let size = head.len() + value.len();
         let class = (size - 1) / STEP;
         let handle = if class < SIZES {
             let cell_bytes = (class + 1) * STEP;
@@ -141,16 +142,13 @@ impl Cells {
             });
             let begin = (index as usize % PER_CHUNK) * cell_bytes;
             let cell = &mut slab.chunks[index as usize / PER_CHUNK][begin..begin + size];
-            let (to_head, rest) = cell.split_at_mut(head.len());
-            let (to_name, to_value) = rest.split_at_mut(name.len());
+            let (to_head, to_value) = cell.split_at_mut(head.len());
             to_head.copy_from_slice(&head);
-            to_name.copy_from_slice(name);
             to_value.copy_from_slice(value);
             Handle::new(class as u8, index)
         } else {
             let mut cell = Vec::with_capacity(size);
             cell.extend_from_slice(&head);
-            cell.extend_from_slice(name);
             cell.extend_from_slice(value);
             Handle::new(BIG, self.big.put(cell.into_boxed_slice()))
         };
@@ -190,19 +188,19 @@ impl Cells {
             return None;
         }
         let mut reader = Reader { rest: self.bytes(handle) };
-        let (value, name) = (reader.number().ok()? as usize, reader.number().ok()? as usize);
+        let (name, value) = (reader.bytes().ok()?, reader.number().ok()? as usize);
         let origin = Origin { group: reader.small().ok()?, generation: reader.small().ok()? };
         let dot = Dot { origin, seq: reader.number().ok()? };
         let clock = reader.fixed().ok()?;
-        let (name, rest) = reader.rest.split_at_checked(name)?;
-        Some(Plain { name, dot, clock, value: rest.get(..value)? })
+        Some(Plain { name, dot, clock, value: reader.rest.get(..value)? })
     }
 
     /// The name of a cell or general element.
     pub(crate) fn name(&self, handle: Handle) -> &[u8] {
         match handle.as_register() {
             Some(index) => self.registers.get(index).map_or(&[], |r| &r.name),
-            None => self.plain(handle).map_or(&[], |p| p.name),
+            None if handle.as_key().is_some() => &[],
+            None => Reader { rest: self.bytes(handle) }.bytes().unwrap_or(&[]),
         }
     }
 }

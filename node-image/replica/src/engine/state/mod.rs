@@ -45,8 +45,9 @@ pub(crate) struct SlotSide {
     pub(crate) keys: BTreeMap<Box<[u8]>, Side>,
 }
 
-/// One part of the key space.
+/// One part of the key space. All of it is in one line of the processor's cache.
 #[derive(Default)]
+#[repr(align(64))]
 pub(crate) struct Slot {
     pub(crate) table: HashTable<Handle>,
     pub(crate) digest: u64,
@@ -99,7 +100,12 @@ impl State {
     }
 
     pub(crate) fn find(&self, slot: u16, key: &[u8]) -> Option<Handle> {
-        self.slot(slot).table.find(hash(key), |h| self.name(*h) == key).copied()
+        self.find_hashed(slot, hash(key), key)
+    }
+
+    /// The same for a key whose hash is known.
+    pub(crate) fn find_hashed(&self, slot: u16, hashed: u64, key: &[u8]) -> Option<Handle> {
+        self.slot(slot).table.find(hashed, |h| self.name(*h) == key).copied()
     }
 
     pub(crate) fn key(&self, index: u32) -> Option<&Key> {
@@ -136,7 +142,7 @@ impl State {
     pub(crate) fn digest_of(&self, handle: Handle) -> u64 {
         match (handle.as_key(), self.cells.plain(handle)) {
             (Some(index), _) => self.key(index).map_or(0, |k| k.digest),
-            (None, Some(p)) => digest::value(Part::Value, p.name, &[], p.dot, p.clock, p.value),
+            (None, Some(p)) => digest::plain(p.name, &p),
             (None, None) => 0,
         }
     }

@@ -224,6 +224,13 @@ impl State {
 
     /// Replaces what stands in a slot's table, with the count of keys and the index of expiries.
     pub(crate) fn swap_top(&mut self, slot: u16, old: Option<Handle>, new: Option<Handle>) {
+        if let Some(any) = old.or(new) {
+            self.swap_hashed(slot, hash(self.name(any)), old, new);
+        }
+    }
+
+    /// The same for a key whose hash is known.
+    pub(crate) fn swap_hashed(&mut self, slot: u16, hashed: u64, old: Option<Handle>, new: Option<Handle>) {
         for (handle, comes) in [(old, false), (new, true)] {
             let Some(handle) = handle else { continue };
             let present = u64::from(self.is_present(handle));
@@ -239,9 +246,7 @@ impl State {
         }
         let State { slots, keys, cells, .. } = self;
         let table = &mut slots[usize::from(slot)].table;
-        let Some(any) = old.or(new) else { return };
         let hash_of = |handle: &Handle| hash(name(keys, cells, *handle));
-        let hashed = hash_of(&any);
         match old.map(|old| table.find_entry(hashed, |h| *h == old)) {
             Some(Ok(mut entry)) => match new {
                 Some(new) => *entry.get_mut() = new,
