@@ -39,7 +39,9 @@ pub(super) async fn keep_calling(shell: Rc<Shell>, id: ReplicaId) {
         let begin = Instant::now();
         match call(&shell, id, &address).await {
             Ok((stream, greeted)) => {
-                link::serve(&shell, stream, Peer::Replica(id), greeted).await;
+                if let Err(error) = link::serve(&shell, stream, Peer::Replica(id), greeted).await {
+                    shell.links.refuse(&format!("replica {id} at {address}"), &error);
+                }
                 if begin.elapsed() >= SUCCESS {
                     pause = PAUSE_MIN;
                 }

@@ -37,6 +37,9 @@ pub(crate) enum HelloError {
     /// It has no incarnation.
     #[error("replica {0} names no incarnation")]
     Incarnation(ReplicaId),
+    /// A replica with its number is connected, from another disk.
+    #[error("replica {0} is connected as another incarnation: two processes say that they are this replica")]
+    Twin(ReplicaId),
     /// It began with something else.
     #[error("it did not begin with Hello")]
     NoHello,

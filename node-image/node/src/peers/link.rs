@@ -14,10 +14,10 @@ use tokio::{
     io::AsyncReadExt,
     net::{TcpStream, tcp::OwnedReadHalf},
 };
-use trireme_proto::{Message, frame, ids::Peer};
+use trireme_proto::{Incarnation, Message, frame, ids::Peer};
 use trireme_replica::io::Input;
 
-use super::hello::Greeted;
+use super::hello::{Greeted, HelloError};
 use crate::{
     outbox::Outbox,
     shell::{READ_BYTES, Shell},
@@ -33,6 +33,8 @@ const READ_BYTES_MIN: usize = 8 << 10;
 /// An open connection.
 pub(crate) struct Link {
     pub(crate) peer: Peer,
+    /// Which disk of it; 0 for an operator.
+    pub(crate) incarnation: Incarnation,
     pub(crate) outbox: Outbox<BytesMut>,
 }
 
@@ -48,16 +50,20 @@ pub(super) fn tune(stream: &TcpStream) -> std::io::Result<()> {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(shell: &Shell, stream: TcpStream, peer: Peer, greeted: Greeted) {
+///
+/// # Errors
+/// The replica is connected already, as another incarnation.
+pub(super) async fn serve(shell: &Shell, stream: TcpStream, peer: Peer, greeted: Greeted) -> Result<(), HelloError> {
     let (half, write) = stream.into_split();
-    let link = Rc::new(Link { peer, outbox: Outbox::new(write) });
-    super::open(shell, &link, greeted.hello.incarnation);
+    let link = Rc::new(Link { peer, incarnation: greeted.hello.incarnation, outbox: Outbox::new(write) });
+    super::open(shell, &link)?;
     let mut reader = Reader { shell, link: &link, half, buffer: greeted.rest };
     let reason = match reader.deliver() {
         Ok(()) => poll_fn(|context| reader.poll(context)).await,
         Err(reason) => reason,
     };
     super::close(shell, &link, &reason);
+    Ok(())
 }
 
 struct Reader<'a> {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Of two replicas the lower number calls, from its own address, and calls again as long as the record names the other one ([`call`]). A connection counts
-//! when both sides have said [`hello`] and accepted it; a newer one of the same peer replaces it. Messages are decoded where they
+//! when both sides have said [`hello`] and accepted it; a newer one of the same peer, from the same disk, replaces it. Messages are decoded where they
 //! lie and given to the core; what the core sends is encoded into the link's outbox and written once a turn.
 
 mod call;
@@ -192,19 +192,33 @@ async fn welcome(shell: Rc<Shell>, mut stream: TcpStream, address: String) {
         }
         id => Peer::Replica(id),
     };
-    link::serve(&shell, stream, peer, greeted).await;
+    if let Err(error) = link::serve(&shell, stream, peer, greeted).await {
+        links.refuse(&address, &error);
+    }
 }
 
 /// Makes a link the one of its peer.
-fn open(shell: &Shell, link: &Rc<Link>, incarnation: u64) {
-    let old = shell.links.open.borrow_mut().insert(link.peer, Rc::clone(link));
+///
+/// # Errors
+/// The peer is connected already from another disk. Whoever is real calls again; it is let in when the old connection has ended, which it does within
+/// seconds where nobody is there any more.
+fn open(shell: &Shell, link: &Rc<Link>) -> Result<(), HelloError> {
+    let mut open = shell.links.open.borrow_mut();
+    if let (Peer::Replica(id), Some(old)) = (link.peer, open.get(&link.peer))
+        && old.incarnation != link.incarnation
+    {
+        return Err(HelloError::Twin(id));
+    }
+    let old = open.insert(link.peer, Rc::clone(link));
+    drop(open);
     if let Some(old) = old {
         tracing::debug!(peer = ?link.peer, "a newer connection of a peer replaces the old one");
         old.outbox.cut();
         shell.step(Input::PeerClosed(link.peer));
     }
     tracing::info!(peer = ?link.peer, "peer connected");
-    shell.step(Input::PeerOpened { peer: link.peer, incarnation });
+    shell.step(Input::PeerOpened { peer: link.peer, incarnation: link.incarnation });
+    Ok(())
 }
 
 /// A link is at its end; the core is told, unless a newer one has taken its place.
