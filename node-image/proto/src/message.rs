@@ -12,7 +12,7 @@ use crate::{
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Frame {
     /// Its content; a frame of a later version may have one that is not known here.
-    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
     pub message: Option<Message>,
 }
 
@@ -67,6 +67,9 @@ pub enum Message {
     /// Leader to replica, or replica to a tool that asked: slot digests.
     #[prost(message, tag = "16")]
     Digests(Digests),
+    /// Leader to replica: the log from a snapshot's start to where its state is whole.
+    #[prost(message, tag = "17")]
+    SnapshotEntries(SnapshotEntries),
 }
 
 /// First frame of both sides; anything else first, or anything wrong in it, closes the connection.
@@ -127,12 +130,9 @@ pub struct AppendAck {
     /// Everything up to here is durable and the same as the leader's.
     #[prost(uint64, tag = "2")]
     pub durable: u64,
-    /// Largest [`Append::sent_us`] heard.
+    /// Largest [`Append::sent_us`] heard, which grants the lease it asked for; 0 grants none.
     #[prost(uint64, tag = "3")]
     pub sent_us: u64,
-    /// Everything up to here is applied.
-    #[prost(uint64, tag = "4")]
-    pub applied: u64,
 }
 
 /// "I have promised more than your epoch."
@@ -222,13 +222,24 @@ pub struct SlotImage {
     pub image: Bytes,
 }
 
+/// Entries that a snapshot needs: its slots were taken at different times, and these make them one state.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SnapshotEntries {
+    /// Which transfer.
+    #[prost(uint64, tag = "1")]
+    pub transfer: u64,
+    /// Whole log records, going on from the snapshot's start or from those sent before.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub entries: Bytes,
+}
+
 /// End of a snapshot.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct SnapshotEnd {
     /// Which transfer.
     #[prost(uint64, tag = "1")]
     pub transfer: u64,
-    /// The state is whole once the log has been applied up to here.
+    /// The state is whole once the log has been applied up to here: everything up to here was sent, and is committed.
     #[prost(uint64, tag = "2")]
     pub whole_at: u64,
 }
@@ -239,9 +250,9 @@ pub struct SnapshotAck {
     /// Which transfer.
     #[prost(uint64, tag = "1")]
     pub transfer: u64,
-    /// Slots taken in so far.
-    #[prost(uint32, tag = "2")]
-    pub slots: u32,
+    /// Bytes taken in so far, of images and entries.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
 }
 
 /// Commands of clients that are connected to the sender.

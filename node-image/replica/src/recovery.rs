@@ -54,6 +54,8 @@ pub(crate) struct Recovered {
     pub(crate) whole_at: u64,
     pub(crate) log: Log,
     pub(crate) commit: u64,
+    /// The end of the log could not be read.
+    pub(crate) error: Option<RecoveryError>,
 }
 
 impl Default for Recovery {
@@ -142,9 +144,9 @@ impl Recovery {
     }
 
     pub(crate) fn finish(mut self) -> Recovered {
-        // The disk verified every record: what does not fit here is left out, as if the log ended before it.
-        let _ = self.flush();
+        let error = self.flush().err();
         Recovered {
+            error,
             meta: self.meta,
             engine: self.engine,
             requests: self.requests,

@@ -127,6 +127,9 @@ impl Replica {
             output: Output::default(),
         };
         let generation = replica.meta.topology.as_ref().map_or(0, |topology| topology.generation);
+        if let Some(error) = recovered.error {
+            replica.fatal(error.to_string());
+        }
         replica.engine.set_origin(Origin { group: replica.identity.group, generation });
         replica.advance_commit(recovered.commit.min(last.seq));
         replica
@@ -137,6 +140,7 @@ impl Replica {
         self.now = now;
         match input {
             Input::Command { client, args } => self.command(client, args),
+            Input::LastWords { client, words } => self.clients.end(client, words),
             Input::Persisted(ticket) => self.persisted(ticket),
             Input::Peer { peer, message } => self.message(peer, message),
             Input::ClientOpened(client) => self.clients.open(client),
@@ -268,6 +272,7 @@ impl Replica {
             Message::Resume(resume) => self.on_resume(from, &resume),
             Message::SnapshotBegin(begin) => self.on_snapshot_begin(from, &begin),
             Message::SnapshotSlots(slots) => self.on_snapshot_slots(from, slots),
+            Message::SnapshotEntries(entries) => self.on_snapshot_entries(from, &entries),
             Message::SnapshotEnd(end) => self.on_snapshot_end(from, &end),
             Message::SnapshotAck(ack) => self.on_snapshot_ack(from, &ack),
             Message::CutSuffix(suffix) => self.on_cut_suffix(from, suffix),
@@ -316,6 +321,8 @@ impl Replica {
             }
             Peer::Replica(id) => {
                 self.peers.remove(&id);
+                // What was meant for the old connection must not go out on the next one.
+                self.output.send.retain(|(to, _)| *to != peer);
                 self.group_peer_closed(id);
             }
         }

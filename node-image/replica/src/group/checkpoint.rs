@@ -13,7 +13,7 @@ use super::sweep::Sweep;
 
 /// Slots looked at, and bytes written, in one turn.
 const SLOTS_PER_TURN: usize = 256;
-const BYTES_PER_TURN: usize = 1 << 20;
+const BYTES_PER_TURN: usize = 256 << 10;
 /// A checkpoint is due when the log since the last one has grown to this part of what is kept.
 const LOG_PART: u64 = 2;
 
@@ -29,6 +29,11 @@ pub(crate) struct Checkpointing {
 }
 
 impl Checkpointing {
+    /// There are slots that can be taken now.
+    pub(crate) fn sweeps(&self) -> bool {
+        self.whole_at.is_none() && !self.needs_quiet()
+    }
+
     pub(crate) fn needs_quiet(&self) -> bool {
         self.whole_at.is_none() && (self.sweep.needs_quiet() || self.sweep.is_done())
     }

@@ -35,9 +35,11 @@ impl Replica {
             return;
         }
         follower.heard_us = now_us;
+        follower.lease_ms = append.lease_ms;
         let first = !follower.hears_leader();
         follower.echo_us = follower.echo_us.max(append.sent_us).max(1);
-        follower.ack_due = true;
+        // Entries are acknowledged when they are durable; until then the heartbeats keep the lease.
+        follower.ack_due |= append.entries.is_empty();
         if first {
             self.resend_requests();
         }
@@ -98,7 +100,7 @@ impl Replica {
     pub(crate) fn on_resume(&mut self, from: ReplicaId, resume: &Resume) {
         let last = self.log.last();
         let Role::Follower(follower) = &mut self.role else { return };
-        if follower.leader != from || follower.epoch != resume.epoch || follower.aligned {
+        if follower.leader != from || follower.epoch != resume.epoch || follower.aligned || !follower.asked {
             return;
         }
         if resume.agreed.seq < self.applied {
@@ -120,13 +122,13 @@ impl Replica {
     fn cut_suffix(&mut self, from: ReplicaId, agreed: Position) {
         let entries = self.log.last().seq - agreed.seq;
         self.note_cut(agreed);
-        let suffix = self.log.truncate(agreed.seq);
+        self.send_suffix(from, agreed);
+        self.log.truncate(agreed.seq);
         self.disk.cut(agreed.seq);
         self.durable = self.durable.min(agreed.seq);
         self.persist(DiskOp::Truncate { last: agreed.seq }, None);
         self.fail_replies(agreed.seq, "the leader changed before enough copies were made");
         self.event(Event::Cut { last: agreed, entries });
-        self.send_suffix(from, suffix);
     }
 
     pub(super) fn note_cut(&mut self, agreed: Position) {
@@ -147,17 +149,22 @@ impl Replica {
 
     /// One acknowledgement a turn, of everything that is durable.
     pub(crate) fn acknowledge(&mut self) {
-        let (durable, applied, promised) = (self.durable, self.applied, self.promise_durable);
-        let lease_ms = self.settings().lease_ms;
+        let (durable, promised) = (self.durable, self.promise_durable);
+        // A process that starts again reckons with the lease that its record has: nothing longer is granted.
+        let lease_max_ms = self.settings().lease_ms;
         let Role::Follower(follower) = &mut self.role else { return };
         if !follower.ack_due || promised < follower.epoch {
             return;
         }
+        let grants = follower.lease_ms <= lease_max_ms;
         follower.ack_due = false;
         let durable = if follower.aligned { durable } else { 0 };
-        let ack = AppendAck { epoch: follower.epoch, durable, sent_us: follower.echo_us, applied };
+        let sent_us = if grants { follower.echo_us } else { 0 };
+        let ack = AppendAck { epoch: follower.epoch, durable, sent_us };
         let leader = follower.leader;
-        self.grant(lease_ms);
+        if grants {
+            self.grant(lease_max_ms);
+        }
         self.send(leader, Message::AppendAck(ack));
     }
 }

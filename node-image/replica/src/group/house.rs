@@ -2,7 +2,7 @@
 
 use crate::{engine::At, io::DiskOp, replica::Replica};
 
-use super::{Role, progress::Stage};
+use super::Role;
 
 /// Keys removed by one expiry entry.
 const EXPIRED_KEYS_MAX: usize = 256;
@@ -60,17 +60,14 @@ impl Replica {
     pub(super) fn trim_log(&mut self) {
         let bytes_max = self.settings().log_bytes_max;
         let (mut keep, mut factor) = (self.commit.min(self.checkpoint_seq), 1);
-        if let Role::Leader(leader) = &self.role {
-            for progress in leader.followers.values().filter(|progress| progress.connected) {
-                if let (Stage::Snapshot(_), Some(needed)) = (&progress.stage, progress.needs_after()) {
-                    keep = keep.min(needed);
-                    factor = SNAPSHOT_LOG_FACTOR;
-                }
-            }
+        if let Some(start) = self.oldest_snapshot_start() {
+            (keep, factor) = (keep.min(start), SNAPSHOT_LOG_FACTOR);
         }
         let before = self.log.before();
         self.log.trim(keep, bytes_max);
-        self.log.trim(self.commit.min(self.checkpoint_seq), bytes_max * factor);
+        if factor > 1 {
+            self.log.trim(self.commit.min(self.checkpoint_seq), bytes_max.saturating_mul(factor));
+        }
         if self.log.before() != before {
             let from = self.log.before().seq + 1;
             self.persist(DiskOp::Retain { from }, None);
@@ -113,17 +110,13 @@ impl Replica {
 
     /// When this replica has something to do before the next tick.
     pub(crate) fn soon_us(&self) -> Option<u64> {
-        let sweeping = self.checkpointing.is_some() || self.wants_quiet() || self.sends_snapshots();
+        let sweeping = self.checkpointing.as_ref().is_some_and(super::checkpoint::Checkpointing::sweeps)
+            || self.snapshot_has_room();
         let commit_due = match &self.role {
             Role::Leader(leader) => leader.commit_due_us,
             _ => None,
         };
         let waiting = self.clients.wake.then_some(self.now.mono_us);
         [sweeping.then_some(self.now.mono_us + SWEEP_PERIOD_US), commit_due, waiting].into_iter().flatten().min()
-    }
-
-    fn sends_snapshots(&self) -> bool {
-        let Role::Leader(leader) = &self.role else { return false };
-        leader.followers.values().any(|progress| progress.connected && matches!(progress.stage, Stage::Snapshot(_)))
     }
 }

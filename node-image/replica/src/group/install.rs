@@ -2,7 +2,7 @@
 
 use trireme_proto::{
     Message, Position, ReplicaId,
-    message::{SnapshotAck, SnapshotBegin, SnapshotEnd, SnapshotSlots},
+    message::{SnapshotAck, SnapshotBegin, SnapshotEnd, SnapshotEntries, SnapshotSlots},
 };
 
 use crate::{
@@ -16,18 +16,19 @@ use crate::{
 
 use super::Role;
 
-/// Slots between two acknowledgements.
-const SLOTS_PER_ACK: u32 = 256;
+/// Bytes between two acknowledgements.
+const BYTES_PER_ACK: u64 = 1 << 20;
 
 /// A snapshot that is being received.
 pub(crate) struct Install {
     transfer: u64,
     start: Position,
-    table: Vec<Position>,
     engine: Engine,
     requests: Requests,
-    slots: u32,
-    acknowledged: u32,
+    /// The log from its start.
+    log: Log,
+    bytes: u64,
+    acknowledged: u64,
     whole_at: u64,
 }
 
@@ -35,22 +36,20 @@ impl Replica {
     /// A snapshot begins; one that was under way is dropped.
     pub(crate) fn on_snapshot_begin(&mut self, from: ReplicaId, begin: &SnapshotBegin) {
         let Role::Follower(follower) = &mut self.role else { return };
-        if follower.leader != from || follower.epoch != begin.epoch {
+        if follower.leader != from || follower.epoch != begin.epoch || self.installing.is_some() {
             return;
         }
-        let Some((requests, rest)) = Requests::import(&begin.meta) else { return };
         let mut engine = Engine::new();
-        if engine.import_meta(rest).is_err() {
-            return;
-        }
+        let requests = Requests::import(&begin.meta).filter(|(_, rest)| engine.import_meta(rest).is_ok());
+        let Some((requests, _)) = requests else { return self.drop_install() };
         follower.aligned = false;
         follower.install = Some(Box::new(Install {
             transfer: begin.transfer,
             start: begin.start,
-            table: begin.table.clone(),
             engine,
             requests,
-            slots: 0,
+            log: Log::after(begin.start, EpochTable::from_rows(begin.start, &begin.table)),
+            bytes: 0,
             acknowledged: 0,
             whole_at: 0,
         }));
@@ -62,62 +61,84 @@ impl Replica {
     /// Some slots of it.
     pub(crate) fn on_snapshot_slots(&mut self, from: ReplicaId, slots: SnapshotSlots) {
         let Some(install) = self.install_of(from, slots.transfer) else { return };
-        let (mut ops, mut damaged) = (Vec::new(), false);
+        let mut ops = Vec::with_capacity(slots.slots.len());
         for image in slots.slots {
-            let Some(slot) = u16::try_from(image.slot).ok().filter(|slot| *slot < trireme_proto::SLOTS) else { return };
-            install.slots += 1;
-            damaged |=
-                install.engine.import_slot(slot, &image.image).is_err() || install.engine.digest(slot) != image.digest;
+            let slot = u16::try_from(image.slot).ok().filter(|slot| *slot < trireme_proto::SLOTS);
+            let taken = slot.filter(|slot| {
+                install.engine.import_slot(*slot, &image.image).is_ok() && install.engine.digest(*slot) == image.digest
+            });
+            let Some(slot) = taken else { return self.drop_install() };
+            install.bytes += image.image.len() as u64;
             ops.push(DiskOp::Checkpoint(CheckpointOp::Slot { slot, image: image.image }));
-        }
-        let due = install.slots >= install.acknowledged + SLOTS_PER_ACK;
-        if due {
-            install.acknowledged = install.slots;
-        }
-        let ack = SnapshotAck { transfer: install.transfer, slots: install.slots };
-        if damaged {
-            return self.drop_install();
         }
         for op in ops {
             self.persist(op, None);
         }
-        if due {
-            self.send(from, Message::SnapshotAck(ack));
-        }
+        self.acknowledge_install(from);
     }
 
-    /// It is whole: it takes the place of log and state as soon as it is durable.
+    /// Some of the log from its start.
+    pub(crate) fn on_snapshot_entries(&mut self, from: ReplicaId, entries: &SnapshotEntries) {
+        let now_us = self.now.mono_us;
+        let Some(install) = self.install_of(from, entries.transfer) else { return };
+        install.bytes += entries.entries.len() as u64;
+        if install.log.append(entries.entries.clone(), true, now_us).is_err() {
+            return self.drop_install();
+        }
+        self.acknowledge_install(from);
+    }
+
+    fn acknowledge_install(&mut self, from: ReplicaId) {
+        let Role::Follower(follower) = &mut self.role else { return };
+        let Some(install) = &mut follower.install else { return };
+        if install.bytes < install.acknowledged + BYTES_PER_ACK {
+            return;
+        }
+        install.acknowledged = install.bytes;
+        let ack = SnapshotAck { transfer: install.transfer, bytes: install.bytes };
+        self.send(from, Message::SnapshotAck(ack));
+    }
+
+    /// It is whole: it takes the place of log and state as soon as it is durable, the log up to there included.
     pub(crate) fn on_snapshot_end(&mut self, from: ReplicaId, end: &SnapshotEnd) {
         if self.install_of(from, end.transfer).is_none() {
             return;
         }
         let Some(mut install) = self.role.follower_mut().and_then(|follower| follower.install.take()) else { return };
+        if install.log.last().seq < end.whole_at {
+            return self.drop_install();
+        }
         install.whole_at = end.whole_at;
-        let (start, whole_at) = (install.start, end.whole_at);
+        self.persist(DiskOp::Reset { position: install.start }, None);
+        let mut seq = install.start.seq;
+        while let Some((last, bytes)) = install.log.read_after(seq, usize::MAX) {
+            self.persist(DiskOp::Append { first: seq + 1, last, bytes }, None);
+            seq = last;
+        }
+        let finish = CheckpointOp::Finish { whole_at: end.whole_at };
+        self.persist(DiskOp::Checkpoint(finish), Some(Becomes::Installed));
         self.installing = Some(install);
-        self.persist(DiskOp::Reset { position: start }, None);
-        self.persist(DiskOp::Checkpoint(CheckpointOp::Finish { whole_at }), Some(Becomes::Installed));
     }
 
-    /// It is durable: from now on this is the state, whoever leads by now, and the log goes on from the snapshot's start.
+    /// It is durable: from now on this is the state, whoever leads by now, and the log goes on from its end.
     pub(crate) fn snapshot_installed(&mut self) {
         let Some(install) = self.installing.take() else { return };
         self.fail_replies(self.commit, "this replica's state was replaced by its leader's");
-        self.engine = install.engine;
-        self.requests = install.requests;
-        self.log = Log::after(install.start, EpochTable::from_rows(install.start, &install.table));
-        let seq = install.start.seq;
-        (self.durable, self.commit, self.applied) = (seq, seq, seq);
-        (self.whole_at, self.checkpoint_seq, self.batch_last) = (install.whole_at, seq, seq);
-        self.disk.cut(seq);
+        let Install { start, engine, requests, log, whole_at, .. } = *install;
+        (self.engine, self.requests, self.log) = (engine, requests, log);
+        let last = self.log.last().seq;
+        (self.commit, self.applied, self.checkpoint_seq) = (start.seq, start.seq, start.seq);
+        (self.durable, self.whole_at, self.batch_last) = (last, whole_at, last);
+        self.advance_commit(whole_at);
         self.counters.snapshots_received += 1;
-        self.event(Event::SnapshotInstalled(install.start));
+        self.event(Event::SnapshotInstalled(start));
         self.report_due = true;
         if let Role::Follower(follower) = &mut self.role {
             (follower.aligned, follower.asked) = (false, true);
             let leader = follower.leader;
             self.send_log_state(leader);
         }
+        self.take_role();
     }
 
     /// A snapshot is on its way in.
@@ -125,7 +146,7 @@ impl Replica {
         self.installing.is_some() || matches!(&self.role, Role::Follower(follower) if follower.install.is_some())
     }
 
-    /// A slot did not arrive as it was sent: the leader is asked to begin again.
+    /// It did not arrive as it was sent: the leader is asked to begin again.
     fn drop_install(&mut self) {
         if let Role::Follower(follower) = &mut self.role {
             (follower.install, follower.aligned, follower.asked) = (None, false, false);

@@ -59,6 +59,7 @@ impl Replica {
             backlog: std::collections::VecDeque::new(),
             drained: false,
             lease_until_us: 0,
+            lease_since_us: 0,
             commit_due_us: None,
             digest_slot: 0,
             digest_due_us: now_us,
@@ -230,7 +231,9 @@ impl Replica {
         }
         let Some(progress) = leader.followers.get_mut(&from) else { return };
         progress.heard_us = now_us;
-        progress.echo_us = progress.echo_us.max(ack.sent_us.min(now_us));
+        if (leader.lease_since_us..=now_us).contains(&ack.sent_us) {
+            progress.echo_us = progress.echo_us.max(ack.sent_us);
+        }
         if matches!(progress.stage, Stage::Stream { .. }) {
             progress.acknowledged = progress.acknowledged.max(ack.durable.min(last));
         }
@@ -279,6 +282,9 @@ impl Replica {
             return;
         }
         self.apply_to(to);
+        if self.output.fatal.is_some() {
+            return;
+        }
         self.commit = to;
         self.engine.forget_undo(to);
         self.begin_to_serve();

@@ -57,6 +57,14 @@ impl Replica {
         }
     }
 
+    /// The record asks for another lease: what members granted before was of the old length, and is not counted by the new one.
+    pub(crate) fn ask_for_leases_anew(&mut self) {
+        let now_us = self.now.mono_us;
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.lease_since_us = now_us;
+        leader.followers.values_mut().for_each(|progress| progress.echo_us = 0);
+    }
+
     /// What is left, in milliseconds, of the lease granted to a leader of an older epoch than the promise. A process that has just started has to assume
     /// that the one before it granted a whole one.
     pub(crate) fn lease_remaining_ms(&self) -> u32 {

@@ -60,6 +60,8 @@ pub(crate) struct Follower {
     pub(crate) asked: bool,
     /// Largest `sent_us` heard of the leader.
     pub(crate) echo_us: u64,
+    /// How long a lease the leader asks for, in milliseconds.
+    pub(crate) lease_ms: u32,
     pub(crate) heard_us: u64,
     /// An acknowledgement is due at the end of the turn.
     pub(crate) ack_due: bool,
@@ -81,6 +83,8 @@ pub(crate) struct Leader {
     pub(crate) drained: bool,
     /// The lease runs until then.
     pub(crate) lease_until_us: u64,
+    /// Heartbeats sent since then ask for the lease that the record has now; what earlier ones brought is not counted by it.
+    pub(crate) lease_since_us: u64,
     /// The newest commit has to reach the followers by then, with or without entries.
     pub(crate) commit_due_us: Option<u64>,
     /// The next slot whose digest is sent to the followers, and when.

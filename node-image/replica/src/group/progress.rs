@@ -4,6 +4,8 @@ use trireme_proto::Incarnation;
 
 use super::sweep::Sweep;
 
+/// Bytes of a snapshot that may be under way: the receiver takes them in at its own speed.
+const SNAPSHOT_BYTES_IN_FLIGHT_MAX: u64 = 8 << 20;
 /// Bytes of log that may be under way to a follower before its acknowledgements come.
 pub(crate) const IN_FLIGHT_BYTES_MAX: u64 = 32 << 20;
 
@@ -25,13 +27,29 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Transfer {
     pub(crate) number: u64,
-    /// Seq at its start; 0 until it has begun: it begins at a moment without uncommitted entries.
+    /// Seq at its start; none until it has begun, at a moment without uncommitted entries.
     pub(crate) start: Option<u64>,
     pub(crate) sweep: Sweep,
-    /// Slots sent, and of these taken in.
-    pub(crate) sent: u32,
-    pub(crate) taken: u32,
+    /// Bytes of images and entries sent, and of these taken in.
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_taken: u64,
+    /// Every slot is sent: the state is whole with the log up to the first, which is sent up to the second.
+    pub(crate) tail: Option<(u64, u64)>,
     pub(crate) ended: bool,
+}
+
+impl Transfer {
+    /// The receiver has room for more.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.ended
+            && self.start.is_some()
+            && self.bytes_sent < self.bytes_taken.saturating_add(SNAPSHOT_BYTES_IN_FLIGHT_MAX)
+    }
+
+    /// It waits for a moment without uncommitted entries: to begin, or to take the slots that are written all the time.
+    pub(crate) fn wants_quiet(&self) -> bool {
+        self.start.is_none() || (self.tail.is_none() && self.sweep.needs_quiet())
+    }
 }
 
 /// One follower or learner.
@@ -59,15 +77,6 @@ impl Progress {
             heard_us: now_us,
             commit_sent: 0,
             connected: true,
-        }
-    }
-
-    /// The log is needed from the entry after this one, if it is needed at all.
-    pub(crate) fn needs_after(&self) -> Option<u64> {
-        match &self.stage {
-            Stage::Probe => None,
-            Stage::Stream { .. } => Some(self.acknowledged),
-            Stage::Snapshot(transfer) => transfer.start,
         }
     }
 }

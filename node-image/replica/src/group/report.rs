@@ -87,7 +87,7 @@ impl Replica {
             lag_bytes: self.log.bytes_between(progress.acknowledged, last),
             lag_ms: oldest_us.map_or(0, |at_us| now.mono_us.saturating_sub(at_us) / 1_000),
             snapshot_slots: match &progress.stage {
-                Stage::Snapshot(transfer) => Some(transfer.taken),
+                Stage::Snapshot(transfer) => Some(transfer.sweep.taken()),
                 _ => None,
             },
         }

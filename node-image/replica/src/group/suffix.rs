@@ -4,7 +4,6 @@
 //! (its generation is higher), acknowledged entries may be among them: their changes are appended again by the new leader, under new dots and with their
 //! old context, so that nothing newer is overwritten.
 
-use bytes::Bytes;
 use trireme_proto::{Message, Position, ReplicaId, message::CutSuffix, topology::Unreplicated};
 
 use crate::{
@@ -17,28 +16,29 @@ use crate::{
 
 use super::Role;
 
+/// Bytes in one message.
+const BYTES_PER_MESSAGE: usize = 1 << 20;
+
 impl Replica {
-    /// A suffix that reaches below what is in the state: it is sent to the leader now; the log itself goes when the snapshot is installed.
+    /// A suffix that reaches below what is in the state: it is offered now; the log itself goes when the snapshot is installed.
     pub(super) fn offer_suffix(&mut self, leader: ReplicaId, agreed: Position) {
         self.note_cut(agreed);
-        let from = agreed.seq.max(self.log.before().seq);
-        let mut suffix = Vec::new();
-        let mut seq = from;
-        while let Some((last, bytes)) = self.log.read_after(seq, usize::MAX) {
-            suffix.extend_from_slice(&bytes);
-            seq = last;
-        }
         self.fail_replies(agreed.seq, "the leader changed, and this entry was not copied before");
         self.event(Event::Cut { last: agreed, entries: self.log.last().seq - agreed.seq });
-        self.send_suffix(leader, suffix.into());
+        self.send_suffix(leader, agreed);
     }
 
-    /// Sends a cut suffix to the leader, if cut entries are to be recovered.
-    pub(super) fn send_suffix(&mut self, leader: ReplicaId, entries: Bytes) {
+    /// Sends what diverges from the leader's log, as far as it is held, if such entries are to be recovered.
+    pub(super) fn send_suffix(&mut self, leader: ReplicaId, agreed: Position) {
         let Role::Follower(follower) = &self.role else { return };
         let epoch = follower.epoch;
-        if self.settings().unreplicated() == Unreplicated::Recover && !entries.is_empty() {
+        if self.settings().unreplicated() != Unreplicated::Recover {
+            return;
+        }
+        let mut seq = agreed.seq.max(self.log.before().seq);
+        while let Some((last, entries)) = self.log.read_after(seq, BYTES_PER_MESSAGE) {
             self.send(leader, Message::CutSuffix(CutSuffix { epoch, entries }));
+            seq = last;
         }
     }
 
@@ -95,7 +95,11 @@ impl Replica {
         self.delta.clear();
         match self.engine.readdress(record.payload, &at, &mut self.delta) {
             Ok(true) => {
-                self.append_delta(None);
+                // With its request: a forwarder that asks for its reply gets it, and nothing is executed a second time.
+                let seq = self.append_delta(record.request.as_ref());
+                if let Some(request) = &record.request {
+                    self.requests.note(seq, request);
+                }
                 true
             }
             // It is here already, by another way.

@@ -27,6 +27,11 @@ impl Sweep {
         !self.left.is_empty() && self.skipped >= self.left.len()
     }
 
+    /// How many slots are done.
+    pub(crate) fn taken(&self) -> u32 {
+        u32::from(SLOTS) - self.left.len() as u32
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.left.is_empty()
     }

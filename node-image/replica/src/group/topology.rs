@@ -27,6 +27,9 @@ impl Replica {
             return;
         }
         let epoch = topology.epoch;
+        if self.settings().lease_ms != topology.settings.lease_ms {
+            self.ask_for_leases_anew();
+        }
         self.meta.topology = Some(topology);
         if epoch > self.meta.promise {
             self.promise(epoch);
@@ -48,7 +51,7 @@ impl Replica {
     }
 
     /// Leads or follows, as the record says for the epoch promised to.
-    fn take_role(&mut self) {
+    pub(super) fn take_role(&mut self) {
         let Some(topology) = &self.meta.topology else { return };
         if topology.epoch != self.meta.promise || topology.phase() != Phase::Active {
             return;
@@ -81,6 +84,7 @@ impl Replica {
             aligned: false,
             asked: false,
             echo_us: 0,
+            lease_ms: 0,
             heard_us: self.now.mono_us,
             ack_due: false,
             install: None,
