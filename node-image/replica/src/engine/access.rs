@@ -226,7 +226,7 @@ impl<'a> Access<'a> {
         true
     }
 
-    /// For WATCH: 0 if there is no such key, else another number after every change of it.
+    /// For WATCH: 0 if there is no such key, else a number that changes with every change of it and never comes back.
     pub fn version(&mut self, key: &[u8]) -> u64 {
         let Some((_, handle, _)) = self.visible(key) else { return 0 };
         let state = self.state();

@@ -1,11 +1,11 @@
 //! A delta as bytes: self-contained, so that it can be joined anywhere, in any order, any number of times.
 //!
 //! ```text
-//! flags     1: the context is the origin's own prefix up to the sequence before; 2: `was` follows
+//! flags     1: the context is the origin's own prefix up to the sequence before; 2: names follow
 //! origin    group, generation, sequence (varints)
 //! clock     8 bytes, little-endian
 //! context   a received set, unless flag 1
-//! was       the dot under which the changes were first made (recovery of a cut suffix), if flag 2
+//! names     how many, then the dots under which the changes were made before (recovery of a cut suffix), if flag 2
 //! changes   to the end: operation (bits 0-3), part (bits 4-6), same key as before (bit 7); key; operands
 //! ```
 
@@ -84,7 +84,8 @@ pub(crate) struct Header {
     pub(crate) dot: Dot,
     pub(crate) clock: u64,
     pub(crate) context: Context,
-    pub(crate) was: Option<Dot>,
+    /// The names that it had before, the first one first.
+    pub(crate) names: Vec<Dot>,
 }
 
 /// One change of one key.
@@ -111,7 +112,7 @@ pub(crate) enum Change<'a> {
 }
 
 const BEFORE: u8 = 1;
-const WAS: u8 = 2;
+const NAMES: u8 = 2;
 const SAME_KEY: u8 = 0x80;
 
 pub(crate) fn put_dot(out: &mut Vec<u8>, dot: Dot) {
@@ -128,21 +129,22 @@ pub(crate) fn read_dot(reader: &mut Reader<'_>) -> Result<Dot, DeltaError> {
 
 impl Header {
     /// `before`: the context is the origin's own prefix before the dot; it is passed so that the hot path builds no set.
-    pub(crate) fn write(out: &mut Vec<u8>, dot: Dot, clock: u64, context: Option<&ReceivedSet>, was: Option<Dot>) {
-        out.push(if context.is_none() { BEFORE } else { 0 } | if was.is_some() { WAS } else { 0 });
+    pub(crate) fn write(out: &mut Vec<u8>, dot: Dot, clock: u64, context: Option<&ReceivedSet>, names: &[Dot]) {
+        out.push(if context.is_none() { BEFORE } else { 0 } | if names.is_empty() { 0 } else { NAMES });
         put_dot(out, dot);
         out.extend_from_slice(&clock.to_le_bytes());
         if let Some(context) = context {
             context.write(out);
         }
-        if let Some(was) = was {
-            put_dot(out, was);
+        if !names.is_empty() {
+            put_number(out, names.len() as u64);
+            names.iter().for_each(|name| put_dot(out, *name));
         }
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Header, DeltaError> {
         let flags = reader.byte()?;
-        if flags & !(BEFORE | WAS) != 0 {
+        if flags & !(BEFORE | NAMES) != 0 {
             return reader.error("unknown flags");
         }
         let dot = read_dot(reader)?;
@@ -151,8 +153,13 @@ impl Header {
         if context.contains(dot) {
             return reader.error("a delta that has seen itself");
         }
-        let was = if flags & WAS != 0 { Some(read_dot(reader)?) } else { None };
-        Ok(Header { dot, clock, context, was })
+        let mut names = Vec::new();
+        if flags & NAMES != 0 {
+            for _ in 0..reader.count(3)? {
+                names.push(read_dot(reader)?);
+            }
+        }
+        Ok(Header { dot, clock, context, names })
     }
 }
 

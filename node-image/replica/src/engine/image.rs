@@ -10,6 +10,7 @@ use trireme_proto::ids::Dot;
 use super::Engine;
 use super::bytes::{DeltaError, Reader, put_bytes, put_number, put_signed};
 use super::delta::{Part, put_dot, read_dot};
+use super::moved::Moved;
 use super::state::State;
 use super::state::cells::Handle;
 use super::state::key::{Expiry, Key, Path, Reset, Side, Target};
@@ -155,8 +156,8 @@ impl Engine {
         for (key, theirs) in sides {
             let side = all.keys.entry(key.into()).or_default();
             for entry in theirs.pending {
-                if !received.covers(&entry.1) && !side.pending.contains(&entry) {
-                    side.pending.push(entry);
+                if !received.covers(&entry.1) {
+                    side.add_pending(entry.0, entry.1);
                 }
             }
             theirs.resets.into_iter().for_each(|r| side.add_reset(r));
@@ -179,11 +180,7 @@ impl Engine {
         out.push(FORMAT);
         self.committed.write(out);
         put_number(out, self.clock);
-        put_number(out, self.moved.len() as u64);
-        for (old, new) in &self.moved {
-            put_dot(out, *old);
-            put_dot(out, *new);
-        }
+        self.moved.write(out);
     }
 
     /// Joins what belongs to no slot. For an empty engine before or after the slots; for any other after all of them.
@@ -197,22 +194,16 @@ impl Engine {
         }
         let received = ReceivedSet::read(&mut reader)?;
         let clock = reader.number()?;
-        let mut moved = Vec::new();
-        for _ in 0..reader.count(6)? {
-            moved.push((read_dot(&mut reader)?, read_dot(&mut reader)?));
-        }
+        let moved = Moved::read(&mut reader)?;
         self.received.merge(&received);
         self.committed.merge(&received);
         self.clock = self.clock.max(clock);
-        for pair in moved {
-            if !self.moved.contains(&pair) {
-                self.moved.push(pair);
-            }
-        }
+        self.moved.merge(&moved);
+        self.moved.forget_old(&self.received);
         self.alone = self.received.origins().iter().all(|s| s.origin.group == self.origin.group);
         self.state.begin();
         self.sweep();
-        self.state.end(0, 0, None, None, false);
+        self.state.end(0, 0, None, 0, false);
         Ok(())
     }
 }
@@ -227,21 +218,32 @@ fn path(place: &Place) -> Path<'_> {
 
 /// Two replicas' records of one key: what the one lacks and had seen was removed there; what it had not seen is new to it.
 fn join_keys(ours: KeyImage, theirs: KeyImage, ours_seen: &ReceivedSet, theirs_seen: &ReceivedSet) -> KeyImage {
-    let version =
-        if ours.records.is_empty() { theirs.version } else { ours.version.wrapping_add(theirs.version).max(1) };
     let mut records = ours.records;
-    records.retain(|place, _| theirs.records.contains_key(place) || !theirs_seen.contains(place.3));
+    // Whether the result differs from what was here, and from what came.
+    let (before, mut changed, mut alone) = (records.len(), false, false);
+    records.retain(|place, _| {
+        let both = theirs.records.contains_key(place);
+        let stays = both || !theirs_seen.contains(place.3);
+        alone |= stays && !both;
+        stays
+    });
+    changed |= records.len() != before;
     for (place, record) in theirs.records {
         match (records.get_mut(&place), record) {
             (Some(Record::Count { base, .. }), Record::Count { base: other, .. }) => *base = (*base).max(other),
             (Some(_), _) => {}
+            (None, _) if ours_seen.contains(place.3) => alone = true,
             (None, record) => {
-                if !ours_seen.contains(place.3) {
-                    records.insert(place, record);
-                }
+                changed = true;
+                records.insert(place, record);
             }
         }
     }
+    let version = match (changed, alone) {
+        (false, _) => ours.version,
+        (true, false) if theirs.version != ours.version => theirs.version,
+        _ => ours.version.wrapping_add(theirs.version).max(1),
+    };
     KeyImage { version, records }
 }
 
@@ -421,6 +423,7 @@ impl State {
         }
         if let (1, Some(((Part::Value, _, 0, dot), Record::Value { clock, value }))) =
             (image.records.len(), image.records.first_key_value())
+            && image.version == version_of(*dot)
         {
             return Some(self.cells.put(name, *dot, *clock, value));
         }

@@ -4,6 +4,7 @@ use trireme_proto::ids::{Dot, Origin};
 
 use super::bytes::Reader;
 use super::delta::{Change, Context, Header, Part, next_change, put_change};
+use super::moved::too_old;
 use super::slot::slot_of;
 use super::state::edit::Write;
 use super::{At, DeltaError, Engine, Heard, ReceivedSet};
@@ -28,11 +29,9 @@ impl Engine {
         let before = self.clock;
         self.clock = before.max(header.clock);
         self.received.insert(header.dot);
-        if let Some(was) = header.was {
-            self.moved.push((was, header.dot));
-        }
+        header.names.iter().for_each(|name| self.moved.push(*name, header.dot));
         if let Err(error) = joined {
-            self.state.end(at.seq, before, Some(header.dot), header.was, true);
+            self.state.end(at.seq, before, Some(header.dot), header.names.len(), true);
             self.undo_last();
             return Err(error);
         }
@@ -42,7 +41,7 @@ impl Engine {
             self.committed.insert(header.dot);
         }
         self.sweep_sometimes();
-        self.state.end(at.seq, before, Some(header.dot), header.was, at.keep_undo);
+        self.state.end(at.seq, before, Some(header.dot), header.names.len(), at.keep_undo);
         Ok(())
     }
 
@@ -73,7 +72,11 @@ impl Engine {
 
     /// Remembers what an origin had received, for as long as there may be resets that wait for it.
     fn hear(&mut self, header: &Header) {
-        if self.state.sided.is_empty() || header.dot.origin == self.origin {
+        if self.state.sided.is_empty() {
+            self.heard.clear();
+            return;
+        }
+        if header.dot.origin == self.origin {
             return;
         }
         let Dot { origin, seq } = header.dot;
@@ -123,30 +126,28 @@ impl Engine {
     }
 
     /// Makes a delta of a cut suffix anew: its changes go into `out` under a new dot of this origin, with the context they had,
-    /// so that nothing newer is overwritten, and are joined here. False, and nothing appended, if that would change nothing.
+    /// so that nothing newer is overwritten, and are joined here. False, and nothing appended, if that would change nothing or
+    /// the delta is older than what is recovered at all (64 generations of its group).
     ///
     /// # Errors
     /// The bytes are no delta: nothing has changed.
     pub fn readdress(&mut self, delta: &[u8], at: &At, out: &mut Vec<u8>) -> Result<bool, DeltaError> {
         let mut reader = Reader { rest: delta };
         let header = Header::read(&mut reader)?;
-        let was = header.was.unwrap_or(header.dot);
-        if [was, header.dot].iter().any(|d| self.received.contains(*d) || self.moved.iter().any(|m| m.0 == *d)) {
+        let mut names = header.names.clone();
+        names.push(header.dot);
+        let known = |name: &Dot| self.received.contains(*name) || self.moved.has(*name);
+        if names.iter().any(|name| known(name) || too_old(name.origin, &self.received)) {
             return Ok(false);
         }
         let dot = self.next_dot();
-        let mut context = header.context.to_set();
-        for (old, new) in &self.moved {
-            if header.context.contains(*old) && *new != dot {
-                context.insert(*new);
-            }
-        }
+        let context = self.moved.translate(&header.context.to_set());
         if Context::Set(context.clone()).contains(dot) {
             return reader.error("a context that names what has not happened");
         }
         let begin = out.len();
         let clock = self.clock_below(reader, &context, header.clock)?;
-        Header::write(out, dot, clock, Some(&context), Some(was));
+        Header::write(out, dot, clock, Some(&context), &names);
         if let Err(error) = self.copy_changes(reader, dot, out) {
             out.truncate(begin);
             return Err(error);

@@ -2,7 +2,7 @@
 //! order, any number of times, with the same result. Pure: time comes in as an argument, and there is no randomness and no IO.
 //!
 //! - [`access`]: what commands are written against. It changes the state at once and notes the change in the delta.
-//! - `delta`: the bytes of a delta. `join`: a delta joined, or made anew under another name.
+//! - `delta`: the bytes of a delta. `join`: a delta joined, or made anew under another name (`moved`).
 //! - `state`: keys and values in memory, the undo journal, and the changes themselves (one code for origin and join).
 //! - [`vector`]: received sets. [`clock`]: hybrid logical clock. `digest`, [`slot`]. `image`: state as bytes, and its join.
 //!
@@ -22,6 +22,7 @@ mod delta;
 mod digest;
 mod image;
 mod join;
+mod moved;
 pub mod slot;
 mod state;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use vector::ReceivedSet;
 use trireme_proto::ids::{Dot, Origin};
 
 use self::delta::Header;
+use self::moved::Moved;
 use self::state::State;
 
 /// Where and when an entry is executed or joined.
@@ -76,8 +78,8 @@ pub struct Engine {
     committed: ReceivedSet,
     clock: u64,
     heard: Vec<Heard>,
-    /// Deltas of a cut suffix that were appended again: (first name, name now).
-    moved: Vec<(Dot, Dot)>,
+    /// Deltas of cut suffixes that were appended again.
+    moved: Moved,
     /// State is being read from images: no delta has been executed or joined yet.
     loading: bool,
     /// No other group has written so far: adding a member that is there need not be told anybody.
@@ -102,7 +104,7 @@ impl Engine {
             committed: ReceivedSet::default(),
             clock: 0,
             heard: Vec::new(),
-            moved: Vec::new(),
+            moved: Moved::default(),
             loading: true,
             alone: true,
             joins_since_sweep: 0,
@@ -113,6 +115,7 @@ impl Engine {
     pub fn set_origin(&mut self, origin: Origin) {
         self.origin = origin;
         self.alone = self.received.origins().iter().all(|s| s.origin.group == origin.group);
+        self.moved.forget_old(&self.received);
     }
 
     /// Runs `f` as one unit of work, one command or one whole transaction, and appends its changes to `delta` as one delta.
@@ -132,7 +135,7 @@ impl Engine {
                 self.committed.insert(dot);
             }
             self.sweep_sometimes();
-            self.state.end(at.seq, before, Some(dot), None, at.keep_undo);
+            self.state.end(at.seq, before, Some(dot), 0, at.keep_undo);
         }
         (result, effect)
     }
@@ -165,9 +168,7 @@ impl Engine {
         if let Some(dot) = unit.dot {
             self.received.remove(dot);
         }
-        if unit.was.is_some() {
-            self.moved.pop();
-        }
+        (0..unit.names).for_each(|_| self.moved.pop());
     }
 
     /// Everything up to this log seq is committed: what undoes it is dropped.
@@ -244,6 +245,6 @@ impl Engine {
 
     fn write_header(&self, out: &mut Vec<u8>, dot: Dot, clock: u64) {
         let context = if self.only_before(dot) { None } else { Some(&self.received) };
-        Header::write(out, dot, clock, context, None);
+        Header::write(out, dot, clock, context, &[]);
     }
 }

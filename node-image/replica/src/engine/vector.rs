@@ -67,7 +67,7 @@ impl ReceivedSet {
         true
     }
 
-    fn insert_range(&mut self, origin: Origin, mut first: u64, mut last: u64) {
+    pub(crate) fn insert_range(&mut self, origin: Origin, mut first: u64, mut last: u64) {
         let at = self.origins.binary_search_by_key(&origin, |s| s.origin).unwrap_or_else(|at| {
             self.origins.insert(at, Seen { origin, upto: 0, beyond: Vec::new() });
             at

@@ -48,12 +48,7 @@ impl State {
         if let Some(extra) = &w.extra {
             context.merge(extra);
         }
-        self.edit_side(slot, key, |side| {
-            let entry = (target, context);
-            if !side.pending.contains(&entry) {
-                side.pending.push(entry);
-            }
-        });
+        self.edit_side(slot, key, |side| side.add_pending(target, context));
     }
 
     fn set(&mut self, slot: u16, key: &[u8], keep_expiry: bool, value: &[u8], w: &Write<'_>) {

@@ -110,6 +110,8 @@ impl State {
         let collections = key.parts.iter().any(|(_, c)| !c.table.is_empty());
         if let ([only], true) =
             (&*key.value.siblings, key.value.counts.is_empty() && key.expiry.is_empty() && !collections)
+            // A cell's version is that of its record: what changed last must have been that.
+            && key.version == version_of(only.dot)
         {
             let cell = self.cells.put(&key.value.name, only.dot, only.clock, &only.value);
             return self.replace_top(slot, Some(Handle::key(index)), Some(cell));

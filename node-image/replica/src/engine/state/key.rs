@@ -125,6 +125,14 @@ impl Side {
         found.map(|r| (r.seq, r.total))
     }
 
+    /// Adds a removal that is waiting: of one target there is one, so what waits is bounded by what there is to remove.
+    pub(crate) fn add_pending(&mut self, target: Target, context: ReceivedSet) {
+        match self.pending.iter_mut().find(|(t, _)| *t == target) {
+            Some((_, all)) => all.merge(&context),
+            None => self.pending.push((target, context)),
+        }
+    }
+
     /// Adds a reset: the later one counts, and all deltas that said one are remembered.
     pub(crate) fn add_reset(&mut self, new: Reset) {
         let same = |r: &&mut Reset| r.part == new.part && r.name == new.name && r.origin == new.origin;

@@ -62,8 +62,8 @@ pub(crate) struct Unit {
     pub(crate) seq: u64,
     /// The delta it received, if it was new.
     pub(crate) dot: Option<Dot>,
-    /// The other name of a delta that was recovered.
-    pub(crate) was: Option<Dot>,
+    /// How many earlier names the delta had.
+    pub(crate) names: usize,
     /// The clock before.
     pub(crate) clock: u64,
     steps: usize,
@@ -100,11 +100,11 @@ impl State {
     }
 
     /// It ends. Without `keep` it can no longer be undone.
-    pub(crate) fn end(&mut self, seq: u64, clock: u64, dot: Option<Dot>, was: Option<Dot>, keep: bool) {
+    pub(crate) fn end(&mut self, seq: u64, clock: u64, dot: Option<Dot>, names: usize, keep: bool) {
         let steps = self.journal.steps.len() - self.journal.finished;
         if keep {
             if dot.is_some() || steps > 0 {
-                self.journal.units.push_back(Unit { seq, dot, was, clock, steps });
+                self.journal.units.push_back(Unit { seq, dot, names, clock, steps });
                 self.journal.finished += steps;
             }
             return;

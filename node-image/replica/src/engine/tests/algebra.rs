@@ -245,7 +245,7 @@ fn run(seed: u64) {
         } else {
             replicas[r].engine.state.begin();
             replicas[r].engine.sweep();
-            replicas[r].engine.state.end(0, 0, None, None, false);
+            replicas[r].engine.state.end(0, 0, None, 0, false);
         }
         if rng.u8(..16) == 0 {
             check_counts(&replicas[r].engine, seed);

@@ -87,7 +87,7 @@ fn a_moving_checkpoint_and_the_log_give_the_same_state() {
         for engine in [&mut copy, &mut live] {
             engine.state.begin();
             engine.sweep();
-            engine.state.end(0, 0, None, None, false);
+            engine.state.end(0, 0, None, 0, false);
         }
         assert_eq!(exported(&copy, &KEYS), exported(&live, &KEYS), "seed {seed}");
     }

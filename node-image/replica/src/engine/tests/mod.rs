@@ -4,7 +4,9 @@ mod algebra;
 mod hostile;
 mod images;
 mod model;
+mod origins;
 mod readdress;
+mod versions;
 
 use super::{At, Engine};
 

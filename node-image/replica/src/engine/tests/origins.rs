@@ -1,0 +1,184 @@
+//! What clients of several origins see after writing at the same time: which value, type and expiry wins, what survives a removal.
+
+use trireme_proto::ids::Origin;
+
+use crate::engine::{Access, At, DRIFT_MS_MAX, Engine, Kind};
+
+const K: &[u8] = b"k";
+
+/// Origins as groups 1, 2, 3, with clocks of their own.
+fn engines() -> [Engine; 3] {
+    [1, 2, 3].map(|group| {
+        let mut engine = Engine::new();
+        engine.set_origin(Origin { group, generation: 0 });
+        engine
+    })
+}
+
+fn run(engine: &mut Engine, now_ms: u64, f: impl FnOnce(&mut Access<'_>)) -> Vec<u8> {
+    let (mut delta, seq) = (Vec::new(), 1);
+    engine.execute(&At { seq, now_ms, keep_undo: false }, &mut delta, f);
+    delta
+}
+
+fn read<R>(engine: &mut Engine, now_ms: u64, f: impl FnOnce(&mut Access<'_>) -> R) -> R {
+    engine.execute(&At { seq: 0, now_ms, keep_undo: false }, &mut Vec::new(), f).0
+}
+
+fn text(engine: &mut Engine) -> Option<String> {
+    read(engine, 1, |a| a.string(K).unwrap().map(|v| String::from_utf8_lossy(&v).into_owned()))
+}
+
+/// Joins all deltas, in every order, each into an engine of its own that already joined `before`, and checks what each shows.
+fn in_every_order(before: &[&[u8]], deltas: &[&[u8]], check: impl Fn(&mut Engine)) {
+    let mut orders: Vec<Vec<usize>> = vec![Vec::new()];
+    for _ in deltas {
+        let more =
+            |o: &Vec<usize>| (0..deltas.len()).filter(|i| !o.contains(i)).map(|i| [&o[..], &[i]].concat()).collect();
+        orders = orders.iter().flat_map(|o| -> Vec<Vec<usize>> { more(o) }).collect();
+    }
+    let mut digest = None;
+    for order in orders {
+        let mut engine = Engine::new();
+        engine.set_origin(Origin { group: 9, generation: 0 });
+        for delta in before.iter().copied().chain(order.iter().map(|i| deltas[*i])) {
+            engine.join(delta, &At { seq: 1, now_ms: 1, keep_undo: false }).unwrap();
+        }
+        check(&mut engine);
+        assert_eq!(*digest.get_or_insert(engine.digest_total()), engine.digest_total(), "{order:?}");
+    }
+}
+
+#[test]
+fn the_last_write_wins_by_clock_then_origin() {
+    let [mut a, mut b, mut c] = engines();
+    let late = run(&mut a, 2_000, |a| a.put_string(K, b"late", false));
+    let early = run(&mut b, 1_000, |a| a.put_string(K, b"early", false));
+    let also_late = run(&mut c, 2_000, |a| a.put_string(K, b"also late", false));
+    in_every_order(&[], &[&late, &early], |e| assert_eq!(text(e).as_deref(), Some("late")));
+    in_every_order(&[], &[&late, &also_late], |e| assert_eq!(text(e).as_deref(), Some("also late")));
+}
+
+#[test]
+fn when_types_collide_a_fixed_order_decides_and_nothing_is_lost() {
+    let [mut a, mut b, mut c] = engines();
+    let string = run(&mut c, 1_000, |a| a.put_string(K, b"v", false));
+    let hash = run(&mut b, 2_000, |a| assert!(a.put_field(K, b"f", b"v").is_ok()));
+    let set = run(&mut a, 3_000, |a| assert!(a.add_member(K, b"m").is_ok()));
+    in_every_order(&[], &[&set, &hash], |e| assert_eq!(read(e, 1, |a| a.kind(K)), Some(Kind::Hash)));
+    in_every_order(&[], &[&set, &hash, &string], |e| {
+        assert_eq!((text(e).as_deref(), e.key_count()), (Some("v"), 1));
+    });
+    // Whoever saw one of them removes that one: the next in order is visible.
+    let gone = run(&mut c, 4_000, |a| assert!(a.remove(K)));
+    in_every_order(&[], &[&set, &hash, &string, &gone], |e| {
+        assert_eq!(read(e, 1, |a| a.field(K, b"f").unwrap().map(|v| v.len())), Some(1));
+    });
+}
+
+#[test]
+fn the_last_expiry_wins_and_a_removal_takes_only_what_it_saw() {
+    let [mut a, mut b, mut c] = engines();
+    let key = run(&mut a, 1_000, |a| a.put_string(K, b"v", false));
+    for engine in [&mut b, &mut c] {
+        engine.join(&key, &At { seq: 1, now_ms: 1, keep_undo: false }).unwrap();
+    }
+    let late = run(&mut a, 3_000, |a| assert!(a.set_expiry(K, Some(50_000))));
+    let early = run(&mut b, 2_000, |a| assert!(a.set_expiry(K, Some(90_000))));
+    let expires = |e: &mut Engine| read(e, 1, |a| a.expires_at(K));
+    in_every_order(&[&key], &[&late, &early], |e| assert_eq!(expires(e), Some(50_000)));
+    in_every_order(&[], &[&key, &late, &early], |e| assert_eq!(expires(e), Some(50_000)));
+    // PERSIST, SET and DEL of who saw one expiry leave the other.
+    c.join(&early, &At { seq: 1, now_ms: 1, keep_undo: false }).unwrap();
+    let removals: [fn(&mut Access<'_>); 4] = [
+        |a| assert!(a.set_expiry(K, None)),
+        |a| a.put_string(K, b"w", false),
+        |a| assert!(a.remove(K)),
+        |a| assert!(a.set_expiry(K, Some(70_000))),
+    ];
+    for removal in removals {
+        let mut image = Vec::new();
+        c.export_slot(crate::engine::slot_of(K), &mut image);
+        let mut copy = Engine::new();
+        copy.import_slot(crate::engine::slot_of(K), &image).unwrap();
+        let mut meta = Vec::new();
+        c.export_meta(&mut meta);
+        copy.import_meta(&meta).unwrap();
+        copy.set_origin(Origin { group: 3, generation: 0 });
+        let delta = run(&mut copy, 2_500, removal);
+        in_every_order(&[], &[&key, &late, &early, &delta], |e| {
+            let there = read(e, 1, |a| a.kind(K)).is_some();
+            let waits = e.next_expiry_ms();
+            assert_eq!((waits, expires(e)), (Some(50_000), Some(50_000).filter(|_| there)));
+        });
+    }
+    // KEEPTTL leaves what was seen too.
+    let kept = run(&mut c, 2_500, |a| a.put_string(K, b"w", true));
+    in_every_order(&[], &[&key, &early, &kept], |e| assert_eq!(expires(e), Some(90_000)));
+}
+
+#[test]
+fn an_expirer_removes_what_it_saw_expired_and_nothing_else() {
+    let [mut a, mut b, _] = engines();
+    let key = run(&mut a, 1_000, |a| {
+        a.put_string(K, b"v", false);
+        a.set_expiry(K, Some(2_000));
+    });
+    b.join(&key, &At { seq: 1, now_ms: 1, keep_undo: false }).unwrap();
+    let mut expired = Vec::new();
+    let at = |now_ms| At { seq: 1, now_ms, keep_undo: false };
+    assert!(!a.expire(&at(1_999), &mut expired, 9).wrote);
+    assert!(a.expire(&at(2_000), &mut expired, 9).wrote);
+    let later = run(&mut b, 1_500, |a| a.put_string(K, b"w", false));
+    in_every_order(&[], &[&key, &expired], |e| assert_eq!((text(e), e.key_count()), (None, 0)));
+    in_every_order(&[], &[&key, &expired, &later], |e| assert_eq!(text(e).as_deref(), Some("w")));
+}
+
+#[test]
+fn a_counter_that_was_replaced_starts_anew_and_others_keep_what_was_not_seen() {
+    let [mut a, mut b, mut c] = engines();
+    let at = At { seq: 1, now_ms: 1, keep_undo: false };
+    let five = run(&mut a, 1_000, |a| assert_eq!(a.increment(K, 5), Ok(5)));
+    b.join(&five, &at).unwrap();
+    let two = run(&mut c, 1_000, |a| assert_eq!(a.increment(K, 2), Ok(2)));
+    let zero = run(&mut b, 2_000, |a| a.put_string(K, b"100", false));
+    a.join(&zero, &at).unwrap();
+    let three = run(&mut a, 3_000, |a| assert_eq!(a.increment(K, 3), Ok(103)));
+    in_every_order(&[], &[&five, &two, &zero, &three], |e| assert_eq!(text(e).as_deref(), Some("105")));
+}
+
+#[test]
+fn adding_a_member_that_is_there_is_said_again_where_others_write() {
+    let [mut a, mut b, _] = engines();
+    let at = At { seq: 1, now_ms: 1, keep_undo: false };
+    let first = run(&mut a, 1_000, |a| assert_eq!(a.add_member(K, b"m"), Ok(true)));
+    let alone = run(&mut a, 1_000, |a| assert_eq!(a.add_member(K, b"m"), Ok(false)));
+    assert!(alone.is_empty(), "nobody else writes");
+    b.join(&first, &at).unwrap();
+    let removed = run(&mut b, 2_000, |a| assert_eq!(a.remove_member(K, b"m"), Ok(true)));
+    let elsewhere = run(&mut b, 2_000, |a| a.put_string(b"other", b"", false));
+    a.join(&elsewhere, &at).unwrap();
+    let again = run(&mut a, 1_000, |a| assert_eq!(a.add_member(K, b"m"), Ok(false)));
+    in_every_order(&[&elsewhere], &[&first, &removed, &again], |e| {
+        assert_eq!(read(e, 1, |a| a.contains(K, b"m")), Ok(true));
+    });
+}
+
+#[test]
+fn clocks_only_rise_follow_what_is_joined_and_refuse_what_is_too_far_ahead() {
+    let [mut a, mut b, _] = engines();
+    let first = run(&mut a, 5_000, |a| a.put_string(K, b"1", false));
+    assert_eq!(a.clock(), 5_000 << 16);
+    run(&mut a, 4_000, |a| a.put_string(K, b"2", false));
+    assert_eq!(a.clock(), (5_000 << 16) + 1, "the wall clock went back");
+    b.join(&first, &At { seq: 1, now_ms: 1_000, keep_undo: false }).unwrap();
+    assert_eq!(b.clock(), 5_000 << 16);
+    // A slow clock does not lose against what it has seen.
+    let after = run(&mut b, 1_000, |a| a.put_string(K, b"3", false));
+    in_every_order(&[], &[&first, &after], |e| assert_eq!(text(e).as_deref(), Some("3")));
+    let limit = (1_000 + DRIFT_MS_MAX) << 16;
+    let refused = b.observe_clock(limit + (1 << 16), 1_000).unwrap_err();
+    assert_eq!((refused.ahead_ms, b.clock()), (DRIFT_MS_MAX + 1, (5_000 << 16) + 1));
+    assert_eq!((b.observe_clock(limit, 1_000), b.clock()), (Ok(()), limit));
+    assert_eq!((b.observe_clock(1, 1_000), b.clock()), (Ok(()), limit));
+}
