@@ -82,6 +82,8 @@ pub(crate) struct Client {
     /// The state that this client has seen: it is never shown an older one.
     pub(crate) session_seq: u64,
     pub(crate) blocked: Option<Wait>,
+    /// Nothing more is executed for it: when all is answered, this is said and the connection closed.
+    pub(crate) last_words: Option<Box<[u8]>>,
 }
 
 impl Client {
@@ -103,12 +105,21 @@ impl Client {
             readonly: false,
             session_seq: 0,
             blocked: None,
+            last_words: None,
         }
     }
 
     /// Nothing before the next reply is under way: it may be written at once.
     pub(crate) fn in_order(&self) -> bool {
         self.places.is_empty()
+    }
+
+    /// The first request without a reply, and when it was asked. Nothing answered stands before it: that has moved on.
+    pub(crate) fn first_open(&self) -> Option<(&Request, u64)> {
+        self.places.iter().find_map(|place| match place {
+            Place::Asked { request, since_us, .. } => Some((request, *since_us)),
+            Place::Answered(_) => None,
+        })
     }
 
     /// Moves replies that nothing is before any more into `out`: how many bytes that were.

@@ -71,9 +71,15 @@ impl Replica {
     fn multi(&mut self, id: ClientId) -> Flow {
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         if client.transaction.is_some() {
-            return self.refuse(id, &Error::Fixed("ERR MULTI calls can not be nested"));
+            return self.refuse_this(id, "ERR MULTI calls can not be nested");
         }
         self.with_client(id, |client| client.transaction = Some(Vec::new()))
+    }
+
+    /// Refuses a command that would not have been part of the open transaction: that goes on.
+    fn refuse_this(&mut self, id: ClientId, why: &str) -> Flow {
+        self.answer(id, |reply| reply.error(why.as_bytes()));
+        Flow::Done
     }
 
     /// Queues a command of an open transaction.
@@ -121,7 +127,7 @@ impl Replica {
         let applied = self.applied;
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         if client.transaction.is_some() {
-            return self.refuse(id, &Error::Fixed("ERR WATCH inside MULTI is not allowed"));
+            return self.refuse_this(id, "ERR WATCH inside MULTI is not allowed");
         }
         if client.session_seq > applied || !client.in_order() {
             return Flow::NotNow;

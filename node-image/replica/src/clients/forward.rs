@@ -31,7 +31,7 @@ impl Replica {
     /// Asks the leader to execute.
     pub(super) fn forward(&mut self, id: ClientId, work: &Work<'_>) -> Flow {
         let connection = self.connection_of(id);
-        let now_us = self.now.mono_us;
+        let (now_us, sent) = (self.now.mono_us, self.may_ask());
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         if client.places.len() >= OUTSTANDING_MAX {
             return Flow::NotNow;
@@ -55,25 +55,29 @@ impl Replica {
             resp3,
             transaction,
         };
-        let sent = self.ask(request.clone());
-        if let Some(client) = self.clients.get_mut(id) {
-            client.places.push_back(Place::Asked { request, since_us: now_us, sent, mute });
+        // Its place first: a leader of these days answers itself at once.
+        client.places.push_back(Place::Asked { request: request.clone(), since_us: now_us, sent, mute });
+        if sent {
+            self.ask(request);
         }
         Flow::Done
     }
 
-    /// Hands a request to the leader, if there is one: whether that was so.
-    fn ask(&mut self, request: Request) -> bool {
+    /// Whether there is a leader that takes requests up: this replica, or one that it hears.
+    fn may_ask(&self) -> bool {
         match &self.role {
-            Role::Leader(leader) if leader.serving => {
-                self.serve(self.identity.id, self.identity.incarnation, request);
-                true
-            }
-            Role::Follower(follower) if follower.hears_leader() => {
-                self.forward_out.requests.push(request);
-                true
-            }
-            _ => false,
+            Role::Leader(leader) => leader.serving,
+            Role::Follower(follower) => follower.hears_leader(),
+            Role::Idle => false,
+        }
+    }
+
+    /// Hands a request to the leader that [`Replica::may_ask`] has found.
+    fn ask(&mut self, request: Request) {
+        if self.leads() {
+            self.serve(self.identity.id, self.identity.incarnation, request);
+        } else {
+            self.forward_out.requests.push(request);
         }
     }
 
@@ -101,32 +105,22 @@ impl Replica {
     /// Asks everything again: there is a new leader, or a new connection to it.
     pub(crate) fn resend_requests(&mut self) {
         self.forward_out.requests.clear();
+        self.clients.wake = true;
+        if !self.may_ask() {
+            return;
+        }
         for id in self.clients.ids() {
             let Some(client) = self.clients.get_mut(id) else { continue };
             let confirmed = client.confirmed;
-            let again: Vec<Request> = client
-                .places
-                .iter()
-                .filter_map(|place| match place {
-                    Place::Asked { request, .. } => Some(Request { confirmed, ..request.clone() }),
-                    Place::Answered(_) => None,
-                })
-                .collect();
-            for request in again {
-                let number = request.number;
-                if self.ask(request) {
-                    self.note_sent(id, number);
+            let mut again = Vec::new();
+            for place in &mut client.places {
+                if let Place::Asked { request, sent, .. } = place {
+                    *sent = true;
+                    again.push(Request { confirmed, ..request.clone() });
                 }
             }
-        }
-        self.clients.wake = true;
-    }
-
-    fn note_sent(&mut self, id: ClientId, asked: u64) {
-        let Some(client) = self.clients.get_mut(id) else { return };
-        for place in &mut client.places {
-            if let Place::Asked { request, sent, .. } = place {
-                *sent |= request.number == asked;
+            for request in again {
+                self.ask(request);
             }
         }
     }
@@ -154,12 +148,9 @@ impl Replica {
         let mute = matches!(place, Place::Asked { mute: true, .. });
         *place = Place::Answered(if mute { Bytes::new() } else { bytes });
         note_session(client, seq);
-        let first_open = client.places.iter().find_map(|place| match place {
-            Place::Asked { request, .. } => Some(request.number),
-            Place::Answered(_) => None,
-        });
-        client.confirmed = first_open.map_or(client.asked, |open| open - 1);
         self.settle(id);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.confirmed = client.first_open().map_or(client.asked, |(request, _)| request.number - 1);
         if self.clients.get_mut(id).is_some_and(|client| !client.waiting.is_empty()) {
             self.clients.wake = true;
         }

@@ -22,6 +22,8 @@ pub(crate) mod held;
 mod info;
 pub mod requests;
 pub(crate) mod serve;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -77,10 +79,7 @@ impl Clients {
             .iter()
             .filter(|(_, client)| {
                 client.waiting.front().is_some_and(|waiting| late(waiting.since_us))
-                    || client
-                        .places
-                        .iter()
-                        .any(|place| matches!(place, client::Place::Asked { since_us, .. } if late(*since_us)))
+                    || client.first_open().is_some_and(|(_, since_us)| late(since_us))
             })
             .map(|(id, _)| *id)
             .collect();
@@ -91,13 +90,27 @@ impl Clients {
     /// Closes clients that have said goodbye and for whom no reply is held or asked for any more.
     pub(crate) fn close_answered(&mut self, output: &mut Output) {
         self.closing.retain(|id| {
-            let Some(client) = self.map.get(id) else { return false };
-            let answered = client.held == 0 && client.places.is_empty();
+            let Some(client) = self.map.get_mut(id) else { return false };
+            let nothing_more = client.last_words.is_none() || (client.waiting.is_empty() && client.blocked.is_none());
+            let answered = client.held == 0 && client.places.is_empty() && nothing_more;
             if answered {
+                if let Some(words) = client.last_words.take() {
+                    client.out.extend_from_slice(&words);
+                    client.ready += words.len();
+                    announce(client, *id, output);
+                }
                 output.close.push(*id);
             }
             !answered
         });
+    }
+
+    /// Closes a client after these words, once everything before is answered.
+    pub(crate) fn end(&mut self, id: ClientId, words: &[u8]) {
+        if let Some(client) = self.map.get_mut(&id) {
+            client.last_words = Some(words.into());
+            self.closing.push(id);
+        }
     }
 
     pub(crate) fn take_replies(&mut self, id: ClientId, out: &mut Vec<u8>) {
@@ -325,18 +338,29 @@ impl Replica {
         }
         let why = self.why_not_now();
         for id in self.clients.late(timeout_us, now) {
-            while let Some(client) = self.clients.get_mut(id) {
-                let Some(late) = client.waiting.pop_front_if(|waiting| waiting.since_us + timeout_us <= now) else {
-                    break;
-                };
-                if late.args[0].eq_ignore_ascii_case(b"EXEC") {
-                    client.discard();
-                }
-                self.counters.no_replicas += 1;
-                self.answer(id, |reply| reply.error(format!("NOREPLICAS {why}: nothing was done").as_bytes()));
-            }
+            self.time_out_waiting(id, timeout_us, &why);
             self.time_out_places(id, timeout_us);
         }
         self.clients.wake = true;
+    }
+
+    /// Refuses what still cannot be run. A command that has only stood behind another is run: a MULTI that was refused would let what follows it out of
+    /// its transaction. Behind a WAIT everything stays in its place.
+    fn time_out_waiting(&mut self, id: ClientId, timeout_us: u64, why: &str) {
+        let now = self.now.mono_us;
+        while let Some(client) = self.clients.get_mut(id).filter(|client| client.blocked.is_none()) {
+            let Some(late) = client.waiting.pop_front_if(|waiting| waiting.since_us + timeout_us <= now) else { return };
+            let args: client::Args<'_> = late.args.iter().map(|arg| &arg[..]).collect();
+            if matches!(self.run(id, &args), Flow::Done) {
+                continue;
+            }
+            if late.args[0].eq_ignore_ascii_case(b"EXEC")
+                && let Some(client) = self.clients.get_mut(id)
+            {
+                client.discard();
+            }
+            self.counters.no_replicas += 1;
+            self.answer(id, |reply| reply.error(format!("NOREPLICAS {why}: nothing was done").as_bytes()));
+        }
     }
 }
