@@ -43,7 +43,8 @@ impl Replica {
     /// Whether enough log has come together for a new checkpoint.
     pub(super) fn checkpoint_due(&self) -> bool {
         // The disk writes one checkpoint at a time, and a snapshot that comes in is one.
-        if self.installs() {
+        // And a state that is not whole yet is none to start from.
+        if self.installs() || self.applied < self.whole_at {
             return false;
         }
         let since = self.log.bytes_between(self.checkpoint_seq.max(self.log.before().seq), self.log.last().seq);
