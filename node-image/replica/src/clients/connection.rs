@@ -197,8 +197,11 @@ impl Replica {
                 self.clients.blocked.push(id);
                 continue;
             }
+            let now_us = self.now.mono_us;
             if let Some(client) = self.clients.get_mut(id) {
                 client.blocked = None;
+                // The time of those behind it begins now.
+                client.waiting.iter_mut().for_each(|waiting| waiting.since_us = now_us);
             }
             self.answer_wait(id, copies, wait.local);
         }

@@ -78,7 +78,8 @@ impl Clients {
             .map
             .iter()
             .filter(|(_, client)| {
-                client.waiting.front().is_some_and(|waiting| late(waiting.since_us))
+                let waits = client.waiting.front().filter(|_| client.blocked.is_none());
+                waits.is_some_and(|waiting| late(waiting.since_us))
                     || client.first_open().is_some_and(|(_, since_us)| late(since_us))
             })
             .map(|(id, _)| *id)

@@ -24,3 +24,38 @@ fn a_read_behind_an_open_request_is_answered_by_a_leader_that_was_a_follower() {
     rig.run(100);
     assert_eq!(rig.heard(2, 7), "+OK $1 1");
 }
+
+#[test]
+fn what_is_behind_a_wait_for_copies_is_answered_behind_it() {
+    let mut rig = Rig::serving(2, 1);
+    rig.open(1, 8);
+    rig.say(1, 8, "SET a 1");
+    rig.say(1, 8, "WAIT 5 15000");
+    rig.say(1, 8, "GET a");
+    rig.run(10_500);
+    assert_eq!(rig.heard(1, 8), "+OK");
+    rig.run(5_000);
+    assert_eq!(rig.heard(1, 8), ":1 $1 1");
+}
+
+#[test]
+fn a_transaction_is_refused_as_a_whole() {
+    let mut rig = Rig::serving(2, 2);
+    rig.open(1, 8);
+    rig.isolate(2);
+    rig.run(300); // The lease runs out: reads wait.
+    rig.say(1, 8, "GET x");
+    rig.say(1, 8, "MULTI");
+    rig.run(51);
+    rig.say(1, 8, "SET a 1");
+    rig.say(1, 8, "EXEC");
+    rig.run(9_960);
+    rig.connect(1, 2);
+    rig.run(200);
+    let heard = rig.heard(1, 8);
+    assert!(heard.starts_with("-NOREPLICAS") && !heard.contains("without MULTI"), "{heard}");
+    rig.say(1, 8, "EXISTS a");
+    rig.run(10);
+    let expected = if heard.ends_with("+OK +QUEUED *1 +OK") { ":1" } else { ":0" };
+    assert_eq!(rig.heard(1, 8), expected, "{heard}");
+}
