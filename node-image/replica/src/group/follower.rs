@@ -21,6 +21,10 @@ impl Replica {
         if append.epoch < self.meta.promise && !broken(Breakage::ObeyOldEpochs) {
             return self.fence(from, append.epoch);
         }
+        let record = self.meta.topology.as_ref().filter(|record| record.epoch == append.epoch && record.leader != 0);
+        if record.is_some_and(|record| record.leader != from) && !broken(Breakage::ObeyOldEpochs) {
+            return; // The record names another leader of this epoch.
+        }
         if append.epoch > self.meta.promise {
             self.promise(append.epoch);
         }
