@@ -3,7 +3,7 @@
 //! One queue for all clients, ordered by the seq that is waited for: a reply that depends on less than the one before it waits for that one's seq. What
 //! is under way at a time is one group commit, so the difference is less than a round trip, and releasing is popping from the front.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use trireme_proto::{ReplicaId, message::Reply};
 
@@ -69,9 +69,22 @@ impl HeldQueue {
         self.0.retain(|held| !matches!(&held.to, HeldFor::Remote { replica, .. } if of(*replica)));
     }
 
-    /// When the oldest began to wait.
-    pub(crate) fn oldest_us(&self) -> Option<u64> {
-        self.0.front().map(|held| held.since_us)
+    /// Takes out everything of those clients here for whom something has waited since then or longer. Other clients' replies stay, and so do other
+    /// replicas': their forwarders have time-outs of their own.
+    pub(crate) fn take_late(&mut self, since_us: u64) -> Vec<Held> {
+        let here = |held: &Held| match held.to {
+            HeldFor::Local { client, .. } => Some(client),
+            HeldFor::Remote { .. } => None,
+        };
+        let late: BTreeSet<ClientId> =
+            self.0.iter().take_while(|held| held.since_us <= since_us).filter_map(here).collect();
+        if late.is_empty() {
+            return Vec::new();
+        }
+        let is_late = |held: &Held| here(held).is_some_and(|client| late.contains(&client));
+        let (taken, kept): (Vec<Held>, Vec<Held>) = self.0.drain(..).partition(is_late);
+        self.0 = kept.into();
+        taken
     }
 }
 
@@ -92,6 +105,6 @@ mod tests {
         assert!(queue.release(2).is_none(), "the second depends on less, but comes after the first");
         assert_eq!([queue.release(3).map(|h| h.seq), queue.release(3).map(|h| h.seq)], [Some(3), Some(3)]);
         assert_eq!(queue.cut(4).len(), 1);
-        assert!(queue.oldest_us().is_none());
+        assert!(queue.take_late(u64::MAX).is_empty());
     }
 }

@@ -291,8 +291,14 @@ impl Replica {
 
     /// Replies that wait for entries after `seq` will not be released: those of writes are in doubt, those of reads may be asked again.
     pub(crate) fn fail_replies(&mut self, seq: u64, why: &str) {
+        let cut = self.clients.held.cut(seq);
+        self.fail_held(cut, why);
+    }
+
+    /// Fails replies that were held: all of a client's from one on.
+    fn fail_held(&mut self, failed: Vec<Held>, why: &str) {
         let mut by_client: BTreeMap<ClientId, Vec<(usize, Of)>> = BTreeMap::new();
-        for held in self.clients.held.cut(seq) {
+        for held in failed {
             // Not those of other replicas: their forwarders ask again, under the same ids.
             if let HeldFor::Local { client, bytes } = held.to {
                 by_client.entry(client).or_default().push((bytes, held.of));
@@ -333,9 +339,10 @@ impl Replica {
     pub(crate) fn time_out_clients(&mut self) {
         let timeout_us = u64::from(self.settings().request_timeout_ms) * 1_000;
         let now = self.now.mono_us;
-        if self.clients.held.oldest_us().is_some_and(|since| since + timeout_us <= now) {
+        let late = self.clients.held.take_late(now.saturating_sub(timeout_us));
+        if !late.is_empty() {
             let why = format!("the copies needed did not answer within {} ms", timeout_us / 1_000);
-            self.fail_replies(self.commit, &why);
+            self.fail_held(late, &why);
         }
         let why = self.why_not_now();
         for id in self.clients.late(timeout_us, now) {

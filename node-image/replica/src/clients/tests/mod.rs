@@ -59,3 +59,20 @@ fn a_transaction_is_refused_as_a_whole() {
     let expected = if heard.ends_with("+OK +QUEUED *1 +OK") { ":1" } else { ":0" };
     assert_eq!(rig.heard(1, 8), expected, "{heard}");
 }
+
+#[test]
+fn a_late_reply_fails_its_own_client_and_no_other() {
+    let mut rig = Rig::serving(3, 3);
+    [(2, 7), (1, 8), (1, 9)].into_iter().for_each(|(id, client)| rig.open(id, client));
+    rig.nodes.get_mut(&3).unwrap().disk = false;
+    rig.say(1, 8, "SET a 1");
+    rig.run(9_900);
+    rig.say(1, 8, "SET b 1");
+    rig.say(1, 9, "SET c 1");
+    rig.say(2, 7, "SET d 1");
+    rig.run(200);
+    assert_eq!(rig.heard(1, 8).matches("-INDOUBT").count(), 2, "one client's replies fail from the late one on");
+    rig.nodes.get_mut(&3).unwrap().disk = true;
+    rig.run(100);
+    assert_eq!([rig.heard(1, 9), rig.heard(2, 7)], ["+OK", "+OK"]);
+}
