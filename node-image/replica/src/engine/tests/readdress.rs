@@ -139,3 +139,16 @@ fn names_are_kept_as_runs_and_forgotten_after_64_generations() {
     }
     assert_eq!(text(&mut new, b"n").as_deref(), Some("0"));
 }
+
+#[test]
+fn increments_before_and_after_a_set_in_one_cut_delta_stay_apart() {
+    let (mut old, mut new) = (Engine::new(), Engine::new());
+    let cut = run(&mut old, 1, |a| {
+        assert_eq!(a.increment(b"n", 5), Ok(5));
+        a.put_string(b"n", b"1", false);
+        assert_eq!(a.increment(b"n", 2), Ok(3));
+    });
+    new.set_origin(Origin { group: 1, generation: 1 });
+    assert_eq!(new.readdress(&cut, &at(1), &mut Vec::new()), Ok(true));
+    assert_eq!(text(&mut new, b"n").as_deref(), Some("3"));
+}
