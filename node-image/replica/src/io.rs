@@ -29,6 +29,13 @@ pub enum Input<'a> {
         /// Name and arguments, at least the name.
         args: &'a [&'a [u8]],
     },
+    /// Nothing more is executed for a client: once everything it sent before is answered, these bytes are said and its connection is closed.
+    LastWords {
+        /// Who.
+        client: ClientId,
+        /// The end of what it is sent; may be empty.
+        words: &'a [u8],
+    },
     /// A peer connection is up: both sides have said Hello and accepted it.
     PeerOpened {
         /// Who.

@@ -140,7 +140,7 @@ impl Replica {
         self.now = now;
         match input {
             Input::Command { client, args } => self.command(client, args),
-            Input::LastWords { client, words } => self.clients.end(client, words),
+            Input::LastWords { client, words } => self.last_words(client, words),
             Input::Persisted(ticket) => self.persisted(ticket),
             Input::Peer { peer, message } => self.message(peer, message),
             Input::ClientOpened(client) => self.clients.open(client),

@@ -131,6 +131,11 @@ impl Client {
         self.out.len() - before
     }
 
+    /// It has said goodbye, or its connection ends: no further command is taken.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.state.close || self.last_words.is_some()
+    }
+
     /// Ends an open transaction without executing it.
     pub(crate) fn discard(&mut self) {
         self.transaction = None;

@@ -54,7 +54,11 @@ impl Replica {
         let resp3 = client.state.resp3;
         connection::connection(which, &mut client.state, &context, args, &mut Reply::new(&mut bytes, resp3));
         if client.state.close {
-            self.clients.closing.push(id);
+            client.waiting.clear();
+            // An end of the connection that came first has it on the list.
+            if client.last_words.is_none() {
+                self.clients.closing.push(id);
+            }
         }
         self.answer(id, |reply| reply.raw(&bytes));
         Flow::Done
@@ -153,12 +157,15 @@ impl Replica {
         };
         let replicas = wanted.last().copied().unwrap_or(0) as usize;
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
-        let seq = client.session_seq;
+        let (seq, ending) = (client.session_seq, client.last_words.is_some());
         let copies = self.copies_of(seq);
         let until_us = match timeout_ms {
             0 => u64::MAX,
             timeout_ms => self.now.mono_us.saturating_add(timeout_ms.saturating_mul(1_000)),
         };
+        // Nobody would end it.
+        let longest_us = if ending { self.request_timeout_us() } else { u64::MAX };
+        let until_us = until_us.min(self.now.mono_us.saturating_add(longest_us));
         if copies < replicas && self.leads() {
             if let Some(client) = self.clients.get_mut(id) {
                 client.blocked = Some(Wait { seq, replicas, until_us, local: numbers == 2 });

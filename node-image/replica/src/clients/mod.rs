@@ -92,8 +92,10 @@ impl Clients {
     pub(crate) fn close_answered(&mut self, output: &mut Output) {
         self.closing.retain(|id| {
             let Some(client) = self.map.get_mut(id) else { return false };
-            let nothing_more = client.last_words.is_none() || (client.waiting.is_empty() && client.blocked.is_none());
-            let answered = client.held == 0 && client.places.is_empty() && nothing_more;
+            let answered = client.held == 0
+                && client.places.is_empty()
+                && client.waiting.is_empty()
+                && client.blocked.is_none();
             if answered {
                 if let Some(words) = client.last_words.take() {
                     client.out.extend_from_slice(&words);
@@ -106,12 +108,15 @@ impl Clients {
         });
     }
 
-    /// Closes a client after these words, once everything before is answered.
-    pub(crate) fn end(&mut self, id: ClientId, words: &[u8]) {
-        if let Some(client) = self.map.get_mut(&id) {
-            client.last_words = Some(words.into());
-            self.closing.push(id);
+    /// Closes a client after these words, once everything before is answered. Nobody can end its waiting for copies any more, so that does not go on
+    /// beyond `until_us`.
+    pub(crate) fn end(&mut self, id: ClientId, words: &[u8], until_us: u64) {
+        let Some(client) = self.map.get_mut(&id).filter(|client| !client.is_ending()) else { return };
+        client.last_words = Some(words.into());
+        if let Some(wait) = &mut client.blocked {
+            wait.until_us = wait.until_us.min(until_us);
         }
+        self.closing.push(id);
     }
 
     pub(crate) fn take_replies(&mut self, id: ClientId, out: &mut Vec<u8>) {
@@ -189,13 +194,24 @@ pub(crate) enum Flow {
 impl Replica {
     /// A client's command, as it came.
     pub(crate) fn command(&mut self, id: ClientId, args: &[&[u8]]) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+        // Nothing is executed after QUIT.
+        let Some(client) = self.clients.get_mut(id).filter(|client| !client.is_ending()) else { return };
         let in_turn = client.waiting.is_empty() && client.blocked.is_none();
         if in_turn && matches!(self.run(id, args), Flow::Done) {
             return;
         }
         let args = args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect();
         self.clients.stall(id, Waiting { args, since_us: self.now.mono_us }, &mut self.output);
+    }
+
+    /// A client says nothing more: see [`Input::LastWords`](crate::io::Input::LastWords).
+    pub(crate) fn last_words(&mut self, id: ClientId, words: &[u8]) {
+        self.clients.end(id, words, self.now.mono_us.saturating_add(self.request_timeout_us()));
+    }
+
+    /// How long a command may wait, in microseconds.
+    pub(super) fn request_timeout_us(&self) -> u64 {
+        u64::from(self.settings().request_timeout_ms) * 1_000
     }
 
     /// A client is gone: what it had under way goes on, its replies go nowhere.
@@ -337,7 +353,7 @@ impl Replica {
 
     /// Answers what has waited for too long.
     pub(crate) fn time_out_clients(&mut self) {
-        let timeout_us = u64::from(self.settings().request_timeout_ms) * 1_000;
+        let timeout_us = self.request_timeout_us();
         let now = self.now.mono_us;
         let late = self.clients.held.take_late(now.saturating_sub(timeout_us));
         if !late.is_empty() {

@@ -2,6 +2,7 @@
 
 mod rig;
 
+use crate::io::Input;
 use rig::Rig;
 
 #[test]
@@ -75,4 +76,44 @@ fn a_late_reply_fails_its_own_client_and_no_other() {
     rig.nodes.get_mut(&3).unwrap().disk = true;
     rig.run(100);
     assert_eq!([rig.heard(1, 9), rig.heard(2, 7)], ["+OK", "+OK"]);
+}
+
+#[test]
+fn nothing_is_executed_after_quit() {
+    let mut rig = Rig::serving(2, 1);
+    rig.open(1, 8);
+    rig.say(1, 8, "WAIT 1 0"); // Has its copy at once.
+    rig.say(1, 8, "QUIT");
+    rig.say(1, 8, "SET a 1");
+    rig.step(1, Input::LastWords { client: 8, words: b"" });
+    rig.run(5);
+    assert_eq!(rig.heard(1, 8), ":1 +OK");
+    assert!(rig.nodes[&1].closed.contains(&8));
+    // The same where all of it has to wait: behind a WAIT that is answered after a while.
+    rig.open(1, 9);
+    ["WAIT 5 500", "QUIT", "SET a 1"].iter().for_each(|command| rig.say(1, 9, command));
+    rig.run(1_000);
+    assert_eq!(rig.heard(1, 9), ":1 +OK");
+    assert!(rig.nodes[&1].closed.contains(&9));
+    rig.open(1, 10);
+    rig.say(1, 10, "EXISTS a");
+    rig.run(5);
+    assert_eq!(rig.heard(1, 10), ":0");
+}
+
+#[test]
+fn a_client_that_waits_for_copies_without_end_is_given_up_when_its_connection_ends() {
+    let mut rig = Rig::serving(2, 1);
+    [8, 9].into_iter().for_each(|client| rig.open(1, client));
+    rig.say(1, 8, "WAIT 5 0");
+    rig.say(1, 9, "WAIT 5 0");
+    rig.say(1, 9, "WAIT 6 0");
+    for client in [8, 9] {
+        rig.step(1, Input::LastWords { client, words: b"-ERR\r\n" });
+    }
+    rig.run(10_100);
+    assert_eq!(rig.heard(1, 8), ":1 -ERR");
+    rig.run(10_100);
+    assert_eq!(rig.heard(1, 9), ":1 :1 -ERR");
+    assert_eq!(rig.nodes[&1].closed.len(), 2);
 }
