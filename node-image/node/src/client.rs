@@ -4,7 +4,7 @@
 //! ([`PENDING_BYTES_SOFT`]), is not paused by the core, and the disk keeps up.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     future::poll_fn,
     pin::{Pin, pin},
     rc::Rc,
@@ -32,8 +32,6 @@ const PENDING_BYTES_HARD: usize = 1 << 30;
 const COMMAND_BYTES_MAX: usize = 1 << 30;
 /// Commands executed before others get their turn, and before it is looked at how much the replies have grown.
 pub(crate) const COMMANDS_PER_TURN: usize = 256;
-/// How the core says goodbye to QUIT.
-const QUIT_REPLY: &[u8] = b"+OK\r\n";
 
 /// What the pump knows of a connection.
 pub(crate) struct Client {
@@ -45,8 +43,6 @@ pub(crate) struct Client {
     ending: Cell<bool>,
     /// The connection is cut when everything is written.
     closing: Cell<bool>,
-    /// What to say last instead of QUIT's reply.
-    last_words: RefCell<Option<Vec<u8>>>,
 }
 
 impl Client {
@@ -60,14 +56,6 @@ impl Client {
 
     /// Closes the connection when what was answered has been written.
     pub(crate) fn close(&self) {
-        if let Some(words) = self.last_words.take() {
-            let mut buffer = self.outbox.buffer();
-            if buffer.ends_with(QUIT_REPLY) {
-                let end = buffer.len() - QUIT_REPLY.len();
-                buffer.truncate(end);
-            }
-            buffer.extend_from_slice(&words);
-        }
         self.closing.set(true);
         self.outbox.wake();
     }
@@ -97,7 +85,6 @@ pub(crate) async fn serve(shell: Rc<Shell>, stream: TcpStream) {
         paused: Cell::new(false),
         ending: Cell::new(false),
         closing: Cell::new(false),
-        last_words: RefCell::new(None),
     });
     shell.clients.borrow_mut().insert(id, Rc::clone(&client));
     shell.step(Input::ClientOpened(id));
@@ -146,7 +133,7 @@ impl Reader<'_> {
                 (read, READ_BYTES)
             };
             match read {
-                Ok(0) if asked > 0 => self.end_after_replies(Vec::new()),
+                Ok(0) if asked > 0 => self.end_after_replies(&[]),
                 Ok(count) if self.more || count >= asked => {
                     // There is more to do here, but it is others' turn.
                     context.waker().wake_by_ref();
@@ -247,7 +234,7 @@ impl Reader<'_> {
                     let mut words = Vec::new();
                     error.write(&mut words);
                     drop(core);
-                    self.end_after_replies(words);
+                    self.end_after_replies(&words);
                     return at;
                 }
             }
@@ -257,12 +244,10 @@ impl Reader<'_> {
         at
     }
 
-    /// Nothing more is executed. What was, is answered in its order; then these words are written and the connection is closed. The core sees it as a QUIT, whose
-    /// reply [`Client::close`] takes back.
-    fn end_after_replies(&mut self, words: Vec<u8>) {
+    /// Nothing more is executed. What was, is answered in its order; then these words are written and the connection is closed.
+    fn end_after_replies(&mut self, words: &[u8]) {
         self.client.ending.set(true);
-        self.client.last_words.replace(Some(words));
-        self.shell.step(Input::Command { client: self.client.id, args: &[b"QUIT"] });
+        self.shell.step(Input::LastWords { client: self.client.id, words });
     }
 }
 

@@ -188,6 +188,34 @@ fn a_full_disk_is_reported_and_heals() {
 }
 
 #[test]
+fn a_sync_beside_the_writes_holds_nothing_up_and_its_failure_ends_the_replica() {
+    in_world(Durability::Memory, async |world| {
+        let (open, gate) = std::sync::mpsc::channel();
+        let (fail, second) = std::sync::mpsc::channel::<()>();
+        world.disk.state.lock().unwrap().sync_gate = Some(gate);
+        let taken = async || {
+            while world.disk.state.lock().unwrap().sync_gate.is_some() {
+                tokio::task::yield_now().await;
+            }
+        };
+        taken().await;
+        let mut client = world.connect().await;
+        exchange(&mut client, b"WRITE\r\n", b"+WRITTEN\r\n").await;
+        {
+            let mut state = world.disk.state.lock().unwrap();
+            assert_eq!((state.syncs, state.batches.len()), (0, 1), "written and answered while it goes on");
+            state.sync_gate = Some(second);
+        }
+        open.send(()).unwrap();
+        taken().await;
+        assert_eq!(world.disk.state.lock().unwrap().syncs, 1);
+        drop(fail);
+        let Ending::Fatal(why) = world.pump.await.unwrap() else { panic!("it goes on") };
+        assert!(why.contains("sync failed"), "{why}");
+    });
+}
+
+#[test]
 fn a_failed_sync_ends_the_replica_with_its_reason() {
     in_world(Durability::Disk, async |world: World| {
         let mut client = world.connect().await;

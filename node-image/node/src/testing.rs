@@ -18,7 +18,7 @@ use trireme_replica::io::{ClientId, DiskOp, Identity, Input, Now, Output};
 
 use crate::{
     config::NodeConfig,
-    disk::{Applied, DiskError, Space},
+    disk::{Applied, DiskError, Reached, Space, SyncWork},
     process::Listening,
     pump::{Ending, Pump},
     shell::{Clock, Core, Shell},
@@ -45,7 +45,7 @@ pub(crate) struct Script {
 pub(crate) struct FakeCore {
     script: Rc<RefCell<Script>>,
     replies: HashMap<ClientId, Vec<u8>>,
-    quitting: Vec<ClientId>,
+    quitting: Vec<(ClientId, Vec<u8>)>,
     writes: Vec<(u64, ClientId)>,
     ticket: u64,
 }
@@ -63,7 +63,7 @@ impl Core for FakeCore {
                         replies.resize(replies.len() + BIG_BYTES, b'x');
                         script.bigs += 1;
                     }
-                    b"QUIT" => self.quitting.push(client),
+                    b"QUIT" => self.quitting.push((client, b"+OK\r\n".to_vec())),
                     b"WRITE" => {
                         self.ticket += 1;
                         self.writes.push((self.ticket, client));
@@ -80,6 +80,7 @@ impl Core for FakeCore {
                 }
                 script.seen.push(format!("Persisted({upto})"));
             }
+            Input::LastWords { client, words } => self.quitting.push((client, words.to_vec())),
             Input::Tick => {}
             Input::Shutdown => {
                 script.seen.push("Shutdown".into());
@@ -96,8 +97,8 @@ impl Core for FakeCore {
         if !script.held {
             // Who quits is answered after everything before it.
             let writes = &self.writes;
-            for id in self.quitting.extract_if(.., |id| !writes.iter().any(|(_, writer)| writer == id)) {
-                self.replies.entry(id).or_default().extend_from_slice(b"+OK\r\n");
+            for (id, words) in self.quitting.extract_if(.., |(id, _)| !writes.iter().any(|(_, writer)| writer == id)) {
+                self.replies.entry(id).or_default().extend_from_slice(&words);
                 output.close.push(id);
             }
             output.ready.extend(self.replies.iter().filter(|(_, bytes)| !bytes.is_empty()).map(|(id, _)| *id));
@@ -129,6 +130,9 @@ pub(crate) struct FakeDiskState {
     pub(crate) room: Option<usize>,
     pub(crate) broken: bool,
     pub(crate) closed: bool,
+    /// The next sync waits for it.
+    pub(crate) sync_gate: Option<std::sync::mpsc::Receiver<()>>,
+    pub(crate) syncs: usize,
     /// Threads that carried out a batch, in words.
     pub(crate) threads: Vec<Option<String>>,
 }
@@ -146,8 +150,23 @@ impl Store for FakeDisk {
         if batch.is_empty() { Ok(Applied { ticket: done }) } else { Err(DiskError::Full { done, needed: 1 }) }
     }
 
-    fn sync_now(&mut self) -> Result<(), DiskError> {
-        Ok(())
+    fn sync_work(&mut self) -> Result<Option<SyncWork>, DiskError> {
+        let state = Arc::clone(&self.state);
+        Ok(Some(Box::new(move || {
+            let held = state.lock().unwrap().sync_gate.take();
+            match held.map(|gate| gate.recv()) {
+                // A gate that nobody opens is a device that fails.
+                Some(Err(_)) => Err(DiskError::Sync { file: "log".into(), source: std::io::ErrorKind::Other.into() }),
+                _ => {
+                    state.lock().unwrap().syncs += 1;
+                    Ok(Reached::default())
+                }
+            }
+        })))
+    }
+
+    fn synced(&mut self, result: Result<Reached, DiskError>) -> Result<(), DiskError> {
+        result.map(|_| ())
     }
 
     fn set_durability(&mut self, _: Durability) -> Result<(), DiskError> {

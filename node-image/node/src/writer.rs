@@ -3,7 +3,7 @@
 //! The [`Disk`] belongs to one thread at a time and is handed back and forth with the work, so there is nothing to lock. Where copies count when they are fsynced, each batch
 //! goes to the disk thread and what comes up meanwhile is gathered into the next one: one write and one fdatasync for all of it. Where they count when the
 //! operating system has them, the core's thread writes them itself, as that costs less than to wake another thread; only what
-//! waits for the device is done there.
+//! waits for the device is done there. The fsync once a second then needs no [`Disk`]: it has handles of its own, and another thread, so that writes go on.
 
 use std::{
     sync::{Arc, mpsc},
@@ -15,10 +15,12 @@ use tokio::sync::Notify;
 use trireme_proto::topology::Durability;
 use trireme_replica::io::{CheckpointOp, DiskOp};
 
-use crate::disk::{Applied, Disk, DiskError, Space};
+use crate::disk::{Applied, Disk, DiskError, Reached, Space, SyncWork};
 
 /// Bytes that may be gathered before no more input is read.
 const GATHERED_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a checkpoint that are written before appends get their turn.
+const CHECKPOINT_BYTES_MAX: usize = 128 << 10;
 /// How often the disk is looked after: room, and fsync where batches do without.
 const CARE_EVERY: Duration = Duration::from_secs(1);
 
@@ -29,8 +31,10 @@ type Batch = Vec<(u64, DiskOp)>;
 pub(crate) trait Store: Send {
     /// See [`Disk::apply`].
     fn apply(&mut self, batch: &mut Batch) -> Result<Applied, DiskError>;
-    /// See [`Disk::sync_now`].
-    fn sync_now(&mut self) -> Result<(), DiskError>;
+    /// See [`Disk::sync_work`].
+    fn sync_work(&mut self) -> Result<Option<SyncWork>, DiskError>;
+    /// See [`Disk::synced`].
+    fn synced(&mut self, result: Result<Reached, DiskError>) -> Result<(), DiskError>;
     /// See [`Disk::set_durability`].
     fn set_durability(&mut self, durability: Durability) -> Result<(), DiskError>;
     /// See [`Disk::space`].
@@ -44,8 +48,12 @@ impl Store for Disk {
         Disk::apply(self, batch)
     }
 
-    fn sync_now(&mut self) -> Result<(), DiskError> {
-        Disk::sync_now(self)
+    fn sync_work(&mut self) -> Result<Option<SyncWork>, DiskError> {
+        Disk::sync_work(self)
+    }
+
+    fn synced(&mut self, result: Result<Reached, DiskError>) -> Result<(), DiskError> {
+        Disk::synced(self, result)
     }
 
     fn set_durability(&mut self, durability: Durability) -> Result<(), DiskError> {
@@ -76,8 +84,8 @@ pub(crate) enum Written {
 enum Work {
     /// Carry out the batch.
     Apply,
-    /// Look after the disk; with an fsync or without.
-    Care { sync: bool },
+    /// Look after the disk.
+    Care,
     /// Counts differently from now on.
     SetDurability(Durability),
 }
@@ -117,6 +125,31 @@ pub(crate) struct Writer {
     jobs: mpsc::Sender<Job>,
     done: mpsc::Receiver<Done>,
     thread: JoinHandle<()>,
+    syncer: Syncer,
+}
+
+/// The thread that syncs beside the writes, one sync at a time.
+struct Syncer {
+    work: mpsc::Sender<SyncWork>,
+    done: mpsc::Receiver<Result<Reached, DiskError>>,
+    thread: JoinHandle<()>,
+    busy: bool,
+}
+
+impl Syncer {
+    fn start(wake: Arc<Notify>) -> std::io::Result<Syncer> {
+        let (work, todo) = mpsc::channel::<SyncWork>();
+        let (report, done) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("sync".into()).spawn(move || {
+            for work in todo {
+                if report.send(work()).is_err() {
+                    return;
+                }
+                wake.notify_one();
+            }
+        })?;
+        Ok(Syncer { work, done, thread, busy: false })
+    }
 }
 
 impl Writer {
@@ -125,6 +158,7 @@ impl Writer {
     /// # Errors
     /// The system has no more threads.
     pub(crate) fn start(disk: Box<dyn Store>, durability: Durability, wake: Arc<Notify>) -> std::io::Result<Writer> {
+        let syncer = Syncer::start(Arc::clone(&wake))?;
         let (jobs, todo) = mpsc::channel::<Job>();
         let (report, done) = mpsc::channel();
         let thread = std::thread::Builder::new().name("disk".into()).spawn(move || {
@@ -148,6 +182,7 @@ impl Writer {
             jobs,
             done,
             thread,
+            syncer,
         })
     }
 
@@ -177,14 +212,18 @@ impl Writer {
         while let Ok(done) = self.done.try_recv() {
             self.take_back(done, written);
         }
-        let Some(disk) = self.disk.take() else { return };
+        let Some(mut disk) = self.disk.take() else { return };
+        if let Err(error) = self.sync_beside(disk.as_mut()) {
+            self.disk = Some(disk);
+            return written.push(Written::Failed(error));
+        }
         let care = Instant::now() >= self.care_at;
         let work = if self.wanted != self.durability {
             self.durability = self.wanted;
             Work::SetDurability(self.wanted)
         } else if care {
             self.care_at = Instant::now() + CARE_EVERY;
-            Work::Care { sync: self.durability == Durability::Memory }
+            Work::Care
         } else if self.gathered.is_empty() || self.stuck {
             // Only care can find that there is room again.
             self.disk = Some(disk);
@@ -193,18 +232,57 @@ impl Writer {
             Work::Apply
         };
         let mut job = Job { disk, batch: std::mem::take(&mut self.spare), work };
-        let mut here = false;
         if matches!(job.work, Work::Apply) {
-            std::mem::swap(&mut job.batch, &mut self.gathered);
-            self.gathered_bytes = 0;
-            here = self.durability == Durability::Memory && !job.batch.iter().any(|(_, op)| waits_for_device(op));
+            self.take_gathered(&mut job.batch);
         }
-        if here {
+        let waits = matches!(job.work, Work::SetDurability(_)) || job.batch.iter().any(|(_, op)| waits_for_device(op));
+        if self.durability == Durability::Memory && !waits {
             let done = carry_out(job);
             self.take_back(done, written);
         } else if self.jobs.send(job).is_err() {
             written.push(Written::Failed(DiskError::Stopped("its thread has ended".into())));
         }
+    }
+
+    /// What goes to the disk next. Steps of a checkpoint go by themselves and a few at a time: each may wait for the device, and appends wait behind it.
+    fn take_gathered(&mut self, batch: &mut Batch) {
+        let step = |operation: &DiskOp| matches!(operation, DiskOp::Checkpoint(_));
+        let steps = self.gathered.first().is_some_and(|(_, operation)| step(operation));
+        let mut bytes = 0;
+        let take = self.gathered.iter().position(|(_, operation)| {
+            let enough = step(operation) != steps || (steps && bytes >= CHECKPOINT_BYTES_MAX);
+            bytes += bytes_of(operation);
+            enough
+        });
+        match take {
+            Some(take) => {
+                batch.extend(self.gathered.drain(..take));
+                self.gathered_bytes -= batch.iter().map(|(_, operation)| bytes_of(operation)).sum::<usize>();
+            }
+            None => {
+                std::mem::swap(batch, &mut self.gathered);
+                self.gathered_bytes = 0;
+            }
+        }
+    }
+
+    /// Where copies count in memory: ends the sync beside the writes if it is done, and begins one if it is time.
+    fn sync_beside(&mut self, disk: &mut dyn Store) -> Result<(), DiskError> {
+        if self.syncer.busy
+            && let Ok(result) = self.syncer.done.try_recv()
+        {
+            self.syncer.busy = false;
+            disk.synced(result)?;
+        }
+        if self.syncer.busy || self.durability != Durability::Memory || Instant::now() < self.care_at {
+            return Ok(());
+        }
+        if let Some(work) = disk.sync_work()? {
+            let ended = |_| DiskError::Stopped("the thread that syncs has ended".into());
+            self.syncer.work.send(work).map_err(ended)?;
+            self.syncer.busy = true;
+        }
+        Ok(())
     }
 
     fn take_back(&mut self, done: Done, written: &mut Vec<Written>) {
@@ -247,6 +325,13 @@ impl Writer {
             return Err(error);
         }
         let Some(mut disk) = self.disk.take() else { return Ok(()) };
+        drop(self.syncer.work);
+        if self.syncer.thread.join().is_err() {
+            return Err(DiskError::Stopped("the thread that syncs has panicked".into()));
+        }
+        for result in self.syncer.done.try_iter() {
+            disk.synced(result)?;
+        }
         if !self.gathered.is_empty() {
             disk.apply(&mut self.gathered)?;
         }
@@ -260,8 +345,7 @@ fn carry_out(job: Job) -> Done {
     let (mut ticket, mut full, mut stuck, mut failed) = (None, false, false, None);
     let outcome = match work {
         Work::Apply => disk.apply(&mut batch).map(|applied| ticket = applied.ticket),
-        Work::Care { sync: true } => disk.sync_now(),
-        Work::Care { sync: false } => Ok(()),
+        Work::Care => Ok(()),
         Work::SetDurability(durability) => disk.set_durability(durability),
     };
     match outcome {
@@ -276,8 +360,7 @@ fn carry_out(job: Job) -> Done {
 fn waits_for_device(operation: &DiskOp) -> bool {
     match operation {
         DiskOp::Append { .. } | DiskOp::Commit(_) | DiskOp::Retain { .. } => false,
-        DiskOp::Checkpoint(step) => matches!(step, CheckpointOp::Finish { .. }),
-        DiskOp::Meta(_) | DiskOp::Truncate { .. } | DiskOp::Reset { .. } => true,
+        DiskOp::Checkpoint(_) | DiskOp::Meta(_) | DiskOp::Truncate { .. } | DiskOp::Reset { .. } => true,
     }
 }
 

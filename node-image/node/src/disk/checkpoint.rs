@@ -26,7 +26,9 @@ const SLOT_HEAD: usize = 10;
 const FOOTER: usize = 24;
 const FOOTER_MARK: u32 = u32::MAX;
 /// Written, and made durable, in steps of this size: so that no batch of the log waits behind a whole checkpoint.
-const STEP: usize = 1 << 20;
+const STEP: usize = 256 << 10;
+/// Read in steps of this size.
+const READ_STEP: usize = 1 << 20;
 
 /// What the head of a checkpoint says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,7 +167,7 @@ impl<F: File> Reader<'_, F> {
             self.buffer.drain(..self.at);
             self.at = 0;
             let mut have = self.buffer.len();
-            self.buffer.resize(have.max(length).max(STEP), 0);
+            self.buffer.resize(have.max(length).max(READ_STEP), 0);
             let from = self.offset;
             while have < self.buffer.len() {
                 match self.file.read_at(&mut self.buffer[have..], from + have as u64)? {

@@ -37,6 +37,44 @@ pub(super) fn room_for(payload: u64, parts: u64) -> u64 {
     payload + (parts + 1) * 2 * segment::frame_bytes(0) as u64
 }
 
+/// A segment that is no longer written, and not durable yet.
+#[derive(Debug)]
+struct Left<F: Files> {
+    file: F::File,
+    path: String,
+    serial: u64,
+}
+
+/// What of the log is not durable yet, to be made so by another thread while the log goes on.
+#[derive(Debug)]
+pub(super) struct Unsynced<F: Files> {
+    files: F,
+    /// In the order in which they were written: a segment is durable only when those before it are.
+    segments: Vec<Left<F>>,
+    named: bool,
+    reached: Reached,
+}
+
+/// How far the log is durable: in the segment with this serial up to this offset, and all before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    serial: u64,
+    tail: u64,
+}
+
+impl<F: Files> Unsynced<F> {
+    /// Makes it durable. An error is final.
+    pub(super) fn sync(self) -> Result<Reached, DiskError> {
+        if !self.named {
+            self.files.sync_folder("log").map_err(unsynced("log"))?;
+        }
+        for segment in &self.segments {
+            segment.file.sync().map_err(unsynced(&segment.path))?;
+        }
+        Ok(self.reached)
+    }
+}
+
 /// The log of one replica.
 #[derive(Debug)]
 pub(super) struct Log<F: Files> {
@@ -47,9 +85,12 @@ pub(super) struct Log<F: Files> {
     void: Vec<Segment>,
     reset: bool,
     file: F::File,
-    /// Where the next frame goes; before `synced` all is durable.
+    /// Where the next frame goes; before `synced` all is durable, and all segments before if it is not 0.
     tail: u64,
     synced: u64,
+    /// Segments before the one being written that are not durable; whether the names in the folder are.
+    left: Vec<Left<F>>,
+    named: bool,
     /// Last record, staged ones included.
     last: Position,
     next_serial: u64,
@@ -71,7 +112,21 @@ impl<F: Files> Log<F> {
         let (end, last) = (active.end, active.last);
         let frame = vec![0; FRAME_BYTES];
         let void = Vec::new();
-        Ok(Log { files, spares, chain, void, reset: false, file, tail: end, synced: end, last, next_serial, frame })
+        Ok(Log {
+            files,
+            spares,
+            chain,
+            void,
+            reset: false,
+            file,
+            tail: end,
+            synced: end,
+            left: Vec::new(),
+            named: true,
+            last,
+            next_serial,
+            frame,
+        })
     }
 
     pub(super) fn last(&self) -> Position {
@@ -101,13 +156,20 @@ impl<F: Files> Log<F> {
         &self.chain[self.chain.len() - 1]
     }
 
-    /// Makes sure that so many bytes of frames will fit, so that writing them cannot fail for lack of space.
-    pub(super) fn make_room(&mut self, needed: u64) -> Result<(), DiskError> {
+    /// Makes sure that so many bytes of frames will fit, so that writing them cannot fail for lack of space. `wait`: a segment that is full is durable, and the
+    /// next one, before that is written; otherwise both become so with the next sync.
+    pub(super) fn make_room(&mut self, needed: u64, wait: bool) -> Result<(), DiskError> {
         if self.room() >= needed {
             return Ok(());
         }
-        self.sync()?;
-        self.add_segment(self.last, false, needed)
+        // An empty segment may be the only witness of a cut: what takes its place must not be forgotten by a crash.
+        let wait = wait || self.tail == HEADER_BYTES as u64;
+        if wait {
+            self.sync()?;
+        } else {
+            self.write()?;
+        }
+        self.add_segment(self.last, false, needed, wait)
     }
 
     /// Adds records to the frame being gathered.
@@ -165,22 +227,66 @@ impl<F: Files> Log<F> {
     pub(super) fn sync(&mut self) -> Result<(), DiskError> {
         self.write()?;
         if self.synced < self.tail {
+            if !self.named {
+                self.files.sync_folder("log").map_err(unsynced("log"))?;
+            }
+            for old in &self.left {
+                old.file.sync().map_err(unsynced(&old.path))?;
+            }
             self.file.sync().map_err(unsynced(&self.active().path))?;
             self.synced = self.tail;
+            self.left.clear();
+            self.named = true;
         }
         Ok(())
     }
 
-    /// Goes on in a new segment. What is in the old one must be durable.
-    fn add_segment(&mut self, previous: Position, reset: bool, room: u64) -> Result<(), DiskError> {
+    /// Writes what was gathered, and returns what is to be synced; `None` if everything is durable.
+    pub(super) fn unsynced(&mut self) -> Result<Option<Unsynced<F>>, DiskError> {
+        self.write()?;
+        if self.synced >= self.tail {
+            return Ok(None);
+        }
+        let again = |file: &F::File, path: &str, serial| match file.again() {
+            Ok(file) => Ok(Left { file, path: path.to_owned(), serial }),
+            Err(error) => Err(failed(path, "open again")(error)),
+        };
+        let mut segments = Vec::with_capacity(self.left.len() + 1);
+        for old in &self.left {
+            segments.push(again(&old.file, &old.path, old.serial)?);
+        }
+        let active = self.active();
+        let reached = Reached { serial: active.header.serial, tail: self.tail };
+        segments.push(again(&self.file, &active.path, reached.serial)?);
+        Ok(Some(Unsynced { files: self.files.clone(), segments, named: self.named, reached }))
+    }
+
+    /// Takes note of what [`Unsynced::sync`] has done.
+    pub(super) fn synced(&mut self, reached: Reached) {
+        self.left.retain(|old| old.serial >= reached.serial);
+        if self.active().header.serial == reached.serial {
+            self.synced = self.synced.max(reached.tail);
+            self.named = true;
+        }
+    }
+
+    /// Goes on in a new segment, which is durable itself if `durable`: then what is in the old one must be, too.
+    fn add_segment(&mut self, previous: Position, reset: bool, room: u64, durable: bool) -> Result<(), DiskError> {
         let needed = (room + HEADER_BYTES as u64).max(self.spares.length());
         let serial = self.next_serial;
-        let segment = create(&self.files, &mut self.spares, serial, previous, reset, needed)?;
+        let new = New { serial, previous, reset, length: needed, durable };
+        let segment = create(&self.files, &mut self.spares, &new)?;
         self.next_serial += 1;
-        self.file = self.files.open(&segment.path).map_err(failed(&segment.path, "open"))?;
+        let file = self.files.open(&segment.path).map_err(failed(&segment.path, "open"))?;
+        let file = std::mem::replace(&mut self.file, file);
+        if self.synced < self.tail {
+            let old = self.active();
+            self.left.push(Left { file, path: old.path.clone(), serial: old.header.serial });
+        }
         let (last, end) = (self.last, self.tail);
         self.tail = segment.end;
-        self.synced = segment.end;
+        self.synced = if durable { segment.end } else { 0 };
+        self.named = durable;
         if let Some(old) = self.chain.back_mut() {
             (old.last, old.end) = (last, end);
         }
@@ -230,7 +336,7 @@ impl<F: Files> Log<F> {
 
     /// Makes a cut take effect: the log goes on after `stays`, in a segment with room for so many bytes of frames.
     pub(super) fn truncate(&mut self, stays: Position, room: u64) -> Result<(), DiskError> {
-        self.add_segment(stays, false, room)?;
+        self.add_segment(stays, false, room, true)?;
         let new = self.chain.pop_back();
         let mut removed = Vec::new();
         while self.chain.back().is_some_and(|segment| segment.header.previous.seq >= stays.seq) {
@@ -255,7 +361,7 @@ impl<F: Files> Log<F> {
     /// Begins anew after `position`; takes effect by [`Log::confirm_reset`].
     pub(super) fn reset(&mut self, position: Position, room: u64) -> Result<(), DiskError> {
         self.sync()?;
-        self.add_segment(position, true, room)?;
+        self.add_segment(position, true, room, true)?;
         let new = self.chain.pop_back();
         self.void.extend(self.chain.drain(..));
         self.chain.extend(new);
@@ -296,15 +402,20 @@ impl<F: Files> Log<F> {
     }
 }
 
-/// Makes a segment of at least `length` bytes, durable with its name.
-pub(super) fn create<F: Files>(
-    files: &F,
-    spares: &mut Spares<F>,
-    serial: u64,
-    previous: Position,
-    reset: bool,
-    length: u64,
-) -> Result<Segment, DiskError> {
+/// A segment to be made.
+pub(super) struct New {
+    pub(super) serial: u64,
+    pub(super) previous: Position,
+    pub(super) reset: bool,
+    /// Least length in bytes.
+    pub(super) length: u64,
+    /// Header and name are durable when it is made.
+    pub(super) durable: bool,
+}
+
+/// Makes a segment.
+pub(super) fn create<F: Files>(files: &F, spares: &mut Spares<F>, new: &New) -> Result<Segment, DiskError> {
+    let New { serial, previous, reset, length, durable } = *new;
     let path = format!("log/{}", segment::name(serial, previous));
     let (beside, file) = match spares.take(length) {
         Some(spare) => {
@@ -330,8 +441,12 @@ pub(super) fn create<F: Files>(
     let random = files.random().map_err(failed("/dev/urandom", "read"))?;
     let header = Header::new(serial, previous, reset, random, length);
     file.write_at(&header.encode(), 0).map_err(failed(&beside, "write"))?;
-    file.sync().map_err(unsynced(&beside))?;
+    if durable {
+        file.sync().map_err(unsynced(&beside))?;
+    }
     files.rename(&beside, &path).map_err(failed(&path, "rename"))?;
-    files.sync_folder("log").map_err(unsynced("log"))?;
+    if durable {
+        files.sync_folder("log").map_err(unsynced("log"))?;
+    }
     Ok(Segment { path, header, last: previous, end: HEADER_BYTES as u64 })
 }

@@ -41,6 +41,7 @@ use std::{fs, path::Path};
 use trireme_proto::{Position, ReplicaId, topology::Durability};
 use trireme_replica::io::{CheckpointOp, DiskOp, Identity};
 
+pub use self::log::Reached;
 pub use self::types::{
     Applied, Corruption, DiskError, OpenError, Opened, RecoverError, Recovered, Restore, Sizes, Space,
 };
@@ -66,11 +67,16 @@ pub struct Disk<F: Files = Real> {
     start: u64,
     floor: u64,
     retain: u64,
+    /// There is space aside for promises; looked at anew after each.
+    reserve: bool,
     /// Something failed for good.
     stopped: Option<String>,
     /// Last, so that everything else has ended when it is released.
     _lock: Option<fs::File>,
 }
+
+/// Work that waits for the device and needs nothing but itself.
+pub type SyncWork = Box<dyn FnOnce() -> Result<Reached, DiskError> + Send>;
 
 /// The checkpoint being written.
 #[derive(Debug)]
@@ -157,6 +163,7 @@ fn open_in<F: Files>(
         start: 0,
         floor: 0,
         retain: 0,
+        reserve: false,
         stopped: None,
         _lock: None,
     };
@@ -227,6 +234,28 @@ impl<F: Files> Disk<F> {
         self.note(result)
     }
 
+    /// What [`Disk::sync_now`] would do, to be run on another thread while this disk is written; `None` if everything is durable. What comes of it goes to
+    /// [`Disk::synced`].
+    ///
+    /// # Errors
+    /// See [`DiskError`]; all are fatal.
+    pub fn sync_work(&mut self) -> Result<Option<SyncWork>, DiskError> {
+        self.usable()?;
+        let result = self.log()?.unsynced();
+        let unsynced = self.note(result)?;
+        Ok(unsynced.map(|unsynced| Box::new(move || unsynced.sync()) as SyncWork))
+    }
+
+    /// Takes note of what became of [`Disk::sync_work`].
+    ///
+    /// # Errors
+    /// The sync failed: fatal, like any other.
+    pub fn synced(&mut self, result: Result<Reached, DiskError>) -> Result<(), DiskError> {
+        let reached = self.note(result)?;
+        self.log()?.synced(reached);
+        Ok(())
+    }
+
     /// When copies count from now on.
     ///
     /// # Errors
@@ -247,9 +276,9 @@ impl<F: Files> Disk<F> {
         let Some(log) = self.log.as_mut() else { return Space { full: false, reserved: 0 } };
         log.spares().replenish();
         let full = log.spares().full();
-        if !full {
+        if !full && !self.reserve {
             // Without it only a promise on a full disk can fail, and says so.
-            let _ = meta::reserve(&self.files);
+            self.reserve = meta::reserve(&self.files).is_ok();
         }
         Space { full, reserved: log.reserved() }
     }
@@ -298,7 +327,8 @@ impl<F: Files> Disk<F> {
             }
         }
         let room = if parts == 0 { 0 } else { log::room_for(payload, parts) };
-        self.log()?.make_room(room)?;
+        let wait = self.durability == Durability::Disk;
+        self.log()?.make_room(room, wait)?;
         let mut result = Ok(());
         let mut done = 0usize;
         for (_, op) in batch.iter() {
@@ -315,7 +345,7 @@ impl<F: Files> Disk<F> {
             Err(fatal) => return Err(fatal),
         };
         // What was carried out counts, whether or not the rest found space.
-        let sync = dirty && self.durability == Durability::Disk;
+        let sync = dirty && wait;
         let log = self.log()?;
         if sync {
             log.sync()?;
@@ -341,9 +371,13 @@ impl<F: Files> Disk<F> {
             }
             DiskOp::Meta(meta) => {
                 self.log()?.sync()?;
+                self.reserve = false;
                 meta::write(&self.files, meta)
             }
             DiskOp::Truncate { last } => self.truncate(*last, room),
+            DiskOp::Reset { .. } if matches!(self.writer, Writing::Dropped) => {
+                Err(DiskError::Stopped("the leader's snapshot did not fit: the disk needs more room".to_owned()))
+            }
             DiskOp::Reset { position } => self.log()?.reset(*position, room),
             DiskOp::Retain { from } => {
                 self.retain = self.retain.max(*from);

@@ -14,7 +14,7 @@ use super::{
     checkpoint::{self, Head, ReadError},
     files::{File, Files, failed, read_whole, unsynced},
     identity, log,
-    log::{Log, Segment},
+    log::{Log, New, Segment},
     meta,
     segment::{self, End, HEADER_BYTES, Header, Records},
     spares::Spares,
@@ -37,9 +37,29 @@ struct Judged {
     copy: bool,
     torn: u64,
     next_serial: u64,
+    /// The machine went down while the log's end was not durable: segments may lack writes, or be missing, before ones that are there.
+    tail_lost: bool,
 }
 
 impl Judged {
+    /// Whether the loss of the tail explains that something is missing before these segments: then they go, too.
+    fn lost_before<F: Files>(&mut self, files: &F, later: &[Listed]) -> Result<bool, DiskError> {
+        if !self.tail_lost {
+            return Ok(false);
+        }
+        let mut bytes = Vec::new();
+        for segment in later {
+            let Ok(header) = segment.header else { continue };
+            let file = files.open(&segment.path).map_err(failed(&segment.path, "open"))?;
+            read_whole(&file, &mut bytes).map_err(failed(&segment.path, "read"))?;
+            if segment::was_durable(&bytes, &header) {
+                return Ok(false);
+            }
+        }
+        self.remove.extend(later.iter().rev().map(|segment| segment.path.clone()));
+        Ok(true)
+    }
+
     fn damaged(&mut self, file: &str, offset: u64, what: String) {
         self.damage.get_or_insert(Corruption { file: file.to_owned(), offset, what });
     }
@@ -80,19 +100,22 @@ pub(super) fn recover<F: Files, R: Restore>(
     checkpoint::clear_unfinished(files).map_err(failed("checkpoint", "clear"))?;
     let tail_lost = identity::tail_lost(files)?;
     let mut buffer = Vec::new();
-    let mut judged = judge(files, &mut buffer)?;
+    let mut judged = judge(files, tail_lost, &mut buffer)?;
     let mut identity = identity.clone();
     if tail_lost || judged.damage.is_some() {
         identity.incarnation = identity::random(files)?;
         identity::write(files, &identity)?;
     }
     settle(files, &mut judged, &mut buffer)?;
+    let wanted = sizes.reserve.max(1);
+    // The machine may have forgotten that a spare had become a segment.
     let mut spares =
-        Spares::open(files.clone(), sizes.reserve.max(1), sizes.segment, background).map_err(failed("log", "list"))?;
+        Spares::open(files.clone(), wanted, sizes.segment, background, !tail_lost).map_err(failed("log", "list"))?;
     if judged.chain.is_empty() {
         let serial = judged.next_serial;
         judged.next_serial += 1;
-        let segment = log::create(files, &mut spares, serial, Position::ZERO, false, sizes.segment)?;
+        let new = New { serial, previous: Position::ZERO, reset: false, length: sizes.segment, durable: true };
+        let segment = log::create(files, &mut spares, &new)?;
         judged.chain.push_back(segment);
     }
     identity::mark(files, durability, false)?;
@@ -107,8 +130,8 @@ pub(super) fn recover<F: Files, R: Restore>(
 }
 
 /// Reads and verifies everything, and changes nothing.
-fn judge<F: Files>(files: &F, buffer: &mut Vec<u8>) -> Result<Judged, DiskError> {
-    let mut judged = Judged::default();
+fn judge<F: Files>(files: &F, tail_lost: bool, buffer: &mut Vec<u8>) -> Result<Judged, DiskError> {
+    let mut judged = Judged { tail_lost, ..Judged::default() };
     let mut remembered = true;
     match meta::read(files)? {
         Ok(None) => remembered = false,
@@ -189,6 +212,9 @@ fn walk<F: Files>(files: &F, live: &[Listed], judged: &mut Judged, buffer: &mut 
         let header = match listed.header {
             Ok(header) => header,
             Err(what) => {
+                if judged.lost_before(files, &live[index..])? {
+                    return Ok(());
+                }
                 judged.damaged(&listed.path, 0, what.to_owned());
                 judged.aside.extend(live[index..].iter().map(|segment| segment.path.clone()));
                 return Ok(());
@@ -199,6 +225,9 @@ fn walk<F: Files>(files: &F, live: &[Listed], judged: &mut Judged, buffer: &mut 
             // What lies before a gap below the checkpoint was on its way out.
             judged.remove.extend(judged.chain.drain(..).map(|segment| segment.path));
         } else if expected.map_or(header.previous.seq > start, |last| last != header.previous) {
+            if judged.lost_before(files, &live[index..])? {
+                return Ok(());
+            }
             let before = expected.map_or(start, |last| last.seq);
             let what = format!("it begins after {}, and what is before it ends at {before}", header.previous);
             judged.damaged(&listed.path, 0, what);
@@ -218,6 +247,7 @@ fn walk<F: Files>(files: &F, live: &[Listed], judged: &mut Judged, buffer: &mut 
                 continue;
             }
             (_, Some(_)) if scan.last.seq + 1 >= limit => continue,
+            (End::Clean | End::Torn(_), Some(_)) if judged.lost_before(files, &live[index + 1..])? => return Ok(()),
             (End::Corrupt { offset, what }, _) => (offset, what),
             (_, Some(next)) => (scan.end, format!("it ends at {}, and {} goes on later", scan.last, next.path)),
         };
@@ -263,6 +293,11 @@ fn settle<F: Files>(files: &F, judged: &mut Judged, buffer: &mut Vec<u8>) -> Res
         // One at a time, newest first: what followed an unconfirmed reset must not be found without it.
         files.remove(path).map_err(failed(path, "remove"))?;
         files.sync_folder("log").map_err(unsynced("log"))?;
+    }
+    for segment in judged.chain.range(..judged.chain.len().saturating_sub(1)) {
+        // Durable already, unless an ended process counted copies before they were.
+        let file = files.open(&segment.path).map_err(failed(&segment.path, "open"))?;
+        file.sync().map_err(unsynced(&segment.path))?;
     }
     if let Some(active) = judged.chain.back() {
         let file = files.open(&active.path).map_err(failed(&active.path, "open"))?;

@@ -236,6 +236,11 @@ fn judge(bytes: &[u8], at: usize, salt: u64, torn: bool, offset: u64, what: &str
     if torn { End::Torn((end - at) as u64) } else { End::Corrupt { offset, what: what.to_owned() } }
 }
 
+/// Whether some write in this segment says that the segment itself was durable, and with it everything before it.
+pub(super) fn was_durable(bytes: &[u8], header: &Header) -> bool {
+    (HEADER_BYTES..bytes.len()).step_by(ALIGN).any(|at| frame_at(bytes, at, header.salt).is_some_and(|f| f.synced > 0))
+}
+
 /// Offset behind the last byte from `at` on that is not 0; `at` if there is none.
 fn nonzero_end(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();

@@ -55,14 +55,15 @@ impl Drop for Worker {
 }
 
 impl<F: Files> Spares<F> {
-    /// Takes over the spares that are there, and removes unfinished ones.
-    pub(super) fn open(files: F, wanted: usize, length: u64, background: bool) -> io::Result<Spares<F>> {
+    /// Takes over the spares that are there if they are to be kept, and removes others and unfinished ones.
+    pub(super) fn open(files: F, wanted: usize, length: u64, background: bool, keep: bool) -> io::Result<Spares<F>> {
         let mut spares =
             Spares { files, wanted, length, ready: Vec::new(), in_flight: 0, next: 1, full: false, worker: None };
         for name in spares.files.list("log")? {
             let spare = name.strip_prefix("spare-").and_then(|number| number.parse::<u64>().ok());
             let path = format!("log/{name}");
             if let Some(number) = spare
+                && keep
                 && spares.files.open(&path)?.length()? == length
                 && spares.ready.len() < wanted
             {
@@ -71,6 +72,9 @@ impl<F: Files> Spares<F> {
             } else if spare.is_some() || name.starts_with("prepare-") {
                 spares.files.remove(&path)?;
             }
+        }
+        if !keep {
+            spares.files.sync_folder("log")?;
         }
         if background {
             spares.worker = Some(start(spares.files.clone())?);

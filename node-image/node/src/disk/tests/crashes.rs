@@ -41,6 +41,8 @@ struct Run {
     now: Logical,
     /// Since the last moment at which everything was durable.
     states: Vec<Logical>,
+    /// How many states came before these.
+    forgotten: usize,
     /// The log after a reset that no checkpoint has confirmed.
     pending: Option<(Position, Vec<Bytes>)>,
     writing: Option<Checkpoint>,
@@ -165,6 +167,12 @@ impl Run {
         ops
     }
 
+    /// The machine may crash: only what is now can be found.
+    fn all_durable(&mut self) {
+        self.forgotten += self.states.len() - 1;
+        self.states = vec![self.now.clone()];
+    }
+
     /// After a crash: what was found is one of the states, and the run goes on from there.
     fn resume(&mut self, seen: &Seen, seed: u64) {
         let found = self.states.iter().rposition(|state| state.is(seen, self.retain));
@@ -188,6 +196,7 @@ fn run(seed: u64, durability: Durability) {
         random: Random::new(seed),
         now: Logical::default(),
         states: vec![Logical::default()],
+        forgotten: 0,
         pending: None,
         writing: None,
         retain: 0,
@@ -232,15 +241,42 @@ fn run(seed: u64, durability: Durability) {
     }
 }
 
+/// A sync under way beside the writes, and the number of the state that is durable once it is done.
+type Beside = Option<(SyncWork, usize)>;
+
+/// Begins a sync that goes on beside the writes, or ends the one under way. False: the machine has stopped.
+fn sync_beside(run: &mut Run, disk: &mut Disk<Model>, beside: &mut Beside) -> bool {
+    let Some((work, held)) = beside.take() else {
+        return match disk.sync_work() {
+            Ok(work) => {
+                *beside = work.map(|work| (work, run.forgotten + run.states.len()));
+                true
+            }
+            Err(_) => false,
+        };
+    };
+    let done = work();
+    let good = done.is_ok();
+    if disk.synced(done).is_ok() && held > run.forgotten {
+        run.states.drain(..held - run.forgotten - 1);
+        run.forgotten = held - 1;
+    }
+    good
+}
+
 fn work(run: &mut Run, disk: &mut Disk<Model>, durability: Durability) {
+    let mut beside = None;
     for _ in 0..40 {
+        if durability == Durability::Memory && run.random.below(3) == 0 && !sync_beside(run, disk, &mut beside) {
+            return;
+        }
         let mut batch = tickets(run.batch());
         run.states.push(run.now.clone());
         match disk.apply(&mut batch) {
-            Ok(_) if durability == Durability::Disk => run.states = vec![run.now.clone()],
+            Ok(_) if durability == Durability::Disk => run.all_durable(),
             Ok(_) => {
                 if run.random.below(5) == 0 && disk.sync_now().is_ok() {
-                    run.states = vec![run.now.clone()];
+                    run.all_durable();
                 }
             }
             Err(_) => return,

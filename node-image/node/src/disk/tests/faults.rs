@@ -90,6 +90,54 @@ fn a_failed_sync_is_final() {
 }
 
 #[test]
+fn a_sync_beside_the_writes_covers_closed_segments_and_its_failure_is_final() {
+    let model = Model::new(1);
+    let (mut disk, ..) = start(&model, Durability::Memory);
+    // Writing does not wait for the device, also where segments fill up.
+    model.break_sync("log/0");
+    for seq in 1..=20 {
+        apply(&mut disk, vec![append(&[one(seq)])]);
+    }
+    model.mend_sync();
+    let work = disk.sync_work().unwrap().unwrap();
+    apply(&mut disk, vec![append(&[one(21)])]);
+    disk.synced(work()).unwrap();
+    let crashed = model.copy();
+    crashed.crash(3);
+    let (_, recovered, seen) = start(&crashed, Durability::Memory);
+    assert!(recovered.tail_lost && recovered.corruption.is_none());
+    assert!(seen.records.len() >= 20, "what was written before it began is durable: {}", seen.records.len());
+    model.break_sync("log/");
+    let work = disk.sync_work().unwrap().unwrap();
+    assert!(matches!(disk.synced(work()), Err(DiskError::Sync { .. })));
+    model.mend_sync();
+    let mut batch = tickets(vec![append(&[one(22)])]);
+    assert!(matches!(disk.apply(&mut batch), Err(DiskError::Stopped(_))), "it is never tried again");
+    assert!(disk.sync_work().is_err());
+}
+
+#[test]
+fn damage_before_what_was_durable_is_not_taken_for_a_lost_tail() {
+    let model = Model::new(1);
+    let (mut disk, ..) = start(&model, Durability::Memory);
+    for seq in 1..=20 {
+        apply(&mut disk, vec![append(&[one(seq)])]);
+    }
+    for seq in 21..=30 {
+        disk.sync_now().unwrap();
+        apply(&mut disk, vec![append(&[one(seq)])]);
+    }
+    disk.sync_now().unwrap();
+    let first = model.paths().into_iter().find(|path| path.ends_with(".log")).unwrap();
+    model.crash(3);
+    let mut bytes = model.bytes(&first);
+    bytes[512..].fill(0);
+    model.set_bytes(&first, bytes);
+    let (_, recovered, _) = start(&model, Durability::Memory);
+    assert!(recovered.tail_lost && recovered.corruption.is_some());
+}
+
+#[test]
 fn durability_memory_syncs_when_told_and_a_clean_stop_loses_nothing() {
     let model = Model::new(1);
     let (mut disk, first, _) = start(&model, Durability::Memory);

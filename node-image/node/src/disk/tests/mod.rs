@@ -15,7 +15,7 @@ use trireme_replica::{
 };
 
 use super::{
-    Disk, Recovered, Restore, Sizes, Wanted,
+    Disk, Recovered, Restore, Sizes, SyncWork, Wanted,
     crash::Model,
     files::Files,
     open_in,
