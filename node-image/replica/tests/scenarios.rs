@@ -6,7 +6,7 @@
 //! show messages disk                  print messages and disk operations too, from now on; `hide` ends it
 //! seal [members=1,2 w=1] [epoch=7] [to 1,2]       the operator's next epoch begins, for these replicas (for all, if it names none)
 //! lead 2 [gen=2] [to 1,2]             ... and this replica leads it
-//! record [handover=2] [done] [store=x] [to 1,2]   the same epoch's next record; `done`: the configuration that was left is forgotten
+//! record [handover=2] [done] [store=x] [epoch=1] [version=1] [to 1,2]   the same epoch's next record; `done`: the configuration that was left is forgotten
 //! client c1 on 2, close c1
 //! c1 > SET a 1 | GET a || c2 > GET a  a pipeline, and another client's in the same turn; v*9 stands for 9 bytes, "" for none
 //! repeat 20 c1 > SET k# #             ... with # from 1 to 20
@@ -14,7 +14,7 @@
 //! hold 1->2, hold 1-2, hold disk 1    from now on it is slow: nothing arrives, nothing becomes durable; `free ...` ends it
 //! deliver 1->2 [3], disk 1 [3]        the next 3 of what is held; 1, if it says nothing; `disk 1 all`
 //! cut 1-2, join 1-2                   the connection breaks (what is under way is lost), and is made again
-//! crash 2, restart 2, wipe 2          what is not durable is lost; wipe: the disk too, and what starts on it is another incarnation
+//! crash 2, restart 2, wipe 2, add 4          what is not durable is lost; wipe: the disk too, what starts on it is another incarnation; add: one more
 //! pause 1, resume 1, terminate 1      SIGSTOP, SIGCONT, SIGTERM
 //! full 1, room 1, drift 2 10s, flip 1->2 digest|entries|slot
 //! say 2->1 ack epoch=1 durable=9, say 2->1 append epoch=1 commit=9    messages that nobody sent

@@ -144,7 +144,9 @@ impl Stage {
                 self.world.machines.get_mut(&id).unwrap().disk.held = command == "hold";
             }
             ("hold" | "free", link) => {
-                links(link).iter().for_each(|(from, to)| self.world.hold_link(*from, *to, command == "hold"))
+                for (from, to) in links(link) {
+                    self.world.hold_link(from, to, command == "hold");
+                }
             }
             ("deliver", link) => links(link).iter().for_each(|(from, to)| self.world.deliver(*from, *to, count(1))),
             ("disk", _) => {
@@ -273,6 +275,9 @@ impl Stage {
         let row = |id: &ReplicaId| Row { id: *id, name: format!("s-{}", id - 1), ..Row::default() };
         record.replicas = self.world.machines.keys().map(row).collect();
         let mut sent = record.clone();
+        if let Some(epoch) = words.values.get("epoch").filter(|_| command == "record") {
+            sent.epoch = show::epoch_of(epoch);
+        }
         if let Some(store) = words.values.get("store") {
             sent.store = (*store).to_owned();
         }
