@@ -71,6 +71,13 @@ impl Clients {
         ids
     }
 
+    /// Entries after `seq` are no part of this store's history: who has seen them has seen nothing.
+    pub(crate) fn forget_after(&mut self, seq: u64) {
+        for client in self.map.values_mut() {
+            client.session_seq = client.session_seq.min(seq);
+        }
+    }
+
     /// Clients for whom something has been under way for longer than a command may wait.
     fn late(&self, timeout_us: u64, now_us: u64) -> Vec<ClientId> {
         let late = |since_us: u64| since_us + timeout_us <= now_us;

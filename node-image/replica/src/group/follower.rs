@@ -132,6 +132,7 @@ impl Replica {
         self.durable = self.durable.min(agreed.seq);
         self.persist(DiskOp::Truncate { last: agreed.seq }, None);
         self.fail_replies(agreed.seq, "the leader changed before enough copies were made");
+        self.clients.forget_after(agreed.seq);
         self.event(Event::Cut { last: agreed, entries });
     }
 

@@ -24,6 +24,7 @@ impl Replica {
     pub(super) fn offer_suffix(&mut self, leader: ReplicaId, agreed: Position) {
         self.note_cut(agreed);
         self.fail_replies(agreed.seq, "the leader changed, and this entry was not copied before");
+        self.clients.forget_after(agreed.seq);
         self.event(Event::Cut { last: agreed, entries: self.log.last().seq - agreed.seq });
         self.send_suffix(leader, agreed);
     }

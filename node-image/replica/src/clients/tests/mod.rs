@@ -117,3 +117,21 @@ fn a_client_that_waits_for_copies_without_end_is_given_up_when_its_connection_en
     assert_eq!(rig.heard(1, 9), ":1 :1 -ERR");
     assert_eq!(rig.nodes[&1].closed.len(), 2);
 }
+
+#[test]
+fn a_client_that_saw_what_was_cut_may_watch() {
+    let mut rig = Rig::serving(2, 2);
+    rig.open(1, 8);
+    rig.say(1, 8, "SET b 1");
+    rig.run(5);
+    rig.isolate(1);
+    (0..5).for_each(|_| rig.say(1, 8, "INCR n"));
+    rig.run(5);
+    rig.fail_over(2);
+    rig.connect(1, 2);
+    rig.run(300);
+    rig.heard(1, 8);
+    rig.say(1, 8, "WATCH b");
+    rig.run(5);
+    assert_eq!(rig.heard(1, 8), "+OK");
+}
