@@ -31,6 +31,12 @@ pub(crate) fn degrade(turn: &mut Turn<'_>, record: &Topology) {
     {
         return;
     }
+    // What a leader said that has fallen silent since proves nothing about whom it reaches now: it may be the one that is gone, and a configuration of it
+    // alone could then never be left.
+    let silent_ms = turn.observed.seen(record.leader).map_or(u64::MAX, |seen| seen.silent_ms);
+    if silent_ms > u64::from(record.settings.lease_ms) {
+        return;
+    }
     let since_ms = turn.since(Timer::TooFew(record.epoch));
     let give_up_ms = turn.desired.failover.give_up_after_ms.max(u64::from(record.settings.suspicion_ms));
     if since_ms < give_up_ms {
