@@ -217,7 +217,10 @@ pub fn parse(text: &str, file: &str) -> Result<ReplicatedStore, Vec<Problem>> {
         }
         let (what, allowed) = explain(error.without_snippet());
         // Where a rule says what the field may be, a value of the wrong kind is told the same: not what the next attempt would be refused for.
-        let rule = rules::RULES.iter().find(|rule| rule.path == best.1 && matches!(rule.check, rules::Check::Object(_)));
+        let is_rule = |rule: &&rules::Rule| rule.path == best.1 && matches!(rule.check, rules::Check::Object(_));
+        let scalar =
+            !matches!(error.without_snippet(), Error::Unexpected { expected, .. } if *expected != "string scalar");
+        let rule = rules::RULES.iter().filter(|_| scalar).find(is_rule);
         problem(at, &best.1, what, rule.map_or(&allowed, |rule| rule.allowed))
     })?;
     let violations = rules::validate(&store);
