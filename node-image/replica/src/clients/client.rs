@@ -12,6 +12,17 @@ use crate::io::ClientId;
 /// Commands of one client that wait here before it is paused.
 pub(crate) const WAITING_MAX: usize = 64;
 
+/// Bytes that may be under way for one client, in replies that wait and in requests; beyond it, its commands wait. Also bytes of commands that wait before
+/// it is paused.
+pub(crate) const PENDING_BYTES_MAX: usize = 1 << 20;
+/// What an argument costs in memory besides its bytes.
+const ARG_BYTES: usize = 32;
+
+/// Memory that commands take, in bytes.
+pub(crate) fn bytes_of(commands: &[Command]) -> usize {
+    commands.iter().flat_map(|command| &command.args).map(|arg| arg.len() + ARG_BYTES).sum()
+}
+
 /// A command's arguments, borrowed.
 pub(crate) type Args<'a> = SmallVec<[&'a [u8]; 8]>;
 
@@ -20,6 +31,12 @@ pub(crate) type Args<'a> = SmallVec<[&'a [u8]; 8]>;
 pub(crate) struct Waiting {
     pub(crate) args: Vec<Bytes>,
     pub(crate) since_us: u64,
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        self.args.iter().map(|arg| arg.len() + ARG_BYTES).sum()
+    }
 }
 
 /// A reply's place in the pipeline of a client whose commands are forwarded.
@@ -35,9 +52,20 @@ pub(crate) enum Place {
         sent: bool,
         /// The client wants no reply to it (CLIENT REPLY).
         mute: bool,
+        /// Memory that it takes, in bytes.
+        bytes: usize,
     },
     /// Its reply waits for those before it.
     Answered(Bytes),
+}
+
+impl Place {
+    fn bytes(&self) -> usize {
+        match self {
+            Place::Asked { bytes, .. } => *bytes,
+            Place::Answered(reply) => reply.len() + ARG_BYTES,
+        }
+    }
 }
 
 /// A client that waits for copies (WAIT).
@@ -66,9 +94,11 @@ pub(crate) struct Client {
     pub(crate) announced: bool,
     /// Commands not executed yet.
     pub(crate) waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
     pub(crate) paused: bool,
     /// Forwarded commands, and replies that come after them.
     pub(crate) places: VecDeque<Place>,
+    places_bytes: usize,
     /// Number of the last request forwarded, and of the last whose reply (and all before it) has come.
     pub(crate) asked: u64,
     pub(crate) confirmed: u64,
@@ -95,8 +125,10 @@ impl Client {
             held: 0,
             announced: false,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             paused: false,
             places: VecDeque::new(),
+            places_bytes: 0,
             asked: 0,
             confirmed: 0,
             transaction: None,
@@ -122,11 +154,74 @@ impl Client {
         })
     }
 
+    /// So much is under way for it that its next command has to wait.
+    pub(crate) fn is_backed_up(&self) -> bool {
+        self.out.len() - self.ready + self.places_bytes > PENDING_BYTES_MAX
+    }
+
+    pub(crate) fn push_place(&mut self, place: Place) {
+        self.places_bytes += place.bytes();
+        self.places.push_back(place);
+    }
+
+    /// Puts a reply into its request's place: whether that still waited for it.
+    pub(crate) fn answer_place(&mut self, asked: u64, reply: Bytes) -> bool {
+        let is_its = |place: &&mut Place| matches!(place, Place::Asked { request, .. } if request.number == asked);
+        let Some(place) = self.places.iter_mut().find(is_its) else { return false };
+        self.places_bytes -= place.bytes();
+        let mute = matches!(place, Place::Asked { mute: true, .. });
+        *place = Place::Answered(if mute { Bytes::new() } else { reply });
+        self.places_bytes += place.bytes();
+        true
+    }
+
+    /// Puts replies into places, wherever there is one for them.
+    pub(crate) fn answer_places(&mut self, mut reply_to: impl FnMut(&Place) -> Option<Bytes>) {
+        for place in &mut self.places {
+            if let Some(reply) = reply_to(place) {
+                self.places_bytes -= place.bytes();
+                *place = Place::Answered(reply);
+                self.places_bytes += place.bytes();
+            }
+        }
+    }
+
+    pub(crate) fn push_waiting(&mut self, waiting: Waiting) {
+        self.waiting_bytes += waiting.bytes();
+        self.waiting.push_back(waiting);
+    }
+
+    /// The next command that waits.
+    pub(crate) fn pop_waiting(&mut self) -> Option<Waiting> {
+        let waiting = self.waiting.pop_front()?;
+        self.waiting_bytes -= waiting.bytes();
+        Some(waiting)
+    }
+
+    /// Its time has not come.
+    pub(crate) fn put_back(&mut self, waiting: Waiting) {
+        self.waiting_bytes += waiting.bytes();
+        self.waiting.push_front(waiting);
+    }
+
+    pub(crate) fn drop_waiting(&mut self) {
+        self.waiting.clear();
+        self.waiting_bytes = 0;
+    }
+
+    /// As many commands wait as one client may have, over this many.
+    pub(crate) fn waits_for_much(&self, part: usize) -> bool {
+        self.waiting.len() >= WAITING_MAX / part || self.waiting_bytes >= PENDING_BYTES_MAX / part
+    }
+
     /// Moves replies that nothing is before any more into `out`: how many bytes that were.
     pub(crate) fn settle(&mut self) -> usize {
         let before = self.out.len();
-        while let Some(Place::Answered(bytes)) = self.places.pop_front_if(|place| matches!(place, Place::Answered(_))) {
-            self.out.extend_from_slice(&bytes);
+        while let Some(place) = self.places.pop_front_if(|place| matches!(place, Place::Answered(_))) {
+            self.places_bytes -= place.bytes();
+            if let Place::Answered(bytes) = place {
+                self.out.extend_from_slice(&bytes);
+            }
         }
         self.out.len() - before
     }

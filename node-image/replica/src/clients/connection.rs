@@ -54,7 +54,7 @@ impl Replica {
         let resp3 = client.state.resp3;
         connection::connection(which, &mut client.state, &context, args, &mut Reply::new(&mut bytes, resp3));
         if client.state.close {
-            client.waiting.clear();
+            client.drop_waiting();
             // An end of the connection that came first has it on the list.
             if client.last_words.is_none() {
                 self.clients.closing.push(id);

@@ -13,7 +13,7 @@ use crate::{engine::command::Reply, group::Role, io::ClientId, replica::Replica}
 
 use super::{
     Flow,
-    client::Place,
+    client::{Place, bytes_of},
     execute::{Work, note_session},
     requests::OUTSTANDING_MAX,
 };
@@ -56,7 +56,8 @@ impl Replica {
             transaction,
         };
         // Its place first: a leader of these days answers itself at once.
-        client.places.push_back(Place::Asked { request: request.clone(), since_us: now_us, sent, mute });
+        let bytes = bytes_of(&request.commands);
+        client.push_place(Place::Asked { request: request.clone(), since_us: now_us, sent, mute, bytes });
         if sent {
             self.ask(request);
         }
@@ -140,13 +141,9 @@ impl Replica {
     pub(crate) fn take_reply(&mut self, connection: u64, number: u64, bytes: Bytes, seq: u64) {
         let Some(id) = self.client_of(connection) else { return };
         let Some(client) = self.clients.get_mut(id) else { return };
-        let place = client
-            .places
-            .iter_mut()
-            .find(|place| matches!(place, Place::Asked { request, .. } if request.number == number));
-        let Some(place) = place else { return };
-        let mute = matches!(place, Place::Asked { mute: true, .. });
-        *place = Place::Answered(if mute { Bytes::new() } else { bytes });
+        if !client.answer_place(number, bytes) {
+            return; // It was answered before.
+        }
         note_session(client, seq);
         self.settle(id);
         let Some(client) = self.clients.get_mut(id) else { return };
@@ -163,10 +160,10 @@ impl Replica {
         let Some(client) = self.clients.get_mut(id) else { return };
         let resp3 = client.state.resp3;
         let (mut doubts, mut refusals) = (0, 0);
-        for place in &mut client.places {
-            let Place::Asked { since_us, sent, .. } = place else { continue };
+        client.answer_places(|place| {
+            let Place::Asked { since_us, sent, .. } = place else { return None };
             if *since_us + timeout_us > now {
-                continue;
+                return None;
             }
             let text = if *sent {
                 doubts += 1;
@@ -180,8 +177,8 @@ impl Replica {
             };
             let mut bytes = Vec::new();
             Reply::new(&mut bytes, resp3).error(text.as_bytes());
-            *place = Place::Answered(bytes.into());
-        }
+            Some(bytes.into())
+        });
         self.counters.in_doubt += doubts;
         self.counters.no_replicas += refusals;
         self.settle(id);

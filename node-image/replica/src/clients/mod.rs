@@ -167,6 +167,7 @@ impl Clients {
         client.held -= 1;
         client.ready += bytes;
         announce(client, id, output);
+        self.wake |= !client.waiting.is_empty();
     }
 
     /// Puts a command aside until something changes; the client is paused when it has too many.
@@ -175,8 +176,8 @@ impl Clients {
         if client.waiting.is_empty() {
             self.stalled.push(id);
         }
-        client.waiting.push_back(waiting);
-        if client.waiting.len() >= client::WAITING_MAX && !client.paused {
+        client.push_waiting(waiting);
+        if client.waits_for_much(1) && !client.paused {
             client.paused = true;
             output.paused.push(id);
         }
@@ -203,7 +204,7 @@ impl Replica {
     pub(crate) fn command(&mut self, id: ClientId, args: &[&[u8]]) {
         // Nothing is executed after QUIT.
         let Some(client) = self.clients.get_mut(id).filter(|client| !client.is_ending()) else { return };
-        let in_turn = client.waiting.is_empty() && client.blocked.is_none();
+        let in_turn = client.waiting.is_empty() && client.blocked.is_none() && !client.is_backed_up();
         if in_turn && matches!(self.run(id, args), Flow::Done) {
             return;
         }
@@ -245,23 +246,23 @@ impl Replica {
     fn run_waiting_of(&mut self, id: ClientId) {
         loop {
             let Some(client) = self.clients.get_mut(id) else { return };
-            if client.blocked.is_some() {
+            if client.blocked.is_some() || client.is_backed_up() {
                 break;
             }
-            let Some(waiting) = client.waiting.pop_front() else { break };
+            let Some(waiting) = client.pop_waiting() else { break };
             let flow = {
                 let args: client::Args<'_> = waiting.args.iter().map(|arg| &arg[..]).collect();
                 self.run(id, &args)
             };
             if matches!(flow, Flow::NotNow) {
                 if let Some(client) = self.clients.get_mut(id) {
-                    client.waiting.push_front(waiting);
+                    client.put_back(waiting);
                 }
                 break;
             }
         }
         let Some(client) = self.clients.get_mut(id) else { return };
-        if client.paused && client.waiting.len() < client::WAITING_MAX / 2 {
+        if client.paused && !client.waits_for_much(2) {
             client.paused = false;
             self.output.resumed.push(id);
         }
@@ -288,7 +289,7 @@ impl Replica {
             if !client.state.takes_reply() {
                 bytes.clear();
             }
-            client.places.push_back(client::Place::Answered(bytes.into()));
+            client.push_place(client::Place::Answered(bytes.into()));
         }
     }
 
@@ -380,7 +381,10 @@ impl Replica {
     fn time_out_waiting(&mut self, id: ClientId, timeout_us: u64, why: &str) {
         let now = self.now.mono_us;
         while let Some(client) = self.clients.get_mut(id).filter(|client| client.blocked.is_none()) {
-            let Some(late) = client.waiting.pop_front_if(|waiting| waiting.since_us + timeout_us <= now) else { return };
+            if client.waiting.front().is_none_or(|waiting| waiting.since_us + timeout_us > now) {
+                return;
+            }
+            let Some(late) = client.pop_waiting() else { return };
             let args: client::Args<'_> = late.args.iter().map(|arg| &arg[..]).collect();
             if matches!(self.run(id, &args), Flow::Done) {
                 continue;

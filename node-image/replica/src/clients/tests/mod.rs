@@ -135,3 +135,33 @@ fn a_client_that_saw_what_was_cut_may_watch() {
     rig.run(5);
     assert_eq!(rig.heard(1, 8), "+OK");
 }
+
+#[test]
+fn what_waits_for_one_client_is_bounded_in_bytes() {
+    let mut rig = Rig::serving(2, 2);
+    [(1, 8), (2, 7)].into_iter().for_each(|(id, client)| rig.open(id, client));
+    let long = "x".repeat(100_000);
+    rig.say(1, 8, &format!("SET long {long}"));
+    rig.run(60);
+    assert_eq!(rig.heard(1, 8), "+OK");
+    // Its replies are held; the shell is told to read no more, long before there are as many commands as may wait.
+    rig.nodes.get_mut(&2).unwrap().disk = false;
+    rig.say(1, 8, "SET a 1");
+    (0..20).for_each(|_| rig.say(1, 8, "GET long"));
+    rig.say(2, 7, "SET b 1");
+    (0..40).for_each(|_| rig.say(2, 7, &format!("ECHO {long}")));
+    rig.run(2);
+    for (id, client, paused) in [(1, 8, false), (2, 7, true)] {
+        let node = rig.nodes.get_mut(&id).unwrap();
+        assert_eq!(node.paused.contains(&client), paused, "client {client}");
+        let client = node.replica.clients.get_mut(client).unwrap();
+        assert!(client.is_backed_up());
+        assert!(!client.waiting.is_empty());
+        assert!(client.out.len() < 1_200_000);
+    }
+    rig.nodes.get_mut(&2).unwrap().disk = true;
+    rig.run(60);
+    assert_eq!(rig.heard(1, 8).matches("$100000 x").count(), 20);
+    assert_eq!(rig.heard(2, 7).matches("$100000 x").count(), 40);
+    assert!(rig.nodes[&2].paused.is_empty());
+}
