@@ -112,6 +112,9 @@ impl Image {
                 self.cut.extend(log.records.iter().filter(|(position, _)| position.seq > *last).cloned());
                 log.truncate(*last);
             }
+            DiskOp::KeepAside { after } => {
+                self.cut.extend(self.log.records.iter().filter(|(position, _)| position.seq > *after).cloned());
+            }
             DiskOp::Reset { position } => self.reset = Some(Log { base: *position, records: VecDeque::new() }),
             DiskOp::Retain { from } => self.retain = *from,
             DiskOp::Checkpoint(step) => self.checkpoint_step(step),

@@ -56,7 +56,11 @@ impl Shadow {
                     (self.base, self.entries, self.whole_at) = (base, entries, *whole_at);
                 }
             }
-            DiskOp::Meta(_) | DiskOp::Commit(_) | DiskOp::Retain { .. } | DiskOp::Checkpoint(_) => {}
+            DiskOp::Meta(_)
+            | DiskOp::Commit(_)
+            | DiskOp::Retain { .. }
+            | DiskOp::KeepAside { .. }
+            | DiskOp::Checkpoint(_) => {}
         }
         0
     }

@@ -101,8 +101,7 @@ fn start<S: Future<Output = ()> + 'static>(
 
 /// Opens the directory and reads what it holds.
 fn recover(config: &NodeConfig) -> Result<(Disk, Recovery, Identity), NodeError> {
-    let opened =
-        disk::open(&config.dir, &config.store, config.id, config.group, config.durability, config.sizes)?;
+    let opened = disk::open(&config.dir, &config.store, config.id, config.group, config.durability, config.sizes)?;
     let (mut disk, mut recovery) = (opened.disk, Recovery::new());
     let found = disk
         .recover(&mut recovery)

@@ -360,7 +360,11 @@ fn carry_out(job: Job) -> Done {
 fn waits_for_device(operation: &DiskOp) -> bool {
     match operation {
         DiskOp::Append { .. } | DiskOp::Commit(_) | DiskOp::Retain { .. } => false,
-        DiskOp::Checkpoint(_) | DiskOp::Meta(_) | DiskOp::Truncate { .. } | DiskOp::Reset { .. } => true,
+        DiskOp::Checkpoint(_)
+        | DiskOp::Meta(_)
+        | DiskOp::Truncate { .. }
+        | DiskOp::KeepAside { .. }
+        | DiskOp::Reset { .. } => true,
     }
 }
 

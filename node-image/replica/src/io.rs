@@ -108,6 +108,11 @@ pub enum DiskOp {
         /// The last seq that stays.
         last: u64,
     },
+    /// Keep a copy of the records after this seq in a file of their own: they diverge from the leader's log, and a snapshot will replace log and state.
+    KeepAside {
+        /// The last seq that does not diverge.
+        after: u64,
+    },
     /// Begin a log anew after this position: a snapshot is being installed, what the log held before is void once [`CheckpointOp::Finish`] is durable.
     /// Both take effect as one: a crash between them finds either the old log and checkpoint or the new.
     Reset {

@@ -375,6 +375,10 @@ impl<F: Files> Disk<F> {
                 meta::write(&self.files, meta)
             }
             DiskOp::Truncate { last } => self.truncate(*last, room),
+            DiskOp::KeepAside { after } => match self.log()?.cut_off(*after)? {
+                Some((first, cut, _)) => self.keep_cut(first, &cut),
+                None => Ok(()),
+            },
             DiskOp::Reset { .. } if matches!(self.writer, Writing::Dropped) => {
                 Err(DiskError::Stopped("the leader's snapshot did not fit: the disk needs more room".to_owned()))
             }

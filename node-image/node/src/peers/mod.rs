@@ -29,8 +29,8 @@ use tokio::{
 use trireme_proto::{Message, PROTOCOL_VERSION, ReplicaId, Topology, ids::Peer, message::Hello};
 use trireme_replica::io::{Identity, Input};
 
-pub(crate) use self::link::Link;
 use self::hello::HelloError;
+pub(crate) use self::link::Link;
 use crate::shell::{Shell, count};
 
 /// Bytes that may wait for one peer before its connection is cut: one frame may be larger, two large ones are too many.

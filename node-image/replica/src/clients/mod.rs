@@ -33,14 +33,31 @@ use foldhash::fast::FixedState;
 use crate::{
     engine::command::reply::Reply,
     io::{ClientId, Output},
+    log::record::RECORD_BYTES_MAX,
     replica::Replica,
 };
 use client::{Client, Waiting};
 use held::{Held, HeldFor, HeldQueue, Of};
 
+/// What one unit of work may take: an entry that is longer than a record may be would be read by nobody.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    /// Arguments of a command, or of all commands of a transaction, in bytes.
+    pub(crate) unit_bytes: usize,
+    /// An entry: its delta, and the reply that a forwarder may ask for again.
+    pub(crate) entry_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { unit_bytes: 256 << 20, entry_bytes: RECORD_BYTES_MAX - 1024 }
+    }
+}
+
 /// All clients of a replica.
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
+    pub(crate) limits: Limits,
     map: HashMap<ClientId, Client, FixedState>,
     pub(crate) held: HeldQueue,
     /// Clients with commands that wait; run again when something changed that they may have waited for.
@@ -99,10 +116,8 @@ impl Clients {
     pub(crate) fn close_answered(&mut self, output: &mut Output) {
         self.closing.retain(|id| {
             let Some(client) = self.map.get_mut(id) else { return false };
-            let answered = client.held == 0
-                && client.places.is_empty()
-                && client.waiting.is_empty()
-                && client.blocked.is_none();
+            let answered =
+                client.held == 0 && client.places.is_empty() && client.waiting.is_empty() && client.blocked.is_none();
             if answered {
                 if let Some(words) = client.last_words.take() {
                     client.out.extend_from_slice(&words);
@@ -168,6 +183,11 @@ impl Clients {
         client.ready += bytes;
         announce(client, id, output);
         self.wake |= !client.waiting.is_empty();
+    }
+
+    /// A replica has acknowledged more: clients that wait for copies may have them.
+    pub(crate) fn copies_changed(&mut self) {
+        self.wake |= !self.blocked.is_empty();
     }
 
     /// Puts a command aside until something changes; the client is paused when it has too many.

@@ -237,6 +237,7 @@ impl Replica {
         if matches!(progress.stage, Stage::Stream { .. }) {
             progress.acknowledged = progress.acknowledged.max(ack.durable.min(last));
         }
+        self.clients.copies_changed();
         self.renew_lease();
         self.advance_leader_commit();
     }

@@ -9,7 +9,7 @@ use trireme_proto::{Message, Position, ReplicaId, message::CutSuffix, topology::
 use crate::{
     clients::requests::Known,
     engine::{At, Engine},
-    io::Event,
+    io::{DiskOp, Event},
     log::record::{self, Kind},
     replica::Replica,
 };
@@ -26,6 +26,7 @@ impl Replica {
         self.fail_replies(agreed.seq, "the leader changed, and this entry was not copied before");
         self.clients.forget_after(agreed.seq);
         self.event(Event::Cut { last: agreed, entries: self.log.last().seq - agreed.seq });
+        self.persist(DiskOp::KeepAside { after: agreed.seq.max(self.log.before().seq) }, None);
         self.send_suffix(leader, agreed);
     }
 

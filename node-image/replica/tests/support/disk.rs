@@ -82,6 +82,7 @@ impl Disk {
             DiskOp::Append { first, last, bytes } => log.append(first, last, &bytes),
             DiskOp::Commit(seq) => self.commit = seq,
             DiskOp::Truncate { last } => log.records.retain(|(position, _)| position.seq <= last),
+            DiskOp::KeepAside { after } => assert!(log.records.iter().any(|(position, _)| position.seq > after)),
             DiskOp::Reset { position } => self.reset = Some(Log { base: position, records: VecDeque::new() }),
             DiskOp::Retain { from } => self.retain = from,
             DiskOp::Checkpoint(step) => self.checkpoint_step(step),

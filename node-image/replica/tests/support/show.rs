@@ -137,6 +137,7 @@ pub fn disk(op: &DiskOp) -> String {
         DiskOp::Append { bytes, .. } => format!("append {}", entries(bytes)),
         DiskOp::Commit(seq) => format!("note commit {seq}"),
         DiskOp::Truncate { last } => format!("cut after {last}"),
+        DiskOp::KeepAside { after } => format!("keep aside what is after {after}"),
         DiskOp::Reset { position } => format!("log anew after {position}"),
         DiskOp::Retain { from } => format!("keep from {from}"),
         DiskOp::Checkpoint(CheckpointOp::Begin { start, .. }) => format!("checkpoint begins at {start}"),
