@@ -104,6 +104,8 @@ pub(crate) struct Client {
     pub(crate) confirmed: u64,
     /// Queued commands of an open transaction.
     pub(crate) transaction: Option<Vec<Command>>,
+    /// Memory that they take.
+    pub(crate) transaction_bytes: usize,
     /// One of them was refused: EXEC will be, too.
     pub(crate) transaction_refused: bool,
     pub(crate) watched: Vec<Watched>,
@@ -132,6 +134,7 @@ impl Client {
             asked: 0,
             confirmed: 0,
             transaction: None,
+            transaction_bytes: 0,
             transaction_refused: false,
             watched: Vec::new(),
             readonly: false,

@@ -13,7 +13,11 @@ use crate::{
     replica::Replica,
 };
 
-use super::{Flow, client::Wait, execute::Work};
+use super::{
+    Flow,
+    client::{Wait, bytes_of},
+    execute::Work,
+};
 
 impl Replica {
     /// Runs a connection command.
@@ -77,7 +81,7 @@ impl Replica {
         if client.transaction.is_some() {
             return self.refuse_this(id, "ERR MULTI calls can not be nested");
         }
-        self.with_client(id, |client| client.transaction = Some(Vec::new()))
+        self.with_client(id, |client| (client.transaction, client.transaction_bytes) = (Some(Vec::new()), 0))
     }
 
     /// Refuses a command that would not have been part of the open transaction: that goes on.
@@ -92,11 +96,31 @@ impl Replica {
         if matches!(spec.handler, Handler::Connection(which) if !which.is_stateless()) {
             return self.refuse(id, &Error::Fixed("ERR Command not allowed inside a transaction"));
         }
-        if let Some(queued) = self.clients.get_mut(id).and_then(|client| client.transaction.as_mut()) {
-            queued.push(Command { args: args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect() });
+        let bytes_max = self.clients.limits.unit_bytes;
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        if !client.transaction_refused
+            && let Some(queued) = &mut client.transaction
+        {
+            let command = Command { args: args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect() };
+            client.transaction_bytes += bytes_of(std::slice::from_ref(&command));
+            queued.push(command);
+            if client.transaction_bytes > bytes_max {
+                queued.clear();
+                return self.refuse_long(id, "a transaction");
+            }
         }
         self.answer(id, |reply| reply.simple("QUEUED"));
         Flow::Done
+    }
+
+    /// Refuses a unit of work that is too long to be copied, and the transaction that it would have been part of.
+    pub(super) fn refuse_long(&mut self, id: ClientId, what: &str) -> Flow {
+        let bytes_max = self.clients.limits.unit_bytes;
+        if let Some(client) = self.clients.get_mut(id) {
+            client.transaction_refused |= client.transaction.is_some();
+        }
+        let why = format!("ERR {what} may have {bytes_max} bytes: nothing was done, divide it into several");
+        self.refuse_this(id, &why)
     }
 
     fn exec(&mut self, id: ClientId) -> Flow {

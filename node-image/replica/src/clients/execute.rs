@@ -48,6 +48,9 @@ impl Replica {
             Ok(spec) => spec,
             Err(error) => return self.refuse(id, &error),
         };
+        if args.iter().map(|arg| arg.len()).sum::<usize>() > self.clients.limits.unit_bytes {
+            return self.refuse_long(id, "a command");
+        }
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         if client.transaction.is_some() && !connection_in_transaction(spec) {
             return self.queue(id, spec, args);
@@ -114,7 +117,7 @@ impl Replica {
         let Some(client) = self.clients.get_mut(id) else { return };
         let (mut out, resp3) = (std::mem::take(&mut client.out), client.state.resp3);
         let before = out.len();
-        let effect = self.execute(work, resp3, &mut out);
+        let effect = self.execute(work, resp3, &mut out, false);
         if effect.wrote && !self.leads() {
             return self.fatal("a command that only reads has written: its row in the table is wrong".into());
         }
@@ -136,12 +139,12 @@ impl Replica {
     pub(super) fn execute_request(&mut self, forwarder: (ReplicaId, u64), request: &Request) -> (Vec<u8>, u64, Of) {
         let mut out = Vec::new();
         let effect = if request.transaction {
-            self.execute(&Work::Transaction(&request.commands, &request.watched), request.resp3, &mut out)
+            self.execute(&Work::Transaction(&request.commands, &request.watched), request.resp3, &mut out, true)
         } else {
             let args: Args<'_> =
                 request.commands.iter().flat_map(|command| command.args.iter().map(|arg| &arg[..])).collect();
             match command::resolve(&args) {
-                Ok(spec) => self.execute(&Work::One(spec, &args), request.resp3, &mut out),
+                Ok(spec) => self.execute(&Work::One(spec, &args), request.resp3, &mut out, true),
                 Err(error) => {
                     error.write(&mut Reply::new(&mut out, request.resp3));
                     Effect { wrote: false, depends_on: 0 }
@@ -163,14 +166,15 @@ impl Replica {
         (out, seq, Of::Write)
     }
 
-    /// Executes on the state; the delta is in `self.delta`.
-    fn execute(&mut self, work: &Work<'_>, resp3: bool, out: &mut Vec<u8>) -> Effect {
+    /// Executes on the state; the delta is in `self.delta`. `forwarded`: the reply goes into the entry and over a link.
+    fn execute(&mut self, work: &Work<'_>, resp3: bool, out: &mut Vec<u8>, forwarded: bool) -> Effect {
         let seq = self.batch_last + 1;
         let at = At { seq, now_ms: self.now.wall_ms, keep_undo: true };
         let random =
             xxhash_rust::xxh3::xxh3_64_with_seed(&self.counters.commands.to_le_bytes(), seq ^ self.identity.boot);
         self.counters.commands += 1;
         self.delta.clear();
+        let before = out.len();
         let mut reply = Reply::new(out, resp3);
         let ((), effect) = self.engine.execute(&at, &mut self.delta, |access| match work {
             Work::One(spec, args) => command::run(access, spec, args, random, &mut reply),
@@ -188,7 +192,26 @@ impl Replica {
                 }
             }
         });
+        let reply_bytes = if forwarded { out.len() - before } else { 0 };
+        if self.delta.len() + reply_bytes > self.clients.limits.entry_bytes {
+            out.truncate(before);
+            return self.take_back(effect, reply_bytes, &mut Reply::new(out, resp3));
+        }
         effect
+    }
+
+    /// The unit just executed would make an entry, or a reply to another replica, that nobody could read: it is undone, and refused.
+    fn take_back(&mut self, effect: Effect, reply_bytes: usize, reply: &mut Reply<'_>) -> Effect {
+        if effect.wrote {
+            self.engine.undo_after(self.batch_last);
+        }
+        let (changes, bytes_max) = (self.delta.len(), self.clients.limits.entry_bytes);
+        let why = format!(
+            "ERR its changes have {changes} bytes and its reply {reply_bytes}, together they may have {bytes_max}: nothing was done"
+        );
+        self.delta.clear();
+        reply.error(why.as_bytes());
+        Effect { wrote: false, ..effect }
     }
 
     /// Appends the delta just made to this turn's batch, and returns its seq.

@@ -18,6 +18,32 @@ use super::{
     requests::OUTSTANDING_MAX,
 };
 
+/// Bytes of requests in one message, but for a single one that has more.
+const FORWARD_BYTES_MAX: usize = 16 << 20;
+
+/// Requests that together are longer than a message should be, as several, in their order.
+fn divide(mut all: Forward) -> Vec<Forward> {
+    let size_of = |request: &Request| bytes_of(&request.commands);
+    if all.requests.iter().map(size_of).sum::<usize>() <= FORWARD_BYTES_MAX {
+        return vec![all];
+    }
+    let (mut divided, epoch) = (Vec::new(), all.epoch);
+    let (mut begin, mut bytes) = (0, 0);
+    let sizes: Vec<usize> = all.requests.iter().map(size_of).collect();
+    let mut rest = std::mem::take(&mut all.requests).into_iter();
+    for (i, size) in sizes.iter().enumerate() {
+        if bytes + size > FORWARD_BYTES_MAX && i > begin {
+            let requests = rest.by_ref().take(i - begin).collect();
+            divided.push(Forward { epoch, requests, ended: Vec::new() });
+            (begin, bytes) = (i, 0);
+        }
+        bytes += size;
+    }
+    // Connections that have ended are named after the last request.
+    divided.push(Forward { requests: rest.collect(), ..all });
+    divided
+}
+
 impl Replica {
     /// A connection's name in request ids: unlike client numbers it is not used again by the next process on this disk.
     pub(super) fn connection_of(&self, id: ClientId) -> u64 {
@@ -90,8 +116,10 @@ impl Replica {
         match &self.role {
             Role::Follower(follower) if follower.hears_leader() => {
                 let (leader, epoch) = (follower.leader, follower.epoch);
-                let forward = Forward { epoch, ..std::mem::take(&mut self.forward_out) };
-                self.send(leader, Message::Forward(forward));
+                let all = Forward { epoch, ..std::mem::take(&mut self.forward_out) };
+                for forward in divide(all) {
+                    self.send(leader, Message::Forward(forward));
+                }
             }
             Role::Leader(leader) if leader.serving => {
                 let ended = std::mem::take(&mut self.forward_out.ended);
@@ -194,5 +222,25 @@ impl Replica {
             (Role::Follower(follower), _) => format!("the leader, replica {}, does not answer", follower.leader),
             (Role::Idle, Some(topology)) => format!("there is no leader in epoch {}", topology.epoch),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_too_long_for_one_message_become_several() {
+        let long = Bytes::from(vec![0; FORWARD_BYTES_MAX / 2]);
+        let request = |number| Request {
+            number,
+            commands: vec![Command { args: vec![if number % 3 == 0 { Bytes::new() } else { long.clone() }] }],
+            ..Request::default()
+        };
+        let all = Forward { requests: (0..7).map(request).collect(), ended: vec![9], ..Forward::default() };
+        let divided = divide(all);
+        let numbers = |forward: &Forward| forward.requests.iter().map(|request| request.number).collect::<Vec<_>>();
+        assert_eq!(divided.iter().map(numbers).collect::<Vec<_>>(), [vec![0, 1], vec![2, 3], vec![4], vec![5, 6]]);
+        assert_eq!(divided.iter().map(|forward| forward.ended.len()).collect::<Vec<_>>(), [0, 0, 0, 1]);
     }
 }

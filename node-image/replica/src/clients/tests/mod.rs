@@ -2,6 +2,7 @@
 
 mod rig;
 
+use super::Limits;
 use crate::io::Input;
 use rig::Rig;
 
@@ -164,4 +165,40 @@ fn what_waits_for_one_client_is_bounded_in_bytes() {
     assert_eq!(rig.heard(1, 8).matches("$100000 x").count(), 20);
     assert_eq!(rig.heard(2, 7).matches("$100000 x").count(), 40);
     assert!(rig.nodes[&2].paused.is_empty());
+}
+
+#[test]
+fn what_no_entry_can_hold_is_refused_and_undone() {
+    let mut rig = Rig::serving(2, 2);
+    [(1, 8), (2, 7)].into_iter().for_each(|(id, client)| rig.open(id, client));
+    for node in rig.nodes.values_mut() {
+        node.replica.clients.limits = Limits { unit_bytes: 1_000, entry_bytes: 1_200 };
+    }
+    let (long, half) = ("x".repeat(1_001), "x".repeat(600));
+    for (id, client) in [(1, 8), (2, 7)] {
+        let mut ask = |command: &str| {
+            rig.say(id, client, command);
+            rig.run(5);
+            rig.heard(id, client)
+        };
+        assert!(ask(&format!("SET a {long}")).starts_with("-ERR a command may have 1000 bytes"));
+        ask("MULTI");
+        assert_eq!(ask(&format!("SET a {half}")), "+QUEUED");
+        assert!(ask(&format!("SET b {half}")).starts_with("-ERR a transaction may have 1000 bytes"));
+        assert_eq!(ask("SET c 1"), "+QUEUED");
+        assert!(ask("EXEC").starts_with("-EXECABORT"));
+        assert_eq!(ask(&format!("SET s {half}")), "+OK");
+        ["MULTI", "COPY s t", "COPY s u", "COPY s v"].iter().for_each(|command| drop(ask(command)));
+        assert!(ask("EXEC").starts_with("-ERR its changes have"));
+        ["MULTI", "INCR n", "GET s", "GET s"].iter().for_each(|command| drop(ask(command)));
+        // Where the client is on the leader, the reply is not in the entry.
+        assert_eq!(ask("EXEC").starts_with("-ERR its changes have"), id == 2);
+        assert_eq!(ask("EXISTS a b c t u v n"), if id == 2 { ":0" } else { ":1" });
+        assert_eq!(ask("SET a 1"), "+OK");
+        assert_eq!(ask("DEL a s"), ":2");
+        ask("DEL n");
+    }
+    rig.run(100);
+    let digests: Vec<u64> = rig.nodes.values().map(|node| node.replica.engine.digest_total()).collect();
+    assert_eq!(digests[0], digests[1]);
 }

@@ -51,13 +51,8 @@ impl Rig {
             settings: Settings::standard(),
             ..Topology::default()
         };
-        let mut rig = Rig {
-            nodes: BTreeMap::new(),
-            under_way: VecDeque::new(),
-            now_us: 1_000_000,
-            cut: BTreeSet::new(),
-            record,
-        };
+        let mut rig =
+            Rig { nodes: BTreeMap::new(), under_way: VecDeque::new(), now_us: 1_000_000, cut: BTreeSet::new(), record };
         for id in 1..=n {
             let identity = Identity {
                 store: "s".into(),
