@@ -120,8 +120,19 @@ fn standing(turn: &mut Turn<'_>, record: &Topology) {
             ),
         );
     }
-    turn.condition("Ready", ConditionStatus::True, "Serving", format!("{leader} serves epoch {}", record.epoch));
     let mut lacking = turn.unreachable_members(record, report);
+    let (reached, w) = (record.config.members.len() - lacking.len(), record.config.w);
+    if reached < w as usize {
+        let what = format!(
+            "{leader} leads epoch {} and reaches {reached} of {} members: with w = {w} it refuses writes; missing {}",
+            record.epoch,
+            record.config.members.len(),
+            crate::decision::list(&lacking)
+        );
+        turn.condition("Ready", ConditionStatus::False, "TooFewMembers", what);
+    } else {
+        turn.condition("Ready", ConditionStatus::True, "Serving", format!("{leader} serves epoch {}", record.epoch));
+    }
     let not_members: Vec<String> =
         turn.desired.replicas.iter().filter(|r| record.config.member(r.id).is_none()).map(|r| r.name.clone()).collect();
     let full: Vec<String> =

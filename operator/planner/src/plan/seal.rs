@@ -74,7 +74,11 @@ pub(crate) fn sealing(turn: &mut Turn<'_>, record: &Topology) {
     }
     if let Some(ms) = wait_for_leases(turn, record, &sealed, elapsed_ms) {
         turn.recheck(ms);
-        let what = format!("the lease of {} runs out before a new leader answers", turn.name(record.previous_leader));
+        let whose = match record.previous_leader {
+            0 => "that may have been granted before".to_owned(),
+            leader => format!("of {}", turn.name(leader)),
+        };
+        let what = format!("the lease {whose} runs out before a new leader answers");
         return turn.waiting("LeaseRunning", &what);
     }
     let best = choose(turn, record, &sealed.answers);
