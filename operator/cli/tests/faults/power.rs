@@ -32,7 +32,9 @@ fn replicas_end_with_who_started_them_and_a_new_start_finds_all_data() {
     let mut store = Store::up(root.path(), SPEC, &[]);
     let load = Load::start("l", &store.replicas);
     thread::sleep(Duration::from_millis(300));
-    kill(up(&store));
+    let parent = up(&store);
+    kill(parent);
+    eventually("gone", || is_gone(parent));
     for replica in &store.replicas {
         eventually(&format!("{} gone", replica.name), || is_gone(replica.pid));
     }
@@ -52,13 +54,14 @@ fn nothing_acknowledged_is_lost_when_all_processes_are_killed_at_once() {
     for round in 0..3 {
         let load = Load::start(&format!("l{round}"), &store.replicas);
         thread::sleep(Duration::from_millis(250));
-        let pids = store.replicas.iter().map(|r| r.pid).chain([up(&store)]);
-        pids.for_each(kill);
+        let pids: Vec<i32> = store.replicas.iter().map(|r| r.pid).chain([up(&store)]).collect();
+        pids.iter().copied().for_each(kill);
         let logs = load.finish();
         assert!(logs.iter().all(|log| log.errors.is_empty()), "{logs:?}");
         let more = acknowledged(&logs);
         assert!(more.len() > 20, "only {} writes", more.len());
         keys.extend(more);
+        eventually("all gone", || pids.iter().copied().all(is_gone));
         store.start(&[]);
         assert_healed(&store, &keys);
     }
