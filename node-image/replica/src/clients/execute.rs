@@ -136,21 +136,14 @@ impl Replica {
     }
 
     /// Executes for a client of another replica, or one of this whose earlier commands were forwarded. Returns the reply, and the seq it depends on.
-    pub(super) fn execute_request(&mut self, forwarder: (ReplicaId, u64), request: &Request) -> (Vec<u8>, u64, Of) {
+    pub(super) fn execute_request(
+        &mut self,
+        forwarder: (ReplicaId, u64),
+        request: &Request,
+        work: &Work<'_>,
+    ) -> (Vec<u8>, u64, Of) {
         let mut out = Vec::new();
-        let effect = if request.transaction {
-            self.execute(&Work::Transaction(&request.commands, &request.watched), request.resp3, &mut out, true)
-        } else {
-            let args: Args<'_> =
-                request.commands.iter().flat_map(|command| command.args.iter().map(|arg| &arg[..])).collect();
-            match command::resolve(&args) {
-                Ok(spec) => self.execute(&Work::One(spec, &args), request.resp3, &mut out, true),
-                Err(error) => {
-                    error.write(&mut Reply::new(&mut out, request.resp3));
-                    Effect { wrote: false, depends_on: 0 }
-                }
-            }
-        };
+        let effect = self.execute(work, request.resp3, &mut out, true);
         if !effect.wrote {
             return (out, effect.depends_on, Of::Read);
         }

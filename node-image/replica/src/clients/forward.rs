@@ -15,7 +15,7 @@ use super::{
     Flow,
     client::{Place, bytes_of},
     execute::{Work, note_session},
-    requests::OUTSTANDING_MAX,
+    requests::{CONNECTIONS_MAX, OUTSTANDING_MAX},
 };
 
 /// Bytes of requests in one message, but for a single one that has more.
@@ -121,13 +121,16 @@ impl Replica {
                     self.send(leader, Message::Forward(forward));
                 }
             }
-            Role::Leader(leader) if leader.serving => {
+            Role::Leader(_) => {
                 let ended = std::mem::take(&mut self.forward_out.ended);
-                self.forget_connections(self.identity.incarnation, &ended);
+                self.note_ended(self.identity.incarnation, ended);
                 self.forward_out.requests.clear();
             }
             // Requests are kept by their clients and asked again when there is a leader; ends are remembered here.
-            _ => self.forward_out.requests.clear(),
+            _ => {
+                self.forward_out.requests.clear();
+                self.forward_out.ended.truncate(CONNECTIONS_MAX);
+            }
         }
     }
 

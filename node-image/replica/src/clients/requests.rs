@@ -15,6 +15,8 @@ use crate::log::record::RequestView;
 pub const OUTSTANDING_MAX: usize = 256;
 /// Connections remembered.
 pub const CONNECTIONS_MAX: usize = 100_000;
+/// Connections that go at once when there are so many.
+const EVICTED: usize = CONNECTIONS_MAX / 100;
 
 /// One answered request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,10 +69,7 @@ impl Requests {
         if self.connections.len() >= CONNECTIONS_MAX
             && !self.connections.contains_key(&(request.forwarder, request.connection))
         {
-            let silent = self.connections.iter().min_by_key(|(_, connection)| connection.seq).map(|(key, _)| *key);
-            if let Some(silent) = silent {
-                self.connections.remove(&silent);
-            }
+            self.forget_the_most_silent();
         }
         let connection = self.connections.entry((request.forwarder, request.connection)).or_default();
         while connection.answered.pop_front_if(|answered| answered.number <= request.confirmed).is_some() {}
@@ -81,6 +80,33 @@ impl Requests {
         });
         connection.highest = connection.highest.max(request.number);
         connection.seq = seq;
+    }
+
+    /// Makes room for [`EVICTED`] connections, so that not each new one has to look at all. Whoever has the same table forgets the same.
+    fn forget_the_most_silent(&mut self) {
+        let mut silent: Vec<(u64, Incarnation, u64)> =
+            self.connections.iter().map(|(key, connection)| (connection.seq, key.0, key.1)).collect();
+        if silent.len() > EVICTED {
+            silent.select_nth_unstable(EVICTED);
+            silent.truncate(EVICTED);
+        }
+        for (_, forwarder, connection) in silent {
+            self.connections.remove(&(forwarder, connection));
+        }
+    }
+
+    /// Connections of processes that are gone: a later one on the same disk has asked since. A connection's number begins with its process's.
+    pub(crate) fn of_ended_processes(&self) -> Vec<(Incarnation, u64)> {
+        let (mut ended, mut next) = (Vec::new(), Some(0));
+        while let Some(from) = next
+            && let Some(((forwarder, _), _)) = self.connections.range((from, 0)..).next()
+        {
+            let newest = self.connections.range(..=(*forwarder, u64::MAX)).next_back();
+            let process = newest.map_or(0, |((_, connection), _)| connection >> 32 << 32);
+            ended.extend(self.connections.range((*forwarder, 0)..(*forwarder, process)).map(|(key, _)| *key));
+            next = forwarder.checked_add(1);
+        }
+        ended
     }
 
     /// Undoes what entries after `seq` noted.
@@ -107,8 +133,8 @@ impl Requests {
     }
 
     /// Appends the payload of a Forget entry.
-    pub(crate) fn write_forget(forwarder: Incarnation, connections: &[u64], out: &mut Vec<u8>) {
-        for connection in connections {
+    pub(crate) fn write_forget(connections: &[(Incarnation, u64)], out: &mut Vec<u8>) {
+        for (forwarder, connection) in connections {
             out.extend_from_slice(&forwarder.to_le_bytes());
             out.extend_from_slice(&connection.to_le_bytes());
         }
@@ -184,7 +210,7 @@ mod tests {
         assert_eq!(requests.known(7, 1, 4), Known::New);
         requests.note(13, &request(4, 3));
         let mut payload = Vec::new();
-        Requests::write_forget(7, &[1], &mut payload);
+        Requests::write_forget(&[(7, 1)], &mut payload);
         requests.forget(&payload);
         assert!(!requests.remembers(7, 1));
     }
@@ -201,5 +227,30 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(Requests::import(&bytes[..cut]).is_none(), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn the_most_silent_connections_make_room() {
+        let mut requests = Requests::default();
+        for i in 0..CONNECTIONS_MAX as u64 {
+            requests.note(i + 1, &RequestView { connection: i, ..request(1, 0) });
+        }
+        requests.note(CONNECTIONS_MAX as u64 + 1, &RequestView { connection: 0, ..request(2, 0) });
+        assert_eq!(requests.connections.len(), CONNECTIONS_MAX);
+        requests.note(CONNECTIONS_MAX as u64 + 2, &RequestView { connection: u64::MAX, ..request(1, 0) });
+        assert_eq!(requests.connections.len(), CONNECTIONS_MAX - EVICTED + 1);
+        let remembered = |connection| requests.remembers(7, connection);
+        let last = EVICTED as u64;
+        assert_eq!([0, 1, last, last + 1, u64::MAX].map(remembered), [true, false, false, true, true]);
+    }
+
+    #[test]
+    fn connections_of_an_earlier_process_have_ended() {
+        let mut requests = Requests::default();
+        for (forwarder, process, client) in [(7, 1, 1), (7, 1, 2), (7, 2, 1), (8, 1, 1), (u64::MAX, 3, 1)] {
+            let view = RequestView { forwarder, connection: process << 32 | client, ..request(1, 0) };
+            requests.note(1, &view);
+        }
+        assert_eq!(requests.of_ended_processes(), [(7, 1 << 32 | 1), (7, 1 << 32 | 2)]);
     }
 }

@@ -1,29 +1,69 @@
 //! The leader's side of forwarded requests: each is executed once, however often it is asked.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use trireme_proto::{
     Incarnation, ReplicaId,
     breakage::{Breakage, broken},
     message::{Forward, Reply, Request},
+    topology::Member,
 };
 
-use crate::{engine::command, group::Role, log::record::Kind, replica::Replica};
+use crate::{
+    engine::command,
+    group::{Role, progress::Stage},
+    log::record::Kind,
+    replica::Replica,
+};
 
 use super::{
-    execute::MayExecute,
+    client::{Args, bytes_of},
+    execute::{MayExecute, Work},
     held::{Held, HeldFor, Of},
-    requests::{Known, Requests},
+    requests::{CONNECTIONS_MAX, Known, Requests},
 };
 
-/// Requests of other replicas that wait until the leader may execute; beyond it they are refused.
+/// Requests of other replicas that wait until the leader may execute, in number and in bytes; beyond it they are refused.
 const BACKLOG_MAX: usize = 100_000;
+const BACKLOG_BYTES_MAX: usize = 256 << 20;
+
+/// Requests that wait, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    queue: VecDeque<Waiting>,
+    bytes: usize,
+}
 
 /// A request that waits.
 #[derive(Debug)]
-pub(crate) struct Backlog {
+struct Waiting {
     from: ReplicaId,
     incarnation: Incarnation,
     request: Request,
+}
+
+impl Backlog {
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// One more, if there is room for it; else it comes back.
+    fn push(&mut self, waiting: Waiting) -> Result<(), Waiting> {
+        let bytes = bytes_of(&waiting.request.commands);
+        let room = self.queue.len() < BACKLOG_MAX && self.bytes + bytes <= BACKLOG_BYTES_MAX;
+        if !room && !self.is_empty() {
+            return Err(waiting);
+        }
+        self.bytes += bytes;
+        self.queue.push_back(waiting);
+        Ok(())
+    }
+
+    fn forget_forwarder(&mut self, from: ReplicaId) {
+        self.queue.retain(|waiting| waiting.from != from);
+        self.bytes = self.queue.iter().map(|waiting| bytes_of(&waiting.request.commands)).sum();
+    }
 }
 
 impl Replica {
@@ -37,14 +77,14 @@ impl Replica {
         for request in forward.requests {
             self.serve(from, incarnation, request);
         }
-        self.forget_connections(incarnation, &forward.ended);
+        self.note_ended(incarnation, forward.ended);
     }
 
     /// Answers one request from what is known of it, or executes it, or lets it wait.
     pub(super) fn serve(&mut self, from: ReplicaId, incarnation: Incarnation, request: Request) {
         let Role::Leader(leader) = &mut self.role else { return };
         if !leader.serving && !broken(Breakage::ExecuteBeforeStart) {
-            return self.backlog(Backlog { from, incarnation, request });
+            return self.backlog(Waiting { from, incarnation, request });
         }
         let waits = !leader.backlog.is_empty();
         let known = match self.requests.known(incarnation, request.connection, request.number) {
@@ -70,40 +110,54 @@ impl Replica {
                     Of::Read,
                 );
             }
-            Known::New if waits => self.backlog(Backlog { from, incarnation, request }),
+            Known::New if waits => self.backlog(Waiting { from, incarnation, request }),
             Known::New => self.serve_new(from, incarnation, request),
         }
     }
 
-    fn backlog(&mut self, waiting: Backlog) {
+    fn backlog(&mut self, waiting: Waiting) {
         let Role::Leader(leader) = &mut self.role else { return };
-        if leader.backlog.len() < BACKLOG_MAX {
-            return leader.backlog.push_back(waiting);
-        }
-        let Backlog { from, request: Request { connection, number, .. }, .. } = waiting;
+        let Err(refused) = leader.backlog.push(waiting) else { return };
+        let Waiting { from, request: Request { connection, number, .. }, .. } = refused;
         let bytes = Bytes::from_static(b"-TRYAGAIN too many requests wait for the leader: nothing was done\r\n");
         self.reply_to(from, Reply { connection, number, bytes, seq: 0 });
     }
 
     fn serve_new(&mut self, from: ReplicaId, incarnation: Incarnation, request: Request) {
-        let writes = request.commands.iter().any(|command| {
-            command.args.first().and_then(|name| command::lookup(name)).is_some_and(command::Spec::is_write)
-        });
-        match self.may_execute(writes) {
-            MayExecute::NotNow => self.backlog(Backlog { from, incarnation, request }),
+        match self.try_to_serve((from, incarnation), &request) {
+            None => self.backlog(Waiting { from, incarnation, request }),
+            Some((bytes, seq, of)) => {
+                let reply = Reply { connection: request.connection, number: request.number, bytes: bytes.into(), seq };
+                self.reply_when_committed(from, reply, of);
+            }
+        }
+    }
+
+    /// Executes a request, if that may be done now: its reply, and the seq that this depends on.
+    fn try_to_serve(&mut self, forwarder: (ReplicaId, u64), request: &Request) -> Option<(Vec<u8>, u64, Of)> {
+        let args: Args<'_> = match &request.commands[..] {
+            [command] if !request.transaction => command.args.iter().map(|arg| &arg[..]).collect(),
+            _ => Args::new(),
+        };
+        let work = if request.transaction {
+            Work::Transaction(&request.commands, &request.watched)
+        } else {
+            match command::resolve(&args) {
+                Ok(spec) => Work::One(spec, &args),
+                Err(error) => {
+                    let mut bytes = Vec::new();
+                    error.write(&mut command::Reply::new(&mut bytes, request.resp3));
+                    return Some((bytes, 0, Of::Read));
+                }
+            }
+        };
+        match self.may_execute(work.writes()) {
+            MayExecute::NotNow => None,
             MayExecute::Never(why) => {
                 self.counters.no_replicas += u64::from(why.starts_with("NOREPLICAS"));
-                let bytes = format!("-{why}\r\n").into();
-                self.reply_to(from, Reply { connection: request.connection, number: request.number, bytes, seq: 0 });
+                Some((format!("-{why}\r\n").into(), 0, Of::Read))
             }
-            MayExecute::Yes => {
-                let (bytes, seq, of) = self.execute_request((from, incarnation), &request);
-                self.reply_when_committed(
-                    from,
-                    Reply { connection: request.connection, number: request.number, bytes: bytes.into(), seq },
-                    of,
-                );
-            }
+            MayExecute::Yes => Some(self.execute_request(forwarder, request, &work)),
         }
     }
 
@@ -111,7 +165,7 @@ impl Replica {
     pub(crate) fn serve_backlog(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
         let waiting = std::mem::take(&mut leader.backlog);
-        for Backlog { from, incarnation, request } in waiting {
+        for Waiting { from, incarnation, request } in waiting.queue {
             // One that may not be executed yet goes to the end of the new backlog, and so do all after it.
             self.serve(from, incarnation, request);
         }
@@ -120,7 +174,7 @@ impl Replica {
     /// The connection to a forwarder is gone: it will ask everything again that it has no reply to.
     pub(crate) fn forget_forwarder(&mut self, from: ReplicaId) {
         if let Role::Leader(leader) = &mut self.role {
-            leader.backlog.retain(|waiting| waiting.from != from);
+            leader.backlog.forget_forwarder(from);
         }
         self.clients.held.forget_remote(|replica| replica == from);
         self.replies_out.remove(&from);
@@ -148,18 +202,51 @@ impl Replica {
         }
     }
 
-    /// Connections that have ended need not be remembered any more.
-    pub(super) fn forget_connections(&mut self, incarnation: Incarnation, ended: &[u64]) {
-        let known: Vec<u64> =
-            ended.iter().copied().filter(|connection| self.requests.remembers(incarnation, *connection)).collect();
-        let serving = matches!(&self.role, Role::Leader(leader) if leader.serving);
-        if known.is_empty() || !serving {
+    /// Connections that have ended: see [`Replica::forget_ended`].
+    pub(super) fn note_ended(&mut self, incarnation: Incarnation, ended: Vec<u64>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let room = CONNECTIONS_MAX.saturating_sub(leader.ended.len());
+        leader.ended.extend(ended.into_iter().take(room).map(|connection| (incarnation, connection)));
+    }
+
+    /// Forgets the requests of connections that have ended, and of processes before the one that asks now: when nothing of theirs can come any more,
+    /// neither from those that wait here nor in what a failover has cut off a member's log.
+    pub(crate) fn forget_ended(&mut self) {
+        let Role::Leader(leader) = &self.role else { return };
+        if !leader.backlog.is_empty() || !self.knows_every_suffix() {
+            return;
+        }
+        let mut forgotten = self.requests.of_ended_processes();
+        forgotten.extend(leader.ended.iter().copied().filter(|(forwarder, connection)| {
+            self.requests.remembers(*forwarder, *connection)
+        }));
+        if !forgotten.is_empty() && !matches!(self.may_execute(true), MayExecute::Yes) {
+            return;
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.ended.clear();
+        }
+        if forgotten.is_empty() {
             return;
         }
         let mut payload = Vec::new();
-        Requests::write_forget(incarnation, &known, &mut payload);
+        Requests::write_forget(&forgotten, &mut payload);
         self.append_entry(Kind::Forget, None, |out| out.extend_from_slice(&payload));
         self.applied = self.batch_last;
         self.requests.forget(&payload);
+    }
+
+    /// Every member follows and has acknowledged an entry of this epoch: what was cut off its log has come before that.
+    fn knows_every_suffix(&self) -> bool {
+        let (Role::Leader(leader), Some(topology)) = (&self.role, &self.meta.topology) else { return false };
+        let follows = |member: &Member| {
+            member.id == self.identity.id
+                || leader.followers.get(&member.id).is_some_and(|follower| {
+                    follower.incarnation == member.incarnation
+                        && matches!(follower.stage, Stage::Stream { .. })
+                        && follower.acknowledged >= leader.start_seq
+                })
+        };
+        leader.serving && leader.suffixes.is_empty() && topology.config.members.iter().all(follows)
     }
 }

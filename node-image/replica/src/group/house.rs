@@ -53,6 +53,7 @@ impl Replica {
     pub(crate) fn keep_house(&mut self) {
         self.suspend_if_stalled();
         self.trim_log();
+        self.forget_ended();
         self.send_digests();
     }
 

@@ -9,6 +9,7 @@ use trireme_proto::{
 };
 
 use crate::{
+    clients::serve::Backlog,
     disk_queue::Becomes,
     io::{DiskOp, Event},
     log::record::Kind,
@@ -56,7 +57,8 @@ impl Replica {
             start_seq: self.batch_last + 1,
             serving: false,
             followers,
-            backlog: std::collections::VecDeque::new(),
+            backlog: Backlog::default(),
+            ended: Vec::new(),
             drained: false,
             lease_until_us: 0,
             lease_since_us: 0,

@@ -34,9 +34,9 @@ mod suffix;
 pub(crate) mod sweep;
 mod topology;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use trireme_proto::{Epoch, ReplicaId, message::CutSuffix};
+use trireme_proto::{Epoch, Incarnation, ReplicaId, message::CutSuffix};
 
 use crate::clients::serve::Backlog;
 use install::Install;
@@ -78,7 +78,9 @@ pub(crate) struct Leader {
     pub(crate) serving: bool,
     pub(crate) followers: BTreeMap<ReplicaId, Progress>,
     /// Requests that wait until the leader may execute.
-    pub(crate) backlog: VecDeque<Backlog>,
+    pub(crate) backlog: Backlog,
+    /// Connections of forwarders that have ended, whose requests are not forgotten yet.
+    pub(crate) ended: Vec<(Incarnation, u64)>,
     /// A hand-over is asked for, and its target holds everything.
     pub(crate) drained: bool,
     /// The lease runs until then.

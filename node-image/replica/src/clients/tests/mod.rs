@@ -202,3 +202,34 @@ fn what_no_entry_can_hold_is_refused_and_undone() {
     let digests: Vec<u64> = rig.nodes.values().map(|node| node.replica.engine.digest_total()).collect();
     assert_eq!(digests[0], digests[1]);
 }
+
+#[test]
+fn connections_that_end_while_their_requests_wait_are_forgotten_after_them() {
+    let mut rig = Rig::serving(3, 2);
+    let remembered = |rig: &Rig| (20..40).filter(|c| rig.nodes[&1].replica.requests.remembers(12, 1 << 32 | c)).count();
+    let hand_over = |rig: &mut Rig, to: u32| {
+        rig.record.version += 1;
+        rig.record.handover = to;
+        rig.tell();
+        rig.run(5);
+    };
+    rig.isolate(3);
+    hand_over(&mut rig, 2);
+    for client in 20..40 {
+        rig.open(2, client);
+        rig.say(2, client, "INCR n");
+        rig.run(1);
+        rig.step(2, Input::ClientClosed(client));
+    }
+    hand_over(&mut rig, 0);
+    rig.run(200);
+    rig.open(1, 8);
+    rig.say(1, 8, "GET n");
+    rig.run(5);
+    assert_eq!(rig.heard(1, 8), "$2 20");
+    assert_eq!(remembered(&rig), 20, "what was cut off the third one's log may still come");
+    rig.connect(3, 1);
+    rig.connect(3, 2);
+    rig.run(200);
+    assert_eq!(remembered(&rig), 0);
+}
