@@ -217,9 +217,13 @@ impl Replica {
             return;
         }
         let mut forgotten = self.requests.of_ended_processes();
-        forgotten.extend(leader.ended.iter().copied().filter(|(forwarder, connection)| {
-            self.requests.remembers(*forwarder, *connection)
-        }));
+        forgotten.extend(
+            leader
+                .ended
+                .iter()
+                .copied()
+                .filter(|(forwarder, connection)| self.requests.remembers(*forwarder, *connection)),
+        );
         if !forgotten.is_empty() && !matches!(self.may_execute(true), MayExecute::Yes) {
             return;
         }
