@@ -181,6 +181,9 @@ impl Replica {
         };
         let replicas = wanted.last().copied().unwrap_or(0) as usize;
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        if !client.in_order() {
+            return Flow::NotNow; // What its earlier commands have written is known when they are answered.
+        }
         let (seq, ending) = (client.session_seq, client.last_words.is_some());
         let copies = self.copies_of(seq);
         let until_us = match timeout_ms {

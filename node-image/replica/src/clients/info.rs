@@ -46,7 +46,7 @@ impl Replica {
                 format!("durability:{}", if self.durability_is_memory() { "Memory" } else { "Disk" }),
                 format!("log_bytes:{}", self.log.bytes()),
                 format!("durable_seq:{}", self.durable),
-                format!("checkpoint_seq:{}", self.checkpoint_seq),
+                format!("checkpoint_seq:{}", self.checkpoint.seq),
             ],
             "replication" => {
                 let mut lines = vec![

@@ -52,6 +52,7 @@ impl Replica {
         let now_us = self.now.mono_us;
         let followers = self.peers.iter().map(|(id, peer)| (*id, Progress::new(peer.incarnation, now_us))).collect();
         self.batch_last = self.log.last().seq;
+        self.clients.forget_after(self.batch_last);
         self.role = Role::Leader(Box::new(Leader {
             epoch,
             start_seq: self.batch_last + 1,

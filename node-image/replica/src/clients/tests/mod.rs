@@ -233,3 +233,38 @@ fn connections_that_end_while_their_requests_wait_are_forgotten_after_them() {
     rig.run(200);
     assert_eq!(remembered(&rig), 0);
 }
+
+#[test]
+fn a_client_that_saw_what_was_lost_may_watch_where_its_replica_leads_now() {
+    let mut rig = Rig::serving(3, 1);
+    rig.open(3, 7);
+    // Its write's reply has come, and the entry has not.
+    rig.nodes.get_mut(&3).unwrap().replica.clients.get_mut(7).unwrap().session_seq = 100;
+    rig.isolate(1);
+    rig.nodes.get_mut(&1).unwrap().running = false;
+    rig.record.generation = 2;
+    rig.fail_over(3);
+    rig.run(500);
+    rig.say(3, 7, "WATCH a");
+    rig.run(60);
+    assert_eq!(rig.heard(3, 7), "+OK");
+}
+
+#[test]
+fn a_wait_for_copies_knows_the_writes_before_it() {
+    let mut rig = Rig::serving(3, 1);
+    rig.open(2, 7);
+    rig.isolate(1);
+    rig.say(2, 7, "SET a 1");
+    rig.say(2, 7, "WAIT 2 0");
+    rig.nodes.get_mut(&1).unwrap().running = false;
+    rig.fail_over(2);
+    rig.run(300);
+    assert_eq!(rig.heard(2, 7), "+OK", "the third copy is missing");
+    rig.nodes.get_mut(&1).unwrap().running = true;
+    rig.tell();
+    rig.connect(1, 2);
+    rig.connect(1, 3);
+    rig.run(300);
+    assert_eq!(rig.heard(2, 7), ":2");
+}
