@@ -42,6 +42,7 @@ pub struct Recovery {
     log: Log,
     chunk: BytesMut,
     commit: u64,
+    checkpoint_bytes: u64,
 }
 
 /// What came of it.
@@ -54,6 +55,7 @@ pub(crate) struct Recovered {
     pub(crate) whole_at: u64,
     pub(crate) log: Log,
     pub(crate) commit: u64,
+    pub(crate) checkpoint_bytes: u64,
     /// The end of the log could not be read.
     pub(crate) error: Option<RecoveryError>,
 }
@@ -76,6 +78,7 @@ impl Recovery {
             log: Log::after(Position::ZERO, EpochTable::after(Position::ZERO)),
             chunk: BytesMut::new(),
             commit: 0,
+            checkpoint_bytes: 0,
         }
     }
 
@@ -103,6 +106,7 @@ impl Recovery {
     /// # Errors
     /// Where the image is not what an engine wrote.
     pub fn slot(&mut self, slot: u16, image: &[u8]) -> Result<(), RecoveryError> {
+        self.checkpoint_bytes += image.len() as u64;
         self.engine.import_slot(slot, image).map_err(|why| RecoveryError::Slot { slot, why: why.to_string() })
     }
 
@@ -154,6 +158,7 @@ impl Recovery {
             whole_at: self.whole_at,
             log: self.log,
             commit: self.commit,
+            checkpoint_bytes: self.checkpoint_bytes,
         }
     }
 }

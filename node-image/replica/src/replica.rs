@@ -14,7 +14,11 @@ use crate::{
     clients::{Clients, requests::Requests},
     disk_queue::{Becomes, DiskQueue},
     engine::Engine,
-    group::{Role, checkpoint::Checkpointing, install::Install},
+    group::{
+        Role,
+        checkpoint::{Checkpoint, Checkpointing},
+        install::Install,
+    },
     io::{ClientId, DiskOp, Event, Identity, Input, Meta, Now, Output},
     log::Log,
     recovery::Recovery,
@@ -58,8 +62,7 @@ pub struct Replica {
     pub(crate) checkpointing: Option<Checkpointing>,
     /// A snapshot that is whole and not durable yet: nothing is appended before it is in force.
     pub(crate) installing: Option<Box<Install>>,
-    /// Position of the checkpoint in force.
-    pub(crate) checkpoint_seq: u64,
+    pub(crate) checkpoint: Checkpoint,
     /// The commit that the disk was last told of.
     pub(crate) commit_noted: u64,
     /// The lease granted last runs until then.
@@ -100,7 +103,11 @@ impl Replica {
             commit: recovered.start,
             applied: recovered.start,
             whole_at: recovered.whole_at,
-            checkpoint_seq: recovered.start,
+            checkpoint: Checkpoint {
+                seq: recovered.start,
+                log_offset: recovered.log.offset(recovered.start),
+                bytes: recovered.checkpoint_bytes,
+            },
             log: recovered.log,
             role: Role::Idle,
             peers: BTreeMap::new(),

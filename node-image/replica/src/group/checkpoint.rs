@@ -1,7 +1,7 @@
 //! Checkpoints: the state written slot by slot while writes go on, so that the log before them may go and a start is quick.
 
 use bytes::Bytes;
-use trireme_proto::Position;
+use trireme_proto::{Position, message::SlotImage};
 
 use crate::{
     disk_queue::Becomes,
@@ -14,13 +14,27 @@ use super::sweep::Sweep;
 /// Slots looked at, and bytes written, in one turn.
 const SLOTS_PER_TURN: usize = 256;
 const BYTES_PER_TURN: usize = 256 << 10;
-/// A checkpoint is due when the log since the last one has grown to this part of what is kept.
+/// A checkpoint is due when the log since the last one has grown to this part of what is kept for followers, and to the size of the last one: so no
+/// more than twice the data is written for it, and a start reads no more log than state.
 const LOG_PART: u64 = 2;
+
+/// The checkpoint in force.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Checkpoint {
+    /// Seq at its start.
+    pub(crate) seq: u64,
+    /// Where the log was at its start, in bytes of this log.
+    pub(crate) log_offset: u64,
+    /// Bytes of its slots.
+    pub(crate) bytes: u64,
+}
 
 /// One that is being written.
 #[derive(Debug)]
 pub(crate) struct Checkpointing {
     start: Position,
+    log_offset: u64,
+    bytes: u64,
     sweep: Sweep,
     /// Every slot is handed out: the state is whole at this seq.
     whole_at: Option<u64>,
@@ -47,10 +61,9 @@ impl Replica {
         if self.installs() || self.applied < self.whole_at {
             return false;
         }
-        let since = self.log.bytes_between(self.checkpoint_seq.max(self.log.before().seq), self.log.last().seq);
-        self.checkpointing.is_none()
-            && self.commit > self.checkpoint_seq
-            && since > self.settings().log_bytes_max / LOG_PART
+        let since = self.log.offset(self.log.last().seq).saturating_sub(self.checkpoint.log_offset);
+        let enough = (self.settings().log_bytes_max / LOG_PART).max(self.checkpoint.bytes);
+        self.checkpointing.is_none() && self.commit > self.checkpoint.seq && since > enough
     }
 
     /// At a moment without uncommitted entries: begins one.
@@ -58,7 +71,9 @@ impl Replica {
         let start = self.log.position(self.commit);
         let op = CheckpointOp::Begin { start, meta: self.state_meta() };
         self.persist(DiskOp::Checkpoint(op), None);
-        self.checkpointing = Some(Checkpointing { start, sweep: Sweep::new(), whole_at: None, finishing: false });
+        let log_offset = self.log.offset(start.seq);
+        self.checkpointing =
+            Some(Checkpointing { start, log_offset, bytes: 0, sweep: Sweep::new(), whole_at: None, finishing: false });
     }
 
     /// The state that belongs to no slot: requests and what the engine has.
@@ -83,6 +98,13 @@ impl Replica {
             return;
         }
         let images = checkpointing.sweep.take(&self.engine, commit, BYTES_PER_TURN, SLOTS_PER_TURN);
+        self.write_slots(images);
+    }
+
+    fn write_slots(&mut self, images: Vec<SlotImage>) {
+        if let Some(checkpointing) = &mut self.checkpointing {
+            checkpointing.bytes += images.iter().map(|image| image.image.len() as u64).sum::<u64>();
+        }
         for image in images {
             let slot = image.slot as u16;
             self.persist(DiskOp::Checkpoint(CheckpointOp::Slot { slot, image: image.image }), None);
@@ -96,17 +118,15 @@ impl Replica {
         checkpointing.sweep.quiet();
         let images = checkpointing.sweep.take(&self.engine, commit, usize::MAX, usize::from(trireme_proto::SLOTS));
         checkpointing.whole_at = Some(commit);
-        for image in images {
-            let slot = image.slot as u16;
-            self.persist(DiskOp::Checkpoint(CheckpointOp::Slot { slot, image: image.image }), None);
-        }
+        self.write_slots(images);
         self.write_checkpoint();
     }
 
     /// It is in force: the log before it may go, where no follower needs it.
     pub(crate) fn checkpoint_finished(&mut self, start: Position) {
-        self.checkpoint_seq = self.checkpoint_seq.max(start.seq);
-        self.checkpointing = None;
+        if let Some(done) = self.checkpointing.take() {
+            self.checkpoint = Checkpoint { seq: start.seq, log_offset: done.log_offset, bytes: done.bytes };
+        }
         self.event(Event::CheckpointFinished(start));
         self.trim_log();
     }

@@ -57,17 +57,17 @@ impl Replica {
         self.send_digests();
     }
 
-    /// Lets go of log that is in the checkpoint in force and more than what is kept for followers.
+    /// Lets go of log that is more than what is kept for followers. The disk keeps what a start needs by itself.
     pub(super) fn trim_log(&mut self) {
         let bytes_max = self.settings().log_bytes_max;
-        let (mut keep, mut factor) = (self.commit.min(self.checkpoint_seq), 1);
+        let (mut keep, mut factor) = (self.commit.min(self.durable), 1);
         if let Some(start) = self.oldest_snapshot_start() {
             (keep, factor) = (keep.min(start), SNAPSHOT_LOG_FACTOR);
         }
         let before = self.log.before();
         self.log.trim(keep, bytes_max);
         if factor > 1 {
-            self.log.trim(self.commit.min(self.checkpoint_seq), bytes_max.saturating_mul(factor));
+            self.log.trim(self.commit.min(self.durable), bytes_max.saturating_mul(factor));
         }
         if self.log.before() != before {
             let from = self.log.before().seq + 1;

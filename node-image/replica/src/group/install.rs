@@ -14,7 +14,7 @@ use crate::{
     replica::Replica,
 };
 
-use super::Role;
+use super::{Role, checkpoint::Checkpoint};
 
 /// Bytes between two acknowledgements.
 const BYTES_PER_ACK: u64 = 1 << 20;
@@ -124,10 +124,11 @@ impl Replica {
     pub(crate) fn snapshot_installed(&mut self) {
         let Some(install) = self.installing.take() else { return };
         self.fail_replies(self.commit, "this replica's state was replaced by its leader's");
-        let Install { start, engine, requests, log, whole_at, .. } = *install;
+        let Install { start, engine, requests, log, whole_at, bytes, .. } = *install;
         (self.engine, self.requests, self.log) = (engine, requests, log);
         let last = self.log.last().seq;
-        (self.commit, self.applied, self.checkpoint_seq) = (start.seq, start.seq, start.seq);
+        (self.commit, self.applied) = (start.seq, start.seq);
+        self.checkpoint = Checkpoint { seq: start.seq, log_offset: 0, bytes };
         (self.durable, self.whole_at, self.batch_last) = (last, whole_at, last);
         self.advance_commit(whole_at);
         self.counters.snapshots_received += 1;

@@ -61,6 +61,11 @@ impl Log {
         self.end - self.gone
     }
 
+    /// Bytes up to the end of `seq`, counted from where this log began.
+    pub fn offset(&self, seq: u64) -> u64 {
+        self.end_of(seq)
+    }
+
     /// The epoch table.
     pub fn epochs(&self) -> &EpochTable {
         &self.epochs
