@@ -125,9 +125,10 @@ fn a_client_that_saw_what_was_cut_may_watch() {
     rig.open(1, 8);
     rig.say(1, 8, "SET b 1");
     rig.run(5);
-    rig.isolate(1);
+    rig.cut.insert((1, 2));
     (0..5).for_each(|_| rig.say(1, 8, "INCR n"));
     rig.run(5);
+    rig.isolate(1);
     rig.fail_over(2);
     rig.connect(1, 2);
     rig.run(300);
