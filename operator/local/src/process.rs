@@ -117,10 +117,15 @@ async fn keep(launch: Launch, happenings: mpsc::Sender<Happening>, mut stop: wat
     }
 }
 
+/// How a replica's allocator behaves, unless the environment says otherwise. A log and its batches come and go in large pieces: to hand them back to the
+/// kernel at once, and to take them as huge pages that are cleared first, costs a tenth of the writes.
+const ALLOCATOR: [(&str, &str); 2] = [("MIMALLOC_ALLOW_THP", "0"), ("MIMALLOC_PURGE_DELAY", "2000")];
+
 fn spawn(launch: &Launch) -> io::Result<Child> {
     let log = open_log(launch)?;
     Command::new(&launch.program)
         .args(&launch.arguments)
+        .envs(ALLOCATOR.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()))
         .stdin(Stdio::piped())
         .stdout(log.try_clone()?)
         .stderr(log)
