@@ -204,7 +204,7 @@ impl Replica {
                 )
             } else {
                 refusals += 1;
-                format!("NOREPLICAS {why}: nothing was done")
+                format!("NOREPLICAS {why}; nothing was done")
             };
             let mut bytes = Vec::new();
             Reply::new(&mut bytes, resp3).error(text.as_bytes());
@@ -217,13 +217,16 @@ impl Replica {
 
     /// Why a command cannot be executed at the moment, for its error.
     pub(super) fn why_not_now(&self) -> String {
+        let reach = self.members_in_reach().unwrap_or_default();
         match (&self.role, &self.meta.topology) {
             (_, None) => "no topology is known yet: this replica waits for the operator".into(),
             (Role::Leader(_), Some(topology)) => {
                 format!("the leader waits for acknowledgements of {} members", topology.config.lease_quorum())
             }
-            (Role::Follower(follower), _) => format!("the leader, replica {}, does not answer", follower.leader),
-            (Role::Idle, Some(topology)) => format!("there is no leader in epoch {}", topology.epoch),
+            (Role::Follower(follower), _) => {
+                format!("the leader, replica {}, does not answer; {reach}", follower.leader)
+            }
+            (Role::Idle, Some(topology)) => format!("there is no leader in epoch {}; {reach}", topology.epoch),
         }
     }
 }

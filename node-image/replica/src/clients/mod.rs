@@ -415,7 +415,7 @@ impl Replica {
                 client.discard();
             }
             self.counters.no_replicas += 1;
-            self.answer(id, |reply| reply.error(format!("NOREPLICAS {why}: nothing was done").as_bytes()));
+            self.answer(id, |reply| reply.error(format!("NOREPLICAS {why}; nothing was done").as_bytes()));
         }
     }
 }

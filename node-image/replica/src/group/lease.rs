@@ -5,7 +5,10 @@
 //! which is later; it reports what is left of its grant when it is sealed, and the operator waits that long. Where w is 1 the lease quorum is a majority:
 //! n - w + 1 members are then all of them, and some grantor is always among the sealed.
 
-use trireme_proto::breakage::{Breakage, broken};
+use trireme_proto::{
+    Incarnation, ReplicaId, Topology,
+    breakage::{Breakage, broken},
+};
 
 use crate::replica::Replica;
 
@@ -94,24 +97,15 @@ impl Replica {
                     .get(&id)
                     .is_some_and(|f| f.incarnation == incarnation && f.connected && f.heard_us >= oldest_us)
         };
-        let (w, mut there, mut missing) = (topology.config.w as usize, 0, Vec::new());
-        for member in &topology.config.members {
-            if reachable(member.id, member.incarnation) {
-                there += 1;
-            } else {
-                missing.push(member.id);
-            }
-        }
-        if there >= w {
-            return None;
-        }
-        let names: Vec<&str> =
-            missing.iter().map(|id| topology.replica(*id).map_or("?", |replica| replica.name.as_str())).collect();
-        let n = topology.config.members.len();
-        Some(format!(
-            "NOREPLICAS {there} of the n={n} members are reachable, w={w} are needed; missing: {}; nothing was done",
-            names.join(", ")
-        ))
+        let (there, who) = reach(topology, reachable);
+        (there < topology.config.w as usize).then(|| format!("NOREPLICAS {who}; nothing was done"))
+    }
+
+    /// How many members this replica has a connection to, itself included, and which are missing.
+    pub(crate) fn members_in_reach(&self) -> Option<String> {
+        let topology = self.meta.topology.as_ref()?;
+        let connected = |id, _| id == self.identity.id || self.peers.contains_key(&id);
+        Some(reach(topology, connected).1)
     }
 
     /// With time a lease ends by itself; nothing has to be done for it but to look.
@@ -120,6 +114,23 @@ impl Replica {
             self.serve_backlog();
         }
     }
+}
+
+/// How many members are reachable, and the same in words, with what is needed and who is missing.
+fn reach(topology: &Topology, reachable: impl Fn(ReplicaId, Incarnation) -> bool) -> (usize, String) {
+    let config = &topology.config;
+    let missing: Vec<&str> = config
+        .members
+        .iter()
+        .filter(|member| !reachable(member.id, member.incarnation))
+        .map(|member| topology.replica(member.id).map_or("?", |replica| replica.name.as_str()))
+        .collect();
+    let (n, w, there) = (config.members.len(), config.w, config.members.len() - missing.len());
+    let who = match missing.is_empty() {
+        true => "none".to_owned(),
+        false => missing.join(", "),
+    };
+    (there, format!("{there} of the n={n} members are reachable, w={w} are needed; missing: {who}"))
 }
 
 impl Leader {
