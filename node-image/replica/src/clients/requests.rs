@@ -95,20 +95,6 @@ impl Requests {
         }
     }
 
-    /// Connections of processes that are gone: a later one on the same disk has asked since. A connection's number begins with its process's.
-    pub(crate) fn of_ended_processes(&self) -> Vec<(Incarnation, u64)> {
-        let (mut ended, mut next) = (Vec::new(), Some(0));
-        while let Some(from) = next
-            && let Some(((forwarder, _), _)) = self.connections.range((from, 0)..).next()
-        {
-            let newest = self.connections.range(..=(*forwarder, u64::MAX)).next_back();
-            let process = newest.map_or(0, |((_, connection), _)| connection >> 32 << 32);
-            ended.extend(self.connections.range((*forwarder, 0)..(*forwarder, process)).map(|(key, _)| *key));
-            next = forwarder.checked_add(1);
-        }
-        ended
-    }
-
     /// Undoes what entries after `seq` noted.
     pub(crate) fn undo_after(&mut self, seq: u64) {
         self.connections.retain(|_, connection| {
@@ -242,15 +228,5 @@ mod tests {
         let remembered = |connection| requests.remembers(7, connection);
         let last = EVICTED as u64;
         assert_eq!([0, 1, last, last + 1, u64::MAX].map(remembered), [true, false, false, true, true]);
-    }
-
-    #[test]
-    fn connections_of_an_earlier_process_have_ended() {
-        let mut requests = Requests::default();
-        for (forwarder, process, client) in [(7, 1, 1), (7, 1, 2), (7, 2, 1), (8, 1, 1), (u64::MAX, 3, 1)] {
-            let view = RequestView { forwarder, connection: process << 32 | client, ..request(1, 0) };
-            requests.note(1, &view);
-        }
-        assert_eq!(requests.of_ended_processes(), [(7, 1 << 32 | 1), (7, 1 << 32 | 2)]);
     }
 }

@@ -216,14 +216,12 @@ impl Replica {
         if !leader.backlog.is_empty() || !self.knows_every_suffix() {
             return;
         }
-        let mut forgotten = self.requests.of_ended_processes();
-        forgotten.extend(
-            leader
-                .ended
-                .iter()
-                .copied()
-                .filter(|(forwarder, connection)| self.requests.remembers(*forwarder, *connection)),
-        );
+        let forgotten: Vec<(Incarnation, u64)> = leader
+            .ended
+            .iter()
+            .copied()
+            .filter(|(forwarder, connection)| self.requests.remembers(*forwarder, *connection))
+            .collect();
         if !forgotten.is_empty() && !matches!(self.may_execute(true), MayExecute::Yes) {
             return;
         }
