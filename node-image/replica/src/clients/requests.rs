@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use trireme_proto::Incarnation;
 
-use crate::log::record::RequestView;
+use crate::log::record::{RequestView, u64_at};
 
 /// Requests of one connection that may be under way at once.
 pub const OUTSTANDING_MAX: usize = 256;
@@ -166,12 +166,6 @@ fn take<'a>(rest: &mut &'a [u8], bytes: usize) -> Option<&'a [u8]> {
     let (head, tail) = rest.split_at_checked(bytes)?;
     *rest = tail;
     Some(head)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let mut raw = [0; 8];
-    raw.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(raw)
 }
 
 #[cfg(test)]
