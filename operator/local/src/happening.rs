@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use trireme_proto::{ReplicaId, Report};
+use trireme_link::Said;
+use trireme_proto::ReplicaId;
 
 use crate::control::{Answer, Request};
 
@@ -14,14 +15,14 @@ pub(crate) enum Happening {
     Started { id: ReplicaId, pid: u32 },
     /// A replica's process has ended.
     Ended { id: ReplicaId, pid: u32, how: String, restart_in: Option<Duration> },
-    /// The link to a replica is up: both said Hello.
-    Opened { id: ReplicaId, boot: u64 },
-    /// A replica reported.
-    Heard { id: ReplicaId, report: Box<Report> },
-    /// The link to a replica is down.
-    Closed { id: ReplicaId },
-    /// Who answers at a replica's address is not that replica.
-    Refused { id: ReplicaId, why: String },
+    /// Something was heard over the link to a replica.
+    Link(Said),
     /// A tool asks for something.
     Asked { request: Request, answers: mpsc::Sender<Answer> },
+}
+
+impl From<Said> for Happening {
+    fn from(said: Said) -> Happening {
+        Happening::Link(said)
+    }
 }

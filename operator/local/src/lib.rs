@@ -6,16 +6,16 @@
 //!   control.sock ──asked──▶ ┌───┴───┐ ──events, view──▶ up, demo
 //!                           │ drive │
 //!   keeper (process) ─────▶ │ world │ ──CAS + fsync──▶ DIR/topology.json
-//!   link (peer port) ─────▶ └───────┘
+//!   Link (peer port) ─────▶ └───────┘
 //!        one of each per replica
 //! ```
 //!
 //! * [`store`]: starting a store, and the handle to one that runs.
 //! * `drive`: the loop: whatever happens causes a turn of the planner at once; time only passes where the planner asked for it.
 //! * `world`: what is known of the replicas, and the planner's `Backend`.
-//! * `process`: one replica's process, kept running. `link`: the operator's connection to it, kept up.
+//! * `process`: one replica's process, kept running. The operator's connection to it is [`trireme_link`]'s.
 //! * `authority`: the record. [`directory`]: the layout of a store's directory, its lock. [`addresses`]: where replicas listen.
-//! * [`control`]: how tools talk with a running store. [`events`], [`view`]: what is shown of it. [`mod@verify`]: the comparison of all digests.
+//! * [`control`]: how tools talk with a running store. [`events`], [`view`]: what is shown of it.
 //!
 //! Invariants:
 //!
@@ -34,15 +34,13 @@ pub mod directory;
 mod drive;
 pub mod events;
 mod happening;
-mod link;
 mod process;
 pub mod store;
-pub mod verify;
 pub mod view;
 mod world;
 
 pub use events::{Event, unix_ms};
 pub use process::BACK_OFF_MAX;
 pub use store::{Local, Options, StartError, verify};
-pub use verify::Verification;
+pub use trireme_link::Verification;
 pub use view::{ReplicaView, View};

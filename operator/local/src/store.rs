@@ -12,6 +12,7 @@ use tokio::{
     task::JoinHandle,
 };
 use trireme_crds::{Durability, Mode, ReplicatedStore};
+use trireme_link::{Target, Verification};
 use trireme_planner::Desired;
 
 use crate::{
@@ -21,8 +22,6 @@ use crate::{
     directory::{Directory, DirectoryError, Owner, at, random_u64},
     drive::drive,
     events::Event,
-    link::Target,
-    verify::{self, Verification},
     view::View,
     world::{Common, World},
 };
@@ -233,5 +232,5 @@ pub async fn verify(dir: &Path, names: &[String], within: Duration) -> Result<Ve
         let target = Target { id: number as u32 + 1, address: address.peer(), store: owner.uid.clone(), boot };
         Some((name.clone(), target))
     };
-    Ok(verify::verify(names.iter().enumerate().filter_map(target).collect(), within).await)
+    Ok(trireme_link::verify(names.iter().enumerate().filter_map(target).collect(), within).await)
 }

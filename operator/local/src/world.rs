@@ -10,6 +10,7 @@ use std::{
 
 use tokio::sync::{broadcast, mpsc, watch};
 use trireme_crds::StoreStatus;
+use trireme_link::{Link, Orders, Said, Target};
 use trireme_planner::{Backend, Decision, DesiredReplica, HumanRequest, Observed, Process, RecordError, Seen};
 use trireme_proto::{ReplicaId, Report, Topology};
 
@@ -19,7 +20,6 @@ use crate::{
     directory::Directory,
     events::{Event, unix_ms},
     happening::Happening,
-    link::{Link, Orders, Target},
     process::{Keeper, Launch},
     view::{ReplicaView, View},
 };
@@ -149,25 +149,25 @@ impl World {
                     self.emit(event);
                 }
             }
-            Happening::Opened { id, boot } => {
+            Happening::Link(Said::Opened { id, boot }) => {
                 if let Some(replica) = self.replicas.get_mut(&id) {
                     replica.connected = true;
                     replica.refused = None;
                     replica.hear(boot);
                 }
             }
-            Happening::Heard { id, report } => {
+            Happening::Link(Said::Heard { id, report }) => {
                 if let Some(replica) = self.replicas.get_mut(&id) {
                     replica.hear(report.boot);
                     replica.report = Some(*report);
                 }
             }
-            Happening::Closed { id } => {
+            Happening::Link(Said::Closed { id }) => {
                 if let Some(replica) = self.replicas.get_mut(&id) {
                     replica.connected = false;
                 }
             }
-            Happening::Refused { id, why } => {
+            Happening::Link(Said::Refused { id, why }) => {
                 if let Some(replica) = self.replicas.get_mut(&id)
                     && replica.refused.as_ref() != Some(&why)
                 {
@@ -410,15 +410,15 @@ mod tests {
         world.provision(&[wanted(1)]).await;
         let steps = [
             (Happening::Started { id: 1, pid: 10 }, Process::Running),
-            (Happening::Heard { id: 1, report: report(7) }, Process::Running),
+            (Said::Heard { id: 1, report: report(7) }.into(), Process::Running),
             (Happening::Ended { id: 1, pid: 10, how: "killed".to_owned(), restart_in: None }, Process::Ended),
             // What it still had said comes late.
-            (Happening::Heard { id: 1, report: report(7) }, Process::Ended),
+            (Said::Heard { id: 1, report: report(7) }.into(), Process::Ended),
             // Another process runs, but what is known of the replica was said by the one that has ended.
             (Happening::Started { id: 1, pid: 11 }, Process::Ended),
-            (Happening::Heard { id: 1, report: report(8) }, Process::Running),
-            (Happening::Heard { id: 1, report: report(7) }, Process::Ended),
-            (Happening::Heard { id: 1, report: report(8) }, Process::Running),
+            (Said::Heard { id: 1, report: report(8) }.into(), Process::Running),
+            (Said::Heard { id: 1, report: report(7) }.into(), Process::Ended),
+            (Said::Heard { id: 1, report: report(8) }.into(), Process::Running),
         ];
         for (step, (happening, process)) in steps.into_iter().enumerate() {
             world.absorb(happening);

@@ -12,9 +12,9 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
-use trireme_proto::{Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, ReplicaId, Topology, frame, message::Hello};
-
-use crate::happening::Happening;
+use trireme_proto::{
+    Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, ReplicaId, Report, Topology, frame, message::Hello,
+};
 
 const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
 const BACK_OFF_MAX: Duration = Duration::from_millis(500);
@@ -23,8 +23,10 @@ const HELLO_MAX: Duration = Duration::from_secs(2);
 
 /// Whom to talk to, and as whom.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub struct Target {
+    /// The replica's number.
     pub id: ReplicaId,
+    /// Its peer port.
     pub address: SocketAddr,
     /// Unique name of the store.
     pub store: String,
@@ -34,20 +36,55 @@ pub(crate) struct Target {
 
 /// What all links of a store follow.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Orders {
+pub struct Orders {
     /// The record to be sent.
     pub topology: Option<Arc<Topology>>,
     /// How often each replica's process was started, by number: a rise means that connecting is worth a try at once.
     pub starts: u64,
 }
 
+/// What is heard over a link.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// The link is up: both said Hello.
+    Opened {
+        /// The replica.
+        id: ReplicaId,
+        /// Random number of its process.
+        boot: u64,
+    },
+    /// The replica reported.
+    Heard {
+        /// The replica.
+        id: ReplicaId,
+        /// What it said.
+        report: Box<Report>,
+    },
+    /// The link is down.
+    Closed {
+        /// The replica.
+        id: ReplicaId,
+    },
+    /// Who answers at the replica's address is not that replica.
+    Refused {
+        /// The replica.
+        id: ReplicaId,
+        /// Why not.
+        why: String,
+    },
+}
+
 /// A link that keeps itself up until dropped.
 #[derive(Debug)]
-pub(crate) struct Link(JoinHandle<()>);
+pub struct Link(JoinHandle<()>);
 
 impl Link {
-    pub fn start(target: Target, orders: watch::Receiver<Orders>, happenings: mpsc::Sender<Happening>) -> Link {
-        Link(tokio::spawn(keep(target, orders, happenings)))
+    /// Starts it. What is heard goes to `heard`, in the words of whoever listens.
+    pub fn start<H>(target: Target, orders: watch::Receiver<Orders>, heard: mpsc::Sender<H>) -> Link
+    where
+        H: From<Said> + Send + 'static,
+    {
+        Link(tokio::spawn(keep(target, orders, heard)))
     }
 }
 
@@ -57,23 +94,23 @@ impl Drop for Link {
     }
 }
 
-async fn keep(target: Target, mut orders: watch::Receiver<Orders>, happenings: mpsc::Sender<Happening>) {
+async fn keep<H: From<Said>>(target: Target, mut orders: watch::Receiver<Orders>, heard: mpsc::Sender<H>) {
     let id = target.id;
     let mut back_off = BACK_OFF_FIRST;
     let mut starts = 0;
-    while !happenings.is_closed() {
+    while !heard.is_closed() {
         match Connection::open(&target).await {
             Ok(connection) => {
                 let boot = connection.hello.boot;
-                let _ = happenings.send(Happening::Opened { id, boot }).await;
+                let _ = heard.send(Said::Opened { id, boot }.into()).await;
                 back_off = BACK_OFF_FIRST;
-                if let Err(error) = converse(connection, &mut orders, &happenings, id).await {
+                if let Err(error) = converse(connection, &mut orders, &heard, id).await {
                     tracing::debug!(replica = id, %error, "operator link closed");
                 }
-                let _ = happenings.send(Happening::Closed { id }).await;
+                let _ = heard.send(Said::Closed { id }.into()).await;
             }
             Err(OpenError::Refused(why)) => {
-                let _ = happenings.send(Happening::Refused { id, why }).await;
+                let _ = heard.send(Said::Refused { id, why }.into()).await;
             }
             // Nobody listens: that is what the back-off is for.
             Err(OpenError::Io(error)) => tracing::trace!(replica = id, %error, "no operator link"),
@@ -89,10 +126,10 @@ async fn keep(target: Target, mut orders: watch::Receiver<Orders>, happenings: m
 }
 
 /// Sends every new record and passes every report on, until the connection fails.
-async fn converse(
+async fn converse<H: From<Said>>(
     mut connection: Connection,
     orders: &mut watch::Receiver<Orders>,
-    happenings: &mpsc::Sender<Happening>,
+    heard: &mpsc::Sender<H>,
     id: ReplicaId,
 ) -> io::Result<()> {
     let mut sent: Option<Arc<Topology>> = None;
@@ -107,7 +144,7 @@ async fn converse(
         tokio::select! {
             message = connection.receive() => {
                 if let Message::Report(report) = message?
-                    && happenings.send(Happening::Heard { id, report }).await.is_err()
+                    && heard.send(Said::Heard { id, report }.into()).await.is_err()
                 {
                     return Ok(());
                 }
@@ -119,7 +156,7 @@ async fn converse(
 
 /// Why a connection did not come about.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
+pub enum OpenError {
     /// Somebody answers, but not whom we want.
     #[error("{0}")]
     Refused(String),
@@ -130,7 +167,7 @@ pub(crate) enum OpenError {
 
 /// An operator's connection to a replica, after both have said Hello.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     input: BytesMut,
     /// What the other side said.
@@ -138,6 +175,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// Connects and says Hello.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
     pub async fn open(target: &Target) -> Result<Connection, OpenError> {
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {HELLO_MAX:?}"));
         let stream = timeout(HELLO_MAX, TcpStream::connect(target.address)).await.map_err(late)??;
@@ -169,6 +210,10 @@ impl Connection {
         Ok(connection)
     }
 
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// Where the connection fails, or the other side does not read.
     pub async fn send(&mut self, message: Message) -> io::Result<()> {
         let mut frame = BytesMut::new();
         frame::encode(message, &mut frame);
@@ -180,6 +225,9 @@ impl Connection {
     }
 
     /// The next message of a kind that is known here. Safe to drop at any await: what was read stays.
+    ///
+    /// # Errors
+    /// Where the connection fails, or what comes is no frame.
     pub async fn receive(&mut self) -> io::Result<Message> {
         loop {
             match frame::decode(&mut self.input) {

@@ -58,7 +58,7 @@ enum Slot {
 }
 
 /// Compares the replicas, for at most `within`.
-pub(crate) async fn verify(targets: Vec<(String, Target)>, within: Duration) -> Verification {
+pub async fn verify(targets: Vec<(String, Target)>, within: Duration) -> Verification {
     let deadline = Instant::now() + within;
     let mut slots = vec![Slot::Unsettled; usize::from(SLOTS)];
     let mut result = Verification::default();

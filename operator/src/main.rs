@@ -1,0 +1,3 @@
+//! The Kubernetes shell of the planner.
+
+fn main() {}
