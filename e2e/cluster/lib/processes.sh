@@ -34,6 +34,22 @@ stop() { # stop NAME [SIGNAL]: done when the process is gone
   kill -KILL "$pid" 2>/dev/null || true
 }
 
+# Of a node: also those of its pods, which have namespaces of their own. A command run by `exec` may be the one that called us: it is left out.
+pids_in() { # pids_in n1|cp
+  {
+    ip netns pids "$PREFIX-$1"
+    find /sys/fs/cgroup/*/"$PREFIX-$1" -name cgroup.procs -exec cat {} + 2>/dev/null || true
+  } | sort -nu | grep -vxF -e 0 -e "$(ancestors)" || true
+}
+
+ancestors() { # pids of this process and of those that wait for it
+  local pid=$$
+  while [ "$pid" -gt 1 ]; do
+    echo "$pid"
+    pid=$(cut -d' ' -f4 "/proc/$pid/stat")
+  done
+}
+
 wait_for() { # wait_for SECONDS WHAT COMMAND...
   local end=$((SECONDS + $1)) what=$2
   shift 2

@@ -19,33 +19,16 @@ thaw_all() {
   done
 }
 
-# Who starts others goes first. A command run by `exec` may be the one that called us: it stays.
 kill_all() {
-  local pids round
-  for round in $(seq 100); do
-    pids=$(pids_of_all)
+  local pids
+  for _ in $(seq 100); do
+    pids=$(ip netns list | cut -d' ' -f1 | sed -n "s/^$PREFIX-//p" | while read -r namespace; do pids_in "$namespace"; done)
     [ -n "$pids" ] || return 0
     # shellcheck disable=SC2086
     kill -KILL $pids 2>/dev/null || true
     sleep 0.1
   done
   fail "these processes do not end: $pids"
-}
-
-pids_of_all() {
-  local namespace
-  {
-    for namespace in $(ip netns list | cut -d' ' -f1 | grep "^$PREFIX-"); do ip netns pids "$namespace"; done
-    find "$cgroups"/*/"$PREFIX"-n[1-9]/ -name cgroup.procs -exec cat {} + 2>/dev/null
-  } | sort -nu | grep -vxF "$(ancestors)" | grep -v '^0$' || true
-}
-
-ancestors() { # pids of this process and of those that wait for it
-  local pid=$$
-  while [ "$pid" -gt 1 ]; do
-    echo "$pid"
-    pid=$(cut -d' ' -f4 "/proc/$pid/stat")
-  done
 }
 
 remove_mounts() {
