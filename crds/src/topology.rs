@@ -55,6 +55,9 @@ pub struct GroupRecord {
     /// Number of the leader of the epoch before; 0 at first.
     #[serde(default)]
     pub previous_leader: u32,
+    /// The replica that the operator restarts, or replaces on a new disk, of its own accord: one at a time; 0 for none.
+    #[serde(default)]
+    pub restarting: u32,
     /// What replicas need to know of the spec.
     pub settings: SettingsRecord,
 }

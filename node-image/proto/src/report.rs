@@ -75,6 +75,10 @@ pub struct Report {
     /// XOR of all slot digests at `applied`; two replicas with the same `applied` must have the same.
     #[prost(fixed64, tag = "23")]
     pub digest: u64,
+    /// Follower and learner only: its connection to its leader has ended, in this epoch, and none has been made since. More than silence: a process that
+    /// ends closes its connections at once.
+    #[prost(bool, tag = "24")]
+    pub leader_link_closed: bool,
 }
 
 /// What a replica does.

@@ -44,6 +44,9 @@ pub struct Topology {
     /// The member that the previous epoch was led by; 0 at first. Its uncommitted suffix, when cut, is recovered where `settings` say so.
     #[prost(uint32, tag = "13")]
     pub previous_leader: ReplicaId,
+    /// The replica that the operator restarts, or replaces on a new disk, of its own accord: one at a time. 0 for none. Replicas do not look at it.
+    #[prost(uint32, tag = "14")]
+    pub restarting: ReplicaId,
 }
 
 /// What an epoch is in.

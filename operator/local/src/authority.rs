@@ -2,13 +2,16 @@
 //!
 //! Only the holder of the directory's lock has one. The file is read anew for every decision, so there is no other truth than what is on disk.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use trireme_crds::{API_VERSION, StoreTopology, store::Metadata, topology::TOPOLOGY_KIND};
 use trireme_planner::{RecordError, record};
 use trireme_proto::Topology;
 
-use crate::directory::{Directory, DirectoryError, at, write_durably};
+use crate::directory::{Directory, DirectoryError, Owner, at, write_durably};
 
 /// The record's file.
 #[derive(Debug)]
@@ -21,10 +24,14 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
+    /// The record of the store in a directory that another process may hold: only to be read.
+    pub fn read_only(dir: &Path, owner: &Owner) -> Authority {
+        Authority { path: dir.join("topology.json"), name: owner.name.clone(), last: None }
+    }
+
     /// Reads the record, if there is one.
     pub fn open(directory: &Directory) -> Result<Authority, DirectoryError> {
-        let path = directory.path().join("topology.json");
-        let mut authority = Authority { path, name: directory.owner().name.clone(), last: None };
+        let mut authority = Authority::read_only(directory.path(), directory.owner());
         if let Some(record) = authority.read()?
             && record.store != directory.owner().uid
         {

@@ -14,6 +14,7 @@ use tokio::{
 use trireme_crds::{Durability, Mode, ReplicatedStore};
 use trireme_link::{Target, Verification};
 use trireme_planner::Desired;
+use trireme_proto::ReplicaId;
 
 use crate::{
     addresses::{self, AddressError},
@@ -102,7 +103,8 @@ impl Local {
         let directory = Directory::open(&options.dir, &store.metadata.name)?;
         check_change(&directory, store)?;
         let mut authority = Authority::open(&directory)?;
-        let desired = Desired::from_store(store, &directory.owner().uid);
+        // Who runs a store here wants it to run: pausing is for operators that others run.
+        let desired = Desired { paused: false, ..Desired::from_store(store, &directory.owner().uid) };
         let known =
             authority.read()?.map_or(0, |record| record.replicas.iter().map(|r| r.id as usize).max().unwrap_or(0));
         let chosen = addresses::choose(directory.path(), desired.replicas.len().max(known), options.address)?;
@@ -226,10 +228,13 @@ pub async fn verify(dir: &Path, names: &[String], within: Duration) -> Result<Ve
     let owner = Owner::read(dir)?;
     let addresses = addresses::read(dir)?;
     let boot = random_u64().map_err(at(dir))?;
+    // Names say nothing certain of numbers: the record does. One that is not in it yet has its place.
+    let record = Authority::read_only(dir, &owner).read()?;
     let target = |(i, name): (usize, &String)| {
-        let number = name.rsplit('-').next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(i);
-        let address = addresses.get(number)?;
-        let target = Target { id: number as u32 + 1, address: address.peer(), store: owner.uid.clone(), boot };
+        let row = record.iter().flat_map(|record| &record.replicas).find(|row| row.name == *name);
+        let id = row.map_or(i as ReplicaId + 1, |row| row.id);
+        let address = addresses.get((id as usize).checked_sub(1)?)?;
+        let target = Target { id, address: address.peer(), store: owner.uid.clone(), boot };
         Some((name.clone(), target))
     };
     Ok(trireme_link::verify(names.iter().enumerate().filter_map(target).collect(), within).await)

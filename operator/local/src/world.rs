@@ -314,6 +314,10 @@ impl Replica {
             report: self.report.clone(),
             peer_address: Some(self.address.peer().to_string()),
             client_address: Some(self.address.client().to_string()),
+            // Every process is started with what is wanted, and this machine is here.
+            outdated: false,
+            stopped: self.pid == 0,
+            machine_gone: false,
         }
     }
 }
@@ -354,6 +358,14 @@ impl Backend for World {
         }
         // Dropping a replica stops its process and its link.
         self.replicas.retain(|id, _| replicas.iter().any(|wanted| wanted.id == *id));
+    }
+
+    async fn restart(&mut self, _: ReplicaId) {
+        // Nothing here is ever outdated: what is wanted is read once, when the store is started.
+    }
+
+    async fn replace(&mut self, _: ReplicaId) {
+        // There is no other machine.
     }
 
     async fn publish(&mut self, decisions: &[Decision], status: &StoreStatus) {

@@ -37,8 +37,20 @@ pub trait Backend {
     /// Sends the record to a replica. May be lost: it is sent again until the replica's report shows it.
     async fn tell(&mut self, replica: ReplicaId, topology: &Topology);
 
-    /// Makes exactly these replicas exist; called every turn.
+    /// Makes exactly these replicas exist; called every turn, but for those in which reconciliation is paused.
     async fn provision(&mut self, replicas: &[DesiredReplica]);
+
+    /// Ends a replica's process, gently (it hands over what it leads), and starts it again as it is wanted now, on the same disk.
+    ///
+    /// Only the process, or pod, that was observed in this turn may be ended: where another one runs by now, nothing is done. It is asked for again until
+    /// the replica is observed not to be [`outdated`](crate::Seen::outdated).
+    async fn restart(&mut self, replica: ReplicaId);
+
+    /// Gives up a replica that is lost together with its machine: it starts elsewhere, on a new and empty disk. Its old disk is given up with it.
+    ///
+    /// As with [`Backend::restart`], only what was observed in this turn is given up. It is asked for again while its
+    /// [`machine is gone`](crate::Seen::machine_gone).
+    async fn replace(&mut self, replica: ReplicaId);
 
     /// Shows what was decided, and how the store stands; called every turn, `decisions` often empty.
     async fn publish(&mut self, decisions: &[Decision], status: &StoreStatus);
@@ -73,7 +85,15 @@ pub async fn turn<B: Backend>(backend: &mut B, desired: &Desired, memory: &mut M
             backend.tell(*replica, record).await;
         }
     }
-    backend.provision(&plan.provision).await;
+    if !desired.paused {
+        backend.provision(&plan.provision).await;
+    }
+    if let Some(replica) = plan.restart {
+        backend.restart(replica).await;
+    }
+    if let Some(replica) = plan.replace {
+        backend.replace(replica).await;
+    }
     let status = status::status(desired, &observed, memory, now_ms, observed.wall_ms);
     backend.publish(&plan.decisions, &status).await;
     Turned { recheck_ms: plan.recheck_ms, failed: None }

@@ -46,6 +46,7 @@ fn blank() -> Topology {
         handover: 0,
         settings: Settings::standard(),
         previous_leader: 0,
+        restarting: 0,
     }
 }
 

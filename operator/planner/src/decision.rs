@@ -38,6 +38,8 @@ pub enum Decision {
         needed: usize,
         /// Milliseconds since the former leader was last heard, where known.
         silent_ms: Option<u64>,
+        /// What other members say of the former leader, where that was asked.
+        witnesses: Option<Witnesses>,
     },
     /// A leader was chosen.
     Chosen {
@@ -128,6 +130,15 @@ pub enum Decision {
     },
 }
 
+/// Members, beside the leader, that the operator hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Witnesses {
+    /// How many are heard.
+    pub heard: usize,
+    /// How many of them say of the leader what the operator sees.
+    pub agree: usize,
+}
+
 /// Why leadership changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -146,6 +157,8 @@ pub enum Cause {
     NotLeading,
     /// The leader lost its disk.
     DiskLost,
+    /// The connections of the operator and of a majority of its members to the leader have ended.
+    Disconnected,
     /// The leader is silent to the operator and to a majority of its members.
     Silent,
     /// The leader is cut off from its members and cannot commit; they hear each other.
@@ -160,6 +173,13 @@ pub enum Cause {
     Forced,
 }
 
+impl Cause {
+    /// The former leader is gone without a word, so that the time since its last one counts.
+    pub(crate) fn is_found_by_time(self) -> bool {
+        matches!(self, Cause::ProcessEnded | Cause::Disconnected | Cause::Silent)
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -170,6 +190,9 @@ impl fmt::Display for Cause {
             Cause::Restarted => "the leader's process was started again",
             Cause::NotLeading => "the leader was told to lead and does not",
             Cause::DiskLost => "the leader lost its disk",
+            Cause::Disconnected => {
+                "the connections of the operator and of a majority of its members to the leader ended"
+            }
             Cause::Silent => "the leader is silent to the operator and to a majority of its members",
             Cause::Isolated => "the leader is cut off from its members",
             Cause::Handover => "leadership is handed over",
@@ -198,8 +221,11 @@ impl fmt::Display for Decision {
             Decision::Rebuilt { members, epoch } => {
                 write!(f, "the record was lost: rebuilt at epoch {epoch} from {}", list(members))
             }
-            Decision::Sealing { cause, from, epoch, n, w, needed, silent_ms } => {
+            Decision::Sealing { cause, from, epoch, n, w, needed, silent_ms, witnesses } => {
                 write!(f, "sealing epoch {epoch}: {cause}")?;
+                if let Some(Witnesses { heard, agree }) = witnesses {
+                    write!(f, " ({agree} of {heard} members that are heard say so)")?;
+                }
                 if !from.is_empty() {
                     write!(f, "; the leader was {from}")?;
                 }

@@ -3,6 +3,9 @@
 use trireme_crds::{Durability, Policy, ReplicatedStore, Unreplicated};
 use trireme_proto::{ReplicaId, topology};
 
+/// The annotation of a store that pauses its reconciliation, where its value is `true`.
+pub const PAUSED: &str = "trireme.dev/paused";
+
 /// What is wanted of one group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
@@ -20,6 +23,8 @@ pub struct Desired {
     pub settings: topology::Settings,
     /// What happens when a leader is lost.
     pub failover: Failover,
+    /// Nothing is to be begun: see [`crate::plan()`].
+    pub paused: bool,
     /// Generation of the resource.
     pub generation: i64,
     /// Accepted but risky choices, for the condition `ConfigurationWarning`.
@@ -31,7 +36,7 @@ pub struct Desired {
 pub struct DesiredReplica {
     /// Its number, from 1.
     pub id: ReplicaId,
-    /// Its name: the store's and its number minus one.
+    /// Its name, which is its pod's: the store's and its number minus one, or, where regions are named, the store's, its region's, and its number there.
     pub name: String,
     /// Its region; empty where there is only one.
     pub region: String,
@@ -44,19 +49,25 @@ pub struct Failover {
     pub policy: Policy,
     /// How long `PreferAvailable` waits for them, in milliseconds.
     pub give_up_after_ms: u64,
+    /// A replica that has been unreachable for this long, and whose machine is known to be gone, is replaced on a new disk. `None`: only by a person.
+    pub replace_lost_after_ms: Option<u64>,
     /// Region preferred for the leader among equals; empty for none.
     pub preferred_region: String,
 }
 
 impl Desired {
     /// What a resource that [`trireme_crds::validate`] accepted asks for. `uid` is the store's unique name.
+    ///
+    /// Replica i of n, from 1, is in region (i - 1) mod R, and is that region's number (i - 1) / R: growing by one region's worth adds one to each.
     pub fn from_store(store: &ReplicatedStore, uid: &str) -> Desired {
         let settled = store.spec.settle();
         let ms = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-        let replica = |id: u32| DesiredReplica {
-            id,
-            name: format!("{}-{}", store.metadata.name, id - 1),
-            region: settled.regions[(id as usize - 1) % settled.regions.len()].clone(),
+        let name = &store.metadata.name;
+        let regions = settled.regions.len();
+        let replica = |id: u32| {
+            let (region, k) = (&settled.regions[(id as usize - 1) % regions], (id as usize - 1) / regions);
+            let name = if region.is_empty() { format!("{name}-{k}") } else { format!("{name}-{region}-{k}") };
+            DesiredReplica { id, name, region: region.clone() }
         };
         Desired {
             store: uid.to_owned(),
@@ -83,8 +94,10 @@ impl Desired {
             failover: Failover {
                 policy: settled.policy,
                 give_up_after_ms: settled.give_up_after_ms,
+                replace_lost_after_ms: None,
                 preferred_region: settled.preferred_region,
             },
+            paused: store.metadata.annotations.get(PAUSED).is_some_and(|value| value == "true"),
             generation: store.metadata.generation.unwrap_or(0),
             warnings: trireme_crds::warnings(store),
         }

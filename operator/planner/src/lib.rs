@@ -43,7 +43,7 @@ pub mod status;
 
 pub use backend::{Backend, RecordError, Turned, turn};
 pub use decision::{Cause, Decision};
-pub use desired::{Desired, DesiredReplica, Failover};
+pub use desired::{Desired, DesiredReplica, Failover, PAUSED};
 pub use observed::{HumanRequest, Observed, Process, Seen};
 pub use plan::{Memory, Plan, plan};
 pub use status::status;

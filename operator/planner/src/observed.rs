@@ -28,6 +28,13 @@ pub struct Seen {
     pub silent_ms: u64,
     /// What it last said, over any connection.
     pub report: Option<Report>,
+    /// It runs with another program, resources or settings of its pod than those wanted now: it is to be restarted when that takes nothing away.
+    pub outdated: bool,
+    /// No process of it runs now, for sure: its pod is pending or missing, or its container waits or has ended. What cannot be seen from where the backend
+    /// looks (a node that has fallen silent) is not sure.
+    pub stopped: bool,
+    /// The machine that it runs on, or is bound to, is known to be gone: deleted, or given up by those who watch machines.
+    pub machine_gone: bool,
     /// `host:port` of its peer port, where known.
     pub peer_address: Option<String>,
     /// `host:port` where clients reach it, where known.

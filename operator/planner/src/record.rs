@@ -39,6 +39,7 @@ pub fn to_object(record: &Topology) -> GroupRecord {
         generation: record.generation,
         handover: record.handover,
         previous_leader: record.previous_leader,
+        restarting: record.restarting,
         settings: SettingsRecord {
             durability: if record.settings.durability == topology::Durability::Memory as i32 {
                 Durability::Memory
@@ -96,6 +97,7 @@ pub fn from_object(store: &str, object: &GroupRecord) -> Result<Topology, Record
         generation: object.generation,
         handover: object.handover,
         previous_leader: object.previous_leader,
+        restarting: object.restarting,
         settings: Settings {
             durability: match object.settings.durability {
                 Durability::Disk => topology::Durability::Disk as i32,

@@ -78,6 +78,14 @@ impl Backend for InMemory {
         self.acted.borrow_mut().push("provision");
     }
 
+    async fn restart(&mut self, _: ReplicaId) {
+        self.acted.borrow_mut().push("restart");
+    }
+
+    async fn replace(&mut self, _: ReplicaId) {
+        self.acted.borrow_mut().push("replace");
+    }
+
     async fn publish(&mut self, _: &[Decision], _: &StoreStatus) {
         self.acted.borrow_mut().push("publish");
     }

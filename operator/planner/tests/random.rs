@@ -345,8 +345,7 @@ impl World {
                 connected: node.up && !self.cut[*id as usize] && same_process,
                 silent_ms: reported.map_or(u64::MAX, |(_, at)| self.now - at),
                 report: reported.map(|(report, _)| report.clone()),
-                peer_address: None,
-                client_address: None,
+                ..Seen::default()
             };
             replicas.insert(*id, seen);
         }

@@ -69,6 +69,9 @@ impl Stage {
             connected: true,
             silent_ms: 0,
             report: Some(Report { id, incarnation: u64::from(id), boot: u64::from(id), ..Report::default() }),
+            outdated: false,
+            stopped: false,
+            machine_gone: false,
             peer_address: Some(format!("10.0.0.{id}:7600")),
             client_address: Some(format!("10.0.0.{id}:6379")),
         })
@@ -99,6 +102,15 @@ impl Stage {
                 "disk-full" => self.report(id).disk_full = true,
                 "leaving" => self.report(id).leaving = true,
                 "drained" => self.report(id).drained = true,
+                "cut-off" => self.report(id).leader_link_closed = number() != 0,
+                "outdated" => self.seen(id).outdated = number() != 0,
+                "stopped" => self.seen(id).stopped = number() != 0,
+                "machine-gone" => self.seen(id).machine_gone = number() != 0,
+                "lag" => {
+                    let leader = self.observed.record.as_ref().unwrap().leader;
+                    let follower = self.report(leader).followers.iter_mut().find(|f| f.id == id).unwrap();
+                    follower.lag_entries = number();
+                }
                 "idle" => self.report(id).role = Role::Idle as i32,
                 other => panic!("see: {other}"),
             }

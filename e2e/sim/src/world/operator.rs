@@ -113,6 +113,10 @@ impl Backend for InWorld<'_> {
         self.world.provision(&wanted);
     }
 
+    async fn restart(&mut self, _: ReplicaId) {}
+
+    async fn replace(&mut self, _: ReplicaId) {}
+
     async fn publish(&mut self, decisions: &[Decision], _: &StoreStatus) {
         for decision in decisions {
             let now = self.world.now();
@@ -216,6 +220,7 @@ impl World {
                 report,
                 peer_address: address(7600),
                 client_address: address(6379),
+                ..Seen::default()
             };
             replicas.insert(*id, seen);
         }
@@ -240,8 +245,10 @@ impl World {
                     Policy::PreferAvailable => trireme_crds::Policy::PreferAvailable,
                 },
                 give_up_after_ms: GIVE_UP_MS,
+                replace_lost_after_ms: None,
                 preferred_region: String::new(),
             },
+            paused: false,
             generation: 1,
             warnings: Vec::new(),
         }

@@ -389,6 +389,7 @@ impl Replica {
             }
             Role::Follower(follower) if follower.leader == id => {
                 follower.reconnected();
+                follower.link_closed = false;
             }
             _ => {}
         }
@@ -406,6 +407,7 @@ impl Replica {
             }
             Role::Follower(follower) if follower.leader == id => {
                 follower.reconnected();
+                follower.link_closed = true;
             }
             _ => {}
         }

@@ -63,6 +63,8 @@ pub(crate) struct Follower {
     /// How long a lease the leader asks for, in milliseconds.
     pub(crate) lease_ms: u32,
     pub(crate) heard_us: u64,
+    /// The connection to the leader has ended since it is followed, and there is no new one.
+    pub(crate) link_closed: bool,
     /// An acknowledgement is due at the end of the turn.
     pub(crate) ack_due: bool,
     pub(crate) install: Option<Box<Install>>,

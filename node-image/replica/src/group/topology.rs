@@ -86,6 +86,7 @@ impl Replica {
             echo_us: 0,
             lease_ms: 0,
             heard_us: self.now.mono_us,
+            link_closed: false,
             ack_due: false,
             install: None,
         });

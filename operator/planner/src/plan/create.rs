@@ -113,5 +113,6 @@ fn first_record(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
         handover: 0,
         settings: turn.desired.settings.clone(),
         previous_leader: 0,
+        restarting: 0,
     });
 }

@@ -3,6 +3,11 @@
 //! What ends a leadership: its process is known to have ended, was started again (an epoch is led by one life of a process only), lost its disk, does not
 //! lead although told; or it is silent to the operator **and** to a majority of the members that the operator hears. An operator that alone cannot see
 //! the leader changes nothing. A leader that the operator hears, but that itself cannot reach enough members while those can, is deposed too.
+//!
+//! A connection that ended is news, silence is only the lack of it: where the operator's connection to a leader that it saw leading this epoch has ended,
+//! and those of a majority of the members that it hears have ended too, and none of them was made again within a heartbeat, nobody waits for the suspicion
+//! time. That is how the end of a process shows where nobody can prove it. It proves nothing either: leases are waited for as ever. An operator that has
+//! just been started has seen nobody lead, and waits for silence.
 
 use trireme_proto::breakage::{Breakage, broken};
 use trireme_proto::{
@@ -11,7 +16,7 @@ use trireme_proto::{
 };
 
 use super::{Change, MemberPhase, Turn, memory::Timer};
-use crate::decision::{Cause, Decision};
+use crate::decision::{Cause, Decision, Witnesses};
 
 /// Begins a failover where the leader is lost.
 pub(crate) fn check(turn: &mut Turn<'_>, record: &Topology) {
@@ -36,6 +41,9 @@ fn lost(turn: &mut Turn<'_>, record: &Topology) -> Option<Cause> {
     let seen = observed.seen(leader);
     if turn.ended(leader) {
         return Some(Cause::ProcessEnded);
+    }
+    if disconnected(turn, record) {
+        return Some(Cause::Disconnected);
     }
     if seen.is_none_or(|seen| seen.silent_ms >= suspicion_ms) {
         return silent(turn, record, suspicion_ms).then_some(Cause::Silent);
@@ -62,14 +70,39 @@ fn lost(turn: &mut Turn<'_>, record: &Topology) -> Option<Cause> {
     None
 }
 
-/// Other members that the operator hears: (all of them, those that do not hear the leader).
-fn peers(turn: &Turn<'_>, record: &Topology, suspicion_ms: u64) -> (usize, usize) {
+/// What the other members say that the operator hears.
+fn others<'a>(turn: &Turn<'a>, record: &Topology, suspicion_ms: u64) -> Vec<&'a Report> {
     let heard = |id: ReplicaId| turn.observed.seen(id).is_some_and(|seen| seen.silent_ms < suspicion_ms);
     let others = record.config.members.iter().filter(|m| m.id != record.leader && heard(m.id));
-    let reports: Vec<&Report> =
-        others.filter_map(|m| turn.observed.live_report(m.id).filter(|r| r.incarnation == m.incarnation)).collect();
+    others.filter_map(|m| turn.observed.live_report(m.id).filter(|r| r.incarnation == m.incarnation)).collect()
+}
+
+/// Other members that the operator hears: (all of them, those that do not hear the leader).
+fn peers(turn: &Turn<'_>, record: &Topology, suspicion_ms: u64) -> (usize, usize) {
+    let reports = others(turn, record, suspicion_ms);
     let deaf = reports.iter().filter(|r| u64::from(r.leader_silence_ms) >= suspicion_ms).count();
     (reports.len(), deaf)
+}
+
+/// The connections of the operator and of a majority of the members that it hears to the leader have ended, and none was made again for a heartbeat.
+fn disconnected(turn: &mut Turn<'_>, record: &Topology) -> bool {
+    let Some(seen) = turn.observed.seen(record.leader).filter(|seen| !seen.connected) else { return false };
+    let boot = seen.report.as_ref().map_or(0, |report| report.boot);
+    if turn.memory.led_by != Some((record.epoch, boot)) {
+        return false;
+    }
+    let reports = others(turn, record, u64::from(record.settings.suspicion_ms));
+    let cut_off = reports.iter().filter(|r| r.promise == record.epoch && r.leader_link_closed).count();
+    if cut_off * 2 <= reports.len() {
+        return false;
+    }
+    // A leader that lives is connected again within milliseconds.
+    let (since_ms, patience_ms) =
+        (turn.since(Timer::Disconnected(record.epoch)), u64::from(record.settings.heartbeat_ms).max(1));
+    if since_ms < patience_ms {
+        turn.recheck(patience_ms - since_ms);
+    }
+    since_ms >= patience_ms
 }
 
 /// The operator does not hear the leader: does a majority of those that it hears agree?
@@ -135,6 +168,19 @@ fn served(turn: &mut Turn<'_>, record: &Topology, report: &Report) {
     turn.decide(decision);
 }
 
+/// How many of the other members that the operator hears say the same as it does.
+fn witnesses(turn: &Turn<'_>, record: &Topology, cause: Cause) -> Option<Witnesses> {
+    let suspicion_ms = u64::from(record.settings.suspicion_ms);
+    let agree: fn(&Report, u64) -> bool = match cause {
+        Cause::Silent => |report, suspicion_ms| u64::from(report.leader_silence_ms) >= suspicion_ms,
+        Cause::Disconnected => |report, _| report.leader_link_closed,
+        _ => return None,
+    };
+    let reports = others(turn, record, suspicion_ms);
+    let agree = reports.iter().filter(|report| agree(report, suspicion_ms)).count();
+    Some(Witnesses { heard: reports.len(), agree })
+}
+
 /// Records the phase Sealing of an epoch above all others. With `config`, members or w change: what was in force is kept until the change is complete.
 pub(crate) fn begin(turn: &mut Turn<'_>, record: &Topology, cause: Cause, config: Option<Config>, handover: ReplicaId) {
     let silent_ms =
@@ -166,7 +212,8 @@ pub(crate) fn begin(turn: &mut Turn<'_>, record: &Topology, cause: Cause, config
         n: next.config.members.len(),
         w: next.config.w,
         needed: next.config.seal_quorum(),
-        silent_ms: silent_ms.filter(|_| matches!(cause, Cause::ProcessEnded | Cause::Silent)),
+        silent_ms: silent_ms.filter(|_| cause.is_found_by_time()),
+        witnesses: witnesses(turn, record, cause),
     });
     turn.memory.timers.insert(Timer::Sealing(next.epoch), turn.now_ms);
     turn.since(Timer::Sealing(next.epoch));
@@ -179,7 +226,7 @@ pub(crate) fn begin(turn: &mut Turn<'_>, record: &Topology, cause: Cause, config
         epoch: next.epoch,
         after,
         phase: MemberPhase::Sealing,
-        detect_ms: silent_ms.filter(|_| matches!(cause, Cause::ProcessEnded | Cause::Silent)),
+        detect_ms: silent_ms.filter(|_| cause.is_found_by_time()),
         seal_ms: None,
         active_ms: None,
         write_gap_ms: None,

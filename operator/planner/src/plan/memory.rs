@@ -19,6 +19,8 @@ pub(crate) enum Timer {
     Sealing(Epoch),
     /// The leader of this epoch has been told and does not lead.
     NotLeading(Epoch),
+    /// The connections to the leader of this epoch have ended.
+    Disconnected(Epoch),
     /// The leader of this epoch reaches too few members.
     TooFew(Epoch),
     /// This version of the record asks for a hand-over.

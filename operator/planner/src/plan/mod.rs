@@ -53,6 +53,10 @@ pub struct Plan {
     pub tell: Vec<ReplicaId>,
     /// The replicas that must exist.
     pub provision: Vec<DesiredReplica>,
+    /// The replica whose process is to be ended, gently, and started again as it is wanted now.
+    pub restart: Option<ReplicaId>,
+    /// The replica that is lost with its machine: it is to start elsewhere, on a new disk.
+    pub replace: Option<ReplicaId>,
     /// What was decided and why.
     pub decisions: Vec<Decision>,
     /// How the store stands.
