@@ -49,16 +49,10 @@ stop_node() { # stop_node n1
 
 # A machine without power: its processes are gone, its disk is not.
 kill_node() { # kill_node n1
-  local pids
   cable "$1" down
-  for _ in $(seq 100); do
-    pids=$(pids_in "$1")
-    [ -n "$pids" ] || return 0
-    # shellcheck disable=SC2086
-    kill -KILL $pids 2>/dev/null || true
-    sleep 0.1
-  done
-  fail "these processes do not end: $pids"
+  freeze "$PREFIX-$1" THAWED
+  kill_all_in "$1"
+  remove_shim_sockets "$run/$1"
 }
 
 start_node() { # start_node n1: after either

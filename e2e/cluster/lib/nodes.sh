@@ -81,6 +81,13 @@ containerd_up() { # containerd_up n1
   wait_for 20 "containerd of $1" ctr --connect-timeout 1s -a "$run/$1.sock" version
 }
 
+# The processes between containerd and containers (shims) have their sockets in a folder that all containerds of a machine share.
+remove_shim_sockets() { # remove_shim_sockets FOLDER: state of one containerd or of several
+  [ -d "$1" ] || return 0
+  find "$1" -name address -path '*runtime.v2.task*' -exec sed 's|^unix://||' {} + 2>/dev/null | { grep '^/run/containerd/s/' || true; } |
+    xargs -r rm -f
+}
+
 kubelet_up() { # kubelet_up n1: a region and a zone for each node
   start "kubelet-$1" "$1" "$bin/kubelet" --config="$DIR/$1/kubelet.yaml" --kubeconfig="$DIR/kubeconfig" --root-dir="$DIR/$1/kubelet" \
     --cert-dir="$DIR/$1/pki" --hostname-override="$1" --node-ip="$(node_address "$1")" \

@@ -42,6 +42,18 @@ pids_in() { # pids_in n1|cp
   } | sort -nu | grep -vxF -e 0 -e "$(ancestors)" || true
 }
 
+kill_all_in() { # kill_all_in NAMESPACE...: done when none is left
+  local pids namespace
+  for _ in $(seq 100); do
+    pids=$(for namespace in "$@"; do pids_in "$namespace"; done)
+    [ -n "$pids" ] || return 0
+    # shellcheck disable=SC2086
+    kill -KILL $pids 2>/dev/null || true
+    sleep 0.1
+  done
+  fail "these processes do not end: $pids"
+}
+
 ancestors() { # pids of this process and of those that wait for it
   local pid=$$
   while [ "$pid" -gt 1 ]; do

@@ -2,11 +2,15 @@
 # shellcheck shell=bash
 
 teardown() {
+  local namespaces namespace
+  namespaces=$(ip netns list | cut -d' ' -f1 | sed -n "s/^$PREFIX-//p")
   thaw_all
-  kill_all
+  # shellcheck disable=SC2086
+  kill_all_in $namespaces
+  remove_shim_sockets "$run"
   remove_mounts
   remove_cgroups
-  ip netns list | cut -d' ' -f1 | { grep "^$PREFIX-" || true; } | xargs -r -n1 ip netns del
+  for namespace in $namespaces; do ip netns del "$PREFIX-$namespace"; done
   remove_network_results
   rm -rf "$DIR" "$run"
 }
@@ -19,23 +23,7 @@ thaw_all() {
   done
 }
 
-kill_all() {
-  local pids
-  for _ in $(seq 100); do
-    pids=$(ip netns list | cut -d' ' -f1 | sed -n "s/^$PREFIX-//p" | while read -r namespace; do pids_in "$namespace"; done)
-    [ -n "$pids" ] || return 0
-    # shellcheck disable=SC2086
-    kill -KILL $pids 2>/dev/null || true
-    sleep 0.1
-  done
-  fail "these processes do not end: $pids"
-}
-
 remove_mounts() {
-  [ -d "$run" ] || return 0
-  # Sockets of the processes between containerd and containers are in a folder that all containerds share.
-  find "$run" -name address -path '*runtime.v2.task*' -exec sed 's|^unix://||' {} + 2>/dev/null | { grep '^/run/containerd/s/' || true; } |
-    xargs -r rm -f
   awk -v a="$DIR/" -v b="$run/" 'index($2, a) == 1 || index($2, b) == 1 {print $2}' /proc/self/mounts | sort -r | xargs -r -n1 umount -l
 }
 
