@@ -21,6 +21,10 @@ impl Core for Replica {
         Replica::take_replies(self, client, out);
     }
 
+    fn must_authenticate(&self, client: ClientId) -> bool {
+        Replica::must_authenticate(self, client)
+    }
+
     fn report(&self, now: Now) -> Report {
         Replica::report(self, now)
     }

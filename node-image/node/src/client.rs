@@ -96,6 +96,7 @@ pub(crate) async fn serve(shell: Rc<Shell>, stream: TcpStream) {
         rest: BytesMut::new(),
         more: false,
     };
+    reader.parser.set_stranger(shell.core.borrow().must_authenticate(id));
     poll_fn(|context| reader.poll(context)).await;
     shell.clients.borrow_mut().remove(&id);
     shell.step(Input::ClientClosed(id));
@@ -220,8 +221,12 @@ impl Reader<'_> {
                         self.client.outbox.cut();
                         return at;
                     }
-                    if !args.is_empty() {
-                        core.step(Input::Command { client: self.client.id, args: &args }, now);
+                    let Some(name) = args.first() else { continue };
+                    let decides = self.parser.is_stranger() || name.eq_ignore_ascii_case(b"reset");
+                    core.step(Input::Command { client: self.client.id, args: &args }, now);
+                    if decides {
+                        drop(args);
+                        self.parser.set_stranger(core.must_authenticate(self.client.id));
                     }
                 }
                 Ok(None) => {

@@ -46,6 +46,8 @@ pub struct NodeConfig {
     pub grace: Duration,
     /// End as soon as standard input closes, cleanly but without handing over: whoever started this process is gone, and the whole store with it.
     pub exit_with_stdin: bool,
+    /// Clients must say AUTH with the password in this file; `None` lets everybody in.
+    pub password_file: Option<PathBuf>,
     /// Sizes of the files.
     pub sizes: Sizes,
 }
@@ -67,6 +69,7 @@ impl NodeConfig {
             clients_max: 10_000,
             grace: Duration::from_secs(10),
             exit_with_stdin: false,
+            password_file: None,
             sizes: Sizes::default(),
         }
     }

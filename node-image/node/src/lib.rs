@@ -25,7 +25,8 @@
 //!
 //! # Whom it trusts
 //!
-//! Everybody who reaches the peer port and says the right Hello: there is no TLS yet. What a client sends can close only that client's connection.
+//! Everybody who reaches the peer port and says the right Hello: there is no TLS yet. Clients must say the password, where [`NodeConfig::password_file`] has
+//! one; before that they may send little. What a client sends can close only that client's connection.
 
 mod adapter;
 mod admin;
@@ -33,6 +34,7 @@ mod client;
 pub mod config;
 pub mod disk;
 mod outbox;
+mod password;
 mod peers;
 mod process;
 mod pump;
@@ -45,7 +47,10 @@ use std::io::IsTerminal;
 
 use tokio::{runtime::Builder, task::LocalSet};
 use tracing_subscriber::EnvFilter;
-use trireme_replica::{Recovery, Replica, io::Identity};
+use trireme_replica::{
+    Recovery, Replica,
+    io::{Identity, Input},
+};
 
 pub use self::{
     config::{ExitReason, NodeConfig, NodeError},
@@ -85,13 +90,17 @@ fn start<S: Future<Output = ()> + 'static>(
     stop: impl FnOnce() -> Result<S, NodeError>,
 ) -> Result<ExitReason, NodeError> {
     config.check()?;
+    let password = config.password_file.as_deref().map(password::read).transpose()?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| NodeError::System { what: "the runtime", source })?;
     let (disk, recovery, identity) = recover(&config)?;
     let clock = Clock::start();
-    let core = Replica::new(identity.clone(), recovery, clock.now());
+    let mut core = Replica::new(identity.clone(), recovery, clock.now());
+    if let Some(password) = password {
+        core.step(Input::Password(&password), clock.now());
+    }
     LocalSet::new().block_on(&runtime, async move {
         // Signals count from here on: before, they end the process, which has changed nothing yet.
         let stop = stop()?;

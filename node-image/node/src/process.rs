@@ -13,7 +13,7 @@ use trireme_replica::io::Identity;
 use crate::{
     admin,
     config::{ExitReason, NodeConfig, NodeError},
-    peers,
+    password, peers,
     pump::{Ending, Pump},
     server,
     shell::{Clock, Core, Shell},
@@ -105,6 +105,7 @@ pub(crate) async fn serve(
         spawn_local(server::accept_clients(Rc::clone(&shell), listeners.client)),
         spawn_local(peers::accept(Rc::clone(&shell), listeners.peer)),
         spawn_local(admin::serve(Rc::clone(&shell), listeners.admin)),
+        spawn_local(password::follow(Rc::clone(&shell))),
     ];
     listening(&at);
     let (ending, writer) = Pump::new(shell, writer).run().await;

@@ -20,6 +20,9 @@ pub const LINE_BYTES_MAX: usize = 64 << 10;
 pub const ARGUMENTS_MAX: i64 = 1 << 20;
 /// Longest argument in bytes (`proto-max-bulk-len`).
 pub const ARGUMENT_BYTES_MAX: i64 = 512 << 20;
+/// The same two for a client that has not said the password.
+const STRANGER_ARGUMENTS_MAX: i64 = 10;
+const STRANGER_ARGUMENT_BYTES_MAX: i64 = 16 << 10;
 
 /// Why a stream is not one of commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +42,12 @@ pub enum ProtocolError {
     /// The length of an argument is none, or too large.
     #[error("invalid bulk length")]
     Bulk,
+    /// The number of arguments is too large for a client that has not said the password.
+    #[error("unauthenticated multibulk length")]
+    StrangerCount,
+    /// The length of an argument is, too.
+    #[error("unauthenticated bulk length")]
+    StrangerBulk,
     /// An argument does not begin as it must.
     #[error("expected '$', got '{}'", char::from(*.0))]
     Dollar(u8),
@@ -92,9 +101,21 @@ pub struct Parser {
     /// An inline command's arguments, one after the other.
     unquoted: Vec<u8>,
     inline: bool,
+    /// The client has not said the password: it may send little.
+    stranger: bool,
 }
 
 impl Parser {
+    /// Whether the client still has to say the password.
+    pub fn is_stranger(&self) -> bool {
+        self.stranger
+    }
+
+    /// From the next command on, the client has (false) or has not (true) said the password that there is.
+    pub fn set_stranger(&mut self, stranger: bool) {
+        self.stranger = stranger;
+    }
+
     /// Reads the command that `bytes` begin with: `Some(length)` when it is whole, `None` when more bytes are needed. As long as it is not whole,
     /// the next call must bring the same bytes and more. A whole command may have no arguments (an empty line): it means nothing.
     ///
@@ -112,6 +133,9 @@ impl Parser {
                     let count = integer(&bytes[1..line.end])
                         .filter(|count| *count <= ARGUMENTS_MAX)
                         .ok_or(ProtocolError::Count)?;
+                    if self.stranger && count > STRANGER_ARGUMENTS_MAX {
+                        return Err(ProtocolError::StrangerCount);
+                    }
                     self.ranges.clear();
                     self.inline = false;
                     if count <= 0 {
@@ -130,6 +154,9 @@ impl Parser {
                     let length = integer(&bytes[line.start + 1..line.end])
                         .filter(|length| (0..=ARGUMENT_BYTES_MAX).contains(length))
                         .ok_or(ProtocolError::Bulk)?;
+                    if self.stranger && length > STRANGER_ARGUMENT_BYTES_MAX {
+                        return Err(ProtocolError::StrangerBulk);
+                    }
                     self.expect = Expect::Argument(length as usize);
                 }
                 Expect::Argument(length) => {

@@ -27,6 +27,8 @@ pub(crate) trait Core {
     fn take_output(&mut self, output: &mut Output);
     /// See [`trireme_replica::Replica::take_replies`].
     fn take_replies(&mut self, client: ClientId, out: &mut Vec<u8>);
+    /// See [`trireme_replica::Replica::must_authenticate`].
+    fn must_authenticate(&self, client: ClientId) -> bool;
     /// See [`trireme_replica::Replica::report`].
     fn report(&self, now: Now) -> Report;
     /// See [`trireme_replica::Replica::topology`].

@@ -109,6 +109,10 @@ impl Core for FakeCore {
         out.append(self.replies.entry(client).or_default());
     }
 
+    fn must_authenticate(&self, _: ClientId) -> bool {
+        false
+    }
+
     fn report(&self, _: Now) -> Report {
         Report { id: 2, incarnation: 42, ..Report::default() }
     }

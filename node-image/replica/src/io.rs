@@ -36,6 +36,8 @@ pub enum Input<'a> {
         /// The end of what it is sent; may be empty.
         words: &'a [u8],
     },
+    /// Clients that connect from now on must say this password before anything else; empty lets in everybody. Those that are in stay.
+    Password(&'a [u8]),
     /// A peer connection is up: both sides have said Hello and accepted it.
     PeerOpened {
         /// Who.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use trireme_proto::{
     Epoch, Incarnation, Message, ReplicaId, Report, Topology,
     ids::{Origin, Peer},
@@ -148,6 +149,7 @@ impl Replica {
         match input {
             Input::Command { client, args } => self.command(client, args),
             Input::LastWords { client, words } => self.last_words(client, words),
+            Input::Password(password) => self.clients.password = Bytes::copy_from_slice(password),
             Input::Persisted(ticket) => self.persisted(ticket),
             Input::Peer { peer, message } => self.message(peer, message),
             Input::ClientOpened(client) => self.clients.open(client),
@@ -187,6 +189,11 @@ impl Replica {
     /// Appends the replies that may go to a client, in order.
     pub fn take_replies(&mut self, client: ClientId, out: &mut Vec<u8>) {
         self.clients.take_replies(client, out);
+    }
+
+    /// Whether there is a password that this client has not said yet.
+    pub fn must_authenticate(&self, client: ClientId) -> bool {
+        self.clients.must_authenticate(client)
     }
 
     /// The newest record of the authority that was seen.

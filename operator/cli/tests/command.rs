@@ -79,3 +79,42 @@ fn the_demo_keeps_its_promises() {
     assert!(text.contains("Nothing that was acknowledged is lost"), "{text}");
     assert!(!text.contains('\x1b'), "colours although piped: {text}");
 }
+
+#[test]
+fn a_replica_in_a_pod_has_its_number_from_its_place() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let empty = root.path().join("empty");
+    fs::write(&empty, "").unwrap();
+    let node = |arguments: &[&str]| {
+        let mut command = trireme();
+        command.env("RUST_LOG", "off").args(["node", "--store", "s", "--listen", "127.0.0.1", "--dir"]).arg(&dir);
+        let output = command.args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (arguments, words) in [
+        (&[][..], "--id"),
+        (&["--id", "1", "--ordinal", "0", "--first-id", "1", "--id-step", "1"], "cannot be used with"),
+        (&["--ordinal", "0"], "--first-id"),
+        (&["--id", "1", "--first-id", "1"], "--ordinal"),
+        (&["--ordinal", "x", "--first-id", "1", "--id-step", "1"], "invalid value 'x'"),
+        (&["--ordinal", "0", "--first-id", "0", "--id-step", "1"], "0 is not in 1.."),
+        (&["--ordinal", "2147483648", "--first-id", "1", "--id-step", "2"], "numbers end at 4294967295"),
+        (&["--id", "1", "--password-file", "/nowhere/password"], "/nowhere/password: No such file"),
+        (&["--id", "1", "--password-file", empty.to_str().unwrap()], "it is empty"),
+    ] {
+        let message = node(arguments);
+        assert!(message.contains(words), "{arguments:?}: {message}");
+        assert!(!dir.exists(), "{arguments:?}: something was created");
+    }
+    // Two replicas cannot be made by chance: the directory says whose it is.
+    let identity = |id: &str| {
+        let mut command = trireme();
+        command.args(["node", "--store", "s", "--listen", "192.0.2.1", "--dir"]).arg(&dir);
+        command.args(["--ordinal", "2", "--first-id", "3", "--id-step", id]).env("RUST_LOG", "off").output().unwrap()
+    };
+    assert_eq!(identity("4").status.code(), Some(1), "the address is nobody's");
+    let message = String::from_utf8(identity("5").stderr).unwrap();
+    assert!(message.contains("belongs to replica 11 of store s, not to replica 13"), "{message}");
+}

@@ -32,14 +32,19 @@ pub struct Node {
 
 impl Node {
     pub fn start(dir: &Path, id: u32, durability: Durability) -> Node {
-        let config = NodeConfig {
+        Node::start_as(dir, id, |config| config.durability = durability)
+    }
+
+    /// One that is configured in another way.
+    pub fn start_as(dir: &Path, id: u32, configure: impl FnOnce(&mut NodeConfig)) -> Node {
+        let mut config = NodeConfig {
             client_port: 0,
             peer_port: 0,
             admin_port: 0,
-            durability,
             grace: Duration::from_millis(50),
             ..NodeConfig::new(dir.join(id.to_string()), "test", id)
         };
+        configure(&mut config);
         let (told, listening) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {

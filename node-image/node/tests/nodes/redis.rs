@@ -18,12 +18,17 @@ struct Redis {
 
 impl Redis {
     /// `None` where it is not installed.
-    fn start(dir: &Path) -> Option<Redis> {
+    fn start(dir: &Path, more: &[&str]) -> Option<Redis> {
         // Redis does not say which port the system chose, so a free one is chosen first.
         let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let arguments = ["--port", &at.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-        let process =
-            Command::new("redis-server").args(arguments).current_dir(dir).stdout(Stdio::null()).spawn().ok()?;
+        let process = Command::new("redis-server")
+            .args(arguments)
+            .args(more)
+            .current_dir(dir)
+            .stdout(Stdio::null())
+            .spawn()
+            .ok()?;
         let redis = Redis { process, at };
         let begin = Instant::now();
         while TcpStream::connect(at).is_err() {
@@ -54,7 +59,7 @@ fn answer(at: SocketAddr, bytes: &[u8]) -> String {
 #[test]
 fn what_is_no_protocol_is_answered_as_redis_does() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(redis) = Redis::start(dir.path()) else {
+    let Some(redis) = Redis::start(dir.path(), &[]) else {
         return eprintln!("redis-server is not installed: nothing to compare with");
     };
     let nodes = [Node::start(dir.path(), 1, Durability::Memory)];
@@ -86,4 +91,69 @@ fn what_is_no_protocol_is_answered_as_redis_does() {
         let (theirs, ours) = (answer(redis.at, bytes), answer(nodes[0].at.client, bytes));
         assert_eq!(ours, theirs, "{}", bytes[..bytes.len().min(60)].escape_ascii());
     }
+}
+
+/// What is said on one connection after another, until QUIT or an error of the protocol ends it.
+const DIALOGUES: [&[&str]; 9] = [
+    &["nope", "ping a b c", "get a", "get", "command count", "client reply off", "client nope", "ping", "quit"],
+    &["auth", "auth a b c", "auth wrong", "auth default wrong", "auth bob secret", "auth secre", "ping", "quit"],
+    &["auth secret", "ping", "auth wrong", "ping", "auth bob secret", "ping", "reset", "ping", "quit"],
+    &["auth default secret", "config get requirepass", "set a 1", "get a", "multi", "set a 2", "exec", "quit"],
+    &["hello", "hello 3", "hello 4", "hello x", "hello 3 auth default", "hello 3 auth default wrong", "quit"],
+    &["hello 3 setname a", "hello 3 auth bob secret", "hello 3 foo", "hello 3 auth default secret foo", "ping", "quit"],
+    &["multi", "exec", "discard", "watch a", "reset", "quit"],
+    &["auth secret", "reset", "x x x x x x x x x x", "x x x x x x x x x x x"],
+    &["x x x x x x x x x x x"],
+];
+
+/// One command after the other, in one piece.
+fn dialogue(commands: &[&str]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for command in commands {
+        let words: Vec<&str> = command.split(' ').collect();
+        bytes.extend(format!("*{}\r\n", words.len()).bytes());
+        words.iter().for_each(|word| bytes.extend(format!("${}\r\n{word}\r\n", word.len()).bytes()));
+    }
+    bytes
+}
+
+#[test]
+fn a_password_is_asked_for_as_redis_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    std::fs::write(&file, "secret\n").unwrap();
+    let nodes = [Node::start_as(dir.path(), 1, |config| config.password_file = Some(file.clone()))];
+    Authority::of(&nodes, 1, Durability::Memory).lead(None);
+    let ours = nodes[0].at.client;
+    if let Some(redis) = Redis::start(dir.path(), &["--requirepass", "secret"]) {
+        for commands in DIALOGUES {
+            let bytes = dialogue(commands);
+            assert_eq!(answer(ours, &bytes), answer(redis.at, &bytes), "{commands:?}");
+        }
+        for length in [16 << 10, (16 << 10) + 1] {
+            let bytes = dialogue(&[&format!("auth {}", "x".repeat(length)), "quit"]);
+            assert_eq!(answer(ours, &bytes), answer(redis.at, &bytes), "{length} bytes");
+        }
+    } else {
+        eprintln!("redis-server is not installed: nothing to compare with");
+    }
+    // HELLO names the version and a number, which differ.
+    let hello = answer(ours, &dialogue(&["hello 3 auth default secret setname me", "client getname", "quit"]));
+    assert!(hello.starts_with("%7\\r\\n") && hello.ends_with("$2\\r\\nme\\r\\n+OK\\r\\n"), "{hello}");
+
+    // A new password comes into force by itself; who is in stays in. One that cannot be read does not.
+    let mut inside = nodes[0].client();
+    assert_eq!(inside.ask(&["AUTH", "secret"]), "+OK");
+    std::fs::write(dir.path().join("new"), "another").unwrap();
+    std::fs::rename(dir.path().join("new"), &file).unwrap();
+    let mut outside = nodes[0].client();
+    let begin = Instant::now();
+    while outside.ask(&["AUTH", "another"]) != "+OK" {
+        assert!(begin.elapsed() < Duration::from_secs(10), "the new password does not come into force");
+    }
+    assert!(nodes[0].client().ask(&["AUTH", "secret"]).starts_with("-WRONGPASS"));
+    assert_eq!(inside.ask(&["GET", "a"]), "2");
+    std::fs::write(&file, "").unwrap();
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(nodes[0].client().ask(&["AUTH", "another"]), "+OK");
 }

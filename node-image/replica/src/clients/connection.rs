@@ -38,9 +38,11 @@ impl Replica {
                 Flow::Done
             }
             ConnectionCommand::Reset => {
+                let must_authenticate = !self.clients.password.is_empty();
                 if let Some(client) = self.clients.get_mut(id) {
                     client.reset();
                     client.state.reset();
+                    client.state.must_authenticate = must_authenticate;
                 }
                 self.answer(id, |reply| reply.simple("RESET"));
                 Flow::Done
@@ -52,7 +54,8 @@ impl Replica {
     /// Those that concern nothing but the connection's own state.
     fn run_plain(&mut self, id: ClientId, which: ConnectionCommand, args: &[&[u8]]) -> Flow {
         let role = if self.leads() { "master" } else { "replica" };
-        let context = connection::Context { now_us: self.now.wall_ms * 1_000, role };
+        let password = self.clients.password.clone();
+        let context = connection::Context { now_us: self.now.wall_ms * 1_000, role, password: Some(&password) };
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         let mut bytes = Vec::new();
         let resp3 = client.state.resp3;

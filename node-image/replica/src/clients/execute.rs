@@ -9,7 +9,11 @@ use trireme_proto::{
 use crate::{
     engine::{
         At, Effect,
-        command::{self, Error, Handler, Reply, Spec},
+        command::{
+            self, Error, Handler, Reply, Spec,
+            auth::{NO_AUTH, NO_AUTH_EXEC},
+            table::flag,
+        },
     },
     group::Role,
     io::ClientId,
@@ -48,11 +52,16 @@ impl Replica {
             Ok(spec) => spec,
             Err(error) => return self.refuse(id, &error),
         };
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        if client.state.must_authenticate && !spec.has(flag::NO_AUTH) {
+            let exec = matches!(spec.handler, Handler::Connection(command::ConnectionCommand::Exec));
+            return self.refuse(id, if exec { &NO_AUTH_EXEC } else { &NO_AUTH });
+        }
+        let queues = client.transaction.is_some() && !connection_in_transaction(spec);
         if args.iter().map(|arg| arg.len()).sum::<usize>() > self.clients.limits.unit_bytes {
             return self.refuse_long(id, "a command");
         }
-        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
-        if client.transaction.is_some() && !connection_in_transaction(spec) {
+        if queues {
             return self.queue(id, spec, args);
         }
         match spec.handler {

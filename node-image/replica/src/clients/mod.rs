@@ -58,6 +58,8 @@ impl Default for Limits {
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     pub(crate) limits: Limits,
+    /// What clients that connect from now on must say before anything else; empty lets in everybody.
+    pub(crate) password: Bytes,
     map: HashMap<ClientId, Client, FixedState>,
     pub(crate) held: HeldQueue,
     /// Clients with commands that wait; run again when something changed that they may have waited for.
@@ -71,7 +73,14 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn open(&mut self, id: ClientId) {
-        self.map.insert(id, Client::new(id));
+        let mut client = Client::new(id);
+        client.state.must_authenticate = !self.password.is_empty();
+        self.map.insert(id, client);
+    }
+
+    /// Whether there is a password that this client has not said yet.
+    pub(crate) fn must_authenticate(&self, id: ClientId) -> bool {
+        self.map.get(&id).is_some_and(|client| client.state.must_authenticate)
     }
 
     pub(crate) fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {

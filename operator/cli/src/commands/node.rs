@@ -16,8 +16,17 @@ pub struct Arguments {
     #[arg(long)]
     store: String,
     /// Number of the replica within the store, from 1.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    id: u32,
+    #[arg(long, required_unless_present = "ordinal", value_parser = clap::value_parser!(u32).range(1..))]
+    id: Option<u32>,
+    /// Instead of --id, in a pod: its place within its StatefulSet, from 0. Its number is then FIRST_ID + ORDINAL * ID_STEP.
+    #[arg(long, conflicts_with = "id", requires = "first_id", requires = "id_step")]
+    ordinal: Option<u32>,
+    /// With --ordinal: the number of the StatefulSet's first replica.
+    #[arg(long, requires = "ordinal", value_parser = clap::value_parser!(u32).range(1..))]
+    first_id: Option<u32>,
+    /// With --ordinal: from one replica's number to the next; with R regions that is R.
+    #[arg(long, requires = "ordinal", value_parser = clap::value_parser!(u32).range(1..))]
+    id_step: Option<u32>,
     /// Its name as users see it. Default: replica- and its number.
     #[arg(long)]
     name: Option<String>,
@@ -48,6 +57,29 @@ pub struct Arguments {
     /// End, without handing over, when standard input closes: whoever started this replica is gone, and the whole store with it.
     #[arg(long)]
     exit_with_stdin: bool,
+    /// Clients must say AUTH with the password in this file, which is read again when it changes.
+    #[arg(long)]
+    password_file: Option<PathBuf>,
+    /// Run the replica as a child, and when that ends unasked, tell whoever connects to the peer port so: for a container's first process.
+    #[arg(long)]
+    supervised: bool,
+}
+
+impl Arguments {
+    /// The replica's number, however it was given.
+    fn number(&self) -> Result<u32, Failure> {
+        if let Some(id) = self.id {
+            return Ok(id);
+        }
+        // That these are there together is seen to where they are parsed.
+        let (ordinal, first, step) =
+            (self.ordinal.unwrap_or_default(), self.first_id.unwrap_or(1), self.id_step.unwrap_or(1));
+        let number = ordinal.checked_mul(step).and_then(|offset| offset.checked_add(first));
+        number.ok_or_else(|| {
+            let most = u32::MAX;
+            Failure::Input(format!("--first-id {first} --ordinal {ordinal} --id-step {step}: numbers end at {most}"))
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -59,7 +91,8 @@ enum Copies {
 }
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
-    let mut config = NodeConfig::new(arguments.dir, arguments.store, arguments.id);
+    let id = arguments.number()?;
+    let mut config = NodeConfig::new(arguments.dir, arguments.store, id);
     if let Some(name) = arguments.name {
         config.name = name;
     }
@@ -75,6 +108,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     config.clients_max = arguments.clients_max;
     config.grace = Duration::from_millis(arguments.grace_ms);
     config.exit_with_stdin = arguments.exit_with_stdin;
+    config.password_file = arguments.password_file;
     match trireme_node::run(config) {
         Ok(_) => Ok(()),
         Err(error) if error.exit_status() == 2 => Err(Failure::Input(error.to_string())),

@@ -5,7 +5,7 @@
 //! queue of the connection; who holds those executes them, with [`ConnectionState::reset`] for RESET.
 
 use super::table::{ConnectionCommand, resolve};
-use super::{Error, Reply, command_info, glob, parse};
+use super::{Error, Reply, auth, command_info, glob, parse};
 
 /// What clients are told this server is: the Redis whose commands it speaks.
 pub const SERVER_VERSION: &str = "7.2.0";
@@ -49,12 +49,14 @@ pub struct ConnectionState {
     pub no_touch: bool,
     /// Which replies are to be sent.
     pub reply_mode: ReplyMode,
+    /// There is a password, and the client has not said it yet.
+    pub must_authenticate: bool,
     /// The connection is to be closed once its replies are written.
     pub close: bool,
 }
 
 impl ConnectionState {
-    /// What RESET does to the parts kept here.
+    /// What RESET does to the parts kept here; whether there is a password is known elsewhere.
     pub fn reset(&mut self) {
         self.name.clear();
         self.resp3 = false;
@@ -107,6 +109,8 @@ pub struct Context<'a> {
     pub now_us: u64,
     /// `master` or `replica`.
     pub role: &'a str,
+    /// What clients must say to be let in; empty lets in everybody. `None` where it is not known.
+    pub password: Option<&'a [u8]>,
 }
 
 /// Executes a command on the connection and writes its reply or error. `args` is the whole command.
@@ -141,11 +145,11 @@ fn execute(
             Ok(())
         }
         ConnectionCommand::Hello => hello(state, context, args, reply),
-        ConnectionCommand::Auth => auth(args, reply),
+        ConnectionCommand::Auth => auth::auth(state, context, args, reply),
         ConnectionCommand::Select => select(args, reply),
         ConnectionCommand::Client => client(state, context, args, reply),
         ConnectionCommand::Command => command_info::command(args, reply),
-        ConnectionCommand::Config => config(args, reply),
+        ConnectionCommand::Config => config(context, args, reply),
         ConnectionCommand::Time => {
             reply.array(2);
             reply.bulk(itoa::Buffer::new().format(context.now_us / 1_000_000).as_bytes());
@@ -187,25 +191,6 @@ fn ping(args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-const WRONG_PASSWORD: Error = Error::Fixed("WRONGPASS invalid username-password pair or user is disabled.");
-
-/// There are no passwords: the user `default` may always come in.
-fn auth(args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
-    match args {
-        [_, _] => Err(Error::Fixed(
-            "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
-             configuration is correct?",
-        )),
-        [_, user, _] if *user == b"default" => {
-            reply.ok();
-            Ok(())
-        }
-        [_, _, _] => Err(WRONG_PASSWORD),
-        [_] => Err(Error::Arity("auth")),
-        _ => Err(Error::Syntax),
-    }
-}
-
 fn select(args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
     check_arity(args)?;
     match parse::integer_argument(args[1])? {
@@ -237,10 +222,8 @@ fn hello(
     loop {
         match options {
             [] => break,
-            [option, user, _, rest @ ..] if parse::is(option, "auth") => {
-                if *user != b"default" {
-                    return Err(WRONG_PASSWORD);
-                }
+            [option, user, password, rest @ ..] if parse::is(option, "auth") => {
+                auth::authenticate(state, context, user, password)?;
                 options = rest;
             }
             [option, value, rest @ ..] if parse::is(option, "setname") => {
@@ -252,6 +235,9 @@ fn hello(
                 return Err(Error::Text([b"ERR Syntax error in HELLO option '", *option, b"'"].concat()));
             }
         }
+    }
+    if state.must_authenticate {
+        return Err(auth::NO_AUTH_HELLO);
     }
     if let Some(name) = name {
         state.name = name.to_vec();
@@ -429,22 +415,24 @@ const CONFIG_HELP: [&str; 9] = [
     "    Prints this help.",
 ];
 
-fn config(args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
+fn config(context: &Context<'_>, args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
     match check_arity(args)? {
         "get" => {
             let wanted = |name: &str| {
                 args[2..].iter().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
             };
-            let found: Vec<_> = PARAMETERS.iter().filter(|(name, _)| wanted(name)).collect();
+            let fixed = PARAMETERS.iter().map(|(name, value)| (*name, value.as_bytes()));
+            let password = context.password.map(|password| ("requirepass", password));
+            let found: Vec<_> = fixed.chain(password).filter(|(name, _)| wanted(name)).collect();
             reply.map(found.len());
             for (name, value) in found {
                 reply.bulk(name.as_bytes());
-                reply.bulk(value.as_bytes());
+                reply.bulk(value);
             }
         }
         "set" => {
             let name = args[2];
-            if !PARAMETERS.iter().any(|(known, _)| parse::is(name, known)) {
+            if !PARAMETERS.iter().any(|(known, _)| parse::is(name, known)) && !parse::is(name, "requirepass") {
                 let words: [&[u8]; 3] = [b"ERR Unknown option or number of arguments for CONFIG SET - '", name, b"'"];
                 return Err(Error::Text(words.concat()));
             }

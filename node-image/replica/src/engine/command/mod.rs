@@ -24,10 +24,12 @@
 //!   replica. A call has to look at the whole of a big collection, so it returns at least a 256th of it, whatever COUNT.
 //! - OBJECT FREQ and IDLETIME know nothing, since no access times are kept; OBJECT ENCODING says what Redis would.
 //! - A negative count of HRANDFIELD and SRANDMEMBER goes down to -2^24; numbers of INCRBYFLOAT are decimal.
+//! - AUTH is refused within a transaction: there is one user, whom the client is already.
 //! - CONFIG describes and cannot be set; COMMAND INFO gives no tips and no key specifications.
 //!
 //! Missing: DUMP, RESTORE, SORT, scripts, and the commands of lists, sorted sets and streams.
 
+pub mod auth;
 pub mod connection;
 pub mod error;
 pub mod reply;
@@ -102,7 +104,13 @@ pub fn run(access: &mut Access<'_>, spec: &Spec, args: &[&[u8]], random: u64, re
         }
         Handler::Connection(command) if command.is_stateless() => {
             let (mut state, now_us) = (ConnectionState::default(), access.now_ms().saturating_mul(1000));
-            connection::connection(command, &mut state, &Context { now_us, role: "master" }, args, reply);
+            connection::connection(
+                command,
+                &mut state,
+                &Context { now_us, role: "master", password: None },
+                args,
+                reply,
+            );
             Ok(())
         }
         Handler::Connection(_) => Err(Error::Fixed("ERR This command is not allowed here")),

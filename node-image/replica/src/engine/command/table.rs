@@ -127,14 +127,7 @@ impl ConnectionCommand {
     pub fn is_stateless(self) -> bool {
         matches!(
             self,
-            Self::Auth
-                | Self::Cluster
-                | Self::Command
-                | Self::Config
-                | Self::Echo
-                | Self::Ping
-                | Self::Select
-                | Self::Time
+            Self::Cluster | Self::Command | Self::Config | Self::Echo | Self::Ping | Self::Select | Self::Time
         )
     }
 }

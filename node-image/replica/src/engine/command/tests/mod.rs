@@ -52,7 +52,7 @@ impl Store {
                 reply.simple("RESET");
             }
             Handler::Connection(command) => {
-                let context = Context { now_us: self.now_ms * 1000, role: "master" };
+                let context = Context { now_us: self.now_ms * 1000, role: "master", password: Some(b"") };
                 connection::connection(command, &mut self.client, &context, args, &mut reply);
             }
             Handler::Data(_) => {
