@@ -1,0 +1,141 @@
+{{/*
+The alerts, as lists of Prometheus rules. What an alert says is for somebody who is woken by it: what is the matter, what it means for clients, what to
+look at. The operator measures stores, in trireme_store_*; the replicas measure themselves, and are scraped where a store's spec.monitoring.podMonitor
+says so. The table of alerts in README.md is written from this file by charts/generate.
+*/}}
+
+{{- define "trireme.operatorAlerts" -}}
+- alert: TriremeOperatorDown
+  expr: (sum(trireme_operator_leader{namespace={{ .Release.Namespace | quote }}}) or vector(0)) < 1
+  for: 2m
+  labels:
+    severity: critical
+  annotations:
+    summary: No Trireme operator is acting.
+    description: >-
+      No operator pod in {{ .Release.Namespace }} holds the Lease {{ include "trireme.fullname" . }}, or Prometheus does not reach them. Stores serve reads and writes as
+      before, but a leader that is lost now is not replaced. See kubectl -n {{ .Release.Namespace }} get pods,lease and the pods' logs.
+- alert: TriremeOperatorErrors
+  expr: sum by (kind) (increase(trireme_operator_errors_total{namespace={{ .Release.Namespace | quote }}}[10m])) > 5
+  for: 10m
+  labels:
+    severity: warning
+  annotations:
+    summary: The Trireme operator fails again and again ({{ "{{ $labels.kind }}" }}).
+    description: >-
+      {{ "{{ $value | humanize }}" }} errors of the kind {{ "{{ $labels.kind }}" }} within 10 minutes. Stores keep serving; changes to them may be stuck.
+      The operator's log names the store and the object: kubectl -n {{ .Release.Namespace }} logs -l app.kubernetes.io/component=operator,app.kubernetes.io/part-of=trireme.
+{{- end }}
+
+{{- define "trireme.storeAlerts" -}}
+{{- $store := "{{ $labels.namespace }}/{{ $labels.store }}" }}
+{{- $kubectl := "kubectl trireme -n {{ $labels.namespace }} status {{ $labels.store }}" }}
+{{- $value := "{{ $value | humanize }}" }}
+{{- $thresholds := .Values.monitoring.prometheusRule.thresholds }}
+- alert: TriremeStoreUnavailable
+  expr: max by (namespace, store) (trireme_store_ready) == 0
+  for: 1m
+  labels:
+    severity: critical
+  annotations:
+    summary: Store {{ $store }} has no leader that serves.
+    description: >-
+      Writes to {{ $store }}, and reads of the latest, have waited or failed for a minute. What the failover waits for, and whose answer is missing, stands in {{ $kubectl }}.
+- alert: TriremeStoreNoQuorum
+  expr: max by (namespace, store) (trireme_store_members_reachable) < max by (namespace, store) (trireme_store_write_quorum)
+  for: 30s
+  labels:
+    severity: critical
+  annotations:
+    summary: Store {{ $store }} reaches too few members for a write.
+    description: >-
+      Only {{ $value }} members of {{ $store }} are reachable, fewer than its w: writes are refused, and nothing that was acknowledged is given up. Bring members back: {{ $kubectl }} names them.
+- alert: TriremeStoreDegraded
+  expr: max by (namespace, store) (trireme_store_degraded) == 1
+  for: 10m
+  labels:
+    severity: warning
+  annotations:
+    summary: Store {{ $store }} is degraded.
+    description: >-
+      {{ $store }} serves, with less than it was asked for: a member is missing, cannot be placed, or an object of the same name is somebody else's. The condition Degraded says which: {{ $kubectl }}.
+- alert: TriremeStoreLagging
+  expr: max by (namespace, store) (trireme_store_lag_seconds) > {{ $thresholds.lagSeconds }}
+  for: 2m
+  labels:
+    severity: warning
+  annotations:
+    summary: A follower of {{ $store }} is {{ $value }} seconds behind.
+    description: >-
+      Reads at that follower are as old as that, and it cannot take over without catching up. Usual causes are a slow disk, a full link, or too little CPU: kubectl trireme -n {{ "{{ $labels.namespace }}" }} lag {{ "{{ $labels.store }}" }}.
+- alert: TriremeStoreDiverged
+  expr: max by (namespace, store) (trireme_store_diverged) == 1
+  labels:
+    severity: critical
+  annotations:
+    summary: Replicas of {{ $store }} do not hold the same data.
+    description: >-
+      The digests of a slot differ between replicas that applied the same entries: a fault of memory, disk or software. Keep the volumes for the search of the cause; kubectl trireme -n {{ "{{ $labels.namespace }}" }} verify {{ "{{ $labels.store }}" }} names the replicas and slots.
+- alert: TriremeStoreFailsOverOften
+  expr: sum by (namespace, store) (increase(trireme_store_failovers_total[1h])) > {{ $thresholds.failoversPerHour }}
+  labels:
+    severity: warning
+  annotations:
+    summary: Store {{ $store }} failed over {{ $value }} times within an hour.
+    description: >-
+      Each failover holds writes up for a moment; so many have a common cause: memory limits, a flapping node or link, or a suspicion time too short for the load. {{ $kubectl }} lists the last ones with their causes.
+- alert: TriremeStoreWriteGap
+  expr: (max by (namespace, store) (trireme_store_write_gap_seconds) > {{ $thresholds.writeGapSeconds }}) and (sum by (namespace, store) (increase(trireme_store_failovers_total[15m])) > 0)
+  labels:
+    severity: warning
+  annotations:
+    summary: A failover of {{ $store }} kept writes waiting for {{ $value }} seconds.
+    description: >-
+      That is longer than the store's suspicion time explains. {{ $kubectl }} shows what the failover waited for.
+- alert: TriremeStoreRolloutStalled
+  expr: min by (namespace, store) (trireme_store_progressing) == 1
+  for: {{ $thresholds.rolloutMinutes }}m
+  labels:
+    severity: warning
+  annotations:
+    summary: A change of {{ $store }} does not come to an end.
+    description: >-
+      The store has been changing for {{ $thresholds.rolloutMinutes }} minutes; it halts rather than go below w. The condition Progressing says what it waits for, most often a replica that does not come back: {{ $kubectl }}.
+{{- end }}
+
+{{- define "trireme.replicaAlerts" -}}
+{{- $pod := "{{ $labels.namespace }}/{{ $labels.pod }}" }}
+{{- $value := "{{ $value | humanize }}" }}
+- alert: TriremeReplicaDiskFull
+  expr: max by (namespace, pod) (trireme_disk_full) == 1
+  labels:
+    severity: critical
+  annotations:
+    summary: The disk of {{ $pod }} is full.
+    description: >-
+      The replica refuses writes until there is room. Enlarge spec.storage.size of its store, where the storage class allows it, or delete keys.
+- alert: TriremeWritesRefused
+  expr: sum by (namespace, pod) (increase(trireme_no_replicas_total[5m])) > 0
+  labels:
+    severity: critical
+  annotations:
+    summary: "{{ $pod }} answers writes with NOREPLICAS."
+    description: >-
+      {{ $value }} commands within 5 minutes were refused because fewer than w replicas were reachable. Nothing of them was done.
+- alert: TriremeDigestMismatch
+  expr: sum by (namespace, pod) (increase(trireme_digest_mismatches_total[15m])) > 0
+  labels:
+    severity: critical
+  annotations:
+    summary: "{{ $pod }} holds other data than its leader."
+    description: >-
+      {{ $value }} slots of the replica had another digest than the leader's. Keep its volume for the search of the cause.
+- alert: TriremeClockAhead
+  expr: sum by (namespace, pod) (increase(trireme_clock_refusals_total[10m])) > 0
+  labels:
+    severity: warning
+  annotations:
+    summary: "{{ $pod }} hears from clocks too far ahead."
+    description: >-
+      Messages were refused because a sender's clock, or the replica's own, is wrong. Check time synchronisation on the nodes.
+{{- end }}
