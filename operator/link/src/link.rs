@@ -74,6 +74,15 @@ pub enum Said {
     },
 }
 
+impl Said {
+    /// Which replica it is about.
+    pub fn id(&self) -> ReplicaId {
+        match self {
+            Said::Opened { id, .. } | Said::Heard { id, .. } | Said::Closed { id } | Said::Refused { id, .. } => *id,
+        }
+    }
+}
+
 /// A link that keeps itself up until dropped.
 #[derive(Debug)]
 pub struct Link(JoinHandle<()>);

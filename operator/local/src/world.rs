@@ -1,18 +1,12 @@
 //! What is known of the store's processes, and the planner's hands: the [`Backend`] of this machine.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    ffi::OsString,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::{broadcast, mpsc, watch};
 use trireme_crds::StoreStatus;
-use trireme_link::{Link, Orders, Said, Target};
+use trireme_link::{Heard, Link, Orders, Said, Target};
 use trireme_planner::{Backend, Decision, DesiredReplica, HumanRequest, Observed, Process, RecordError, Seen};
-use trireme_proto::{ReplicaId, Report, Topology};
+use trireme_proto::{ReplicaId, Topology};
 
 use crate::{
     addresses::Address,
@@ -23,9 +17,6 @@ use crate::{
     process::{Keeper, Launch},
     view::{ReplicaView, View},
 };
-
-/// Processes of one replica that are remembered to have ended: reports of theirs may still be under way.
-const ENDED_MAX: usize = 8;
 
 /// What all replicas are started with.
 #[derive(Debug)]
@@ -49,14 +40,7 @@ struct Replica {
     orders: watch::Sender<Orders>,
     /// Of its process; 0 while there is none.
     pid: u32,
-    connected: bool,
-    /// When it was last heard.
-    heard: Option<Instant>,
-    report: Option<Report>,
-    /// Boot numbers of processes that have ended.
-    ended: VecDeque<u64>,
-    /// Boot number of the process that runs, once it has said Hello.
-    boot: Option<u64>,
+    heard: Heard,
     /// Why whoever answers was refused: said once.
     refused: Option<String>,
 }
@@ -149,24 +133,6 @@ impl World {
                     self.emit(event);
                 }
             }
-            Happening::Link(Said::Opened { id, boot }) => {
-                if let Some(replica) = self.replicas.get_mut(&id) {
-                    replica.connected = true;
-                    replica.refused = None;
-                    replica.hear(boot);
-                }
-            }
-            Happening::Link(Said::Heard { id, report }) => {
-                if let Some(replica) = self.replicas.get_mut(&id) {
-                    replica.hear(report.boot);
-                    replica.report = Some(*report);
-                }
-            }
-            Happening::Link(Said::Closed { id }) => {
-                if let Some(replica) = self.replicas.get_mut(&id) {
-                    replica.connected = false;
-                }
-            }
             Happening::Link(Said::Refused { id, why }) => {
                 if let Some(replica) = self.replicas.get_mut(&id)
                     && replica.refused.as_ref() != Some(&why)
@@ -176,6 +142,11 @@ impl World {
                     self.emit(event);
                 }
             }
+            Happening::Link(said) => {
+                if let Some(replica) = self.replicas.get_mut(&said.id()) {
+                    replica.hear(said);
+                }
+            }
             Happening::Asked { .. } => {}
         }
     }
@@ -183,7 +154,6 @@ impl World {
     fn started(&mut self, id: ReplicaId, pid: u32) {
         if let Some(replica) = self.replicas.get_mut(&id) {
             replica.pid = pid;
-            replica.boot = None;
             replica.orders.send_modify(|orders| orders.starts += 1);
             let event = Event::started(&replica.wanted.name, pid);
             self.emit(event);
@@ -214,11 +184,7 @@ impl World {
             _link: Link::start(target, followed, self.happenings.clone()),
             orders,
             pid: 0,
-            connected: false,
-            heard: None,
-            report: None,
-            ended: VecDeque::new(),
-            boot: None,
+            heard: Heard::default(),
             refused: None,
         };
         self.replicas.insert(id, replica);
@@ -273,45 +239,40 @@ impl World {
 }
 
 impl Replica {
-    /// Something came from the process with this boot number.
-    fn hear(&mut self, boot: u64) {
-        self.heard = Some(Instant::now());
-        if self.pid == 0 {
+    /// Takes in what came over its link.
+    fn hear(&mut self, said: Said) {
+        let boot = match &said {
+            Said::Opened { boot, .. } => {
+                self.refused = None;
+                Some(*boot)
+            }
+            Said::Heard { report, .. } => Some(report.boot),
+            Said::Closed { .. } | Said::Refused { .. } => None,
+        };
+        self.heard.absorb(said);
+        if let Some(boot) = boot.filter(|_| self.pid == 0) {
             // No process runs: it came out of a buffer.
-            self.bury(boot);
-        } else if !self.ended.contains(&boot) {
-            self.boot = Some(boot);
+            self.heard.boot_ended(boot);
         }
     }
 
     /// Its process has ended.
     fn has_ended(&mut self) {
         self.pid = 0;
-        if let Some(boot) = self.boot.take() {
-            self.bury(boot);
-        }
-    }
-
-    fn bury(&mut self, boot: u64) {
-        if !self.ended.contains(&boot) {
-            self.ended.push_back(boot);
-            if self.ended.len() > ENDED_MAX {
-                self.ended.pop_front();
-            }
-        }
+        self.heard.process_ended();
     }
 
     fn seen(&self) -> Seen {
-        let process = match &self.report {
-            Some(report) if self.ended.contains(&report.boot) => Process::Ended,
-            _ if self.pid != 0 => Process::Running,
-            _ => Process::Unknown,
+        let process = match self.pid {
+            _ if self.heard.reporter_ended() => Process::Ended,
+            0 => Process::Unknown,
+            _ => Process::Running,
         };
         Seen {
             process,
-            connected: self.connected,
-            silent_ms: self.heard.map_or(u64::MAX, |heard| heard.elapsed().as_millis() as u64),
-            report: self.report.clone(),
+            connected: self.heard.connected(),
+            silent_ms: self.heard.silent_ms(),
+            report: self.heard.report().cloned(),
             peer_address: Some(self.address.peer().to_string()),
             client_address: Some(self.address.client().to_string()),
             // Every process is started with what is wanted, and this machine is here.
@@ -382,6 +343,7 @@ impl Backend for World {
 #[cfg(test)]
 mod tests {
     use trireme_planner::conformance;
+    use trireme_proto::Report;
 
     use super::*;
     use crate::addresses;
