@@ -44,6 +44,10 @@ pub enum Breakage {
     KeepDivergentSuffix,
     /// A follower reads its own state for a client whose write it has not applied yet.
     ReadBehindSession,
+    /// Replicas are restarted although others are missing.
+    RestartSeveral,
+    /// A lost replica's disk is given up although too little remains without it.
+    ReplaceTheLast,
 }
 
 impl Breakage {

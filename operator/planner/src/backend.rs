@@ -75,7 +75,7 @@ pub async fn turn<B: Backend>(backend: &mut B, desired: &Desired, memory: &mut M
         if let Err(error) = backend.record(expected, &next).await {
             // Nothing of this turn happened: neither may anything be remembered of it, but for what people asked, which is given only once.
             *memory = before;
-            memory.ask(&observed.requests);
+            memory.ask(&observed);
             return Turned { recheck_ms: Some(plan::CONFLICT_RECHECK_MS), failed: Some(error) };
         }
         observed.record = Some(next);

@@ -111,6 +111,29 @@ pub enum Decision {
         /// Members and w in force.
         to: String,
     },
+    /// A replica's process is ended and started again, because it runs with something else than what is wanted.
+    Restarting {
+        /// Its name.
+        replica: String,
+        /// Why now.
+        why: String,
+    },
+    /// A replica that was restarted or replaced is a member that has caught up again.
+    Restarted {
+        /// Its name.
+        replica: String,
+        /// Milliseconds since this operator saw it begin.
+        after_ms: u64,
+    },
+    /// A replica that is lost with its machine is given up, disk and all, and starts elsewhere.
+    Replacing {
+        /// Its name.
+        replica: String,
+        /// Milliseconds that it has been lost for.
+        after_ms: u64,
+        /// Members that remain, close to the leader's end.
+        remain: usize,
+    },
     /// Settings or addresses of the record were brought up to date.
     Refreshed {
         /// What.
@@ -276,6 +299,14 @@ impl fmt::Display for Decision {
             }
             Decision::Changing { from, to, why } => write!(f, "changing {from} to {to}: {why}"),
             Decision::Changed { to } => write!(f, "changed to {to}: the old configuration was dropped"),
+            Decision::Restarting { replica, why } => write!(f, "restarting {replica}: {why}"),
+            Decision::Restarted { replica, after_ms } => {
+                write!(f, "{replica} is a member that has caught up again, {after_ms} ms after its restart began")
+            }
+            Decision::Replacing { replica, after_ms, remain } => write!(
+                f,
+                "replacing {replica}, which has been lost with its machine for {after_ms} ms: it starts elsewhere on a new disk; {remain} members remain"
+            ),
             Decision::Refreshed { what } => write!(f, "the record was brought up to date: {what}"),
             Decision::Refused { what, why } => write!(f, "refused to {what}: {why}"),
             Decision::Waiting { what } => write!(f, "waiting: {what}"),

@@ -29,6 +29,7 @@ pub struct Seen {
     /// What it last said, over any connection.
     pub report: Option<Report>,
     /// It runs with another program, resources or settings of its pod than those wanted now: it is to be restarted when that takes nothing away.
+    /// Nothing that is missing is outdated: what is made anew is made as it is wanted.
     pub outdated: bool,
     /// No process of it runs now, for sure: its pod is pending or missing, or its container waits or has ended. What cannot be seen from where the backend
     /// looks (a node that has fallen silent) is not sure.
@@ -60,7 +61,8 @@ pub enum HumanRequest {
     Promote {
         /// Who is to lead.
         replica: ReplicaId,
-        /// Go on although too few members answer: acknowledged writes may be lost, and the person vouches that the members that do not answer are stopped.
+        /// Go on although too few members answer: acknowledged writes may be lost, and the person vouches that the members that do not answer, at the time
+        /// of asking, are stopped. Where others fail to answer later, it is refused.
         force: bool,
     },
     /// Hand leadership over to this member, without losing anything.

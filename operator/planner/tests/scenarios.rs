@@ -1,12 +1,13 @@
 //! Scenarios as text, one per file of `scenarios/`, named after what it shows: what is observed, step by step, and after each `plan` what was decided.
 //!
 //! ```text
-//! store n=3 w=2 [policy=PreferAvailable] [giveUp=1000]   what is wanted; may come again
+//! store n=3 w=2 [policy=PreferAvailable] [giveUp=1000] [replaceLostAfter=60000] [paused]   what is wanted; may come again
 //! at 1000                                                 the monotonic clock, in milliseconds
 //! see 2 life=9 boot=1 promise=1 last=1/5 lease=200 silence=1200 silent=1500 disk-full leaving drained   what a replica says (what is left out stays)
+//! see 2 cut-off=1 lag=500 outdated=1 stopped=1 machine-gone=1                                         and what is seen of it
 //! obey [2 3]         these replicas (or all that are there) do what the record says, and report it
 //! serve              the leader serves, and its followers have everything
-//! end 1, gone 1, back 1    the process ended for sure; it cannot be heard; it is back as a new process
+//! end 1, gone 1, back 1    the process ended for sure; it cannot be heard; it is back as a new process, as it is wanted
 //! reach 1            the leader reaches only these
 //! ask promote 2 [force], ask switchover 2
 //! forget             the operator starts anew
@@ -19,13 +20,16 @@
 
 use std::{fmt::Write, fs, path::Path};
 
-use trireme_crds::{Mode, Policy, ReplicatedStore, ReplicatedStoreSpec, store::Metadata};
+use trireme_crds::{ConditionStatus, Mode, Policy, ReplicatedStore, ReplicatedStoreSpec, store::Metadata};
 use trireme_planner::{Desired, HumanRequest, Memory, Observed, Process, Seen, plan};
 use trireme_proto::{
     Epoch, Position, Report, Topology,
     report::{FollowerReport, Role},
     topology::{Config, Phase},
 };
+
+/// Reasons of conditions that are not worth a line.
+const CALM: [&str; 5] = ["Stable", "ChangingLeader", "None", "NotPaused", "NotStalled"];
 
 struct Stage {
     desired: Desired,
@@ -52,6 +56,8 @@ fn desired(words: &[&str]) -> Desired {
         Some("NeverLose") => desired.failover.policy = Policy::NeverLose,
         other => assert_eq!(other, None),
     }
+    desired.paused = words.contains(&"paused");
+    desired.failover.replace_lost_after_ms = value("replaceLostAfter=").map(|ms| ms.parse().unwrap());
     if let Some(ms) = value("giveUp=") {
         desired.failover.give_up_after_ms = ms.parse().unwrap();
     }
@@ -130,6 +136,7 @@ impl Stage {
             report.promise = record.epoch;
             report.topology_version = record.version;
             report.leader_silence_ms = 0;
+            report.leader_link_closed = false;
             let member = record.config.has(id, report.incarnation);
             report.role = match (active, active && id == record.leader && member) {
                 (false, _) => Role::Idle,
@@ -199,9 +206,10 @@ impl Stage {
             "back" => {
                 let seen = self.seen(id());
                 (seen.process, seen.connected, seen.silent_ms) = (Process::Running, true, 0);
+                (seen.outdated, seen.stopped, seen.machine_gone) = (false, false, false);
                 let report = self.report(id());
                 report.boot += 100;
-                (report.role, report.serving) = (Role::Idle as i32, false);
+                (report.role, report.serving, report.leaving) = (Role::Idle as i32, false, false);
             }
             "ask" => {
                 let replica = words[2].parse().unwrap();
@@ -230,7 +238,18 @@ impl Stage {
         if !plan.tell.is_empty() {
             writeln!(out, "> tell {:?}", plan.tell).unwrap();
         }
-        for c in plan.conditions.iter().filter(|c| !c.message.is_empty()) {
+        if let Some(replica) = plan.restart {
+            writeln!(out, "> restart {replica}").unwrap();
+        }
+        if let Some(replica) = plan.replace {
+            writeln!(out, "> replace {replica}").unwrap();
+        }
+        let kinds: Vec<&str> = plan.conditions.iter().map(|c| c.kind.as_str()).collect();
+        assert_eq!(kinds, ["Ready", "Progressing", "Degraded", "ConfigurationWarning", "Paused", "RolloutStalled"]);
+        let ready = plan.conditions[0].status == ConditionStatus::True;
+        for c in
+            plan.conditions.iter().filter(|c| !CALM.contains(&c.reason.as_str()) && (ready || c.kind != "Degraded"))
+        {
             writeln!(out, "> {} {:?} {}: {}", c.kind, c.status, c.reason, c.message).unwrap();
         }
         writeln!(out, "> recheck in {} ms", plan.recheck_ms.unwrap()).unwrap();

@@ -26,6 +26,11 @@ pub(crate) fn check(turn: &mut Turn<'_>, record: &Topology) {
     if let Some(cause) = lost(turn, record) {
         return begin(turn, record, cause, None, 0);
     }
+    note(turn, record);
+}
+
+/// Notes who leads, and that it serves.
+pub(crate) fn note(turn: &mut Turn<'_>, record: &Topology) {
     if let Some(report) = turn.leading(record) {
         turn.memory.led_by = Some((record.epoch, report.boot));
         if report.serving {

@@ -69,15 +69,29 @@ fn hand_over(turn: &mut Turn<'_>, record: &Topology, to: ReplicaId, why: &str) {
     }
 }
 
-/// Drives a hand-over that the record asks for, and begins one where the leader was told to end.
-pub(crate) fn drive(turn: &mut Turn<'_>, record: &Topology) {
-    let Some(report) = turn.leading(record) else { return };
-    if record.handover == 0 {
-        if report.leaving && report.serving && turn.now_ms >= turn.memory.no_handover_until_ms {
-            away_from_leader(turn, record, report, "the leader was told to end");
+/// Refuses what people asked for: reconciliation is paused.
+pub(crate) fn refuse(turn: &mut Turn<'_>, record: &Topology) {
+    for request in std::mem::take(&mut turn.memory.requests) {
+        let (HumanRequest::Promote { replica, .. } | HumanRequest::Switchover { to: replica }) = request;
+        if replica == record.handover {
+            continue; // It is being done.
         }
-        return;
+        let why = "reconciliation is paused by the annotation trireme.dev/paused; remove it first".to_owned();
+        turn.decide(Decision::Refused { what: format!("make {} the leader", turn.name(replica)), why });
     }
+}
+
+/// Begins a hand-over where the leader was told to end.
+pub(crate) fn of_a_leader_that_ends(turn: &mut Turn<'_>, record: &Topology) {
+    let Some(report) = turn.leading(record) else { return };
+    if record.handover == 0 && report.leaving && report.serving && turn.now_ms >= turn.memory.no_handover_until_ms {
+        away_from_leader(turn, record, report, "the leader was told to end");
+    }
+}
+
+/// Drives a hand-over that the record asks for to its end.
+pub(crate) fn complete(turn: &mut Turn<'_>, record: &Topology) {
+    let Some(report) = turn.leading(record).filter(|_| record.handover != 0) else { return };
     if report.drained && report.topology_version >= record.version {
         return failover::begin(turn, record, Cause::Handover, None, record.handover);
     }
@@ -123,6 +137,8 @@ pub(crate) fn away_from_leader(turn: &mut Turn<'_>, record: &Topology, report: &
             let region = turn.desired.replica(f.id).map_or("", |r| r.region.as_str());
             (
                 f.lag_entries > super::LEARNER_LAG_ENTRIES,
+                // It is to be restarted: leadership would have to move again.
+                turn.observed.seen(f.id).is_some_and(|seen| seen.outdated),
                 preferred.is_empty() || region != preferred,
                 f.lag_entries,
                 f.id,

@@ -1,11 +1,15 @@
 //! What may be forgotten between turns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trireme_crds::Condition;
 use trireme_proto::{Epoch, ReplicaId, Topology};
 
-use crate::{decision::Cause, observed::HumanRequest};
+use super::turn::members;
+use crate::{
+    decision::Cause,
+    observed::{HumanRequest, Observed},
+};
 
 /// Requests of people that are kept at most.
 const REQUESTS_MAX: usize = 16;
@@ -25,6 +29,10 @@ pub(crate) enum Timer {
     TooFew(Epoch),
     /// This version of the record asks for a hand-over.
     Handover(u64),
+    /// This replica is being restarted or replaced.
+    Restarting(ReplicaId),
+    /// This replica is not heard, and its machine is gone.
+    Lost(ReplicaId),
 }
 
 /// How far a change of leaders has come.
@@ -66,6 +74,8 @@ pub(crate) struct Change {
 pub struct Memory {
     /// What people asked for and is not done yet.
     pub(crate) requests: Vec<HumanRequest>,
+    /// Members that did not answer when a person last forced something: those the person vouches for, and no others.
+    pub(crate) vouched: BTreeSet<ReplicaId>,
     /// Since when; those not looked at in a turn are dropped at its end.
     pub(crate) timers: BTreeMap<Timer, u64>,
     /// The process that was seen leading an epoch.
@@ -74,6 +84,8 @@ pub struct Memory {
     pub(crate) waiting: Option<String>,
     /// What each replica was last sent: version, its process, when.
     pub(crate) told: BTreeMap<ReplicaId, (u64, u64, u64)>,
+    /// What was last asked of the backend for each replica, a restart or a replacement: which process was known then, and when it was asked.
+    pub(crate) asked: BTreeMap<ReplicaId, (u64, u64)>,
     /// Changes of leaders, newest last.
     pub(crate) changes: Vec<Change>,
     /// A hand-over that failed: to whom, and until when none is tried without being asked.
@@ -84,8 +96,15 @@ pub struct Memory {
 
 impl Memory {
     /// Takes in what people asked for; the oldest requests give way.
-    pub(crate) fn ask(&mut self, requests: &[HumanRequest]) {
-        for request in requests {
+    pub(crate) fn ask(&mut self, observed: &Observed) {
+        for request in &observed.requests {
+            if let (HumanRequest::Promote { force: true, .. }, Some(record)) = (request, &observed.record) {
+                let heard = |id: ReplicaId| {
+                    let suspicion_ms = u64::from(record.settings.suspicion_ms);
+                    observed.seen(id).is_some_and(|seen| seen.alive() && seen.silent_ms < suspicion_ms)
+                };
+                self.vouched = members(record).into_iter().map(|m| m.id).filter(|id| !heard(*id)).collect();
+            }
             if !self.requests.contains(request) {
                 self.requests.push(*request);
             }

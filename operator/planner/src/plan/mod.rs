@@ -6,21 +6,30 @@
 //!   Active    ──▶ failover    is the leader lost? phase Sealing of a higher epoch
 //!             ──▶ handover    a person, SIGTERM or a change wants another leader
 //!             ──▶ change      members and w move towards what is desired, one change at a time
+//!             ──▶ replace     is a replica lost with its machine? it starts elsewhere
+//!             ──▶ roll        replicas run as they are wanted: restarts, one at a time
 //! ```
+//!
+//! **While reconciliation is paused nothing is begun**: no failover, no hand-over, no change, no restart, and what people ask for is refused. What had
+//! been begun is completed, so that a pause never leaves a store without a leader by itself: a seal chooses one, a hand-over ends. Reports are taken in,
+//! replicas that lack the record are sent it, and the status says how things stand.
 //!
 //! Each turn changes the record at most once, and everything else follows from the record and the reports: nothing depends on what an earlier turn
 //! meant to do. [`Memory`] holds since when something has been so; a planner that forgot it waits longer, and decides the same.
 
 mod change;
 mod choose;
+mod conditions;
 mod create;
 mod failover;
 mod handover;
 mod memory;
+mod replace;
+mod roll;
 mod seal;
 mod turn;
 
-use trireme_crds::{Condition, ConditionStatus};
+use trireme_crds::Condition;
 use trireme_proto::{ReplicaId, Topology, topology::Phase};
 
 pub use memory::Memory;
@@ -67,12 +76,17 @@ pub struct Plan {
 
 /// Decides what to do. Pure: the same arguments give the same plan. `now_ms` is a monotonic clock in milliseconds.
 pub fn plan(desired: &Desired, observed: &Observed, memory: &mut Memory, now_ms: u64) -> Plan {
-    memory.ask(&observed.requests);
+    memory.ask(observed);
     let mut turn = Turn::new(desired, observed, memory, now_ms);
+    turn.keep_timers();
     match &observed.record {
+        None if desired.paused => turn.waiting("Paused", "the store is new and reconciliation is paused"),
         None => create::create(&mut turn),
         Some(record) if record.phase == Phase::Active as i32 => active(&mut turn, record),
         Some(record) => seal::sealing(&mut turn, record),
+    }
+    if !desired.paused {
+        roll::repair(&mut turn);
     }
     turn.finish()
 }
@@ -80,89 +94,32 @@ pub fn plan(desired: &Desired, observed: &Observed, memory: &mut Memory, now_ms:
 /// A leader has been chosen: is it still the right one, and is the configuration?
 fn active(turn: &mut Turn<'_>, record: &Topology) {
     turn.memory.requests_done(record);
-    let steps: [fn(&mut Turn<'_>, &Topology); 7] = [
-        failover::check,
-        handover::requests,
-        handover::drive,
-        change::drop_old,
-        change::degrade,
-        change::converge,
-        change::refresh,
-    ];
+    let steps: &[fn(&mut Turn<'_>, &Topology)] = if turn.desired.paused {
+        &[failover::note, handover::refuse, handover::complete]
+    } else {
+        &[
+            failover::check,
+            handover::requests,
+            handover::complete,
+            handover::of_a_leader_that_ends,
+            change::drop_old,
+            change::degrade,
+            change::converge,
+            change::refresh,
+            replace::replace,
+            roll::roll,
+        ]
+    };
     for step in steps {
         step(turn, record);
-        if turn.plan.record.is_some() {
-            return;
+        if let Some(next) = &turn.plan.record {
+            if next.epoch != record.epoch {
+                return;
+            }
+            break;
         }
     }
     if !turn.plan.conditions.iter().any(|condition| condition.kind == "Ready") {
-        standing(turn, record);
-    }
-}
-
-/// What users are told of an epoch in which nothing had to be decided.
-fn standing(turn: &mut Turn<'_>, record: &Topology) {
-    let leader = turn.name(record.leader);
-    let Some(report) = turn.leading(record) else {
-        return turn.waiting(
-            "LeaderStarting",
-            &format!("{leader} was told to lead epoch {} and has not said so yet", record.epoch),
-        );
-    };
-    if !report.serving {
-        let reachable =
-            1 + report.followers.iter().filter(|f| f.reachable && record.config.has(f.id, f.incarnation)).count();
-        let needed = record.config.lease_quorum();
-        let missing = turn.unreachable_members(record, report);
-        return turn.waiting(
-            "StartEntryUncommitted",
-            &format!(
-                "{leader} leads epoch {} and needs {needed} of {} members to serve; it reaches {reachable}, missing {}",
-                record.epoch,
-                record.config.members.len(),
-                crate::decision::list(&missing)
-            ),
-        );
-    }
-    let mut lacking = turn.unreachable_members(record, report);
-    let (reached, w) = (record.config.members.len() - lacking.len(), record.config.w);
-    if reached < w as usize {
-        let what = format!(
-            "{leader} leads epoch {} and reaches {reached} of {} members: with w = {w} it refuses writes; missing {}",
-            record.epoch,
-            record.config.members.len(),
-            crate::decision::list(&lacking)
-        );
-        turn.condition("Ready", ConditionStatus::False, "TooFewMembers", what);
-    } else {
-        turn.condition("Ready", ConditionStatus::True, "Serving", format!("{leader} serves epoch {}", record.epoch));
-    }
-    let not_members: Vec<String> =
-        turn.desired.replicas.iter().filter(|r| record.config.member(r.id).is_none()).map(|r| r.name.clone()).collect();
-    let full: Vec<String> =
-        record.config.members.iter().filter(|m| turn.disk_full(m.id)).map(|m| turn.name(m.id)).collect();
-    let mut what = Vec::new();
-    if !lacking.is_empty() {
-        lacking.sort();
-        what.push(format!("{} cannot be reached by the leader", crate::decision::list(&lacking)));
-    }
-    if !not_members.is_empty() {
-        what.push(format!("{} counts for nothing yet", crate::decision::list(&not_members)));
-    }
-    if !full.is_empty() {
-        what.push(format!("the disk of {} is full", crate::decision::list(&full)));
-    }
-    if record.config.w < turn.desired.w {
-        what.push(format!("w is {} until then, {} is wanted", record.config.w, turn.desired.w));
-    }
-    if what.is_empty() {
-        turn.condition(
-            "Degraded",
-            ConditionStatus::False,
-            "Complete",
-            "every replica is a member and can be reached".to_owned(),
-        );
-    } else {
-        turn.condition("Degraded", ConditionStatus::True, "Incomplete", what.join("; "));
+        conditions::standing(turn, record);
     }
 }

@@ -56,7 +56,7 @@ pub(crate) fn sealing(turn: &mut Turn<'_>, record: &Topology) {
     }
     let elapsed_ms = turn.since(Timer::Sealing(record.epoch));
     let sealed = answers(turn, record);
-    let forced = forced(turn, &sealed);
+    let forced = forced(turn, record, &sealed, elapsed_ms);
     if sealed.enough
         && let Some(change) = turn.memory.change(record.epoch)
     {
@@ -124,7 +124,7 @@ fn leads_last(turn: &Turn<'_>, record: &Topology, epoch: trireme_proto::Epoch) -
 }
 
 /// The member that a person wants by force, where the seal allows to go on with it.
-fn forced(turn: &mut Turn<'_>, sealed: &Sealed<'_>) -> Option<ReplicaId> {
+fn forced(turn: &mut Turn<'_>, record: &Topology, sealed: &Sealed<'_>, elapsed_ms: u64) -> Option<ReplicaId> {
     let wanted = turn.memory.requests.iter().find_map(|request| match request {
         HumanRequest::Promote { replica, force: true } => Some(*replica),
         _ => None,
@@ -137,13 +137,34 @@ fn forced(turn: &mut Turn<'_>, sealed: &Sealed<'_>) -> Option<ReplicaId> {
     if let Some(better) = better {
         let why =
             format!("{} has more ({}, against {}): promote that one", turn.name(better.id), better.last, answer.last);
-        turn.decide(Decision::Refused { what: format!("promote {}", turn.name(wanted)), why });
-        turn.memory
-            .requests
-            .retain(|request| !matches!(request, HumanRequest::Promote { replica, .. } if *replica == wanted));
+        refuse(turn, wanted, why);
         return None;
     }
-    Some(wanted)
+    // The person knew of those that were missing when they asked. Others may lead, or follow one that does.
+    let unknown: Vec<ReplicaId> =
+        sealed.missing.iter().copied().filter(|id| !turn.memory.vouched.contains(id)).collect();
+    if unknown.is_empty() {
+        return Some(wanted);
+    }
+    let patience_ms = u64::from(record.settings.suspicion_ms);
+    if elapsed_ms >= patience_ms {
+        let names = list(&turn.names(unknown));
+        let why = format!(
+            "{names} could still be heard when it was asked for, and does not answer: ask again if it is stopped"
+        );
+        refuse(turn, wanted, why);
+    } else {
+        turn.recheck(patience_ms - elapsed_ms);
+    }
+    None
+}
+
+/// Tells the person why this one does not lead, and forgets the request.
+fn refuse(turn: &mut Turn<'_>, wanted: ReplicaId, why: String) {
+    turn.decide(Decision::Refused { what: format!("promote {}", turn.name(wanted)), why });
+    turn.memory
+        .requests
+        .retain(|request| !matches!(request, HumanRequest::Promote { replica, .. } if *replica == wanted));
 }
 
 /// Whether `PreferAvailable` goes on with those that answered.

@@ -14,7 +14,6 @@ use crate::{
     decision::Decision,
     desired::{Desired, DesiredReplica},
     observed::{Observed, Process},
-    status::timestamp,
 };
 
 /// The arguments of a turn, and its plan as it grows.
@@ -39,6 +38,19 @@ impl<'a> Turn<'a> {
         self.now_ms.saturating_sub(*self.memory.timers.entry(timer).or_insert(self.now_ms))
     }
 
+    /// What has lasted for long goes on to do so, also in turns that have more pressing things to do.
+    pub fn keep_timers(&mut self) {
+        let restarting = self.observed.record.as_ref().map_or(0, |record| record.restarting);
+        if restarting != 0 {
+            self.since(Timer::Restarting(restarting));
+        }
+        for (id, seen) in &self.observed.replicas {
+            if seen.machine_gone && !seen.alive() {
+                self.since(Timer::Lost(*id));
+            }
+        }
+    }
+
     /// Plan again after this long at the latest.
     pub fn recheck(&mut self, ms: u64) {
         let ms = ms.max(1);
@@ -49,7 +61,11 @@ impl<'a> Turn<'a> {
         self.plan.decisions.push(decision);
     }
 
+    /// Says something of the store; what was said of the same kind in this turn before matters more.
     pub fn condition(&mut self, kind: &str, status: ConditionStatus, reason: &str, message: String) {
+        if self.plan.conditions.iter().any(|condition| condition.kind == kind) {
+            return;
+        }
         self.plan.conditions.push(Condition {
             kind: kind.to_owned(),
             status,
@@ -229,22 +245,9 @@ impl<'a> Turn<'a> {
         let touched = std::mem::take(&mut self.touched);
         self.memory.timers.retain(|timer, _| touched.contains(timer));
         self.memory.waiting = self.waiting.take();
-        if self.plan.record.is_some() && self.plan.conditions.is_empty() {
-            self.condition("Ready", ConditionStatus::False, "Changing", "the record is being changed".to_owned());
-        }
-        match self.desired.warnings.as_slice() {
-            [] => self.condition("ConfigurationWarning", ConditionStatus::False, "None", String::new()),
-            warnings => {
-                self.condition("ConfigurationWarning", ConditionStatus::True, "RiskyChoice", warnings.join(" "));
-            }
-        }
-        let wall = timestamp(self.observed.wall_ms);
-        for condition in &mut self.plan.conditions {
-            let before =
-                self.memory.conditions.iter().find(|b| b.kind == condition.kind && b.status == condition.status);
-            condition.last_transition_time = before.map_or_else(|| wall.clone(), |b| b.last_transition_time.clone());
-        }
-        self.memory.conditions = self.plan.conditions.clone();
+        let known = &self.plan.provision;
+        self.memory.asked.retain(|id, _| known.iter().any(|replica| replica.id == *id));
+        super::conditions::complete(&mut self);
         self.recheck(IDLE_RECHECK_MS);
         self.plan
     }

@@ -1,0 +1,156 @@
+//! What users are told: one condition of each type, always, with a reason.
+//!
+//! | type | true means |
+//! | --- | --- |
+//! | Ready | a leader serves, and enough members are reached for writes |
+//! | Progressing | something is being changed, or waits to be: the reason says what |
+//! | Degraded | something is missing: a member, the wanted w, room on a disk, a leader |
+//! | ConfigurationWarning | what is wanted is legal and risky |
+//! | Paused | reconciliation is paused |
+//! | RolloutStalled | a replica that was restarted does not come back |
+
+use trireme_crds::{Condition, ConditionStatus};
+use trireme_proto::{Report, Topology, topology::Phase};
+
+use super::{Turn, replace};
+use crate::{decision::list, status::timestamp};
+
+/// Every type, in the order in which they are shown.
+const KINDS: [&str; 6] = ["Ready", "Progressing", "Degraded", "ConfigurationWarning", "Paused", "RolloutStalled"];
+/// Reasons of not being ready that do not pass by themselves within moments.
+const STUCK: [&str; 5] = ["MembersMissing", "LeaderUnseen", "LeaderStarting", "StartEntryUncommitted", "LossPossible"];
+
+/// What users are told of an epoch in which nothing had to be decided.
+pub(crate) fn standing(turn: &mut Turn<'_>, record: &Topology) {
+    let leader = turn.name(record.leader);
+    let Some(report) = turn.leading(record) else {
+        if turn.memory.led_by.is_some_and(|(epoch, _)| epoch == record.epoch)
+            && turn.observed.seen(record.leader).is_some_and(|seen| !seen.connected)
+        {
+            let what = format!("{leader} leads epoch {}; the operator has no connection to it now", record.epoch);
+            return turn.condition("Ready", ConditionStatus::Unknown, "LeaderDisconnected", what);
+        }
+        return turn.waiting(
+            "LeaderStarting",
+            &format!("{leader} was told to lead epoch {} and has not said so yet", record.epoch),
+        );
+    };
+    if !report.serving {
+        let reachable =
+            1 + report.followers.iter().filter(|f| f.reachable && record.config.has(f.id, f.incarnation)).count();
+        let needed = record.config.lease_quorum();
+        let missing = turn.unreachable_members(record, report);
+        return turn.waiting(
+            "StartEntryUncommitted",
+            &format!(
+                "{leader} leads epoch {} and needs {needed} of {} members to serve; it reaches {reachable}, missing {}",
+                record.epoch,
+                record.config.members.len(),
+                list(&missing)
+            ),
+        );
+    }
+    let lacking = turn.unreachable_members(record, report);
+    let (reached, w) = (record.config.members.len() - lacking.len(), record.config.w);
+    if reached < w as usize {
+        let what = format!(
+            "{leader} leads epoch {} and reaches {reached} of {} members: with w = {w} it refuses writes; missing {}",
+            record.epoch,
+            record.config.members.len(),
+            list(&lacking)
+        );
+        turn.condition("Ready", ConditionStatus::False, "TooFewMembers", what);
+    } else {
+        turn.condition("Ready", ConditionStatus::True, "Serving", format!("{leader} serves epoch {}", record.epoch));
+    }
+    degraded(turn, record, report);
+}
+
+/// What is missing, where a leader serves.
+fn degraded(turn: &mut Turn<'_>, record: &Topology, report: &Report) {
+    let mut lacking = turn.unreachable_members(record, report);
+    let not_members: Vec<String> =
+        turn.desired.replicas.iter().filter(|r| record.config.member(r.id).is_none()).map(|r| r.name.clone()).collect();
+    let full: Vec<String> =
+        record.config.members.iter().filter(|m| turn.disk_full(m.id)).map(|m| turn.name(m.id)).collect();
+    let mut what = Vec::new();
+    if !lacking.is_empty() {
+        lacking.sort();
+        what.push(format!("{} cannot be reached by the leader", list(&lacking)));
+    }
+    if !not_members.is_empty() {
+        what.push(format!("{} counts for nothing yet", list(&not_members)));
+    }
+    if !full.is_empty() {
+        what.push(format!("the disk of {} is full", list(&full)));
+    }
+    if record.config.w < turn.desired.w {
+        what.push(format!("w is {} until then, {} is wanted", record.config.w, turn.desired.w));
+    }
+    let lost = turn.names(replace::lost(turn, record));
+    if !lost.is_empty() && record.restarting == 0 {
+        let then = match turn.desired.failover.replace_lost_after_ms {
+            Some(ms) => format!("it is replaced after {} s, where enough remain", ms / 1_000),
+            None => "its volume is kept for the machine's return. If it will not return: delete the replica's volume claim and \
+                     its pod, or set failover.replaceLostAfter; it then starts elsewhere on a new disk"
+                .to_owned(),
+        };
+        what.push(format!("the machine of {} is gone: {then}", list(&lost)));
+    }
+    if what.is_empty() {
+        let what = "every replica is a member and can be reached".to_owned();
+        turn.condition("Degraded", ConditionStatus::False, "Complete", what);
+    } else {
+        turn.condition("Degraded", ConditionStatus::True, "Incomplete", what.join("; "));
+    }
+}
+
+/// Adds the types that nothing was said of in this turn, and the times.
+pub(super) fn complete(turn: &mut Turn<'_>) {
+    let record = turn.plan.record.as_ref().or(turn.observed.record.as_ref());
+    let sealing = record.is_some_and(|record| record.phase == Phase::Sealing as i32);
+    let (new, calm) = (record.is_none(), ConditionStatus::False);
+    if turn.desired.paused {
+        let what =
+            "paused by the annotation trireme.dev/paused: nothing is begun until it is removed, no failover either";
+        turn.condition("Paused", ConditionStatus::True, "Annotation", what.to_owned());
+    }
+    let desired = turn.desired;
+    match desired.warnings.as_slice() {
+        [] => turn.condition("ConfigurationWarning", calm, "None", "nothing that is wanted is risky".to_owned()),
+        warnings => turn.condition("ConfigurationWarning", ConditionStatus::True, "RiskyChoice", warnings.join(" ")),
+    }
+    turn.condition("Ready", calm, "Changing", "the record is being changed".to_owned());
+    match (new, sealing) {
+        (true, _) => turn.condition("Progressing", ConditionStatus::True, "Creating", "the group is new".to_owned()),
+        (_, true) => {
+            turn.condition(
+                "Progressing",
+                ConditionStatus::True,
+                "ChangingLeader",
+                "a leader is being chosen".to_owned(),
+            );
+        }
+        _ => turn.condition("Progressing", calm, "Stable", "nothing is being changed".to_owned()),
+    }
+    let stuck = turn.plan.conditions.iter().any(|c| c.kind == "Ready" && STUCK.contains(&c.reason.as_str()));
+    match turn.memory.conditions.iter().find(|c| c.kind == "Degraded").cloned() {
+        _ if stuck => {
+            turn.condition("Degraded", ConditionStatus::True, "NotServing", "no leader serves: see Ready".to_owned());
+        }
+        // Moments of change say nothing of what is missing.
+        Some(before) => turn.condition("Degraded", before.status, &before.reason, before.message),
+        None => turn.condition("Degraded", ConditionStatus::Unknown, "Starting", "no leader has served yet".to_owned()),
+    }
+    turn.condition("Paused", calm, "NotPaused", "reconciliation goes on".to_owned());
+    turn.condition("RolloutStalled", calm, "NotStalled", "no restart is overdue".to_owned());
+
+    let wall = timestamp(turn.observed.wall_ms);
+    let place = |c: &Condition| KINDS.iter().position(|kind| *kind == c.kind);
+    turn.plan.conditions.sort_by_key(place);
+    for condition in &mut turn.plan.conditions {
+        let before = turn.memory.conditions.iter().find(|b| b.kind == condition.kind && b.status == condition.status);
+        condition.last_transition_time = before.map_or_else(|| wall.clone(), |b| b.last_transition_time.clone());
+    }
+    turn.memory.conditions = turn.plan.conditions.clone();
+}
