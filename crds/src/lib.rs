@@ -7,6 +7,7 @@
 //! ```
 //!
 //! * [`store`]: `ReplicatedStore` as written, and its defaults, in one place.
+//! * [`objects`]: the part of it that is about objects in Kubernetes.
 //! * [`status`]: what is answered; the same in Kubernetes and in local mode.
 //! * [`topology`]: `StoreTopology`, the authority's record, as an object.
 //! * [`rules`]: one list of rules, for local mode and for the API server.
@@ -17,6 +18,7 @@
 //! No Kubernetes library is used: local mode needs these types too, and builds without any.
 
 pub mod explain;
+pub mod objects;
 pub mod parse;
 pub mod quantity;
 pub mod rules;
@@ -25,6 +27,7 @@ pub mod store;
 pub mod topology;
 
 pub use explain::{Explanation, explain};
+pub use objects::{Password, SettledObjects, Volumes};
 pub use parse::{Problem, parse};
 pub use rules::{validate, validate_change, warnings};
 pub use status::{Condition, ConditionStatus, StorePhase, StoreStatus};

@@ -220,7 +220,7 @@ pub fn parse(text: &str, file: &str) -> Result<ReplicatedStore, Vec<Problem>> {
         let is_rule = |rule: &&rules::Rule| rule.path == best.1 && matches!(rule.check, rules::Check::Object(_));
         let scalar =
             !matches!(error.without_snippet(), Error::Unexpected { expected, .. } if *expected != "string scalar");
-        let rule = rules::RULES.iter().filter(|_| scalar).find(is_rule);
+        let rule = rules::all().filter(|_| scalar).find(is_rule);
         problem(at, &best.1, what, rule.map_or(&allowed, |rule| rule.allowed))
     })?;
     let violations = rules::validate(&store);

@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
+    objects::{Auth, ImagePullPolicy, Monitoring, NetworkPolicy, PodSettings, SecretName, ServiceSettings, Volumes},
     quantity::{Bytes, Millis},
     status::StoreStatus,
 };
@@ -17,16 +19,16 @@ pub const API_VERSION: &str = "trireme.dev/v1alpha1";
 /// Kind of [`ReplicatedStore`].
 pub const STORE_KIND: &str = "ReplicatedStore";
 
-/// A replicated key-value store.
+/// A replicated key-value store. `M` is what is known of it as an object: [`Metadata`] as a user writes it, or all that an API server has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ReplicatedStore {
+pub struct ReplicatedStore<M = Metadata> {
     /// Always [`API_VERSION`].
     pub api_version: String,
     /// Always [`STORE_KIND`].
     pub kind: String,
     /// Name and labels.
-    pub metadata: Metadata,
+    pub metadata: M,
     /// What is wanted.
     pub spec: ReplicatedStoreSpec,
     /// What is. Written by the operator; ignored in what a user writes.
@@ -55,6 +57,30 @@ pub struct Metadata {
     /// Unique for ever; set by the API server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
+}
+
+/// What everybody needs to know of an object, whoever keeps it.
+pub trait Meta {
+    /// Its name; empty where it has none yet.
+    fn name(&self) -> &str;
+    /// Generation of its spec; 0 where nobody counts.
+    fn generation(&self) -> i64;
+    /// The value of this annotation, if it has it.
+    fn annotation(&self, key: &str) -> Option<&str>;
+}
+
+impl Meta for Metadata {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn generation(&self) -> i64 {
+        self.generation.unwrap_or(0)
+    }
+
+    fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.get(key).map(String::as_str)
+    }
 }
 
 /// Who may produce changes, and when a client is told OK.
@@ -112,7 +138,8 @@ pub struct ReplicatedStoreSpec {
     /// Replicas that confirm a read, 1 to n. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub r: Option<u32>,
-    /// Failure domains that the replicas are spread over, in turn. Default: one without a name.
+    /// Failure domains that the replicas are spread over, in turn. Default: one without a name. Cannot be changed: replica i belongs to region
+    /// (i - 1) modulo their count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<Region>,
     /// When a copy counts for w. Default Disk.
@@ -130,6 +157,37 @@ pub struct ReplicatedStoreSpec {
     /// How much log is kept for replicas that are behind; past it they get a snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_retention: Option<LogRetention>,
+    /// What becomes of the replicas' volumes when the store is deleted, and when n is lowered. Default Retain. Only Kubernetes uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<Volumes>,
+    /// Image of the replicas. Default: the one that belongs to the operator's version. A change replaces the replicas one by one, the leader last.
+    /// Only Kubernetes uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// When the image is pulled. Default: IfNotPresent, or Always for an image with the tag latest or none, as Kubernetes does it. Only Kubernetes uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<ImagePullPolicy>,
+    /// Secrets of the store's namespace with which the image is pulled. Only Kubernetes uses them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<SecretName>,
+    /// CPU and memory of each replica: requests and limits, as a container has them. Default: none. Only Kubernetes uses them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Value>,
+    /// The password of clients. Only Kubernetes uses it; local mode's replicas listen on the loopback interface only, without a password.
+    #[serde(default, skip_serializing_if = "Auth::is_default")]
+    pub auth: Auth,
+    /// What the replicas' pods have beyond what the operator gives them. Only Kubernetes uses it.
+    #[serde(default, skip_serializing_if = "PodSettings::is_default")]
+    pub pod: PodSettings,
+    /// The Services for clients: NAME-rw (the leader), NAME-ro (followers) and NAME-r (any). Only Kubernetes uses it.
+    #[serde(default, skip_serializing_if = "ServiceSettings::is_default")]
+    pub service: ServiceSettings,
+    /// Who may connect to the replicas. Only Kubernetes uses it.
+    #[serde(default, skip_serializing_if = "NetworkPolicy::is_default")]
+    pub network_policy: NetworkPolicy,
+    /// How Prometheus finds the replicas. Only Kubernetes uses it.
+    #[serde(default, skip_serializing_if = "Monitoring::is_default")]
+    pub monitoring: Monitoring,
 }
 
 /// A named failure domain.
@@ -144,8 +202,9 @@ pub struct Region {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Storage {
-    /// Its size, for example 10Gi.
-    pub size: Bytes,
+    /// Its size, for example 10Gi, which is the default. It can be raised where the storage class allows that, never lowered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Bytes>,
     /// Its storage class; the cluster's default where left out. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class_name: Option<String>,
@@ -176,6 +235,10 @@ pub struct Failover {
     /// Region whose members are preferred as leader among equals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferred_region: Option<String>,
+    /// How long a replica may be gone, its volume or its node with it, before it is replaced by an empty one that learns everything anew.
+    /// Default: never; a person deletes its pod and its volume instead. Only Kubernetes uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replace_lost_after: Option<Millis>,
 }
 
 /// How much log is kept for replicas that are behind.
@@ -220,6 +283,8 @@ pub struct Settled {
     pub request_timeout_ms: u64,
     /// Log kept for replicas that are behind, in bytes.
     pub log_bytes_max: u64,
+    /// How long a replica may be gone before it is replaced by an empty one, in milliseconds; `None` for never.
+    pub replace_lost_after_ms: Option<u64>,
 }
 
 impl ReplicatedStoreSpec {
@@ -236,6 +301,16 @@ impl ReplicatedStoreSpec {
             failover: None,
             request_timeout: None,
             log_retention: None,
+            volumes: None,
+            image: None,
+            image_pull_policy: None,
+            image_pull_secrets: Vec::new(),
+            resources: None,
+            auth: Auth::default(),
+            pod: PodSettings::default(),
+            service: ServiceSettings::default(),
+            network_policy: NetworkPolicy::default(),
+            monitoring: Monitoring::default(),
         }
     }
 
@@ -261,6 +336,7 @@ impl ReplicatedStoreSpec {
             unreplicated: failover.unreplicated.unwrap_or_default(),
             preferred_region: failover.preferred_region.unwrap_or_default(),
             request_timeout_ms: ms(self.request_timeout, 10_000),
+            replace_lost_after_ms: failover.replace_lost_after.map(|v| v.0),
             log_bytes_max: self.log_retention.as_ref().and_then(|l| l.bytes).map_or(64 << 20, |b| b.0),
         }
     }

@@ -38,7 +38,7 @@ fn every_text_gets_its_answer() {
         let found = match parse(&text, file.file_name().unwrap().to_str().unwrap()) {
             Ok(store) => {
                 let warnings: String = warnings(&store).iter().map(|w| format!("warning: {w}\n")).collect();
-                format!("{:#?}\n{warnings}", store.spec.settle())
+                format!("{:#?}\n{:#?}\n{warnings}", store.spec.settle(), store.spec.settle_objects())
             }
             Err(problems) => problems.iter().map(|p| format!("{p}\n")).collect(),
         };

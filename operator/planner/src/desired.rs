@@ -1,6 +1,6 @@
 //! What is wanted: the store's resource, with every default filled in.
 
-use trireme_crds::{Durability, Policy, ReplicatedStore, Unreplicated};
+use trireme_crds::{Durability, Policy, ReplicatedStore, Unreplicated, store::Meta};
 use trireme_proto::{ReplicaId, topology};
 
 /// The annotation of a store that pauses its reconciliation, where its value is `true`.
@@ -59,10 +59,10 @@ impl Desired {
     /// What a resource that [`trireme_crds::validate`] accepted asks for. `uid` is the store's unique name.
     ///
     /// Replica i of n, from 1, is in region (i - 1) mod R, and is that region's number (i - 1) / R: growing by one region's worth adds one to each.
-    pub fn from_store(store: &ReplicatedStore, uid: &str) -> Desired {
+    pub fn from_store<M: Meta>(store: &ReplicatedStore<M>, uid: &str) -> Desired {
         let settled = store.spec.settle();
         let ms = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-        let name = &store.metadata.name;
+        let name = store.metadata.name();
         let regions = settled.regions.len();
         let replica = |id: u32| {
             let (region, k) = (&settled.regions[(id as usize - 1) % regions], (id as usize - 1) / regions);
@@ -71,7 +71,7 @@ impl Desired {
         };
         Desired {
             store: uid.to_owned(),
-            name: store.metadata.name.clone(),
+            name: store.metadata.name().to_owned(),
             group: 0,
             replicas: (1..=settled.n).map(replica).collect(),
             w: settled.w,
@@ -94,11 +94,11 @@ impl Desired {
             failover: Failover {
                 policy: settled.policy,
                 give_up_after_ms: settled.give_up_after_ms,
-                replace_lost_after_ms: None,
+                replace_lost_after_ms: settled.replace_lost_after_ms,
                 preferred_region: settled.preferred_region,
             },
-            paused: store.metadata.annotations.get(PAUSED).is_some_and(|value| value == "true"),
-            generation: store.metadata.generation.unwrap_or(0),
+            paused: store.metadata.annotation(PAUSED) == Some("true"),
+            generation: store.metadata.generation(),
             warnings: trireme_crds::warnings(store),
         }
     }

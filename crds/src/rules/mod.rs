@@ -1,0 +1,203 @@
+//! Which resources make sense: one list of rules, checked here for local mode, and by the API server from the same list as CEL.
+
+use crate::store::{Meta, ReplicatedStore, ReplicatedStoreSpec, Settled};
+
+mod advice;
+mod changes;
+mod objects;
+mod refused;
+
+/// Most replicas that one group may have: every write goes to all of them, and a seal asks most of them.
+pub const N_MAX: u32 = 9;
+/// Longest duration that a spec may hold, in milliseconds: an hour.
+pub const DURATION_MS_MAX: u64 = 3_600_000;
+/// Smallest log that may be kept, in bytes.
+pub const LOG_BYTES_MIN: u64 = 1 << 20;
+/// Longest name: names of replicas and services are made from it and must stay within 63 characters.
+pub const NAME_MAX: usize = 50;
+
+/// Longest replacement time that a spec may hold, in milliseconds: a week.
+pub const REPLACE_MS_MAX: u64 = 7 * 24 * DURATION_MS_MAX;
+/// Shortest one: a node that restarts is back by then, as a rule.
+pub const REPLACE_MS_MIN: u64 = 10_000;
+/// Longest name of a store and a region together, with what stands between: Kubernetes adds 11 characters to it in a label of 63.
+pub const REGION_NAME_MAX: usize = 52;
+
+/// What rules are about: the object without what only the API server knows of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The store's name.
+    pub name: &'a str,
+    /// What is wanted.
+    pub spec: &'a ReplicatedStoreSpec,
+}
+
+/// One rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Its name; never reused.
+    pub id: &'static str,
+    /// The field that it is about.
+    pub path: &'static str,
+    /// The same as an expression for the API server, with `self` being the spec (for [`Check::Object`] the object, which it checks itself). Empty where
+    /// the schema or the server already says it.
+    pub cel: &'static str,
+    /// When it holds.
+    pub check: Check,
+    /// What is wrong, with the values at hand.
+    pub message: fn(&Subject<'_>, &Settled) -> String,
+    /// What would be right.
+    pub allowed: &'static str,
+}
+
+/// When a rule holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Check {
+    /// Of an object by itself; a violation refuses it.
+    Object(fn(&Subject<'_>, &Settled) -> bool),
+    /// Of a change from the first to the second; a violation refuses it.
+    Transition(fn(&Subject<'_>, &Subject<'_>) -> bool),
+    /// Of an object; it is accepted all the same, and the condition `ConfigurationWarning` says the message.
+    Advice(fn(&Subject<'_>, &Settled) -> bool),
+}
+
+/// A rule that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// [`Rule::id`].
+    pub rule: &'static str,
+    /// [`Rule::path`].
+    pub path: &'static str,
+    /// What is wrong.
+    pub what: String,
+    /// What would be right.
+    pub allowed: &'static str,
+}
+
+/// All rules.
+pub fn all() -> impl Iterator<Item = &'static Rule> {
+    [refused::RULES, objects::RULES, changes::RULES, advice::RULES].into_iter().flatten()
+}
+
+/// Rules that refuse an object.
+pub fn validate<M: Meta>(store: &ReplicatedStore<M>) -> Vec<Violation> {
+    let (subject, settled) = (Subject::of(store), store.spec.settle());
+    let broken = |rule: &&Rule| matches!(rule.check, Check::Object(check) if !check(&subject, &settled));
+    all().filter(broken).map(|rule| rule.violation(&subject, &settled)).collect()
+}
+
+/// Rules that refuse a change of an object.
+pub fn validate_change<M: Meta>(before: &ReplicatedStore<M>, after: &ReplicatedStore<M>) -> Vec<Violation> {
+    let (before, settled) = (Subject::of(before), after.spec.settle());
+    let after = Subject::of(after);
+    let broken = |rule: &&Rule| matches!(rule.check, Check::Transition(check) if !check(&before, &after));
+    all().filter(broken).map(|rule| rule.violation(&after, &settled)).collect()
+}
+
+/// What is accepted, but has a price that the user should know, in plain numbers.
+pub fn warnings<M: Meta>(store: &ReplicatedStore<M>) -> Vec<String> {
+    let (subject, settled) = (Subject::of(store), store.spec.settle());
+    let applies = |rule: &&Rule| matches!(rule.check, Check::Advice(check) if !check(&subject, &settled));
+    all().filter(applies).map(|rule| (rule.message)(&subject, &settled)).collect()
+}
+
+impl Subject<'_> {
+    fn of<M: Meta>(store: &ReplicatedStore<M>) -> Subject<'_> {
+        Subject { name: store.metadata.name(), spec: &store.spec }
+    }
+}
+
+impl Rule {
+    fn violation(&self, subject: &Subject<'_>, settled: &Settled) -> Violation {
+        Violation { rule: self.id, path: self.path, what: (self.message)(subject, settled), allowed: self.allowed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{API_VERSION, Durability, Failover, Metadata, Mode, STORE_KIND};
+
+    fn store(n: u32, w: u32) -> ReplicatedStore {
+        ReplicatedStore {
+            api_version: API_VERSION.to_owned(),
+            kind: STORE_KIND.to_owned(),
+            metadata: Metadata { name: "orders".to_owned(), ..Metadata::default() },
+            spec: ReplicatedStoreSpec { n: Some(n), w: Some(w), ..ReplicatedStoreSpec::new(Mode::SingleLeader) },
+            status: None,
+        }
+    }
+
+    fn ids(store: &ReplicatedStore) -> Vec<&'static str> {
+        validate(store).iter().map(|v| v.rule).collect()
+    }
+
+    #[test]
+    fn rules_have_names_of_their_own_and_say_what_is_allowed() {
+        let rules: Vec<_> = all().collect();
+        for (i, rule) in rules.iter().enumerate() {
+            assert!(rules[..i].iter().all(|other| other.id != rule.id), "{}", rule.id);
+            assert_eq!(rule.allowed.is_empty(), matches!(rule.check, Check::Advice(_)), "{}", rule.id);
+            assert!(rule.path.starts_with("spec.") || rule.path.starts_with("metadata."), "{}", rule.id);
+        }
+    }
+
+    #[test]
+    fn every_n_and_w_in_range_is_accepted_and_nothing_else() {
+        for n in 0..=11 {
+            for w in 0..=11 {
+                let legal = (1..=9).contains(&n) && (1..=n).contains(&w);
+                assert_eq!(validate(&store(n, w)).is_empty(), legal, "n = {n}, w = {w}");
+            }
+        }
+    }
+
+    #[test]
+    fn times_must_fit_each_other() {
+        let ms = |v| Some(crate::quantity::Millis(v));
+        let with = |lease, suspicion, heartbeat| {
+            let mut s = store(3, 2);
+            s.spec.failover = Some(Failover {
+                lease: ms(lease),
+                suspicion: ms(suspicion),
+                heartbeat: ms(heartbeat),
+                ..Failover::default()
+            });
+            ids(&s)
+        };
+        assert!(with(250, 1_000, 50).is_empty());
+        assert!(with(999, 1_000, 333).is_empty());
+        assert_eq!(with(1_000, 1_000, 50), ["lease-below-suspicion"]);
+        assert_eq!(with(250, 1_000, 84), ["heartbeat-within-lease"]);
+        assert_eq!(with(250, 1_000, 0), ["heartbeat-within-lease"]);
+        assert_eq!(with(250, 3_600_001, 50), ["durations-bounded"]);
+    }
+
+    #[test]
+    fn what_cannot_be_changed_is_refused() {
+        let (before, mut after) = (store(3, 2), store(5, 3));
+        assert!(validate_change(&before, &after).is_empty());
+        after.spec.mode = Mode::Leaderless;
+        after.metadata.name = "other".to_owned();
+        after.spec.storage = Some(crate::store::Storage { size: None, storage_class_name: Some("fast".to_owned()) });
+        let rules: Vec<_> = validate_change(&before, &after).iter().map(|v| v.rule).collect();
+        assert_eq!(rules, ["mode-immutable", "name-immutable", "storage-class-immutable"]);
+    }
+
+    #[test]
+    fn risky_choices_are_accepted_and_explained() {
+        assert!(warnings(&store(3, 2)).is_empty());
+        assert!(warnings(&store(5, 3)).is_empty());
+        for (n, w, part) in
+            [(1, 1, "n = 1"), (2, 2, "n = 2"), (3, 1, "w = 1 of 3"), (3, 3, "w = n = 3"), (4, 3, "even")]
+        {
+            let said = warnings(&store(n, w));
+            assert_eq!(said.len(), 1, "n = {n}, w = {w}: {said:?}");
+            assert!(said[0].contains(part), "{said:?}");
+        }
+        let mut memory = store(3, 2);
+        memory.spec.durability = Some(Durability::Memory);
+        memory.spec.r = Some(1);
+        assert_eq!(warnings(&memory).len(), 2);
+    }
+}
