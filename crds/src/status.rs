@@ -18,6 +18,9 @@ pub struct StoreStatus {
     pub replicas: Vec<ReplicaStatus>,
     /// The latest failovers and hand-overs, newest first.
     pub failovers: Vec<FailoverStatus>,
+    /// What a person last asked for, and what came of it; absent while nobody has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestStatus>,
 }
 
 /// One word for the whole store.
@@ -176,4 +179,42 @@ pub struct FailoverStatus {
     pub provably_unacknowledged: u64,
     /// A person asked for it although too few members answered.
     pub forced: bool,
+}
+
+/// What a person asked for by an annotation of the store, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequestStatus {
+    /// What was asked for.
+    pub asked: Asked,
+    /// Name of the replica that is to lead; empty where none was named and none could be chosen.
+    pub replica: String,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The decision's own words; empty while the outcome is Pending.
+    pub message: String,
+    /// When it was taken up, as RFC 3339 in UTC with milliseconds.
+    pub at: String,
+}
+
+/// What a person can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Asked {
+    /// The annotation `trireme.dev/switchover`.
+    Switchover,
+    /// The annotation `trireme.dev/promote`.
+    Promote,
+    /// The annotation `trireme.dev/promote-force`.
+    PromoteForce,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It was taken up.
+    Pending,
+    /// The replica leads.
+    Done,
+    /// It will not be done, or was not done in time.
+    Refused,
 }

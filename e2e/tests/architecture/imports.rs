@@ -20,7 +20,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("trireme-link", &["trireme-proto"]),
     ("trireme-local", &["trireme-crds", "trireme-link", "trireme-planner", "trireme-proto"]),
     ("trireme-operator", &["trireme-crds", "trireme-link", "trireme-planner", "trireme-proto"]),
-    ("trireme-cli", &["trireme-crds", "trireme-local", "trireme-node", "trireme-planner", "trireme-proto"]),
+    (
+        "trireme-cli",
+        &["trireme-crds", "trireme-link", "trireme-local", "trireme-node", "trireme-planner", "trireme-proto"],
+    ),
+    ("trireme-kubectl", &["trireme-crds"]),
     ("trireme-sim", &["trireme-crds", "trireme-planner", "trireme-proto", "trireme-replica"]),
     ("trireme-bench", &[]),
     (
@@ -50,7 +54,7 @@ const IMPURE_PATHS: &[&str] = &[
 ];
 
 /// The only crates that may know of Kubernetes libraries.
-const MAY_KNOW_KUBERNETES: &[&str] = &["trireme-operator", "trireme-crds"];
+const MAY_KNOW_KUBERNETES: &[&str] = &["trireme-operator", "trireme-kubectl", "trireme-crds"];
 
 const KUBERNETES: &[&str] = &["kube", "kube-runtime", "kube-client", "kube-core", "k8s-openapi"];
 

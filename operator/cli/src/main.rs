@@ -2,18 +2,12 @@
 //!
 //! ```text
 //! commands/NAME.rs   one file per subcommand: its arguments, and what it does
+//! running.rs         a store that runs on this machine, as the commands of `trireme_cli` ask it
 //! demo/              the load, the check and the screen of `trireme demo`
 //! resp.rs            the client of the Redis protocol that the demo uses
-//! output.rs          human or JSON, colours only where somebody looks
 //! ```
 //!
-//! The stores are run by `trireme_local`, one replica by `trireme_node`; this crate only talks with people. It ends with 0 where what was asked for was
-//! done and holds, with 1 where not, and with 2 where the question itself makes no sense; then nothing was started or changed.
-//!
-//! # Invariants
-//!
-//! * Nothing is decided here: the planner decides, and a subcommand asks it and shows what came of it.
-//! * No Kubernetes library is reached from here, so that `cargo demo` builds none (`e2e/tests/architecture` sees to it).
+//! The stores are run by `trireme_local`, one replica by `trireme_node`, and what is said of stores is in `trireme_cli`, the library of this crate.
 
 use std::process::ExitCode;
 
@@ -21,8 +15,8 @@ use clap::Parser as _;
 
 mod commands;
 mod demo;
-mod output;
 mod resp;
+mod running;
 
 /// Fewer bytes per pair and less jitter than the system's allocator: a replica is mostly memory.
 #[global_allocator]

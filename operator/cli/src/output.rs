@@ -4,16 +4,21 @@ use std::{
     fmt::Display,
     io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use owo_colors::OwoColorize as _;
+use serde::Serialize;
+
+use crate::table;
 
 /// Whom the output is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
     /// People.
     #[default]
-    Human,
+    #[value(alias = "human")]
+    Text,
     /// Programs: one JSON value a line.
     Json,
 }
@@ -50,22 +55,42 @@ impl Failure {
     }
 }
 
-/// Standard output for people: colours and a live line where it is a terminal, plain lines where it is not.
+/// Standard output for people: colours, a live line and a width where it is a terminal, plain lines where it is not.
 #[derive(Debug)]
 pub struct Screen {
-    terminal: bool,
+    /// Characters in a line; `None` where it is not a terminal.
+    width: Option<usize>,
+    colours: bool,
     live: bool,
 }
 
 impl Screen {
-    /// Looks whether anybody looks.
+    /// Looks whether anybody looks. `NO_COLOR` in the environment is obeyed.
     pub fn new() -> Screen {
-        Screen { terminal: io::stdout().is_terminal(), live: false }
+        let terminal = io::stdout().is_terminal();
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+        Screen { width: terminal.then(width), colours: terminal && wanted, live: false }
+    }
+
+    /// A file or a pipe.
+    pub fn plain() -> Screen {
+        Screen { width: None, colours: false, live: false }
+    }
+
+    /// A terminal of this width.
+    pub fn terminal(width: usize, colours: bool) -> Screen {
+        Screen { width: Some(width), colours, live: false }
     }
 
     /// Whether it is a terminal.
     pub fn is_terminal(&self) -> bool {
-        self.terminal
+        self.width.is_some()
+    }
+
+    /// Lines of columns, the first row their heads. Where the terminal is too narrow for them, a paragraph for each row.
+    pub fn table(&self, heads: &[&str], rows: &[Vec<String>]) -> String {
+        let heads: Vec<String> = heads.iter().map(|head| self.dim(head)).collect();
+        table::fit(&heads, rows, self.width)
     }
 
     /// A line that stays.
@@ -77,7 +102,7 @@ impl Screen {
 
     /// A line that the next one replaces. Nothing where it is not a terminal.
     pub fn live(&mut self, text: &str) {
-        if self.terminal {
+        if self.is_terminal() {
             self.live = true;
             put(&format!("\r\x1b[2K{text}"));
         }
@@ -85,7 +110,7 @@ impl Screen {
 
     /// Redraws lines that were drawn `before` times already: on a terminal in place.
     pub fn redraw(&mut self, text: &str, lines_before: usize) {
-        match self.terminal && lines_before > 0 {
+        match self.is_terminal() && lines_before > 0 {
             true => put(&format!("\x1b[{lines_before}A\x1b[J{text}")),
             false => put(text),
         }
@@ -93,27 +118,33 @@ impl Screen {
 
     /// Emphasis.
     pub fn bold(&self, text: impl Display) -> String {
-        if self.terminal { text.bold().to_string() } else { text.to_string() }
+        if self.colours { text.bold().to_string() } else { text.to_string() }
     }
 
     /// What is only there for context.
     pub fn dim(&self, text: impl Display) -> String {
-        if self.terminal { text.dimmed().to_string() } else { text.to_string() }
+        if self.colours { text.dimmed().to_string() } else { text.to_string() }
     }
 
     /// As it should be.
     pub fn good(&self, text: impl Display) -> String {
-        if self.terminal { text.green().to_string() } else { text.to_string() }
+        if self.colours { text.green().to_string() } else { text.to_string() }
     }
 
     /// As it should not be.
     pub fn bad(&self, text: impl Display) -> String {
-        if self.terminal { text.red().bold().to_string() } else { text.to_string() }
+        if self.colours { text.red().bold().to_string() } else { text.to_string() }
     }
 
     /// The name of something.
     pub fn name(&self, text: impl Display) -> String {
-        if self.terminal { text.cyan().to_string() } else { text.to_string() }
+        if self.colours { text.cyan().to_string() } else { text.to_string() }
+    }
+}
+
+impl Default for Screen {
+    fn default() -> Screen {
+        Screen::new()
     }
 }
 
@@ -125,6 +156,12 @@ impl Drop for Screen {
     }
 }
 
+/// Characters in a line of the terminal; 80 where it does not say.
+fn width() -> usize {
+    let said = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+    if said == 0 { 80 } else { said }
+}
+
 /// Writes to standard output. A reader that has gone (`| head`) ends the process quietly, as it does every other Unix tool.
 pub fn put(text: &str) {
     let mut out = io::stdout().lock();
@@ -133,37 +170,19 @@ pub fn put(text: &str) {
     }
 }
 
-/// Lines of columns, as wide as needed; two spaces between them.
-pub fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns)
-        .map(|c| rows.iter().filter_map(|r| r.get(c)).map(|cell| visible(cell)).max().unwrap_or(0))
-        .collect();
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, &width) in row.iter().zip(&widths) {
-            line.push_str(cell);
-            line.push_str(&" ".repeat(width + 2 - visible(cell)));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+/// A value for programs: one line of JSON.
+///
+/// # Errors
+/// Where it is not JSON: never, for what is shown here.
+pub fn json_line(value: &impl Serialize) -> Result<String, Failure> {
+    let mut line = serde_json::to_string(value).map_err(Failure::from_error)?;
+    line.push('\n');
+    Ok(line)
 }
 
-/// Characters that take room: not those of colours.
-fn visible(cell: &str) -> usize {
-    let (mut count, mut escape) = (0, false);
-    for c in cell.chars() {
-        match (escape, c) {
-            (false, '\x1b') => escape = true,
-            (true, 'm') => escape = false,
-            (false, _) => count += 1,
-            (true, _) => {}
-        }
-    }
-    count
+/// Milliseconds since 1970.
+pub fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 /// A number with its thousands apart: `1,234,567`.
@@ -182,12 +201,6 @@ pub fn thousands(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_line_up_with_and_without_colours() {
-        let rows = [vec!["a".to_owned(), "bb".to_owned()], vec!["\x1b[31mccc\x1b[0m".to_owned(), "d".to_owned()]];
-        assert_eq!(table(&rows), "a    bb\n\x1b[31mccc\x1b[0m  d\n");
-    }
 
     #[test]
     fn thousands_apart() {

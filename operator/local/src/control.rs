@@ -24,7 +24,7 @@ const REQUEST_BYTES_MAX: u64 = 64 << 10;
 /// Most tools at the same time; others wait.
 const TOOLS_MAX: usize = 32;
 /// Answers that a tool may be behind by; a slower one misses events, never the last answer's place in order.
-const ANSWERS_MAX: usize = 256;
+pub(crate) const ANSWERS_MAX: usize = 256;
 
 /// What a tool asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,8 @@ pub enum Request {
         /// To whom; else to the follower that is furthest on.
         to: Option<String>,
     },
+    /// What has happened since the store was started, as far as it is remembered.
+    History,
 }
 
 /// One line of an answer.
@@ -52,7 +54,7 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Status`].
     Status(Box<StoreStatus>),
-    /// Something happened on the way.
+    /// Something happened, on the way or before.
     Event(Event),
     /// What was asked for is done.
     Done(String),

@@ -208,13 +208,18 @@ impl Directory {
 
     /// What a replica's process prints.
     pub fn log(&self, name: &str) -> PathBuf {
-        self.path.join("logs").join(format!("{name}.log"))
+        log_path(&self.path, name)
     }
 
     /// Where tools reach the process that runs the store.
     pub fn control(&self) -> PathBuf {
         control_path(&self.path)
     }
+}
+
+/// Where a replica's process of the store in this directory prints.
+pub fn log_path(dir: &Path, name: &str) -> PathBuf {
+    dir.join("logs").join(format!("{name}.log"))
 }
 
 /// Where tools reach the process that runs the store in this directory.

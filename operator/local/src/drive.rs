@@ -91,6 +91,12 @@ fn asked(request: Request, answers: mpsc::Sender<Answer>, world: &mut World, wai
             let _ = answers.try_send(Answer::Status(Box::new(world.view().status)));
             return;
         }
+        Request::History => {
+            // There is room for all of it, and for the last answer.
+            let all = world.history().cloned().map(Answer::Event).chain([Answer::Done(String::new())]);
+            all.for_each(|answer| drop(answers.try_send(answer)));
+            return;
+        }
         Request::Promote { replica, force } => (Some(replica), Some(force)),
         Request::Switchover { to } => (to, None),
     };

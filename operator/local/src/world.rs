@@ -1,6 +1,12 @@
 //! What is known of the store's processes, and the planner's hands: the [`Backend`] of this machine.
 
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ffi::OsString,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::{broadcast, mpsc, watch};
 use trireme_crds::StoreStatus;
@@ -11,12 +17,16 @@ use trireme_proto::{ReplicaId, Topology};
 use crate::{
     addresses::Address,
     authority::Authority,
+    control::ANSWERS_MAX,
     directory::Directory,
     events::{Event, unix_ms},
     happening::Happening,
     process::{Keeper, Launch},
     view::{ReplicaView, View},
 };
+
+/// Events that are remembered; with the last answer they fit into what a tool may be behind by.
+const HISTORY_MAX: usize = ANSWERS_MAX - 1;
 
 /// What all replicas are started with.
 #[derive(Debug)]
@@ -59,6 +69,8 @@ pub(crate) struct World {
     view: watch::Sender<View>,
     /// What the last turn decided, for tools that wait.
     decided: Vec<Decision>,
+    /// What happened last, the oldest first.
+    history: VecDeque<Event>,
 }
 
 impl World {
@@ -81,6 +93,7 @@ impl World {
             events,
             view: watch::Sender::default(),
             decided: Vec::new(),
+            history: VecDeque::new(),
         }
     }
 
@@ -114,8 +127,17 @@ impl World {
         self.authority.read().ok().flatten()
     }
 
+    /// What happened last, the oldest first.
+    pub fn history(&self) -> impl Iterator<Item = &Event> {
+        self.history.iter()
+    }
+
     /// Says it to everybody who listens.
-    fn emit(&self, event: Event) {
+    fn emit(&mut self, event: Event) {
+        if self.history.len() == HISTORY_MAX {
+            self.history.pop_front();
+        }
+        self.history.push_back(event.clone());
         // Nobody has to listen.
         let _ = self.events.send(event);
     }

@@ -35,6 +35,8 @@ pub fn status(desired: &Desired, observed: &Observed, memory: &Memory, _now_ms: 
         groups: observed.record.iter().map(|record| group(record, observed, &name)).collect(),
         replicas: replicas(desired, observed),
         failovers: memory.changes.iter().rev().map(|change| failover(desired, change, &name)).collect(),
+        // Whoever takes requests up adds it.
+        request: None,
     }
 }
 

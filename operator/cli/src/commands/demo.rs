@@ -2,6 +2,7 @@
 
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
+use trireme_cli::Failure;
 use trireme_local::{Local, Options};
 
 use crate::{
@@ -10,7 +11,6 @@ use crate::{
         up::{Stop, start_failure},
     },
     demo::{self, Results, show::Show},
-    output::Failure,
 };
 
 /// The store of the demo: the same file that a user starts with.

@@ -1,102 +1,16 @@
-//! `trireme explain`: what a choice of mode, n, w and r means, before anybody depends on it.
+//! `trireme explain`.
 
-use trireme_crds::{
-    API_VERSION, Durability, Mode, Policy, ReplicatedStore, ReplicatedStoreSpec, STORE_KIND,
-    store::{Failover, Metadata},
-};
-
-use crate::output::{Failure, Output, put};
+use trireme_cli::{Failure, Output, explain};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The replication mode.
-    #[arg(long, value_enum, default_value_t = ModeName::SingleLeader)]
-    mode: ModeName,
-    /// Replicas: of the store; with multi-leader, of each region. Default 3.
-    #[arg(long)]
-    n: Option<u32>,
-    /// Replicas that must hold a write before the client is told OK. Default: a majority of n.
-    #[arg(long)]
-    w: Option<u32>,
-    /// Replicas that confirm a read. Default 1.
-    #[arg(long)]
-    r: Option<u32>,
-    /// When a copy counts for w.
-    #[arg(long, value_enum, default_value_t = DurabilityName::Disk)]
-    durability: DurabilityName,
-    /// What a failover does when too few members answer. Default: never-lose where w >= 2, prefer-available where w = 1.
-    #[arg(long, value_enum)]
-    policy: Option<PolicyName>,
+    #[command(flatten)]
+    choice: explain::Choice,
     /// For people or for programs.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, short, value_enum, default_value_t)]
     output: Output,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum ModeName {
-    #[value(alias = "SingleLeader")]
-    SingleLeader,
-    #[value(alias = "MultiLeader")]
-    MultiLeader,
-    #[value(alias = "Leaderless")]
-    Leaderless,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum DurabilityName {
-    #[value(alias = "Disk")]
-    Disk,
-    #[value(alias = "Memory")]
-    Memory,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum PolicyName {
-    #[value(alias = "NeverLose")]
-    NeverLose,
-    #[value(alias = "PreferAvailable")]
-    PreferAvailable,
-}
-
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let store = store(arguments);
-    // The same rules that a file must keep.
-    let violations = trireme_crds::validate(&store);
-    if !violations.is_empty() {
-        let lines: Vec<String> = violations.iter().map(|v| format!("{}; allowed: {}", v.what, v.allowed)).collect();
-        return Err(Failure::Input(lines.join("\n")));
-    }
-    let s = store.spec.settle();
-    let explanation = trireme_crds::explain(s.mode, s.n, s.w, s.r, s.durability, s.policy);
-    match arguments.output {
-        Output::Json => put(&format!("{}\n", serde_json::to_string(&explanation).map_err(Failure::from_error)?)),
-        Output::Human => put(&format!("{}\n", explanation.to_string().trim_end())),
-    }
-    Ok(())
-}
-
-fn store(arguments: &Arguments) -> ReplicatedStore {
-    let mode = match arguments.mode {
-        ModeName::SingleLeader => Mode::SingleLeader,
-        ModeName::MultiLeader => Mode::MultiLeader,
-        ModeName::Leaderless => Mode::Leaderless,
-    };
-    let mut spec = ReplicatedStoreSpec::new(mode);
-    (spec.n, spec.w, spec.r) = (arguments.n, arguments.w, arguments.r);
-    spec.durability = Some(match arguments.durability {
-        DurabilityName::Disk => Durability::Disk,
-        DurabilityName::Memory => Durability::Memory,
-    });
-    let policy = arguments.policy.map(|policy| match policy {
-        PolicyName::NeverLose => Policy::NeverLose,
-        PolicyName::PreferAvailable => Policy::PreferAvailable,
-    });
-    spec.failover = Some(Failover { policy, ..Failover::default() });
-    ReplicatedStore {
-        api_version: API_VERSION.to_owned(),
-        kind: STORE_KIND.to_owned(),
-        metadata: Metadata { name: "store".to_owned(), ..Metadata::default() },
-        spec,
-        status: None,
-    }
+    explain::run(&arguments.choice, arguments.output)
 }

@@ -2,9 +2,8 @@
 
 use std::{fs, path::Path};
 
+use trireme_cli::Failure;
 use trireme_crds::ReplicatedStore;
-
-use crate::output::Failure;
 
 /// The store that a file describes, and the file's text.
 pub fn read(file: &Path) -> Result<(ReplicatedStore, String), Failure> {

@@ -1,15 +1,16 @@
 //! The subcommands, one per file.
 
-use std::{future::Future, path::PathBuf, process::ExitCode};
+use std::{future::Future, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::output::{Failure, Output};
+use trireme_cli::Failure;
 
 mod demo;
 mod explain;
 mod file;
 mod lag;
+mod logs;
 mod node;
 mod promote;
 mod status;
@@ -35,6 +36,8 @@ enum Command {
     Status(status::Arguments),
     /// Follow how far each replica is behind.
     Lag(lag::Arguments),
+    /// Show what was decided about a running store, and what its replicas printed around the last change of leader.
+    Logs(logs::Arguments),
     /// Make a replica the leader when the present one is gone.
     Promote(promote::Promote),
     /// Hand the leadership over without a failure.
@@ -49,17 +52,6 @@ enum Command {
     Node(Box<node::Arguments>),
 }
 
-/// Which running store, and how to answer.
-#[derive(Debug, clap::Args)]
-struct Running {
-    /// The directory that the store runs in.
-    #[arg(long)]
-    dir: PathBuf,
-    /// For people or for programs.
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
-}
-
 /// Does what was asked for.
 pub fn run(arguments: Trireme) -> ExitCode {
     let result = match arguments.command {
@@ -67,6 +59,7 @@ pub fn run(arguments: Trireme) -> ExitCode {
         Command::Up(arguments) => wait(up::run(arguments)),
         Command::Status(arguments) => wait(status::run(arguments)),
         Command::Lag(arguments) => wait(lag::run(arguments)),
+        Command::Logs(arguments) => wait(logs::run(arguments)),
         Command::Promote(arguments) => wait(promote::promote(arguments)),
         Command::Switchover(arguments) => wait(promote::switchover(arguments)),
         Command::Verify(arguments) => wait(verify::run(arguments)),

@@ -2,10 +2,9 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+use trireme_cli::Failure;
 use trireme_node::NodeConfig;
 use trireme_proto::topology::Durability;
-
-use crate::output::Failure;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {

@@ -6,12 +6,13 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::broadcast::{Receiver, error::RecvError},
 };
+use trireme_cli::{
+    output::{Failure, Output, Screen, put},
+    status,
+};
 use trireme_local::{Event, Local, Options, StartError, addresses::AddressError};
 
-use crate::{
-    commands::{file, status},
-    output::{Failure, Output, Screen, put},
-};
+use crate::commands::file;
 
 /// How long all replicas are waited for before a store that serves is called ready without some of them.
 const READY_PATIENCE: Duration = Duration::from_secs(10);
@@ -109,7 +110,7 @@ struct Teller {
 
 impl Teller {
     fn begin(&mut self, local: &Local) {
-        if self.output == Output::Human {
+        if self.output == Output::Text {
             let name = self.screen.bold(local.name());
             self.screen.line(&format!("{name}  data in {}", local.dir().display()));
         }
@@ -121,7 +122,7 @@ impl Teller {
     /// For people only; programs have events. It goes to standard error where a program reads standard output.
     fn note(&mut self, text: &str) {
         match self.output {
-            Output::Human => {
+            Output::Text => {
                 let text = self.screen.dim(text);
                 self.screen.line(&text);
             }
@@ -131,7 +132,7 @@ impl Teller {
 
     fn event(&mut self, event: &Event) {
         match self.output {
-            Output::Human => {
+            Output::Text => {
                 let at = event.at_ms.saturating_sub(self.began_ms);
                 let at = self.screen.dim(format!("{:>9.3} s", at as f64 / 1000.0));
                 self.screen.line(&format!("{at}  {}", event.message()));
@@ -146,7 +147,7 @@ impl Teller {
 
     /// An event from before the store was ready: people see it at once, programs after "ready".
     fn early(&mut self, event: Option<&Event>) {
-        if let (Output::Human, Some(event)) = (self.output, event) {
+        if let (Output::Text, Some(event)) = (self.output, event) {
             self.event(event);
         }
     }
@@ -159,7 +160,7 @@ impl Teller {
 
     fn ready(&mut self, local: &Local) {
         self.event(&local.ready());
-        if self.output == Output::Human {
+        if self.output == Output::Text {
             let view = local.view().borrow().clone();
             let text = status::text(&view.status, &self.screen);
             self.screen.line(&format!("\n{text}"));

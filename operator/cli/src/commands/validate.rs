@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::{
-    commands::file,
-    output::{Failure, Screen, put},
-};
+use trireme_cli::output::{Failure, Screen, put};
+
+use crate::commands::file;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {

@@ -17,9 +17,9 @@ use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     time::{interval, sleep, timeout},
 };
+use trireme_cli::Failure;
 use trireme_local::{Event, Local, Verification, View};
 
-use crate::output::Failure;
 use check::Found;
 use load::{Load, Outcome, Survivors};
 use show::Show;

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use trireme_cli::{
+    output::{Screen, thousands},
+    table::table,
+};
 use trireme_local::{Event, View};
 
 use super::{
     Results,
     load::{Outcome, Survivors},
 };
-use crate::output::{Screen, table, thousands};
 
 /// The demo's screen.
 #[derive(Debug)]

@@ -1,0 +1,195 @@
+//! `status`: a store as the resource's `.status` has it, on one screen.
+
+use trireme_crds::{
+    ConditionStatus, StorePhase, StoreStatus,
+    status::{Asked, GroupStatus, Outcome, ReplicaStatus, RequestStatus},
+};
+
+use crate::{
+    output::{Failure, Output, Screen, json_line, put, thousands},
+    store::Store,
+};
+
+/// Shows it.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn run(store: &mut impl Store, output: Output) -> Result<(), Failure> {
+    let status = store.status().await?;
+    match output {
+        Output::Json => put(&json_line(&status)?),
+        Output::Text => put(&text(&status, &Screen::new())),
+    }
+    Ok(())
+}
+
+/// The status for people.
+pub fn text(status: &StoreStatus, screen: &Screen) -> String {
+    let mut text = String::new();
+    let phase = phase(status.phase, screen);
+    for group in &status.groups {
+        text.push_str(&format!("{phase}   {}\n", leadership(group, screen)));
+        if !group.old_members.is_empty() {
+            text.push_str(&format!(
+                "the members until now, {}, count too until the new ones, {}, have committed\n",
+                group.old_members.join(", "),
+                group.members.join(", ")
+            ));
+        }
+        text.push('\n');
+    }
+    if status.groups.is_empty() {
+        text.push_str(&format!("{phase}   nothing has been decided yet\n\n"));
+    }
+    text.push_str(&replicas(status, screen));
+    for condition in status.conditions.iter().filter(|c| worth_reading(c)) {
+        text.push_str(&format!("\n{}: {}\n", screen.bold(&condition.kind), condition.message));
+    }
+    if let Some(request) = &status.request {
+        text.push_str(&format!("\n{}\n", asked(request, screen)));
+    }
+    if !status.failovers.is_empty() {
+        text.push_str(&format!("\n{}", failovers(status, screen)));
+    }
+    text
+}
+
+/// One word for the whole, in the colour that it deserves.
+pub fn phase(phase: StorePhase, screen: &Screen) -> String {
+    match phase {
+        StorePhase::Ready => screen.good("Ready"),
+        StorePhase::Down => screen.bad("Down"),
+        other => screen.bold(format!("{other:?}")),
+    }
+}
+
+fn leadership(group: &GroupStatus, screen: &Screen) -> String {
+    let leader = if group.leader.is_empty() { "none" } else { &group.leader };
+    format!(
+        "leader {} {}   epoch {} {}   n={} w={}   a failover needs {} answers",
+        screen.name(leader),
+        if group.serving { "(serving)" } else { "(not serving)" },
+        group.epoch,
+        group.phase,
+        group.n,
+        group.w,
+        group.seal_quorum
+    )
+}
+
+/// What is as it should be needs no words.
+fn worth_reading(condition: &trireme_crds::Condition) -> bool {
+    let good = if condition.kind == "Ready" { ConditionStatus::True } else { ConditionStatus::False };
+    condition.status != good && !condition.message.is_empty()
+}
+
+fn asked(request: &RequestStatus, screen: &Screen) -> String {
+    let what = match request.asked {
+        Asked::Switchover => "switchover",
+        Asked::Promote => "promotion",
+        Asked::PromoteForce => "forced promotion",
+    };
+    let to = if request.replica.is_empty() { "a follower" } else { &request.replica };
+    let outcome = match request.outcome {
+        Outcome::Pending => screen.bold("pending"),
+        Outcome::Done => screen.good("done"),
+        Outcome::Refused => screen.bad("refused"),
+    };
+    let message = if request.message.is_empty() { String::new() } else { format!(": {}", request.message) };
+    format!("{} of {}: {what} to {to}: {outcome}{message}", screen.bold("Last request"), request.at)
+}
+
+fn replicas(status: &StoreStatus, screen: &Screen) -> String {
+    let heads = ["REPLICA", "ROLE", "POSITION", "COMMIT", "LAG", "KEYS", "HEARD", "CLIENTS AT", "DIGEST"];
+    let row = |replica: &ReplicaStatus| {
+        vec![
+            screen.name(&replica.name),
+            role(replica, screen),
+            replica.position.clone(),
+            replica.commit.to_string(),
+            lag(replica.lag_entries, replica.lag_ms),
+            thousands(replica.keys),
+            heard(replica, screen),
+            replica.client_address.clone(),
+            digest(replica, status, screen),
+        ]
+    };
+    screen.table(&heads, &status.replicas.iter().map(row).collect::<Vec<_>>())
+}
+
+fn role(replica: &ReplicaStatus, screen: &Screen) -> String {
+    let role = match (replica.role.as_str(), replica.member) {
+        ("Leader", _) => screen.good("Leader"),
+        (role, true) => role.to_owned(),
+        (role, false) => format!("{role} (no member)"),
+    };
+    let disk = if replica.disk_full { format!(", {}", screen.bad("disk full")) } else { String::new() };
+    format!("{role}{disk}")
+}
+
+/// Where only a cluster's operator knows when, that it was heard at all is what counts.
+fn heard(replica: &ReplicaStatus, screen: &Screen) -> String {
+    match (replica.reachable, replica.silent_ms) {
+        (true, Some(ms)) => format!("{ms} ms ago"),
+        (true, None) => "yes".to_owned(),
+        (false, Some(ms)) => screen.bad(format!("silent {ms} ms")),
+        (false, None) => screen.bad("never"),
+    }
+}
+
+/// Replicas that have applied the same must have the same digest.
+fn digest(replica: &ReplicaStatus, status: &StoreStatus, screen: &Screen) -> String {
+    let differs = |other: &ReplicaStatus| {
+        let known = !replica.digest.is_empty() && !other.digest.is_empty();
+        known && other.applied == replica.applied && other.digest != replica.digest
+    };
+    let mismatches = replica.digest_mismatches > 0;
+    match mismatches || status.replicas.iter().any(differs) {
+        true => screen.bad(format!("{} DIFFERS", replica.digest)),
+        false => replica.digest.clone(),
+    }
+}
+
+/// How far a replica is behind, in few words.
+pub fn lag(entries: Option<u64>, ms: Option<u64>) -> String {
+    match (entries, ms) {
+        (Some(0), _) => "0".to_owned(),
+        (Some(entries), Some(ms)) => format!("{} ({ms} ms)", thousands(entries)),
+        (Some(entries), None) => thousands(entries),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+/// The latest changes of leader.
+pub fn failovers(status: &StoreStatus, screen: &Screen) -> String {
+    let heads = [
+        "LAST CHANGES OF LEADER",
+        "FROM",
+        "TO",
+        "EPOCH",
+        "SERVING AFTER",
+        "WRITE GAP",
+        "AT RISK",
+        "RECOVERED",
+        "LOST",
+        "CAUSE",
+    ];
+    let ms = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
+    let name = |name: &str| if name.is_empty() { "-".to_owned() } else { name.to_owned() };
+    let row = |f: &trireme_crds::status::FailoverStatus| {
+        let forced = if f.forced { " (forced)" } else { "" };
+        vec![
+            f.at.clone(),
+            name(&f.from),
+            name(&f.to),
+            f.epoch.clone(),
+            ms(f.active_ms),
+            ms(f.write_gap_ms),
+            f.at_risk.to_string(),
+            f.recovered.to_string(),
+            if f.lost > 0 { screen.bad(f.lost) } else { "0".to_owned() },
+            format!("{}{forced}", f.cause),
+        ]
+    };
+    screen.table(&heads, &status.failovers.iter().map(row).collect::<Vec<_>>())
+}

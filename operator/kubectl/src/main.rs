@@ -1,0 +1,28 @@
+//! The kubectl plugin: `kubectl trireme` says of stores in a cluster what `trireme` says of a store on this machine, in the same words.
+//!
+//! It talks with the API server alone, with the rights of whoever runs it: nothing listens for it, and it opens no port to a pod.
+//!
+//! # What it relies on
+//!
+//! * **`.status`** of the `ReplicatedStore` is what `trireme status` prints.
+//! * **A request** is an annotation of the store, set by a merge patch:
+//!
+//!   | annotation | value | meaning |
+//!   | --- | --- | --- |
+//!   | `trireme.dev/switchover` | a replica's name, or empty | hand the leadership over |
+//!   | `trireme.dev/promote` | a replica's name | make it the leader although the present one cannot hand over |
+//!   | `trireme.dev/promote-force` | a replica's name | even where too few members answer |
+//!   | `trireme.dev/paused` | `true`, or absent | the operator changes nothing |
+//!   | `trireme.dev/restart` | any text | a new text restarts every replica, one by one |
+//!
+//!   The operator takes the first three up: it removes the annotation and writes `.status.request` with the outcome `Pending`, in this order or at the
+//!   same time; later it writes the same request with the outcome `Done` or `Refused` and the decision's own sentence. A request that differs from the
+//!   one that was there before is the answer. Where no replica was named, `request.replica` says which one was chosen.
+//! * **An Event** (`events.k8s.io/v1`, regarding the store) for each decision: `reason` is the decision's kind (`Sealing`, `Chosen`, `Serving`,
+//!   `HandingOver` ...), `note` its sentence. They are what is shown on the way and in the log of failovers; nothing depends on one that is missing.
+//! * **`GET /digests`** of every replica's HTTP port, through the API server's proxy of the pod (`pods/NAME:9600/proxy/digests`):
+//!   `{"store":"NAMESPACE/NAME","id":1,"name":"orders-0","applied":7,"lastWrites":[0, ...],"digests":["0123456789abcdef", ...]}`, both lists with one
+//!   item for each of the 16,384 slots, taken at one moment. **`GET /status`** likewise, for lag that is newer than what the operator last wrote.
+//! * Pods carry the label `trireme.dev/store=NAME` and have the replica's name; the replica's container is called `replica`.
+
+fn main() {}
