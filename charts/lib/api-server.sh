@@ -1,5 +1,5 @@
 # A real API server, with etcd, on this machine's loopback interface, without controllers or nodes: it knows every rule of the API, and runs nothing.
-# api_server_start FOLDER brings it up and sets KUBECONFIG; api_server_stop ends it.
+# api_server_start FOLDER [FLAG...] brings it up and sets KUBECONFIG; api_server_stop ends it.
 
 api_server_pids=()
 
@@ -12,6 +12,7 @@ free_port() { # free_port: a port that nobody listens at
 
 api_server_start() {
   local folder=$1 etcd_port peer_port api_port token
+  shift
   etcd_port=$(free_port) peer_port=$(free_port) api_port=$(free_port)
   token=$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n')
   mkdir -p "$folder/log"
@@ -25,7 +26,7 @@ api_server_start() {
   kube-apiserver --etcd-servers "http://127.0.0.1:$etcd_port" --bind-address 127.0.0.1 --secure-port "$api_port" --cert-dir "$folder/pki" \
     --token-auth-file "$folder/tokens.csv" --authorization-mode RBAC --disable-admission-plugins ServiceAccount \
     --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$folder/accounts.key" \
-    --service-account-signing-key-file "$folder/accounts.key" --service-cluster-ip-range 10.96.0.0/16 >"$folder/log/api-server" 2>&1 &
+    --service-account-signing-key-file "$folder/accounts.key" --service-cluster-ip-range 10.96.0.0/16 "$@" >"$folder/log/api-server" 2>&1 &
   api_server_pids+=($!)
   cat >"$folder/kubeconfig" <<K
 apiVersion: v1

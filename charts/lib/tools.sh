@@ -1,10 +1,8 @@
-# Finds the tools: in $BIN, where e2e/cluster put them, or on the PATH.
+# Finds the tools: in the folder that BIN names, in that of e2e/cluster/build-tools, or on the PATH.
+# shellcheck shell=bash
 
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/trireme
-for folder in "$cache"/cluster/*/bin "$cache/bin" "${BIN:-}"; do
-  [ ! -d "$folder" ] || PATH=$folder:$PATH
-done
-export PATH
+built=$(source "$(dirname "${BASH_SOURCE[0]}")/../../e2e/cluster/lib/settings.sh" && echo "$bin")
+export PATH=${BIN:+$BIN:}$built:$PATH
 
 # need TOOL...: fails where one is missing.
 need() {
