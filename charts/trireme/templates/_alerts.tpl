@@ -33,7 +33,7 @@ says so. The table of alerts in README.md is written from this file by charts/ge
 {{- $value := "{{ $value | humanize }}" }}
 {{- $thresholds := .Values.monitoring.prometheusRule.thresholds }}
 - alert: TriremeStoreUnavailable
-  expr: max by (namespace, store) (trireme_store_ready) == 0
+  expr: max by (namespace, store) (trireme_store_ready) == 0 unless max by (namespace, store) (trireme_store_members_reachable) < max by (namespace, store) (trireme_store_write_quorum)
   for: 1m
   labels:
     severity: critical
@@ -43,7 +43,7 @@ says so. The table of alerts in README.md is written from this file by charts/ge
       Writes to {{ $store }}, and reads of the latest, have waited or failed for a minute. What the failover waits for, and whose answer is missing, stands in {{ $kubectl }}.
 - alert: TriremeStoreNoQuorum
   expr: max by (namespace, store) (trireme_store_members_reachable) < max by (namespace, store) (trireme_store_write_quorum)
-  for: 30s
+  for: 1m
   labels:
     severity: critical
   annotations:
@@ -93,14 +93,23 @@ says so. The table of alerts in README.md is written from this file by charts/ge
     description: >-
       That is longer than the store's suspicion time explains. {{ $kubectl }} shows what the failover waited for.
 - alert: TriremeStoreRolloutStalled
-  expr: min by (namespace, store) (trireme_store_progressing) == 1
-  for: {{ $thresholds.rolloutMinutes }}m
+  expr: max by (namespace, store) (trireme_store_rollout_stalled) == 1
+  for: 5m
   labels:
     severity: warning
   annotations:
-    summary: A change of {{ $store }} does not come to an end.
+    summary: A change of {{ $store }} has halted.
     description: >-
-      The store has been changing for {{ $thresholds.rolloutMinutes }} minutes; it halts rather than go below w. The condition Progressing says what it waits for, most often a replica that does not come back: {{ $kubectl }}.
+      A replica that was restarted for a change of {{ $store }} does not come back, and no other one is restarted before it does. The condition RolloutStalled names it: {{ $kubectl }}. Taking the change back is safe.
+- alert: TriremeStorePaused
+  expr: min by (namespace, store) (trireme_store_paused) == 1
+  for: {{ $thresholds.pausedMinutes }}m
+  labels:
+    severity: warning
+  annotations:
+    summary: Store {{ $store }} is still paused.
+    description: >-
+      The annotation trireme.dev/paused has kept the operator from {{ $store }} for {{ $thresholds.pausedMinutes }} minutes: a leader that is lost now is not replaced. kubectl trireme -n {{ "{{ $labels.namespace }}" }} resume {{ "{{ $labels.store }}" }} ends it.
 {{- end }}
 
 {{- define "trireme.replicaAlerts" -}}

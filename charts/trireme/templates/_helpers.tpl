@@ -43,7 +43,7 @@ app.kubernetes.io/component: operator
 {{- end }}
 
 {{/*
-On every object. A store's NetworkPolicy lets the operator in by part-of and component: they are the same in every release.
+On every object.
 */}}
 {{- define "trireme.labels" -}}
 {{- $own := include "trireme.selectorLabels" . | fromYaml }}
@@ -55,10 +55,11 @@ On every object. A store's NetworkPolicy lets the operator in by part-of and com
 {{- end }}
 
 {{/*
-On the operator's pods: without what changes with every version of the chart alone.
+On the operator's pods: without what changes with every version of the chart alone. By trireme.dev/operator a store's NetworkPolicy lets the operator in.
 */}}
 {{- define "trireme.podLabels" -}}
 {{- $own := omit (include "trireme.labels" . | fromYaml) "helm.sh/chart" }}
+{{- $_ := set $own "trireme.dev/operator" "true" }}
 {{- merge $own .Values.podLabels | toYaml }}
 {{- end }}
 
