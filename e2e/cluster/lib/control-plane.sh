@@ -31,13 +31,14 @@ etcd_up() {
 }
 
 api_up() {
-  local pki=$DIR/pki
+  local pki=$DIR/pki audit=()
+  [ "$AUDIT" = off ] || audit=(--audit-policy-file="$here/audit.yaml" --audit-log-path="$DIR/log/audit.log")
   start kube-apiserver cp "$bin/kube-apiserver" --etcd-servers=http://127.0.0.1:2379 \
     --bind-address="$host_address" --advertise-address="$host_address" --secure-port=6443 \
     --tls-cert-file="$pki/api.crt" --tls-private-key-file="$pki/api.key" --client-ca-file="$pki/ca.crt" --token-auth-file="$pki/tokens.csv" \
     --service-account-key-file="$pki/accounts.key" --service-account-signing-key-file="$pki/accounts.key" \
     --service-account-issuer=https://kubernetes.default.svc --service-cluster-ip-range="$service_range" \
-    --authorization-mode=Node,RBAC --allow-privileged=true --kubelet-preferred-address-types=InternalIP
+    --authorization-mode=Node,RBAC --allow-privileged=true --kubelet-preferred-address-types=InternalIP "${audit[@]}"
   wait_for 60 'the API server' kubectl get --raw /readyz
 }
 

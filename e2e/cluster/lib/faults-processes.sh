@@ -60,6 +60,7 @@ start_node() { # start_node n1: after either
   freeze "$PREFIX-$1" THAWED
   runs "containerd-$1" || containerd_up "$1"
   runs "kube-proxy-$1" || proxy_up "$1"
+  runs "kube-router-$1" || policies_up "$1"
   runs "kubelet-$1" || kubelet_up "$1"
 }
 

@@ -94,6 +94,13 @@ kubelet_up() { # kubelet_up n1: a region and a zone for each node
     --node-labels="topology.kubernetes.io/region=r${1#n},topology.kubernetes.io/zone=z${1#n}"
 }
 
+# Network policies: a part of kube-router. It asks for its node's object, so that the node comes first.
+policies_up() { # policies_up n1
+  [ "$POLICIES" = on ] || return 0
+  start "kube-router-$1" "$1" "$bin/kube-router" --kubeconfig="$DIR/kubeconfig" --hostname-override="$1" \
+    --run-firewall=true --run-router=false --run-service-proxy=false --service-cluster-ip-range="$service_range" --health-port=0
+}
+
 nodes_ready() {
   [ "$(kubectl get nodes --no-headers | grep -c ' Ready ')" = "$NODES" ]
 }

@@ -3,7 +3,13 @@
 
 DIR=${DIR:-/tmp/trireme-cluster}     # state of the cluster: data, logs, certificates, kubeconfig
 PREFIX=${PREFIX:-trireme}            # begins the names of network namespaces, cgroups and of the folder below /run
+
+# The cluster that is up was made with these; the next one is made with what the caller says.
+# shellcheck source=/dev/null
+if [ -e "$DIR/settings" ]; then source "$DIR/settings"; fi
 NODES=${NODES:-3}                    # n1, n2, ...
+POLICIES=${POLICIES:-on}             # NetworkPolicies are enforced: on or off
+AUDIT=${AUDIT:-off}                  # the API server writes down each request: on or off
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/trireme/cluster
@@ -12,10 +18,11 @@ run=/run/$PREFIX                     # sockets: their names may not be long
 helm_version=v4.3.1
 coredns_version=v1.15.0
 local_path_version=v0.0.30
+kube_router_version=v2.1.0
 kubernetes_version=$(sed -n 's|^\t*\(require \)\?k8s.io/kubernetes \(v[0-9.]*\).*|\2|p' "$here/kubernetes/go.mod")
 
 # Programs of other versions are kept apart, so that a change of versions never finds old ones.
-tools_key=$(cat "$here/kubernetes/go.mod" "$here/kubernetes/go.sum" - <<<"$helm_version $coredns_version $local_path_version" | sha256sum | cut -c1-16)
+tools_key=$(cat "$here/kubernetes/go.mod" "$here/kubernetes/go.sum" - <<<"$helm_version $coredns_version $local_path_version $kube_router_version" | sha256sum | cut -c1-16)
 bin=$cache/$tools_key/bin
 images=$cache/images
 
