@@ -48,8 +48,19 @@ pub struct NodeConfig {
     pub exit_with_stdin: bool,
     /// Clients must say AUTH with the password in this file; `None` lets everybody in.
     pub password_file: Option<PathBuf>,
+    /// The process that has started this one as its child and vouches for its end; `None` where nobody does.
+    pub parent: Option<Parent>,
     /// Sizes of the files.
     pub sizes: Sizes,
+}
+
+/// What a [supervised](crate::supervise) replica is told by its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// Its process: this one ends with it.
+    pub pid: u32,
+    /// The random number that this process is known by.
+    pub boot: u64,
 }
 
 impl NodeConfig {
@@ -70,6 +81,7 @@ impl NodeConfig {
             grace: Duration::from_secs(10),
             exit_with_stdin: false,
             password_file: None,
+            parent: None,
             sizes: Sizes::default(),
         }
     }

@@ -41,6 +41,7 @@ mod pump;
 pub mod resp;
 mod server;
 mod shell;
+mod supervisor;
 mod writer;
 
 use std::io::IsTerminal;
@@ -53,8 +54,9 @@ use trireme_replica::{
 };
 
 pub use self::{
-    config::{ExitReason, NodeConfig, NodeError},
+    config::{ExitReason, NodeConfig, NodeError, Parent},
     process::Listening,
+    supervisor::{Supervised, supervise},
 };
 use self::{disk::Disk, shell::Clock};
 
@@ -65,6 +67,7 @@ use self::{disk::Disk, shell::Clock};
 /// See [`NodeError`], and [`NodeError::exit_status`] for what to tell the system.
 pub fn run(config: NodeConfig) -> Result<ExitReason, NodeError> {
     log_to_stderr();
+    config.parent.map(supervisor::die_with).transpose()?;
     let result = start(config, Listening::announce, process::told_to_end);
     if let Err(error) = &result {
         tracing::error!(%error, "ended");
@@ -133,7 +136,11 @@ fn recover(config: &NodeConfig) -> Result<(Disk, Recovery, Identity), NodeError>
     if let Some(damage) = &found.corruption {
         tracing::error!(%damage, "the disk is damaged: the file was kept, rejoins as a new member");
     }
-    Ok((disk, recovery, found.identity))
+    let mut identity = found.identity;
+    if let Some(parent) = config.parent {
+        identity.boot = parent.boot;
+    }
+    Ok((disk, recovery, identity))
 }
 
 /// Logs go to standard error, as text; `RUST_LOG` chooses what. A second call changes nothing.

@@ -9,6 +9,8 @@
 //!   leader    ── Append, Resume, Snapshot*, DigestSample ──▶  follower, learner
 //!             ◀─ AppendAck, LogState, Fenced, CutSuffix ────
 //!
+//!   a parent  ── Ended ──▶ operator            in the place of its child, a replica that has ended
+//!
 //!   any       ── Forward ──▶ leader ── ForwardReply ──▶ any
 //! ```
 //!

@@ -12,7 +12,7 @@ use crate::{
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Frame {
     /// Its content; a frame of a later version may have one that is not known here.
-    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
     pub message: Option<Message>,
 }
 
@@ -70,6 +70,9 @@ pub enum Message {
     /// Leader to replica: the log from a snapshot's start to where its state is whole.
     #[prost(message, tag = "17")]
     SnapshotEntries(SnapshotEntries),
+    /// Who watched over a replica's process to whoever calls it, after a Hello without an incarnation.
+    #[prost(message, tag = "18")]
+    Ended(Ended),
 }
 
 /// First frame of both sides; anything else first, or anything wrong in it, closes the connection.
@@ -84,7 +87,7 @@ pub struct Hello {
     /// Sender's number; 0 is an operator or a tool.
     #[prost(uint32, tag = "3")]
     pub from: ReplicaId,
-    /// Sender's incarnation.
+    /// Sender's incarnation; 0 where its process has ended, and another one answers in its place to say so.
     #[prost(fixed64, tag = "4")]
     pub incarnation: Incarnation,
     /// Whom the sender means to talk to; the other side refuses if that is not it.
@@ -371,4 +374,15 @@ pub struct Digests {
     /// What the sender had applied.
     #[prost(uint64, tag = "5")]
     pub applied: u64,
+}
+
+/// A replica's process has ended for certain: its parent has waited for it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Ended {
+    /// Random number of that process, as in its Hello and its reports.
+    #[prost(fixed64, tag = "1")]
+    pub boot: u64,
+    /// How it ended, for people.
+    #[prost(string, tag = "2")]
+    pub how: String,
 }

@@ -291,7 +291,7 @@ impl Replica {
             Message::SnapshotAck(ack) => self.on_snapshot_ack(from, &ack),
             Message::CutSuffix(suffix) => self.on_cut_suffix(from, suffix),
             Message::Digests(digests) => self.on_digests(from, &digests),
-            Message::Hello(_) | Message::Report(_) => {}
+            Message::Hello(_) | Message::Report(_) | Message::Ended(_) => {}
         }
     }
 

@@ -32,6 +32,7 @@ impl Heard {
                 self.report = Some(*report);
             }
             Said::Closed { .. } => self.connected = false,
+            Said::Ended { boot, .. } => self.boot_ended(boot),
             Said::Refused { .. } => {}
         }
     }
@@ -107,6 +108,9 @@ mod tests {
         assert!(replica.reporter_ended());
         replica.absorb(heard(8));
         assert!(!replica.reporter_ended());
+        // Its parent says so.
+        replica.absorb(Said::Ended { id: 1, boot: 8, how: "killed".to_owned() });
+        assert!(replica.reporter_ended());
     }
 
     #[test]

@@ -13,10 +13,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 use trireme_proto::{
-    Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, ReplicaId, Report, Topology, frame, message::Hello,
+    Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, ReplicaId, Report, Topology, frame,
+    message::{Ended, Hello},
 };
 
-const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
+/// After a connection was closed: soon enough to hear a parent say that the process has ended, before that goes, too.
+const BACK_OFF_FIRST: Duration = Duration::from_millis(2);
 const BACK_OFF_MAX: Duration = Duration::from_millis(500);
 /// Longest wait for a connection, and for the other side's first frame.
 const HELLO_MAX: Duration = Duration::from_secs(2);
@@ -65,6 +67,15 @@ pub enum Said {
         /// The replica.
         id: ReplicaId,
     },
+    /// The replica's process has ended for certain, says its parent. Said once for each process.
+    Ended {
+        /// The replica.
+        id: ReplicaId,
+        /// Random number of the process that has ended.
+        boot: u64,
+        /// How it ended, for people.
+        how: String,
+    },
     /// Who answers at the replica's address is not that replica.
     Refused {
         /// The replica.
@@ -78,7 +89,11 @@ impl Said {
     /// Which replica it is about.
     pub fn id(&self) -> ReplicaId {
         match self {
-            Said::Opened { id, .. } | Said::Heard { id, .. } | Said::Closed { id } | Said::Refused { id, .. } => *id,
+            Said::Opened { id, .. }
+            | Said::Heard { id, .. }
+            | Said::Closed { id }
+            | Said::Ended { id, .. }
+            | Said::Refused { id, .. } => *id,
         }
     }
 }
@@ -106,7 +121,7 @@ impl Drop for Link {
 async fn keep<H: From<Said>>(target: Target, mut orders: watch::Receiver<Orders>, heard: mpsc::Sender<H>) {
     let id = target.id;
     let mut back_off = BACK_OFF_FIRST;
-    let mut starts = 0;
+    let (mut starts, mut ended) = (0, None);
     while !heard.is_closed() {
         match Connection::open(&target).await {
             Ok(connection) => {
@@ -117,6 +132,11 @@ async fn keep<H: From<Said>>(target: Target, mut orders: watch::Receiver<Orders>
                     tracing::debug!(replica = id, %error, "operator link closed");
                 }
                 let _ = heard.send(Said::Closed { id }.into()).await;
+            }
+            Err(OpenError::Ended(Ended { boot, how })) => {
+                if ended.replace(boot) != Some(boot) {
+                    let _ = heard.send(Said::Ended { id, boot, how }.into()).await;
+                }
             }
             Err(OpenError::Refused(why)) => {
                 let _ = heard.send(Said::Refused { id, why }.into()).await;
@@ -169,6 +189,9 @@ pub enum OpenError {
     /// Somebody answers, but not whom we want.
     #[error("{0}")]
     Refused(String),
+    /// The parent of the process that we want answers: that has ended.
+    #[error("its process has ended: {}", .0.how)]
+    Ended(Ended),
     /// Nobody answers.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -215,6 +238,12 @@ impl Connection {
         }
         if hello.store != target.store || hello.from != target.id {
             return Err(OpenError::Refused(format!("it is replica {} of the store {}", hello.from, hello.store)));
+        }
+        if hello.incarnation == 0 {
+            return match timeout(HELLO_MAX, connection.receive()).await.map_err(late)?? {
+                Message::Ended(ended) => Err(OpenError::Ended(ended)),
+                _ => Err(OpenError::Refused("it names no incarnation".to_owned())),
+            };
         }
         Ok(connection)
     }

@@ -269,7 +269,7 @@ impl Replica {
                 Some(*boot)
             }
             Said::Heard { report, .. } => Some(report.boot),
-            Said::Closed { .. } | Said::Refused { .. } => None,
+            Said::Closed { .. } | Said::Ended { .. } | Said::Refused { .. } => None,
         };
         self.heard.absorb(said);
         if let Some(boot) = boot.filter(|_| self.pid == 0) {
@@ -415,6 +415,9 @@ mod tests {
             (Said::Heard { id: 1, report: report(8) }.into(), Process::Running),
             (Said::Heard { id: 1, report: report(7) }.into(), Process::Ended),
             (Said::Heard { id: 1, report: report(8) }.into(), Process::Running),
+            // Its parent says so.
+            (Said::Ended { id: 1, boot: 7, how: "killed".to_owned() }.into(), Process::Running),
+            (Said::Ended { id: 1, boot: 8, how: "killed".to_owned() }.into(), Process::Ended),
         ];
         for (step, (happening, process)) in steps.into_iter().enumerate() {
             world.absorb(happening);

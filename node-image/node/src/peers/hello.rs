@@ -37,6 +37,9 @@ pub(crate) enum HelloError {
     /// It has no incarnation.
     #[error("replica {0} names no incarnation")]
     Incarnation(ReplicaId),
+    /// It was called, and its parent answers in its place.
+    #[error("the process of replica {0} has ended")]
+    Ended(ReplicaId),
     /// A replica with its number is connected, from another disk.
     #[error("replica {0} is connected as another incarnation: two processes say that they are this replica")]
     Twin(ReplicaId),
@@ -57,7 +60,7 @@ pub(crate) enum HelloError {
 impl HelloError {
     /// Whether it is a refusal, for the counter and the status, or just a connection that failed.
     pub(crate) fn is_refusal(&self) -> bool {
-        !matches!(self, HelloError::Io(_) | HelloError::Silent)
+        !matches!(self, HelloError::Io(_) | HelloError::Silent | HelloError::Ended(_))
     }
 }
 
@@ -75,7 +78,10 @@ pub(crate) async fn call(stream: &mut TcpStream, mine: &Hello) -> Result<Greeted
     patiently(async {
         say(stream, mine.clone()).await?;
         let greeted = listen(stream).await?;
-        check(&greeted.hello, mine)?;
+        match check(&greeted.hello, mine) {
+            Err(HelloError::Incarnation(id)) => return Err(HelloError::Ended(id)),
+            checked => checked?,
+        }
         if greeted.hello.from == mine.to { Ok(greeted) } else { Err(HelloError::Sender(greeted.hello.from)) }
     })
     .await
@@ -120,7 +126,8 @@ async fn say(stream: &mut TcpStream, hello: Hello) -> Result<(), HelloError> {
     Ok(stream.write_all(&out).await?)
 }
 
-async fn listen(stream: &mut TcpStream) -> Result<Greeted, HelloError> {
+/// The other side's first frame, which must be a Hello.
+pub(crate) async fn listen(stream: &mut TcpStream) -> Result<Greeted, HelloError> {
     let mut rest = BytesMut::with_capacity(1 << 10);
     loop {
         if let Some(length) = rest.first_chunk::<4>().map(|raw| u32::from_le_bytes(*raw) as usize)

@@ -11,7 +11,7 @@
 //! lie and given to the core; what the core sends is encoded into the link's outbox and written once a turn.
 
 mod call;
-mod hello;
+pub(crate) mod hello;
 mod link;
 
 use std::{

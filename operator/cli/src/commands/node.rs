@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use trireme_cli::Failure;
-use trireme_node::NodeConfig;
+use trireme_node::{NodeConfig, NodeError, Parent, Supervised};
 use trireme_proto::topology::Durability;
 
 #[derive(Debug, clap::Args)]
@@ -62,6 +62,12 @@ pub struct Arguments {
     /// Run the replica as a child, and when that ends unasked, tell whoever connects to the peer port so: for a container's first process.
     #[arg(long)]
     supervised: bool,
+    /// From the parent of a supervised replica: the random number that this process is known by.
+    #[arg(long, hide = true, requires = "parent")]
+    boot: Option<u64>,
+    /// From the parent of a supervised replica: its process.
+    #[arg(long, hide = true, requires = "boot", conflicts_with = "supervised")]
+    parent: Option<u32>,
 }
 
 impl Arguments {
@@ -91,6 +97,9 @@ enum Copies {
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let id = arguments.number()?;
+    if arguments.supervised {
+        return supervise(&arguments, id);
+    }
     let mut config = NodeConfig::new(arguments.dir, arguments.store, id);
     if let Some(name) = arguments.name {
         config.name = name;
@@ -108,9 +117,27 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     config.grace = Duration::from_millis(arguments.grace_ms);
     config.exit_with_stdin = arguments.exit_with_stdin;
     config.password_file = arguments.password_file;
-    match trireme_node::run(config) {
-        Ok(_) => Ok(()),
-        Err(error) if error.exit_status() == 2 => Err(Failure::Input(error.to_string())),
-        Err(error) => Err(Failure::Failed(error.to_string())),
+    config.parent = arguments.boot.zip(arguments.parent).map(|(boot, pid)| Parent { pid, boot });
+    trireme_node::run(config).map(|_| ()).map_err(|error| failure(&error))
+}
+
+/// Runs this program again, as a child, and ends as that one does.
+fn supervise(arguments: &Arguments, id: u32) -> Result<(), Failure> {
+    let supervised = Supervised {
+        program: std::env::current_exe().map_err(Failure::from_error)?,
+        arguments: std::env::args_os().skip(1).filter(|argument| argument != "--supervised").collect(),
+        listen: arguments.listen,
+        peer_port: arguments.peer_port,
+        store: arguments.store.clone(),
+        id,
+    };
+    let status = trireme_node::supervise(&supervised).map_err(|error| failure(&error))?;
+    std::process::exit(status.into())
+}
+
+fn failure(error: &NodeError) -> Failure {
+    match error.exit_status() {
+        2 => Failure::Input(error.to_string()),
+        _ => Failure::Failed(error.to_string()),
     }
 }
