@@ -101,7 +101,7 @@ pub fn message(message: &Message) -> Option<String> {
             format!("replies [{}]", all.join(", "))
         }
         Message::CutSuffix(m) => format!("cut suffix {}", entries(&m.entries)),
-        Message::Digests(_) | Message::Hello(_) | Message::Report(_) => return None,
+        Message::Digests(_) | Message::Hello(_) | Message::Report(_) | Message::Ended(_) => return None,
     })
 }
 
