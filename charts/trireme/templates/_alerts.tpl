@@ -69,13 +69,21 @@ says so. The table of alerts in README.md is written from this file by charts/ge
     description: >-
       Reads at that follower are as old as that, and it cannot take over without catching up. Usual causes are a slow disk, a full link, or too little CPU: kubectl trireme -n {{ "{{ $labels.namespace }}" }} lag {{ "{{ $labels.store }}" }}.
 - alert: TriremeStoreDiverged
-  expr: max by (namespace, store) (trireme_store_diverged) == 1
+  expr: max by (namespace, store) (trireme_store_diverged) > 0
   labels:
     severity: critical
   annotations:
     summary: Replicas of {{ $store }} do not hold the same data.
     description: >-
       The digests of a slot differ between replicas that applied the same entries: a fault of memory, disk or software. Keep the volumes for the search of the cause; kubectl trireme -n {{ "{{ $labels.namespace }}" }} verify {{ "{{ $labels.store }}" }} names the replicas and slots.
+- alert: TriremeStoreLostWrites
+  expr: (max by (namespace, store) (trireme_store_lost_entries) > 0) and (sum by (namespace, store) (increase(trireme_store_failovers_total[1h])) > 0)
+  labels:
+    severity: critical
+  annotations:
+    summary: A failover of {{ $store }} lost {{ $value }} entries.
+    description: >-
+      That happens only where the store's failover policy is PreferAvailable, or where somebody promoted a replica by force. {{ $kubectl }} shows the failover; with failover.unreplicated: Recover the entries come back with the replica that has them.
 - alert: TriremeStoreFailsOverOften
   expr: sum by (namespace, store) (increase(trireme_store_failovers_total[1h])) > {{ $thresholds.failoversPerHour }}
   labels:
