@@ -67,6 +67,7 @@ resolvConf: /dev/null
 clusterDNS: [10.96.0.10]
 clusterDomain: cluster.local
 nodeLeaseDurationSeconds: 8
+crashLoopBackOff: {maxContainerRestartPeriod: 2s}
 nodeStatusUpdateFrequency: 2s
 nodeStatusReportFrequency: 1m
 evictionHard: {nodefs.available: "0%", imagefs.available: "0%", memory.available: 1Mi}
