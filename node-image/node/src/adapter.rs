@@ -1,6 +1,6 @@
 //! The replica as the shell's core, and as what a disk restores.
 
-use trireme_proto::{Position, Report, Topology};
+use trireme_proto::{Position, Report, Topology, message::Digests};
 use trireme_replica::{
     Recovery, RecoveryError, Replica,
     io::{ClientId, Input, Meta, Now, Output},
@@ -27,6 +27,14 @@ impl Core for Replica {
 
     fn report(&self, now: Now) -> Report {
         Replica::report(self, now)
+    }
+
+    fn log_bytes(&self) -> u64 {
+        Replica::log_bytes(self)
+    }
+
+    fn digests(&self) -> Digests {
+        Replica::digests(self, 0, trireme_proto::SLOTS)
     }
 
     fn topology(&self) -> Option<&Topology> {

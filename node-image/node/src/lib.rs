@@ -18,6 +18,11 @@
 //! Where copies count when they are fsynced, a batch goes to the disk thread ([`disk`] is synchronous), and what comes up meanwhile is the next batch. Where they
 //! count when the operating system has them, the core's thread writes them; only what waits for the device goes to the thread.
 //!
+//! # Start and end
+//!
+//! What the disk holds is read on a thread of its own; the HTTP port is open meanwhile and says how far that has come. SIGTERM has the replica hand over what
+//! it leads and let every client go when it has its answers. That a replica was killed is told by its parent, if it has one that does: [`supervise`].
+//!
 //! # Bounds
 //!
 //! A client that does not read its replies is not read from, and cut at a limit; a peer that does not read is cut; when the disk falls behind, nothing is
@@ -44,21 +49,25 @@ mod shell;
 mod supervisor;
 mod writer;
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, sync::Arc};
 
-use tokio::{runtime::Builder, task::LocalSet};
+use tokio::{runtime::Builder, sync::oneshot, task::LocalSet};
 use tracing_subscriber::EnvFilter;
 use trireme_replica::{
     Recovery, Replica,
     io::{Identity, Input},
 };
 
+use self::{
+    admin::{Counted, Progress},
+    disk::{Disk, Opened, Recovered},
+    shell::Clock,
+};
 pub use self::{
     config::{ExitReason, NodeConfig, NodeError, Parent},
     process::Listening,
     supervisor::{Supervised, supervise},
 };
-use self::{disk::Disk, shell::Clock};
 
 /// Runs a replica until SIGTERM or SIGINT, with logs on standard error and one line of JSON on standard output when its ports are open
 /// (see [`Listening::announce`]). SIGTERM has it hand over what it leads, within [`NodeConfig::grace`].
@@ -92,39 +101,67 @@ fn start<S: Future<Output = ()> + 'static>(
     listening: impl FnOnce(&Listening),
     stop: impl FnOnce() -> Result<S, NodeError>,
 ) -> Result<ExitReason, NodeError> {
+    let clock = Clock::start();
     config.check()?;
     let password = config.password_file.as_deref().map(password::read).transpose()?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| NodeError::System { what: "the runtime", source })?;
-    let (disk, recovery, identity) = recover(&config)?;
-    let clock = Clock::start();
-    let mut core = Replica::new(identity.clone(), recovery, clock.now());
-    if let Some(password) = password {
-        core.step(Input::Password(&password), clock.now());
-    }
+    let opened = disk::open(&config.dir, &config.store, config.id, config.group, config.durability, config.sizes)?;
     LocalSet::new().block_on(&runtime, async move {
+        let mut admin = process::Admin::open(&config)?;
+        let (disk, recovery, identity) = recover(&config, opened, &mut admin.asked).await?;
+        let mut core = Replica::new(identity.clone(), recovery, clock.now());
+        if let Some(password) = password {
+            core.step(Input::Password(&password), clock.now());
+        }
         // Signals count from here on: before, they end the process, which has changed nothing yet.
         let stop = stop()?;
-        process::serve(Box::new(core), Box::new(disk), identity, config, clock, listening, stop).await
+        process::serve(Box::new(core), Box::new(disk), identity, config, admin, clock, listening, stop).await
     })
 }
 
-/// Opens the directory and reads what it holds.
-fn recover(config: &NodeConfig) -> Result<(Disk, Recovery, Identity), NodeError> {
-    let opened = disk::open(&config.dir, &config.store, config.id, config.group, config.durability, config.sizes)?;
-    let (mut disk, mut recovery) = (opened.disk, Recovery::new());
-    let found = disk
-        .recover(&mut recovery)
-        .map_err(|error| NodeError::Recovery { dir: config.dir.clone(), why: error.to_string() })?;
+/// Reads what the directory holds, on a thread of its own: meanwhile the HTTP port says how far that has come.
+async fn recover(
+    config: &NodeConfig,
+    opened: Opened<Disk>,
+    asked: &mut admin::Asked,
+) -> Result<(Disk, Recovery, Identity), NodeError> {
+    let Opened { mut disk, identity, fresh } = opened;
+    let progress = Arc::new(Progress::default());
+    let (done, recovered) = oneshot::channel();
+    let counted = Arc::clone(&progress);
+    let read = move || {
+        let mut recovery = Recovery::new();
+        let found = disk.recover(&mut Counted { recovery: &mut recovery, progress: &counted });
+        // Whoever started this waits for it.
+        let _ = done.send((found, disk, recovery));
+    };
+    let failed = |source| NodeError::System { what: "the thread that reads the disk", source };
+    std::thread::Builder::new().name("recovery".into()).spawn(read).map_err(failed)?;
+    let labels = admin::labels(config, identity.group);
+    let Some((found, disk, recovery)) = asked.answer_recovering(labels, &progress, recovered).await else {
+        return Err(NodeError::Fatal("the thread that reads the disk has panicked".into()));
+    };
+    let found = found.map_err(|error| NodeError::Recovery { dir: config.dir.clone(), why: error.to_string() })?;
+    tell(&found, fresh);
+    let mut identity = found.identity;
+    if let Some(parent) = config.parent {
+        identity.boot = parent.boot;
+    }
+    Ok((disk, recovery, identity))
+}
+
+/// Tells people what was found on the disk.
+fn tell(found: &Recovered, fresh: bool) {
     tracing::info!(
         store = found.identity.store,
         id = found.identity.id,
         incarnation = format!("{:016x}", found.identity.incarnation),
         last = %found.last,
         records = found.records,
-        fresh = opened.fresh,
+        fresh,
         "started"
     );
     if found.torn_bytes > 0 {
@@ -136,11 +173,6 @@ fn recover(config: &NodeConfig) -> Result<(Disk, Recovery, Identity), NodeError>
     if let Some(damage) = &found.corruption {
         tracing::error!(%damage, "the disk is damaged: the file was kept, rejoins as a new member");
     }
-    let mut identity = found.identity;
-    if let Some(parent) = config.parent {
-        identity.boot = parent.boot;
-    }
-    Ok((disk, recovery, identity))
 }
 
 /// Logs go to standard error, as text; `RUST_LOG` chooses what. A second call changes nothing.

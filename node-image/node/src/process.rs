@@ -49,25 +49,25 @@ impl Listening {
     }
 }
 
-struct Listeners {
-    client: TcpListener,
-    peer: TcpListener,
-    admin: TcpListener,
-    at: Listening,
+/// The HTTP port, which is open from the first moment.
+pub(crate) struct Admin {
+    /// What is asked there.
+    pub(crate) asked: admin::Asked,
+    at: SocketAddr,
 }
 
-impl Listeners {
-    fn open(config: &NodeConfig) -> Result<Listeners, NodeError> {
-        let listen = |what, port| {
-            let address = SocketAddr::new(config.listen, port);
-            let opened = server::listen(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
-            opened.map_err(|source| NodeError::Listen { what, address, source })
-        };
-        let (client_at, client) = listen("clients", config.client_port)?;
-        let (peer_at, peer) = listen("peers", config.peer_port)?;
-        let (admin_at, admin) = listen("HTTP", config.admin_port)?;
-        Ok(Listeners { client, peer, admin, at: Listening { client: client_at, peer: peer_at, admin: admin_at } })
+impl Admin {
+    /// Opens it.
+    pub(crate) fn open(config: &NodeConfig) -> Result<Admin, NodeError> {
+        let (at, listener) = listen("HTTP", config, config.admin_port)?;
+        Ok(Admin { asked: admin::open(listener), at })
     }
+}
+
+fn listen(what: &'static str, config: &NodeConfig, port: u16) -> Result<(SocketAddr, TcpListener), NodeError> {
+    let address = SocketAddr::new(config.listen, port);
+    let opened = server::listen(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
+    opened.map_err(|source| NodeError::Listen { what, address, source })
 }
 
 /// Runs a replica around this core until it ends.
@@ -76,12 +76,14 @@ pub(crate) async fn serve(
     disk: Box<dyn Store>,
     identity: Identity,
     mut config: NodeConfig,
+    admin: Admin,
     clock: Clock,
     listening: impl FnOnce(&Listening),
     stop: impl Future<Output = ()> + 'static,
 ) -> Result<ExitReason, NodeError> {
-    let listeners = Listeners::open(&config)?;
-    let at = listeners.at;
+    let (client_at, clients) = listen("clients", &config, config.client_port)?;
+    let (peer_at, peers) = listen("peers", &config, config.peer_port)?;
+    let at = Listening { client: client_at, peer: peer_at, admin: admin.at };
     (config.client_port, config.peer_port, config.admin_port) = (at.client.port(), at.peer.port(), at.admin.port());
     let durability = config.durability;
     let shell = Shell::new(core, identity, config, clock);
@@ -102,9 +104,9 @@ pub(crate) async fn serve(
             stop.await;
             stopping.stop();
         }),
-        spawn_local(server::accept_clients(Rc::clone(&shell), listeners.client)),
-        spawn_local(peers::accept(Rc::clone(&shell), listeners.peer)),
-        spawn_local(admin::serve(Rc::clone(&shell), listeners.admin)),
+        spawn_local(server::accept_clients(Rc::clone(&shell), clients)),
+        spawn_local(peers::accept(Rc::clone(&shell), peers)),
+        spawn_local(admin.asked.answer(Rc::clone(&shell))),
         spawn_local(password::follow(Rc::clone(&shell))),
     ];
     listening(&at);

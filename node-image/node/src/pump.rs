@@ -127,6 +127,7 @@ impl Pump {
         self.flush();
         self.follow_record();
         shell.set_congested(self.writer.is_congested());
+        shell.disk_times.set(self.writer.times());
         if !self.written.is_empty() {
             shell.wake.notify_one();
         }

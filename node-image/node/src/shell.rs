@@ -7,14 +7,14 @@ use std::{
     collections::HashMap,
     rc::Rc,
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::Notify;
-use trireme_proto::{Report, Topology};
+use trireme_proto::{Report, Topology, message::Digests};
 use trireme_replica::io::{ClientId, Identity, Input, Now, Output};
 
-use crate::{client::Client, config::NodeConfig, peers::Links};
+use crate::{client::Client, config::NodeConfig, peers::Links, writer::Times};
 
 /// Bytes read from a connection in one go; what is left waits for the next turn, so that nobody is starved.
 pub(crate) const READ_BYTES: usize = 64 << 10;
@@ -31,6 +31,10 @@ pub(crate) trait Core {
     fn must_authenticate(&self, client: ClientId) -> bool;
     /// See [`trireme_replica::Replica::report`].
     fn report(&self, now: Now) -> Report;
+    /// See [`trireme_replica::Replica::log_bytes`].
+    fn log_bytes(&self) -> u64;
+    /// See [`trireme_replica::Replica::digests`]; of all slots.
+    fn digests(&self) -> Digests;
     /// See [`trireme_replica::Replica::topology`].
     fn topology(&self) -> Option<&Topology>;
 }
@@ -39,12 +43,19 @@ pub(crate) trait Core {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: Instant,
+    /// The wall clock at that time, since 1970.
+    started: Duration,
 }
 
 impl Clock {
     /// Begins to count.
     pub(crate) fn start() -> Clock {
-        Clock { start: Instant::now() }
+        Clock { start: Instant::now(), started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
+    }
+
+    /// When it began to count, since 1970.
+    pub(crate) fn started(&self) -> Duration {
+        self.started
     }
 
     /// Reads both clocks.
@@ -57,7 +68,7 @@ impl Clock {
     pub(crate) fn instant(&self, mono_us: u64) -> Instant {
         // A deadline beyond a year is none; the bound keeps the sum in range.
         const YEAR_US: u64 = 365 * 86_400 * 1_000_000;
-        self.start + std::time::Duration::from_micros(mono_us.min(self.start.elapsed().as_micros() as u64 + YEAR_US))
+        self.start + Duration::from_micros(mono_us.min(self.start.elapsed().as_micros() as u64 + YEAR_US))
     }
 }
 
@@ -76,6 +87,8 @@ pub(crate) struct Shell {
     pub(crate) scratch: RefCell<Vec<u8>>,
     /// The disk is so far behind that nothing more is read.
     pub(crate) congested: Cell<bool>,
+    /// How long the disk has taken.
+    pub(crate) disk_times: Cell<Times>,
     /// The process is to end by then.
     pub(crate) stop_at: Cell<Option<Instant>>,
     pub(crate) identity: Identity,
@@ -96,6 +109,7 @@ impl Shell {
             links: Links::new(&identity, config.listen),
             scratch: RefCell::new(vec![0; READ_BYTES]),
             congested: Cell::new(false),
+            disk_times: Cell::default(),
             stop_at: Cell::new(None),
             identity,
             config,

@@ -357,10 +357,36 @@ fn the_http_port_answers() {
         assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("no record"), "{ready}");
         assert!(get(&world, "/nothing").await.starts_with("HTTP/1.1 404"));
         let metrics = get(&world, "/metrics").await;
-        assert!(metrics.contains("# TYPE trireme_clients_connected gauge\ntrireme_clients_connected 1\n"), "{metrics}");
+        let labels = "store=\"test\",group=\"0\",replica=\"replica-2\"";
+        let sample = format!("# TYPE trireme_clients_connected gauge\ntrireme_clients_connected{{{labels}}} 1\n");
+        assert!(metrics.contains(&sample), "{metrics}");
+        assert_conventions(metrics.split("\r\n\r\n").nth(1).unwrap());
         let status = get(&world, "/status").await;
         let json: serde_json::Value = serde_json::from_str(status.split("\r\n\r\n").nth(1).unwrap()).unwrap();
         assert_eq!(json["clientsConnected"], 1);
         assert_eq!(json["incarnation"], "000000000000002a");
+        let digests = get(&world, "/digests").await;
+        assert!(digests.starts_with("HTTP/1.1 200") && digests.contains("\"lastWrites\":[3,0]"), "{digests}");
+        assert!(get(&world, "/digests").await.starts_with("HTTP/1.1 429"), "not twice at once");
     });
+}
+
+/// Every sample belongs to the family announced last, and families are named as Prometheus's users expect.
+fn assert_conventions(page: &str) {
+    let (mut families, mut family) = (std::collections::BTreeSet::new(), ("", ""));
+    for line in page.lines() {
+        if let Some(announced) = line.strip_prefix("# TYPE ") {
+            family = announced.split_once(' ').unwrap();
+            assert!(families.insert(family.0), "{} is announced twice", family.0);
+            assert_eq!(family.0.ends_with("_total"), family.1 == "counter", "{line}");
+            assert!(!["_ms", "_us", "_count", "_sum"].iter().any(|end| family.0.ends_with(end)), "{line}");
+        } else if !line.starts_with("# HELP ") {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|end| name.strip_suffix(end));
+            let belongs =
+                name == family.0 || (family.1 == "histogram" && parts.into_iter().any(|part| part == family.0));
+            assert!(belongs && name.starts_with("trireme_"), "{line} is no sample of {}", family.0);
+        }
+    }
+    assert!(families.len() > 30, "{families:?}");
 }

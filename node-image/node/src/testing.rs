@@ -13,7 +13,7 @@ use tokio::{
     net::TcpStream,
     task::{LocalSet, spawn_local},
 };
-use trireme_proto::{Report, Topology, topology::Durability};
+use trireme_proto::{Report, Topology, message::Digests, topology::Durability};
 use trireme_replica::io::{ClientId, DiskOp, Identity, Input, Now, Output};
 
 use crate::{
@@ -115,6 +115,14 @@ impl Core for FakeCore {
 
     fn report(&self, _: Now) -> Report {
         Report { id: 2, incarnation: 42, ..Report::default() }
+    }
+
+    fn log_bytes(&self) -> u64 {
+        77
+    }
+
+    fn digests(&self) -> Digests {
+        Digests { last_writes: vec![3, 0], digests: vec![5, 0], applied: 4, ..Digests::default() }
     }
 
     fn topology(&self) -> Option<&Topology> {
@@ -239,7 +247,7 @@ impl World {
         let writer = Writer::start(Box::new(disk.clone()), durability, shell.wake.clone()).unwrap();
         spawn_local(crate::server::accept_clients(Rc::clone(&shell), client));
         spawn_local(crate::peers::accept(Rc::clone(&shell), peer));
-        spawn_local(crate::admin::serve(Rc::clone(&shell), admin));
+        spawn_local(crate::admin::open(admin).answer(Rc::clone(&shell)));
         let pump = Pump::new(Rc::clone(&shell), writer);
         let pump = spawn_local(async move {
             let (ending, writer) = pump.run().await;

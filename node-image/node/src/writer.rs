@@ -24,6 +24,26 @@ const CHECKPOINT_BYTES_MAX: usize = 128 << 10;
 /// How often the disk is looked after: room, and fsync where batches do without.
 const CARE_EVERY: Duration = Duration::from_secs(1);
 
+/// Upper bounds of the classes that [`Times`] are counted in, in seconds; there is one more for what took longer.
+pub(crate) const BUCKETS: [f64; 8] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 1.0];
+
+/// How long it took until something was as durable as asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    /// How many of each class.
+    pub(crate) counts: [u64; BUCKETS.len() + 1],
+    /// All together.
+    pub(crate) seconds: f64,
+}
+
+impl Times {
+    fn add(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        self.counts[BUCKETS.partition_point(|bound| *bound < seconds)] += 1;
+        self.seconds += seconds;
+    }
+}
+
 /// A batch of operations with their tickets.
 type Batch = Vec<(u64, DiskOp)>;
 
@@ -105,6 +125,8 @@ struct Done {
     /// The batch could not be finished for lack of room.
     stuck: bool,
     failed: Option<DiskError>,
+    /// How long a batch took.
+    took: Option<Duration>,
 }
 
 /// See the module.
@@ -122,6 +144,7 @@ pub(crate) struct Writer {
     /// There is so little that even what is under way waits.
     stuck: bool,
     care_at: Instant,
+    times: Times,
     jobs: mpsc::Sender<Job>,
     done: mpsc::Receiver<Done>,
     thread: JoinHandle<()>,
@@ -131,7 +154,8 @@ pub(crate) struct Writer {
 /// The thread that syncs beside the writes, one sync at a time.
 struct Syncer {
     work: mpsc::Sender<SyncWork>,
-    done: mpsc::Receiver<Result<Reached, DiskError>>,
+    /// What became of it, and how long it took.
+    done: mpsc::Receiver<(Result<Reached, DiskError>, Duration)>,
     thread: JoinHandle<()>,
     busy: bool,
 }
@@ -142,7 +166,9 @@ impl Syncer {
         let (report, done) = mpsc::channel();
         let thread = std::thread::Builder::new().name("sync".into()).spawn(move || {
             for work in todo {
-                if report.send(work()).is_err() {
+                let begin = Instant::now();
+                let result = work();
+                if report.send((result, begin.elapsed())).is_err() {
                     return;
                 }
                 wake.notify_one();
@@ -179,11 +205,17 @@ impl Writer {
             full: false,
             stuck: false,
             care_at: Instant::now() + CARE_EVERY,
+            times: Times::default(),
             jobs,
             done,
             thread,
             syncer,
         })
+    }
+
+    /// How long it took so far.
+    pub(crate) fn times(&self) -> Times {
+        self.times
     }
 
     /// Takes in operations; they are begun by [`Writer::advance`].
@@ -269,9 +301,10 @@ impl Writer {
     /// Where copies count in memory: ends the sync beside the writes if it is done, and begins one if it is time.
     fn sync_beside(&mut self, disk: &mut dyn Store) -> Result<(), DiskError> {
         if self.syncer.busy
-            && let Ok(result) = self.syncer.done.try_recv()
+            && let Ok((result, took)) = self.syncer.done.try_recv()
         {
             self.syncer.busy = false;
+            self.times.add(took);
             disk.synced(result)?;
         }
         if self.syncer.busy || self.durability != Durability::Memory || Instant::now() < self.care_at {
@@ -286,6 +319,9 @@ impl Writer {
     }
 
     fn take_back(&mut self, done: Done, written: &mut Vec<Written>) {
+        if let Some(took) = done.took.filter(|_| self.durability == Durability::Disk) {
+            self.times.add(took);
+        }
         self.disk = Some(done.disk);
         self.stuck = done.stuck || (self.stuck && done.full);
         written.extend(done.ticket.map(Written::Durable));
@@ -329,7 +365,7 @@ impl Writer {
         if self.syncer.thread.join().is_err() {
             return Err(DiskError::Stopped("the thread that syncs has panicked".into()));
         }
-        for result in self.syncer.done.try_iter() {
+        for (result, _) in self.syncer.done.try_iter() {
             disk.synced(result)?;
         }
         if !self.gathered.is_empty() {
@@ -343,6 +379,7 @@ impl Writer {
 fn carry_out(job: Job) -> Done {
     let Job { mut disk, mut batch, work } = job;
     let (mut ticket, mut full, mut stuck, mut failed) = (None, false, false, None);
+    let begin = matches!(work, Work::Apply).then(Instant::now);
     let outcome = match work {
         Work::Apply => disk.apply(&mut batch).map(|applied| ticket = applied.ticket),
         Work::Care => Ok(()),
@@ -353,7 +390,8 @@ fn carry_out(job: Job) -> Done {
         Err(DiskError::Full { done, .. }) => (ticket, full, stuck) = (done, true, true),
         Err(error) => failed = Some(error),
     }
-    Done { disk, batch, ticket, full, stuck, failed }
+    let took = begin.map(|begin| begin.elapsed());
+    Done { disk, batch, ticket, full, stuck, failed, took }
 }
 
 /// Operations after which even a write to memory waits for the device.

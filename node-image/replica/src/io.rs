@@ -58,7 +58,7 @@ pub enum Input<'a> {
     Persisted(u64),
     /// The disk has become full (true: the log may grow no more), or has room again.
     DiskFull(bool),
-    /// SIGTERM: hand over what is led, then [`Output::finished`].
+    /// SIGTERM: hand over what is led, let every client go when it has its answers, then [`Output::finished`].
     Shutdown,
     /// The deadline has come.
     Tick,
@@ -83,7 +83,7 @@ pub struct Output {
     pub events: Vec<Event>,
     /// When to call again with [`Input::Tick`] at the latest: monotonic microseconds.
     pub deadline_us: u64,
-    /// The replica may end: nothing is led here any more.
+    /// The replica may end: nothing is led here any more, and there are no clients.
     pub finished: bool,
     /// The replica cannot go on; the shell says why and ends the process.
     pub fatal: Option<String>,

@@ -213,6 +213,11 @@ impl Replica {
         }
     }
 
+    /// Bytes of log that are kept.
+    pub fn log_bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
     /// What the operator is told: see [`Report`].
     pub fn report(&self, now: Now) -> Report {
         self.make_report(now)
@@ -368,11 +373,15 @@ impl Replica {
         soon.map_or(self.tick_us, |soon| soon.min(self.tick_us))
     }
 
+    /// Told to end, it hands over what it leads, and then lets its clients go: each when it has the answers to all it has asked, which whoever leads
+    /// now gives. The shell does not wait for it for ever.
     fn finish_if_leaving(&mut self) {
         let handing_over =
             self.leads() && self.meta.topology.as_ref().is_some_and(|topology| topology.replicas.len() > 1);
-        if self.leaving && !handing_over && self.batch.is_empty() {
-            self.output.finished = true;
+        let leaves = self.leaving && !handing_over && self.batch.is_empty();
+        if leaves {
+            self.clients.let_go();
         }
+        self.output.finished = leaves && self.clients.len() == 0;
     }
 }

@@ -105,7 +105,7 @@ fn hello(connection: &mut (TcpStream, BytesMut)) -> Hello {
 #[test]
 fn the_end_of_a_replica_is_told_at_once_by_its_parent_which_ends_as_it_did() {
     let dir = tempfile::tempdir().unwrap();
-    let mut replica = Supervised::start(&dir.path().join("data"), "127.77.0.1");
+    let mut replica = Supervised::start(&dir.path().join("data"), "127.200.0.1");
     let mut connection = replica.call("ns/s").unwrap();
     let first = hello(&mut connection);
     assert!(first.from == 1 && first.incarnation != 0 && first.boot != 0, "{first:?}");
@@ -135,7 +135,7 @@ fn the_end_of_a_replica_is_told_at_once_by_its_parent_which_ends_as_it_did() {
     assert!(heard < Duration::from_millis(500) && gone < Duration::from_millis(1_500), "{heard:?}, {gone:?}");
 
     // The next process is another one.
-    let again = Supervised::start(&dir.path().join("data"), "127.77.0.1");
+    let again = Supervised::start(&dir.path().join("data"), "127.200.0.1");
     let second = hello(&mut again.call("ns/s").unwrap());
     assert_eq!(second.incarnation, first.incarnation);
     assert_ne!(second.boot, first.boot);
@@ -144,7 +144,7 @@ fn the_end_of_a_replica_is_told_at_once_by_its_parent_which_ends_as_it_did() {
 #[test]
 fn nobody_waits_for_a_replica_that_was_told_to_end() {
     let dir = tempfile::tempdir().unwrap();
-    let mut replica = Supervised::start(&dir.path().join("data"), "127.77.0.2");
+    let mut replica = Supervised::start(&dir.path().join("data"), "127.200.0.2");
     kill_process(Pid::from_child(&replica.parent), Signal::TERM).unwrap();
     let begin = Instant::now();
     assert_eq!(replica.exit_status(), Some(0));
@@ -156,7 +156,7 @@ fn a_replica_that_cannot_start_is_vouched_for_and_its_status_passed_on() {
     let dir = tempfile::tempdir().unwrap();
     let begin = Instant::now();
     let output = Command::new(env!("CARGO_BIN_EXE_trireme"))
-        .args(["node", "--supervised", "--id", "1", "--store", "", "--listen", "127.77.0.3", "--dir"])
+        .args(["node", "--supervised", "--id", "1", "--store", "", "--listen", "127.200.0.3", "--dir"])
         .arg(dir.path())
         .output()
         .unwrap();
@@ -168,7 +168,7 @@ fn a_replica_that_cannot_start_is_vouched_for_and_its_status_passed_on() {
 #[test]
 fn a_replica_ends_with_its_parent() {
     let dir = tempfile::tempdir().unwrap();
-    let replica = Supervised::start(&dir.path().join("data"), "127.77.0.4");
+    let replica = Supervised::start(&dir.path().join("data"), "127.200.0.4");
     let child = replica.child();
     let mut connection = replica.call("ns/s").unwrap();
     hello(&mut connection);

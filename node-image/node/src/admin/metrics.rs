@@ -1,17 +1,135 @@
-//! Metrics in Prometheus's text format, written from one report.
+//! Metrics in Prometheus's text format, written from one report. Every sample names its store, group and replica.
 
 use std::fmt::{Display, Write};
 
-use trireme_proto::{Report, ids::Peer, report::Role};
+use trireme_proto::{Report, Topology, ids::Peer, report::Role};
 
-use crate::shell::Shell;
+use crate::{
+    config::NodeConfig,
+    shell::Shell,
+    writer::{BUCKETS, Times},
+};
+
+/// The labels of every sample.
+pub(crate) fn labels(config: &NodeConfig, group: u32) -> String {
+    format!("store=\"{}\",group=\"{group}\",replica=\"{}\"", escaped(&config.store), escaped(&config.name))
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
 
 /// All metrics.
 pub(super) fn write(shell: &Shell, report: &Report) -> String {
-    let mut page = Page::default();
+    let mut page = Page::new(labels(&shell.config, shell.identity.group));
+    page.build();
+    page.gauge("recovering", "1 while the disk is being read after a start.", 0);
+    let started = shell.clock.started().as_secs_f64();
+    page.gauge("start_time_seconds", "When the process was started, in seconds since 1970.", started);
+    page.gauge("leaving", "1 where the process was told to end.", u8::from(report.leaving));
     position(&mut page, report);
-    followers(&mut page, report);
+    followers(&mut page, report, shell.core.borrow().topology());
     counters(&mut page, report);
+    memory_and_disk(&mut page, shell, report);
+    connections(&mut page, shell, report);
+    page.text
+}
+
+fn position(page: &mut Page, report: &Report) {
+    page.head("role", "What the replica does: 1 for its role, 0 for the others.", "gauge");
+    for (role, name) in
+        [(Role::Idle, "idle"), (Role::Follower, "follower"), (Role::Learner, "learner"), (Role::Leader, "leader")]
+    {
+        page.row("role", &format!("role=\"{name}\""), u8::from(report.role() == role));
+    }
+    page.gauge("serving", "1 where the replica leads and serves clients.", u8::from(report.serving));
+    page.gauge("epoch", "Number of the highest epoch promised to.", report.promise.number);
+    page.gauge("log_last_seq", "Last entry in the durable log.", report.last.seq);
+    page.gauge("log_first_seq", "First entry that the log still holds.", report.log_start);
+    page.gauge("commit_seq", "Last entry known to be committed.", report.commit);
+    page.gauge("applied_seq", "Last entry in the state.", report.applied);
+    page.gauge(
+        "leader_silence_seconds",
+        "Time since the leader was last heard.",
+        f64::from(report.leader_silence_ms) / 1e3,
+    );
+    page.gauge(
+        "write_gap_seconds",
+        "Write gap measured at the last change of leaders.",
+        f64::from(report.write_gap_ms) / 1e3,
+    );
+    page.gauge("disk_full", "1 where writes are refused because the disk is full.", u8::from(report.disk_full));
+}
+
+fn followers(page: &mut Page, report: &Report, topology: Option<&Topology>) {
+    let followers = &report.followers;
+    if followers.is_empty() {
+        return;
+    }
+    let names: Vec<String> = followers
+        .iter()
+        .map(|follower| {
+            let row = topology.and_then(|t| t.replicas.iter().find(|replica| replica.id == follower.id));
+            let name = row.map_or_else(|| follower.id.to_string(), |replica| escaped(&replica.name));
+            format!("follower=\"{name}\"")
+        })
+        .collect();
+    let mut each = |name: &str, help: &str, value: &dyn Fn(usize) -> f64| {
+        page.head(name, help, "gauge");
+        names.iter().enumerate().for_each(|(i, labels)| page.row(name, labels, value(i)));
+    };
+    each("follower_reachable", "1 where this leader hears the replica.", &|i| f64::from(followers[i].reachable));
+    each("follower_lag_entries", "Entries that the replica is behind this leader.", &|i| {
+        followers[i].lag_entries as f64
+    });
+    each("follower_lag_bytes", "Bytes of log that the replica is behind this leader.", &|i| {
+        followers[i].lag_bytes as f64
+    });
+    each("follower_lag_seconds", "Age of the oldest entry that the replica lacks.", &|i| {
+        followers[i].lag_ms as f64 / 1e3
+    });
+    each("follower_snapshot", "1 where the replica is being sent a snapshot.", &|i| {
+        f64::from(u8::from(followers[i].snapshot_slots.is_some()))
+    });
+}
+
+fn counters(page: &mut Page, report: &Report) {
+    let counters = &report.counters;
+    page.counter("commands_total", "Client commands executed here.", counters.commands);
+    page.counter("no_replicas_total", "Commands answered NOREPLICAS.", counters.no_replicas);
+    page.counter("in_doubt_total", "Commands answered INDOUBT.", counters.in_doubt);
+    page.counter("digests_compared_total", "Slots found the same as the leader's.", counters.digests_compared);
+    page.counter("digest_mismatches_total", "Slots found different from the leader's.", counters.digest_mismatches);
+    page.counter("clock_refusals_total", "Messages refused for a clock too far ahead.", counters.clock_refusals);
+    page.counter("snapshots_received_total", "Snapshots received.", counters.snapshots_received);
+}
+
+fn memory_and_disk(page: &mut Page, shell: &Shell, report: &Report) {
+    page.gauge("keys", "Keys in the state.", report.keys);
+    page.gauge("log_bytes", "Bytes of log that are kept.", shell.core.borrow().log_bytes());
+    if let Some(bytes) = resident_bytes() {
+        page.gauge("resident_memory_bytes", "Memory of the process that is in use.", bytes);
+    }
+    let Times { counts, seconds } = shell.disk_times.get();
+    let name = "disk_write_seconds";
+    page.head(name, "Time that a batch took to be as durable as asked for; in memory, that a sync took.", "histogram");
+    let mut count = 0;
+    for (i, more) in counts.iter().enumerate() {
+        count += more;
+        let bound = BUCKETS.get(i).map_or_else(|| "+Inf".to_owned(), |bound| format!("{bound}"));
+        page.row("disk_write_seconds_bucket", &format!("le=\"{bound}\""), count);
+    }
+    page.row("disk_write_seconds_sum", "", seconds);
+    page.row("disk_write_seconds_count", "", count);
+}
+
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(kib.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? << 10)
+}
+
+fn connections(page: &mut Page, shell: &Shell, report: &Report) {
     let clients = shell.clients.borrow().len();
     page.gauge("clients_connected", "Client connections that are open.", clients);
     page.counter("clients_total", "Client connections that were served.", shell.clients_opened.get());
@@ -32,88 +150,43 @@ pub(super) fn write(shell: &Shell, report: &Report) -> String {
     );
     let replicas = shell.links.connected().into_iter().filter(|peer| matches!(peer, Peer::Replica(_))).count();
     page.gauge("peers_connected", "Other replicas that are connected.", replicas);
-    page.text
 }
 
-fn position(page: &mut Page, report: &Report) {
-    page.head("role", "What the replica does: 1 for its role, 0 for the others.", "gauge");
-    for (role, name) in
-        [(Role::Idle, "idle"), (Role::Follower, "follower"), (Role::Learner, "learner"), (Role::Leader, "leader")]
-    {
-        page.row("role", &format!("{{role=\"{name}\"}}"), u8::from(report.role() == role));
-    }
-    page.gauge("serving", "1 where the replica leads and serves clients.", u8::from(report.serving));
-    page.gauge("epoch", "Number of the highest epoch promised to.", report.promise.number);
-    page.gauge("log_last_seq", "Last entry in the durable log.", report.last.seq);
-    page.gauge("log_first_seq", "First entry that the log still holds.", report.log_start);
-    page.gauge("commit_seq", "Last entry known to be committed.", report.commit);
-    page.gauge("applied_seq", "Last entry in the state.", report.applied);
-    page.gauge("keys", "Keys in the state.", report.keys);
-    page.gauge(
-        "leader_silence_seconds",
-        "Time since the leader was last heard.",
-        f64::from(report.leader_silence_ms) / 1e3,
-    );
-    page.gauge(
-        "write_gap_seconds",
-        "Write gap measured at the last change of leaders.",
-        f64::from(report.write_gap_ms) / 1e3,
-    );
-    page.gauge("disk_full", "1 where writes are refused because the disk is full.", u8::from(report.disk_full));
-}
-
-fn followers(page: &mut Page, report: &Report) {
-    if report.followers.is_empty() {
-        return;
-    }
-    let label = |id: u32| format!("{{replica=\"{id}\"}}");
-    page.head("follower_reachable", "1 where this leader hears the replica.", "gauge");
-    report.followers.iter().for_each(|f| page.row("follower_reachable", &label(f.id), u8::from(f.reachable)));
-    page.head("follower_lag_entries", "Entries that the replica is behind this leader.", "gauge");
-    report.followers.iter().for_each(|f| page.row("follower_lag_entries", &label(f.id), f.lag_entries));
-    page.head("follower_lag_bytes", "Bytes of log that the replica is behind this leader.", "gauge");
-    report.followers.iter().for_each(|f| page.row("follower_lag_bytes", &label(f.id), f.lag_bytes));
-    page.head("follower_lag_seconds", "Age of the oldest entry that the replica lacks.", "gauge");
-    report.followers.iter().for_each(|f| page.row("follower_lag_seconds", &label(f.id), f.lag_ms as f64 / 1e3));
-}
-
-fn counters(page: &mut Page, report: &Report) {
-    let counters = &report.counters;
-    page.counter("commands_total", "Client commands executed here.", counters.commands);
-    page.counter("no_replicas_total", "Commands answered NOREPLICAS.", counters.no_replicas);
-    page.counter("in_doubt_total", "Commands answered INDOUBT.", counters.in_doubt);
-    page.counter("digests_compared_total", "Slots found the same as the leader's.", counters.digests_compared);
-    page.counter("digest_mismatches_total", "Slots found different from the leader's.", counters.digest_mismatches);
-    page.counter("clock_refusals_total", "Messages refused for a clock too far ahead.", counters.clock_refusals);
-    page.counter("snapshots_received_total", "Snapshots received.", counters.snapshots_received);
-}
-
-#[derive(Default)]
-struct Page {
-    text: String,
+/// A page of metrics as it is written.
+pub(super) struct Page {
+    labels: String,
+    pub(super) text: String,
 }
 
 impl Page {
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+    pub(super) fn new(labels: String) -> Page {
+        Page { labels, text: String::new() }
+    }
+
+    /// What runs here.
+    pub(super) fn build(&mut self) {
+        self.head("build_info", "The version that runs, as a label.", "gauge");
+        self.row("build_info", concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""), 1);
+    }
+
+    pub(super) fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.head(name, help, "gauge");
         self.row(name, "", value);
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
+    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.head(name, help, "counter");
         self.row(name, "", value);
     }
 
     fn head(&mut self, name: &str, help: &str, kind: &str) {
-        self.write(format_args!("# HELP trireme_{name} {help}\n# TYPE trireme_{name} {kind}\n"));
-    }
-
-    fn row(&mut self, name: &str, labels: &str, value: impl Display) {
-        self.write(format_args!("trireme_{name}{labels} {value}\n"));
-    }
-
-    fn write(&mut self, arguments: std::fmt::Arguments<'_>) {
         // Writing to a string does not fail.
-        let _ = self.text.write_fmt(arguments);
+        let _ = write!(self.text, "# HELP trireme_{name} {help}\n# TYPE trireme_{name} {kind}\n");
+    }
+
+    /// A sample, with labels besides those that all have.
+    fn row(&mut self, name: &str, labels: &str, value: impl Display) {
+        let (all, comma) = (&self.labels, if labels.is_empty() { "" } else { "," });
+        let _ = writeln!(self.text, "trireme_{name}{{{all}{comma}{labels}}} {value}");
     }
 }

@@ -229,6 +229,11 @@ impl Client {
         self.out.len() - before
     }
 
+    /// Everything it has asked is answered.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.held == 0 && self.places.is_empty() && self.waiting.is_empty() && self.blocked.is_none()
+    }
+
     /// It has said goodbye, or its connection ends: no further command is taken.
     pub(crate) fn is_ending(&self) -> bool {
         self.state.close || self.last_words.is_some()

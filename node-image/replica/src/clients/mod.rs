@@ -125,8 +125,7 @@ impl Clients {
     pub(crate) fn close_answered(&mut self, output: &mut Output) {
         self.closing.retain(|id| {
             let Some(client) = self.map.get_mut(id) else { return false };
-            let answered =
-                client.held == 0 && client.places.is_empty() && client.waiting.is_empty() && client.blocked.is_none();
+            let answered = client.is_answered();
             if answered {
                 if let Some(words) = client.last_words.take() {
                     client.out.extend_from_slice(&words);
@@ -148,6 +147,18 @@ impl Clients {
             wait.until_us = wait.until_us.min(until_us);
         }
         self.closing.push(id);
+    }
+
+    /// Says goodbye to every client that has nothing under way.
+    pub(crate) fn let_go(&mut self) {
+        for id in self.ids() {
+            let Some(client) = self.map.get_mut(&id).filter(|client| client.is_answered() && !client.is_ending())
+            else {
+                continue;
+            };
+            client.last_words = Some(Box::default());
+            self.closing.push(id);
+        }
     }
 
     pub(crate) fn take_replies(&mut self, id: ClientId, out: &mut Vec<u8>) {

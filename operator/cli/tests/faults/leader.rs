@@ -148,6 +148,9 @@ fn handed_over(spec: &str) {
     let (there, here) = (there.finish(), here.finish());
     assert_undisturbed(&there);
     assert_eq!(here[0].errors, Vec::<String>::new(), "its own clients are disconnected, and get no error");
+    // It is disconnected behind an answer: what it had asked by then was done and answered, what it asked after that was not done.
+    let next = format!("l:{}:{}", leader.name, here[0].acknowledged.len());
+    assert_eq!(survivors[0].client().call(&["EXISTS", &next]).unwrap(), ":0", "{here:?}");
     for log in &there {
         assert!(log.gap() <= Duration::from_millis(300), "{:?}", log.gap());
     }

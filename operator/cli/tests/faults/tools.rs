@@ -128,7 +128,7 @@ pub fn http(replica: &Replica, path: &str) -> String {
 /// A number of `/metrics`.
 pub fn metric(replica: &Replica, name: &str) -> u64 {
     let page = http(replica, "/metrics");
-    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let value = page.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} ")?.1));
     value.unwrap_or_else(|| panic!("no {name} in {page}")).parse().unwrap()
 }
 

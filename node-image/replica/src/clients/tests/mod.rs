@@ -269,3 +269,33 @@ fn a_wait_for_copies_knows_the_writes_before_it() {
     rig.run(300);
     assert_eq!(rig.heard(2, 7), ":2");
 }
+
+#[test]
+fn a_leader_that_leaves_lets_its_clients_go_when_they_have_their_answers() {
+    let mut rig = Rig::serving(3, 2);
+    [7, 8, 9].into_iter().for_each(|client| rig.open(1, client));
+    rig.step(1, Input::Shutdown);
+    rig.run(20);
+    rig.record.version += 1;
+    rig.record.handover = 2;
+    rig.tell();
+    rig.run(5);
+    for command in ["SET a 2", "GET a"] {
+        rig.say(1, 8, command);
+    }
+    rig.run(5);
+    assert_eq!(rig.heard(1, 8), "", "it hands over");
+    assert!(rig.nodes[&1].closed.is_empty() && !rig.nodes[&1].finished, "it leads");
+    rig.record.handover = 0;
+    rig.fail_over(2);
+    assert!(!rig.nodes[&1].finished);
+    assert_eq!(rig.nodes[&1].closed.iter().copied().collect::<Vec<_>>(), [7, 9], "they have nothing under way");
+    [7, 9].into_iter().for_each(|client| rig.step(1, Input::ClientClosed(client)));
+    rig.say(1, 8, "INCR n");
+    rig.run(100);
+    assert_eq!(rig.heard(1, 8), "+OK $1 2 :1");
+    assert!(rig.nodes[&1].closed.contains(&8) && !rig.nodes[&1].finished, "its connection is still there");
+    rig.step(1, Input::ClientClosed(8));
+    rig.turn();
+    assert!(rig.nodes[&1].finished);
+}

@@ -24,6 +24,8 @@ pub(super) struct Node {
     replies: BTreeMap<ClientId, Vec<u8>>,
     pub(super) closed: BTreeSet<ClientId>,
     pub(super) paused: BTreeSet<ClientId>,
+    /// It may end.
+    pub(super) finished: bool,
 }
 
 pub(super) struct Rig {
@@ -71,6 +73,7 @@ impl Rig {
                 replies: BTreeMap::new(),
                 closed: BTreeSet::new(),
                 paused: BTreeSet::new(),
+                finished: false,
             };
             rig.nodes.insert(id, node);
         }
@@ -186,6 +189,7 @@ impl Rig {
             node.paused.remove(&client);
         }
         node.paused.extend(output.paused.drain(..));
+        node.finished = output.finished;
         output.events.clear();
         node.output = output;
     }
