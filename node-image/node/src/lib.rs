@@ -118,7 +118,8 @@ fn start<S: Future<Output = ()> + 'static>(
         }
         // Signals count from here on: before, they end the process, which has changed nothing yet.
         let stop = stop()?;
-        process::serve(Box::new(core), Box::new(disk), identity, config, admin, clock, listening, stop).await
+        let parts = process::Parts { core: Box::new(core), disk: Box::new(disk), identity, admin, clock };
+        process::serve(parts, config, listening, stop).await
     })
 }
 

@@ -70,17 +70,23 @@ fn listen(what: &'static str, config: &NodeConfig, port: u16) -> Result<(SocketA
     opened.map_err(|source| NodeError::Listen { what, address, source })
 }
 
-/// Runs a replica around this core until it ends.
+/// What a replica's process is made of.
+pub(crate) struct Parts {
+    pub(crate) core: Box<dyn Core>,
+    pub(crate) disk: Box<dyn Store>,
+    pub(crate) identity: Identity,
+    pub(crate) admin: Admin,
+    pub(crate) clock: Clock,
+}
+
+/// Runs a replica made of this until it ends.
 pub(crate) async fn serve(
-    core: Box<dyn Core>,
-    disk: Box<dyn Store>,
-    identity: Identity,
+    parts: Parts,
     mut config: NodeConfig,
-    admin: Admin,
-    clock: Clock,
     listening: impl FnOnce(&Listening),
     stop: impl Future<Output = ()> + 'static,
 ) -> Result<ExitReason, NodeError> {
+    let Parts { core, disk, identity, admin, clock } = parts;
     let (client_at, clients) = listen("clients", &config, config.client_port)?;
     let (peer_at, peers) = listen("peers", &config, config.peer_port)?;
     let at = Listening { client: client_at, peer: peer_at, admin: admin.at };
