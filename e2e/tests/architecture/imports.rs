@@ -24,7 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "trireme-cli",
         &["trireme-crds", "trireme-link", "trireme-local", "trireme-node", "trireme-planner", "trireme-proto"],
     ),
-    ("trireme-kubectl", &["trireme-crds"]),
+    ("trireme-kubectl", &["trireme-cli", "trireme-crds", "trireme-link"]),
     ("trireme-sim", &["trireme-crds", "trireme-planner", "trireme-proto", "trireme-replica"]),
     ("trireme-bench", &[]),
     (

@@ -68,15 +68,15 @@ pub fn run(choice: &Choice, output: Output) -> Result<(), Failure> {
         let lines: Vec<String> = violations.iter().map(|v| format!("{}; allowed: {}", v.what, v.allowed)).collect();
         return Err(Failure::Input(lines.join("\n")));
     }
-    explain(&store, output)
+    explain(&store.spec, output)
 }
 
 /// Says what the spec of a store means.
 ///
 /// # Errors
 /// None that is known of.
-pub fn explain(store: &ReplicatedStore, output: Output) -> Result<(), Failure> {
-    let s = store.spec.settle();
+pub fn explain(spec: &ReplicatedStoreSpec, output: Output) -> Result<(), Failure> {
+    let s = spec.settle();
     let explanation = trireme_crds::explain(s.mode, s.n, s.w, s.r, s.durability, s.policy);
     match output {
         Output::Json => put(&json_line(&explanation)?),

@@ -7,6 +7,7 @@ use trireme_crds::{StoreStatus, status::ReplicaStatus};
 
 use crate::{
     output::{Failure, Output, Screen, json_line, put, thousands, unix_ms},
+    status::dash,
     store::Store,
 };
 
@@ -88,7 +89,7 @@ pub fn text(status: &StoreStatus, screen: &Screen) -> String {
         vec![
             screen.name(&r.name),
             if r.reachable { r.role.clone() } else { screen.bad("unreachable") },
-            r.position.clone(),
+            dash(&r.position),
             number(r.lag_entries),
             number(r.lag_bytes),
             number(r.lag_ms),

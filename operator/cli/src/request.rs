@@ -75,20 +75,20 @@ pub fn question(status: &StoreStatus, replica: &str) -> String {
         let (heard, missing): (Vec<&String>, Vec<&String>) = group.members.iter().partition(answers);
         let names = |names: &[&String]| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
         text.push_str(&format!(
-            "A failover that loses nothing needs {} of {} members (n - w + 1, w = {}); {} answer{}.\n",
+            "A failover that loses nothing needs {} of {} members (n - w + 1, w = {}); {} can be reached{}.\n",
             group.seal_quorum,
             group.n,
             group.w,
             heard.len(),
             if heard.is_empty() { String::new() } else { format!(": {}", names(&heard)) },
         ));
-        match missing.as_slice() {
-            [] => text.push_str("All of them answer: without --force nothing can be lost.\n"),
-            missing => text.push_str(&format!(
-                "Acknowledged writes that only {} hold are lost, unless these come back: their writes are then appended again.\n",
-                names(missing)
-            )),
-        }
+        text.push_str(&match heard.len() >= group.seal_quorum as usize {
+            true => "These are enough: without --force nothing can be lost.\n".to_owned(),
+            false => format!(
+                "Acknowledged writes that only {} may have are lost, unless they come back: then they are appended again.\n",
+                names(&missing)
+            ),
+        });
     }
     text.push_str(&format!("Type yes to make {replica} the leader all the same: "));
     text

@@ -20,8 +20,7 @@ const LOG_BYTES_MAX: u64 = 4 << 20;
 
 /// Which running store, and how to answer.
 #[derive(Debug, clap::Args)]
-#[group(skip)] // Every subcommand's own are a group of the same name.
-pub struct Arguments {
+pub struct Which {
     /// The directory that the store runs in.
     #[arg(long)]
     dir: PathBuf,
@@ -37,7 +36,7 @@ pub struct Running {
     control: Control,
 }
 
-impl Arguments {
+impl Which {
     /// The store that is meant.
     ///
     /// # Errors

@@ -105,12 +105,12 @@ fn replicas(status: &StoreStatus, screen: &Screen) -> String {
         vec![
             screen.name(&replica.name),
             role(replica, screen),
-            replica.position.clone(),
+            dash(&replica.position),
             replica.commit.to_string(),
             lag(replica.lag_entries, replica.lag_ms),
             thousands(replica.keys),
             heard(replica, screen),
-            replica.client_address.clone(),
+            dash(&replica.client_address),
             digest(replica, status, screen),
         ]
     };
@@ -146,8 +146,13 @@ fn digest(replica: &ReplicaStatus, status: &StoreStatus, screen: &Screen) -> Str
     let mismatches = replica.digest_mismatches > 0;
     match mismatches || status.replicas.iter().any(differs) {
         true => screen.bad(format!("{} DIFFERS", replica.digest)),
-        false => replica.digest.clone(),
+        false => dash(&replica.digest),
     }
+}
+
+/// What is not known, or not there.
+pub(crate) fn dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
 /// How far a replica is behind, in few words.
@@ -175,13 +180,12 @@ pub fn failovers(status: &StoreStatus, screen: &Screen) -> String {
         "CAUSE",
     ];
     let ms = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
-    let name = |name: &str| if name.is_empty() { "-".to_owned() } else { name.to_owned() };
     let row = |f: &trireme_crds::status::FailoverStatus| {
         let forced = if f.forced { " (forced)" } else { "" };
         vec![
             f.at.clone(),
-            name(&f.from),
-            name(&f.to),
+            dash(&f.from),
+            dash(&f.to),
             f.epoch.clone(),
             ms(f.active_ms),
             ms(f.write_gap_ms),

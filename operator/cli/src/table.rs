@@ -23,13 +23,15 @@ pub fn table(rows: &[Vec<String>]) -> String {
 }
 
 /// The same under heads, or, where a line would be longer than `width`, a paragraph for each row: its first cell, and below it every other cell after
-/// the head of its column.
+/// the head of its column. The first head stands before them all.
 pub fn fit(heads: &[String], rows: &[Vec<String>], width: Option<usize>) -> String {
     let all: Vec<Vec<String>> = std::iter::once(heads.to_vec()).chain(rows.iter().cloned()).collect();
     let columns = table(&all);
     match width {
         Some(width) if columns.lines().any(|line| visible(line) > width) => {
-            rows.iter().map(|row| paragraph(heads, row, width)).collect()
+            let head = heads.first().map_or("", String::as_str);
+            let paragraphs: String = rows.iter().map(|row| paragraph(heads, row, width)).collect();
+            format!("{head}\n{paragraphs}")
         }
         _ => columns,
     }
@@ -84,7 +86,7 @@ mod tests {
             (row(&["NAME", "A", "B", "C"]), [row(&["one", "1", "2", "3"]), row(&["two", "4", "5", "6"])]);
         assert_eq!(fit(&heads, &rows, None), "NAME  A  B  C\none   1  2  3\ntwo   4  5  6\n");
         assert_eq!(fit(&heads, &rows, Some(13)), fit(&heads, &rows, None));
-        assert_eq!(fit(&heads, &rows, Some(12)), "one\n  A 1  B 2\n  C 3\ntwo\n  A 4  B 5\n  C 6\n");
-        assert_eq!(fit(&heads, &rows[..1], Some(1)), "one\n  A 1\n  B 2\n  C 3\n");
+        assert_eq!(fit(&heads, &rows, Some(12)), "NAME\none\n  A 1  B 2\n  C 3\ntwo\n  A 4  B 5\n  C 6\n");
+        assert_eq!(fit(&heads, &rows[..1], Some(1)), "NAME\none\n  A 1\n  B 2\n  C 3\n");
     }
 }

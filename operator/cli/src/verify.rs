@@ -46,7 +46,8 @@ pub fn text(result: &Verification, screen: &Screen) -> String {
     if !result.different.is_empty() {
         let first: Vec<String> = result.different.iter().take(8).map(u32::to_string).collect();
         let more = if result.different.len() > first.len() { " ..." } else { "" };
-        let count = screen.bad(format!("{} slots differ at the same last write:", result.different.len()));
+        let slots = if result.different.len() == 1 { "slot differs" } else { "slots differ" };
+        let count = screen.bad(format!("{} {slots} at the same last write:", result.different.len()));
         text.push_str(&format!("{count} {}{more}\n", first.join(", ")));
     }
     if result.unsettled > 0 {

@@ -2,6 +2,17 @@
 //!
 //! It talks with the API server alone, with the rights of whoever runs it: nothing listens for it, and it opens no port to a pod.
 //!
+//! ```text
+//! commands.rs   the subcommands: the words are trireme_cli's
+//! live.rs       a store in a cluster, as the commands ask it
+//!   object.rs     ReplicatedStore as the API server has it
+//!   pods.rs       what replicas say of themselves, through the API server's proxy; what they printed
+//!   events.rs     the operator's decisions
+//!   follow.rs     a request, from its annotation to its outcome
+//! stores.rs     all stores, a line each
+//! cluster.rs    kubeconfig, and what refusals mean
+//! ```
+//!
 //! # What it relies on
 //!
 //! * **`.status`** of the `ReplicatedStore` is what `trireme status` prints.
@@ -24,5 +35,32 @@
 //!   `{"store":"NAMESPACE/NAME","id":1,"name":"orders-0","applied":7,"lastWrites":[0, ...],"digests":["0123456789abcdef", ...]}`, both lists with one
 //!   item for each of the 16,384 slots, taken at one moment. **`GET /status`** likewise, for lag that is newer than what the operator last wrote.
 //! * Pods carry the label `trireme.dev/store=NAME` and have the replica's name; the replica's container is called `replica`.
+//!
+//! # Invariants
+//!
+//! * Where the API server refuses or is silent, a sentence says what can be done about it, and the exit status is 1.
+//! * What can be done without (a replica's own words, Events) is not asked for twice, and its absence is said once.
+//! * A request that nobody took up in time is withdrawn. Every wait has a bound.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use trireme_cli::Failure;
+
+mod cluster;
+mod commands;
+mod events;
+mod follow;
+mod live;
+mod object;
+mod pods;
+mod stores;
+
+fn main() -> ExitCode {
+    let plugin = commands::Plugin::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::from_error);
+    match runtime.and_then(|runtime| runtime.block_on(commands::run(plugin))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

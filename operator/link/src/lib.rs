@@ -16,4 +16,4 @@ pub mod verify;
 
 pub use heard::Heard;
 pub use link::{Connection, Link, OpenError, Orders, Said, Target};
-pub use verify::{Verification, verify};
+pub use verify::{Slots, Verification, compare, verify};

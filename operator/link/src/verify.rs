@@ -1,9 +1,9 @@
-//! Are the replicas the same? Compares all 16,384 slot digests of all replicas.
+//! Are the replicas the same? Compares all 16,384 slot digests of all replicas, over their peer ports or in whatever way they can be asked.
 //!
 //! Two replicas whose slot was last written by the same entry must have the same digest of it. A slot that is being written is asked for again,
 //! until the positions meet once or time is up; a difference counts when it is seen twice.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use serde::Serialize;
 use tokio::{
@@ -14,7 +14,7 @@ use trireme_proto::{Message, SLOTS, message::Digests};
 
 use crate::link::{Connection, OpenError, Target};
 
-/// Pause between two rounds.
+/// Pause between two rounds over peer ports.
 const ROUND: Duration = Duration::from_millis(50);
 /// A slot that differs this often is different.
 const SEEN_MAX: u8 = 2;
@@ -45,9 +45,18 @@ impl Verification {
 }
 
 /// All slots of one replica.
-struct Slots {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slots {
     last_writes: Vec<u64>,
     digests: Vec<u64>,
+}
+
+impl Slots {
+    /// Of each slot the seq of its last write, and its digest after it; `None` unless there are 16,384 of both.
+    pub fn new(last_writes: Vec<u64>, digests: Vec<u64>) -> Option<Slots> {
+        let all = usize::from(SLOTS);
+        (last_writes.len() == all && digests.len() == all).then_some(Slots { last_writes, digests })
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,24 +66,38 @@ enum Slot {
     Different(u8),
 }
 
-/// Compares the replicas, for at most `within`.
+/// Compares the replicas over their peer ports, for at most `within`.
 pub async fn verify(targets: Vec<(String, Target)>, within: Duration) -> Verification {
+    compare(targets, within, ROUND, |target| async move { ask(&target).await.map_err(|error| error.to_string()) }).await
+}
+
+/// Compares replicas by name, for at most `within` and with a pause between two rounds; `ask` asks one of them.
+pub async fn compare<T, A>(
+    targets: Vec<(String, T)>,
+    within: Duration,
+    pause: Duration,
+    ask: impl Fn(T) -> A,
+) -> Verification
+where
+    T: Clone,
+    A: Future<Output = Result<Slots, String>> + Send + 'static,
+{
     let deadline = Instant::now() + within;
     let mut slots = vec![Slot::Unsettled; usize::from(SLOTS)];
     let mut result = Verification::default();
     loop {
         result.rounds += 1;
-        let (answers, missing) = ask_all(&targets, deadline).await;
+        let (answers, missing) = ask_all(&targets, deadline, &ask).await;
         result.replicas = answers.iter().map(|(name, _)| name.clone()).collect();
         result.missing = missing;
         for (number, slot) in slots.iter_mut().enumerate() {
             *slot = judge(*slot, number, &answers);
         }
         let open = slots.iter().any(|s| !matches!(s, Slot::Same | Slot::Different(SEEN_MAX..)));
-        if (!open && result.missing.is_empty()) || Instant::now() + ROUND >= deadline {
+        if (!open && result.missing.is_empty()) || Instant::now() + pause >= deadline {
             break;
         }
-        sleep_until(Instant::now() + ROUND).await;
+        sleep_until(Instant::now() + pause).await;
     }
     for (number, slot) in slots.iter().enumerate() {
         match slot {
@@ -100,14 +123,20 @@ fn judge(before: Slot, number: usize, answers: &[(String, Slots)]) -> Slot {
 }
 
 /// Asks all at the same time; who answered, and who did not and why.
-async fn ask_all(targets: &[(String, Target)], deadline: Instant) -> (Vec<(String, Slots)>, Vec<String>) {
+async fn ask_all<T, A>(
+    targets: &[(String, T)],
+    deadline: Instant,
+    ask: &impl Fn(T) -> A,
+) -> (Vec<(String, Slots)>, Vec<String>)
+where
+    T: Clone,
+    A: Future<Output = Result<Slots, String>> + Send + 'static,
+{
     let mut asking = JoinSet::new();
     for (name, target) in targets.iter().cloned() {
+        let answer = ask(target);
         asking.spawn(async move {
-            let answer = match timeout_at(deadline, ask(&target)).await {
-                Ok(answer) => answer.map_err(|error| error.to_string()),
-                Err(_) => Err("no answer in time".to_owned()),
-            };
+            let answer = timeout_at(deadline, answer).await.unwrap_or_else(|_| Err("no answer in time".to_owned()));
             (name, answer)
         });
     }

@@ -7,7 +7,7 @@ use crate::running;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    running: running::Arguments,
+    running: running::Which,
     #[command(flatten)]
     pace: lag::Pace,
 }

@@ -77,3 +77,13 @@ fn wait(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::from_error)?;
     runtime.block_on(work)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn arguments_make_sense() {
+        super::Trireme::command().debug_assert();
+    }
+}

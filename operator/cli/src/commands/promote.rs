@@ -7,7 +7,7 @@ use crate::running;
 #[derive(Debug, clap::Args)]
 pub struct Promote {
     #[command(flatten)]
-    running: running::Arguments,
+    running: running::Which,
     #[command(flatten)]
     promotion: request::Promotion,
 }
@@ -15,7 +15,7 @@ pub struct Promote {
 #[derive(Debug, clap::Args)]
 pub struct Switchover {
     #[command(flatten)]
-    running: running::Arguments,
+    running: running::Which,
     /// Name of the replica that is to lead; without it, the member that is furthest on.
     #[arg(long)]
     to: Option<String>,

@@ -1,0 +1,129 @@
+//! Every screen, for every status of `screens/`: the status is `NAME.json`, its screens are `NAME.txt`. Colours are shown as `<31>`, for example.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p trireme-cli --test screens` writes the screens anew; read the difference before you keep it.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests: clippy's exception knows only functions that are tests themselves.
+
+use std::{fs, path::Path};
+
+use serde_json::{Map, json};
+use trireme_cli::{Happened, Line, Screen, history, lag, output::json_line, request, status, verify};
+use trireme_crds::StoreStatus;
+use trireme_link::Verification;
+
+/// Compares with what is expected, or writes it.
+fn golden(path: &Path, found: &str) -> Result<(), String> {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(path, found).map_err(|e| e.to_string())?;
+    }
+    let expected = fs::read_to_string(path).unwrap_or_default();
+    if expected == found { Ok(()) } else { Err(format!("{}\nexpected:\n{expected}\nfound:\n{found}", path.display())) }
+}
+
+fn page(parts: &[(&str, String)]) -> String {
+    let part = |(name, text): &(&str, String)| format!("--- {name}\n{}\n", legible(text).trim_end());
+    parts.iter().map(part).collect()
+}
+
+/// Escape sequences as `<31>`.
+fn legible(text: &str) -> String {
+    let mut pieces = text.split("\x1b[");
+    let mut legible = pieces.next().unwrap().to_owned();
+    for piece in pieces {
+        let (code, rest) = piece.split_once('m').unwrap();
+        legible.push_str(&format!("<{code}>{rest}"));
+    }
+    legible
+}
+
+fn happened(at_ms: u64, decision: &str, message: &str) -> Happened {
+    let mut fields = Map::new();
+    for (name, value) in [
+        ("event", json!("decision")),
+        ("atMs", json!(at_ms)),
+        ("message", json!(message)),
+        ("decision", json!(decision)),
+    ] {
+        fields.insert(name.to_owned(), value);
+    }
+    Happened { at_ms, message: message.to_owned(), json: fields }
+}
+
+#[test]
+fn every_status_has_its_screens() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/screens");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|e| e == "json"));
+    files.sort();
+    assert!(files.len() >= 6, "{files:?}");
+    let mut wrong = Vec::new();
+    for file in files {
+        let s: StoreStatus = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        let (plain, wide, narrow) = (Screen::plain(), Screen::terminal(200, true), Screen::terminal(60, false));
+        let found = page(&[
+            ("status", status::text(&s, &plain)),
+            ("status, 200 columns, colours", status::text(&s, &wide)),
+            ("status, 60 columns, no colours", status::text(&s, &narrow)),
+            ("status --output json", json_line(&s).unwrap()),
+            ("lag", lag::text(&s, &plain)),
+            ("lag, 60 columns, no colours", lag::text(&s, &narrow)),
+            ("lag --output json", lag::json(&s, 1_795_608_000_000).unwrap()),
+            ("promote orders-1 --force", request::question(&s, "orders-1")),
+        ]);
+        assert!(!status::text(&s, &narrow).contains('\x1b'), "colours although none are wanted");
+        let tables = status::failovers(&s, &narrow) + &lag::text(&s, &narrow);
+        assert!(tables.lines().all(|line| line.chars().count() <= 60), "{tables}");
+        wrong.extend(golden(&file.with_extension("txt"), &found).err());
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_log_of_failovers_is_in_the_order_of_time() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/screens");
+    let s: StoreStatus =
+        serde_json::from_str(&fs::read_to_string(folder.join("after_a_failover.json")).unwrap()).unwrap();
+    let began_ms = history::from_rfc3339("2026-11-25T12:00:00.000Z").unwrap();
+    let events = [
+        happened(began_ms, "sealing", "sealing epoch 2: the leader's process ended"),
+        happened(began_ms + 1, "chosen", "orders-1 leads epoch 2 from 1/120"),
+        happened(began_ms + 9, "serving", "orders-1 serves epoch 2, 9 ms after the change began; write gap 31 ms"),
+    ];
+    let line = |after_ms, replica: &str, text: &str| Line {
+        at_ms: began_ms + after_ms,
+        replica: replica.to_owned(),
+        text: text.to_owned(),
+    };
+    let lines = [line(5, "orders-1", "INFO leads epoch 2"), line(2, "orders-2", "INFO promised epoch 2")];
+    let found = page(&[
+        ("logs", history::text(&s, &events, &lines, &Screen::plain())),
+        ("logs, 200 columns, colours", history::text(&s, &events, &lines, &Screen::terminal(200, true))),
+        ("logs --output json", history::json(&s, &events, &lines).unwrap()),
+        ("logs, of a store that is new", history::text(&StoreStatus::default(), &[], &[], &Screen::plain())),
+    ]);
+    golden(&folder.join("logs.txt"), &found).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn a_verification_has_its_screen() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/screens");
+    let names = ["orders-0", "orders-1", "orders-2"].map(str::to_owned).to_vec();
+    let same = Verification { replicas: names.clone(), same: 16_384, rounds: 1, ..Verification::default() };
+    let different = Verification {
+        replicas: names[..2].to_vec(),
+        missing: vec!["orders-2: no answer in time".to_owned()],
+        same: 16_000,
+        different: (0..84).map(|slot| slot * 7).collect(),
+        unsettled: 300,
+        rounds: 12,
+    };
+    let found = page(&[
+        ("verify", verify::text(&same, &Screen::plain())),
+        ("verify, 200 columns, colours", verify::text(&same, &Screen::terminal(200, true))),
+        ("verify --output json", json_line(&same).unwrap()),
+        ("verify, of replicas that differ", verify::text(&different, &Screen::plain())),
+        ("the same, 200 columns, colours", verify::text(&different, &Screen::terminal(200, true))),
+        ("the same, --output json", json_line(&different).unwrap()),
+    ]);
+    golden(&folder.join("verify.txt"), &found).unwrap_or_else(|e| panic!("{e}"));
+}
