@@ -87,13 +87,13 @@ impl Following {
             Err(_) => (HashSet::new(), None),
         };
         let (name, value) = annotation(request);
-        annotate(cluster, store, name, Some(value)).await?;
+        let asked = annotate(cluster, store, name, Some(value)).await?;
         Ok(Following {
             cluster: cluster.clone(),
             store: store.to_owned(),
             request: request.clone(),
             before,
-            stores: watch_store(cluster, store).await?,
+            stores: watch_store(cluster, store, asked.version()).await?,
             events,
             told,
             taken_up: false,
@@ -134,7 +134,9 @@ impl Following {
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None => {
                         sleep(WATCH_AGAIN).await;
-                        self.stores = watch_store(&self.cluster, &self.store).await?;
+                        let object = object::get(&self.cluster, &self.store).await?;
+                        self.stores = watch_store(&self.cluster, &self.store, object.version()).await?;
+                        self.look(&object)?;
                     }
                 },
                 () = sleep_until(self.deadline) => return match self.outcome.take() {
@@ -225,10 +227,10 @@ impl Following {
     }
 }
 
-/// The store as it is, and whenever it changes.
-async fn watch_store(cluster: &Cluster, store: &str) -> Result<Watch<DynamicObject>, Failure> {
+/// The store whenever it changes after this version: one from before the request would look as if that had been taken up.
+async fn watch_store(cluster: &Cluster, store: &str, version: &str) -> Result<Watch<DynamicObject>, Failure> {
     let wanted = WatchParams::default().fields(&format!("metadata.name={store}"));
-    match object::api(cluster, Some(&cluster.namespace)).watch(&wanted, "0").await {
+    match object::api(cluster, Some(&cluster.namespace)).watch(&wanted, version).await {
         Ok(stream) => Ok(stream.boxed_local()),
         Err(error) => Err(cluster.failure(&format!("watch the store {store}"), &error)),
     }

@@ -26,14 +26,14 @@
 //!   | `trireme.dev/paused` | `true`, or absent | the operator changes nothing |
 //!   | `trireme.dev/restart` | any text | a new text restarts every replica, one by one |
 //!
-//!   The operator takes the first three up: it removes the annotation and writes `.status.request` with the outcome `Pending`, in this order or at the
-//!   same time; later it writes the same request with the outcome `Done` or `Refused` and the decision's own sentence. A request that differs from the
-//!   one that was there before is the answer. Where no replica was named, `request.replica` says which one was chosen.
+//!   The operator takes the first three up by removing the annotation. It is done when a new epoch is served by the replica that was named, or by any
+//!   other than before. It is refused when an Event with the reason `Refused` or `HandoverFailed` says so. An operator that writes `.status.request`
+//!   (outcome `Pending`, then `Done` or `Refused` with the decision's own sentence) is believed without either.
 //! * **An Event** (`events.k8s.io/v1`, regarding the store) for each decision: `reason` is the decision's kind (`Sealing`, `Chosen`, `Serving`,
 //!   `HandingOver` ...), `note` its sentence. They are what is shown on the way and in the log of failovers; nothing depends on one that is missing.
 //! * **`GET /digests`** of every replica's HTTP port, through the API server's proxy of the pod (`pods/NAME:9600/proxy/digests`):
-//!   `{"store":"NAMESPACE/NAME","id":1,"name":"orders-0","applied":7,"lastWrites":[0, ...],"digests":["0123456789abcdef", ...]}`, both lists with one
-//!   item for each of the 16,384 slots, taken at one moment. **`GET /status`** likewise, for lag that is newer than what the operator last wrote.
+//!   `{"applied":7,"firstSlot":0,"lastWrites":[0, ...],"digests":["", "0123456789abcdef", ...]}`, both lists with one item for each of the 16,384 slots,
+//!   taken at one moment. **`GET /status`** likewise, for lag that is newer than what the operator last wrote.
 //! * Pods carry the label `trireme.dev/store=NAME` and have the replica's name; the replica's container is called `replica`.
 //!
 //! # Invariants

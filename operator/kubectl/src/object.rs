@@ -43,6 +43,11 @@ impl Object {
         self.metadata.namespace.as_deref().unwrap_or_default()
     }
 
+    /// Its version.
+    pub fn version(&self) -> &str {
+        self.metadata.resource_version.as_deref().unwrap_or_default()
+    }
+
     /// What is wanted.
     ///
     /// # Errors

@@ -9,10 +9,10 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
+    Router,
     body::{Body, Bytes},
-    extract::{Path, Query, State},
-    http::StatusCode,
+    extract::{Path, RawQuery, State},
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -82,12 +82,23 @@ impl Objects {
     }
 }
 
+fn answer(value: &Value) -> Response {
+    ([(CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+}
+
+/// What is asked for after the path.
+fn asked(query: Option<String>) -> BTreeMap<String, String> {
+    let query = query.unwrap_or_default().replace("%3D", "=").replace("%2C", ",");
+    let pair = |pair: &str| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    query.split('&').filter_map(pair).collect()
+}
+
 fn failure(code: u16, message: &str, details: Value) -> Response {
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Because", "code": code,
         "message": message, "details": details,
     });
-    (StatusCode::from_u16(code).unwrap(), Json(status)).into_response()
+    (StatusCode::from_u16(code).unwrap(), answer(&status)).into_response()
 }
 
 impl Api {
@@ -149,11 +160,8 @@ async fn all_stores(State(api): State<Api>) -> Response {
     list(&api, |_| true)
 }
 
-async fn stores(
-    State(api): State<Api>,
-    Path(namespace): Path<String>,
-    Query(query): Query<BTreeMap<String, String>>,
-) -> Response {
+async fn stores(State(api): State<Api>, Path(namespace): Path<String>, RawQuery(query): RawQuery) -> Response {
+    let query = asked(query);
     if query.contains_key("watch") {
         let name = query["fieldSelector"].strip_prefix("metadata.name=").unwrap().to_owned();
         return follow(api, move |objects| {
@@ -169,15 +177,16 @@ fn list(api: &Api, wanted: impl Fn(&String) -> bool) -> Response {
         return refusal;
     }
     let items: Vec<&Value> = objects.stores.iter().filter(|((at, _), _)| wanted(at)).map(|(_, store)| store).collect();
-    Json(json!({ "apiVersion": "trireme.dev/v1alpha1", "kind": "ReplicatedStoreList", "metadata": {}, "items": items }))
-        .into_response()
+    answer(
+        &json!({ "apiVersion": "trireme.dev/v1alpha1", "kind": "ReplicatedStoreList", "metadata": {}, "items": items }),
+    )
 }
 
 async fn store(State(api): State<Api>, Path(at): Path<(String, String)>) -> Response {
     let objects = api.objects();
     match (objects.refusal("replicatedstores"), objects.stores.get(&at)) {
         (Some(refusal), _) => refusal,
-        (None, Some(store)) => Json(store.clone()).into_response(),
+        (None, Some(store)) => answer(store),
         (None, None) => failure(404, "not found", json!({ "name": at.1, "kind": "replicatedstores" })),
     }
 }
@@ -199,14 +208,15 @@ async fn patch(State(api): State<Api>, Path(at): Path<(String, String)>, body: B
             }
         }
     });
-    let answer = Json(objects.stores[&at].clone()).into_response();
+    let patched = answer(&objects.stores[&at]);
     (api.operator)(&mut objects, &at.1);
     drop(objects);
     api.changed.send_modify(|version| *version += 1);
-    answer
+    patched
 }
 
-async fn events(State(api): State<Api>, Query(query): Query<BTreeMap<String, String>>) -> Response {
+async fn events(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+    let query = asked(query);
     let name = query["fieldSelector"].rsplit('=').next().unwrap().to_owned();
     let of = move |objects: &Objects| -> Vec<Value> {
         objects.events.iter().filter(|event| event["involvedObject"]["name"] == name.as_str()).cloned().collect()
@@ -218,7 +228,7 @@ async fn events(State(api): State<Api>, Query(query): Query<BTreeMap<String, Str
         return follow(api, of);
     }
     let items = of(&api.objects());
-    Json(json!({ "apiVersion": "v1", "kind": "EventList", "metadata": {}, "items": items })).into_response()
+    answer(&json!({ "apiVersion": "v1", "kind": "EventList", "metadata": {}, "items": items }))
 }
 
 /// A watch: every version of these objects, as they are written.
@@ -246,14 +256,11 @@ fn follow(api: Api, of: impl Fn(&Objects) -> Vec<Value> + Send + Sync + 'static)
 async fn pods(State(api): State<Api>) -> Response {
     let objects = api.objects();
     let items: Vec<Value> = objects.logs.keys().map(|name| json!({ "metadata": { "name": name } })).collect();
-    Json(json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items })).into_response()
+    answer(&json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items }))
 }
 
-async fn log(
-    State(api): State<Api>,
-    Path((_, pod)): Path<(String, String)>,
-    Query(query): Query<BTreeMap<String, String>>,
-) -> Response {
+async fn log(State(api): State<Api>, Path((_, pod)): Path<(String, String)>, RawQuery(query): RawQuery) -> Response {
+    let query = asked(query);
     match (query.get("previous"), api.objects().logs.get(&pod)) {
         (None, Some(text)) => text.clone().into_response(),
         _ => failure(400, "previous terminated container not found", json!({})),
@@ -266,7 +273,7 @@ async fn proxy(State(api): State<Api>, Path((_, pod, path)): Path<(String, Strin
         return refusal;
     }
     match objects.pods.get(&format!("{}/{path}", pod.strip_suffix(":9600").unwrap())) {
-        Some(answer) => Json(answer.clone()).into_response(),
+        Some(said) => answer(said),
         None => failure(503, "no endpoints available for the pod", json!({})),
     }
 }
