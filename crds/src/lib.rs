@@ -15,9 +15,13 @@
 //! * [`explain()`]: what a choice of n, w, r, durability and policy means, in numbers.
 //! * [`quantity`]: durations and sizes.
 //!
-//! No Kubernetes library is used: local mode needs these types too, and builds without any.
+//! * `kubernetes`: the same types as objects of an API server, and their definitions; only with the feature of that name.
+//!
+//! Without that feature no Kubernetes library is used: local mode needs these types too, and builds without any.
 
 pub mod explain;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod objects;
 pub mod parse;
 pub mod quantity;

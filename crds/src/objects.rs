@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+#[cfg(feature = "kubernetes")]
+use k8s_openapi::api::{core::v1 as core, networking::v1 as networking};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,6 +21,7 @@ const GRACE_SECONDS_DEFAULT: i64 = 30;
 
 /// What becomes of volumes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub enum Volumes {
     /// They stay; a store that is made again under the same name finds its data.
     #[default]
@@ -29,17 +32,19 @@ pub enum Volumes {
 
 /// When an image is pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub enum ImagePullPolicy {
     /// Each time a replica starts.
     Always,
     /// When the node does not have it.
     IfNotPresent,
-    /// Never: the node must have it.
+    /// Not at all: the node must have it.
     Never,
 }
 
 /// How a Service is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub enum ServiceType {
     /// From within the cluster.
     #[default]
@@ -52,6 +57,7 @@ pub enum ServiceType {
 
 /// Names a Secret of the store's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretName {
     /// Its name.
@@ -60,6 +66,7 @@ pub struct SecretName {
 
 /// The password of clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Auth {
     /// Whether clients must say a password. Default true.
@@ -72,6 +79,7 @@ pub struct Auth {
 
 /// What pods have beyond what the operator gives them. A change replaces the replicas one by one, the leader last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PodSettings {
     /// More labels. Those under `trireme.dev/` and `app.kubernetes.io/` belong to the operator.
@@ -85,18 +93,22 @@ pub struct PodSettings {
     pub node_selector: BTreeMap<String, String>,
     /// Taints of nodes that replicas tolerate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "kubernetes", schemars(with = "Vec<core::Toleration>"))]
     pub tolerations: Vec<Value>,
     /// Rules for the choice of a node. Default: replicas of a store prefer nodes that have none of it yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "kubernetes", schemars(with = "Option<core::Affinity>"))]
     pub affinity: Option<Value>,
     /// How replicas are spread over hosts and zones. Default: evenly over both, as far as there are enough.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "kubernetes", schemars(with = "Vec<core::TopologySpreadConstraint>"))]
     pub topology_spread_constraints: Vec<Value>,
     /// Priority class of the pods; the cluster's default where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority_class_name: Option<String>,
     /// More environment variables of the replicas' container, for example RUST_LOG. POD_NAME and ORDINAL belong to the operator.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "kubernetes", schemars(with = "Vec<core::EnvVar>"))]
     pub env: Vec<Value>,
     /// Seconds that a replica has to end by itself, 10 to 3600. Default 30. A leader uses up to 10 of them to hand over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +117,7 @@ pub struct PodSettings {
 
 /// The Services for clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServiceSettings {
     /// More annotations, for example those that a cloud's load balancer reads. Those under `trireme.dev/` belong to the operator.
@@ -117,6 +130,7 @@ pub struct ServiceSettings {
 
 /// Who may connect to the replicas.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NetworkPolicy {
     /// Whether a NetworkPolicy is made: clients reach only port 6379; the peer port is for the store's replicas and the operator. Default true.
@@ -124,11 +138,13 @@ pub struct NetworkPolicy {
     pub enabled: Option<bool>,
     /// Who may connect as a client, as a NetworkPolicy's `from` says it. Default: everybody who reaches the pods.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "kubernetes", schemars(with = "Vec<networking::NetworkPolicyPeer>"))]
     pub clients: Vec<Value>,
 }
 
 /// How Prometheus finds the replicas.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Monitoring {
     /// Whether a PodMonitor (monitoring.coreos.com/v1) is made. Default false.

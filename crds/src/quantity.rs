@@ -33,19 +33,16 @@ const SIZE_UNITS: [(&str, u64); 11] = [
     ("k", 1_000),
 ];
 
-/// Digits, perhaps with a fraction, times a unit; `None` where it is no number, not whole, or too large.
+/// Digits, perhaps with a fraction of at most three, times a unit; `None` where it is no number or too large. What is not whole is rounded up.
 fn scaled(number: &str, unit: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 9 || number.ends_with('.') {
+    if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 3 || number.ends_with('.') {
         return None;
     }
     let scale = 10u128.pow(u32::try_from(fraction.len()).ok()?);
     let value = (format!("{whole}{fraction}").parse::<u128>().ok()?).checked_mul(u128::from(unit))?;
-    if value % scale != 0 {
-        return None;
-    }
-    u64::try_from(value / scale).ok()
+    u64::try_from(value.div_ceil(scale)).ok()
 }
 
 impl FromStr for Millis {
@@ -57,15 +54,19 @@ impl FromStr for Millis {
         if text == "0" {
             return Ok(Millis(0));
         }
-        let (mut rest, mut sum) = (text, 0u64);
+        let (mut rest, mut sum, mut smallest) = (text, 0u64, u64::MAX);
         while !rest.is_empty() {
             let unit_at = rest.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
             let (number, tail) = rest.split_at(unit_at);
             let unit_end = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
             let (unit, next) = tail.split_at(unit_end);
             let unit = DURATION_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?.1;
+            // Each unit once, the largest first, and no fraction of a millisecond.
+            if unit >= smallest || (unit == 1 && number.contains('.')) {
+                return Err(wrong());
+            }
             sum = scaled(number, unit).and_then(|ms| sum.checked_add(ms)).ok_or_else(wrong)?;
-            rest = next;
+            (rest, smallest) = (next, unit);
         }
         if text.is_empty() { Err(wrong()) } else { Ok(Millis(sum)) }
     }
@@ -95,7 +96,8 @@ impl FromStr for Bytes {
             .iter()
             .find_map(|(name, unit)| text.strip_suffix(name).map(|number| (number, *unit)))
             .unwrap_or((text, 1));
-        scaled(number, unit).map(Bytes).ok_or_else(|| {
+        let whole = unit > 1 || !number.contains('.');
+        scaled(number, unit).filter(|_| whole).map(Bytes).ok_or_else(|| {
             QuantityError(format!("'{text}' is no size; write a Kubernetes quantity as in 64Mi, 10Gi or 500M"))
         })
     }
@@ -142,12 +144,32 @@ mod tests {
 
     #[test]
     fn durations_are_read_and_written_as_go_does() {
-        for (text, ms) in
-            [("250ms", 250), ("1s", 1_000), ("1m30s", 90_000), ("1.5s", 1_500), ("2h", 7_200_000), ("0", 0)]
-        {
+        for (text, ms) in [
+            ("250ms", 250),
+            ("1s", 1_000),
+            ("1m30s", 90_000),
+            ("1.5s", 1_500),
+            ("2h", 7_200_000),
+            ("0.5h", 1_800_000),
+            ("0", 0),
+        ] {
             assert_eq!(text.parse(), Ok(Millis(ms)), "{text}");
         }
-        for text in ["", "5", "s", "1.2.3s", "-1s", "1d", "1us", "0.0001s", "99999999999999999999s", "1s "] {
+        for text in [
+            "",
+            "5",
+            "s",
+            "1.2.3s",
+            "-1s",
+            "1d",
+            "1us",
+            "0.0001s",
+            "1.5ms",
+            "1s1m",
+            "1s1s",
+            "99999999999999999999s",
+            "1s ",
+        ] {
             assert!(text.parse::<Millis>().is_err(), "{text}");
         }
         for ms in [0, 1, 250, 1_000, 90_000, 90_001, 7_200_000] {

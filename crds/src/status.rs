@@ -1,15 +1,30 @@
 //! What the operator answers about a store: `.status` of the resource, and what `trireme status --output json` prints.
+//!
+//! A field that is missing has its default, and one that is not known is passed over: what one version wrote, the one before and the one after can read.
 
 use serde::{Deserialize, Serialize};
 
 /// Status of a store.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
 pub struct StoreStatus {
     /// One word for the whole.
     pub phase: StorePhase,
     /// Generation of the spec that this status is about.
     pub observed_generation: i64,
+    /// Replicas wanted.
+    pub n: u32,
+    /// Copies before OK that are wanted; what is in force stands in `groups`.
+    pub w: u32,
+    /// Replicas that confirm a read.
+    pub r: u32,
+    /// Replicas that serve, of those wanted: `2/3`.
+    pub ready: String,
+    /// Name of the leader; empty where nobody leads.
+    pub leader: String,
+    /// How far the follower that is most behind is behind: `0`, or a time as `12 ms`; empty where nobody leads.
+    pub lag: String,
     /// What is true of the store, one per type.
     pub conditions: Vec<Condition>,
     /// Leadership of each group.
@@ -25,6 +40,7 @@ pub struct StoreStatus {
 
 /// One word for the whole store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub enum StorePhase {
     /// Replicas are being started, nothing has been decided yet.
     #[default]
@@ -40,8 +56,9 @@ pub enum StorePhase {
 }
 
 /// One thing that is true, false or unknown of the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
 pub struct Condition {
     /// What it is about: Ready, Progressing, Degraded, ConfigurationWarning ...
     #[serde(rename = "type")]
@@ -59,19 +76,22 @@ pub struct Condition {
 }
 
 /// Whether a condition holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub enum ConditionStatus {
     /// It holds.
     True,
     /// It does not.
     False,
     /// It is not known.
+    #[default]
     Unknown,
 }
 
 /// Leadership of one group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
 pub struct GroupStatus {
     /// Number of the group.
     pub group: u32,
@@ -100,8 +120,9 @@ pub struct GroupStatus {
 }
 
 /// One replica.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
 pub struct ReplicaStatus {
     /// Its name.
     pub name: String,
@@ -148,8 +169,9 @@ pub struct ReplicaStatus {
 }
 
 /// One change of leaders.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
 pub struct FailoverStatus {
     /// When it was decided, as RFC 3339 in UTC.
     pub at: String,

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+#[cfg(feature = "kubernetes")]
+use k8s_openapi::api::core::v1 as core;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -85,6 +87,7 @@ impl Meta for Metadata {
 
 /// Who may produce changes, and when a client is told OK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub enum Mode {
     /// One leader; OK when w of n replicas have the entry.
     SingleLeader,
@@ -96,6 +99,7 @@ pub enum Mode {
 
 /// When a copy counts for w.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub enum Durability {
     /// When it is fsynced.
     #[default]
@@ -106,6 +110,7 @@ pub enum Durability {
 
 /// What a failover does when too few members answer to be sure that nothing acknowledged is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub enum Policy {
     /// Stay down and say who is missing.
     NeverLose,
@@ -115,6 +120,7 @@ pub enum Policy {
 
 /// What becomes of entries that only a former leader had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub enum Unreplicated {
     /// They are appended again when it returns; newer data is never overwritten.
     #[default]
@@ -125,6 +131,7 @@ pub enum Unreplicated {
 
 /// What is wanted. Only `mode` is required.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReplicatedStoreSpec {
     /// The replication mode. Cannot be changed.
@@ -172,6 +179,7 @@ pub struct ReplicatedStoreSpec {
     pub image_pull_secrets: Vec<SecretName>,
     /// CPU and memory of each replica: requests and limits, as a container has them. Default: none. Only Kubernetes uses them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "kubernetes", schemars(with = "Option<core::ResourceRequirements>"))]
     pub resources: Option<Value>,
     /// The password of clients. Only Kubernetes uses it; local mode's replicas listen on the loopback interface only, without a password.
     #[serde(default, skip_serializing_if = "Auth::is_default")]
@@ -192,6 +200,7 @@ pub struct ReplicatedStoreSpec {
 
 /// A named failure domain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Region {
     /// Its name, unique among the regions.
@@ -200,6 +209,7 @@ pub struct Region {
 
 /// The disk of a replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Storage {
     /// Its size, for example 10Gi, which is the default. It can be raised where the storage class allows that, never lowered.
@@ -212,6 +222,7 @@ pub struct Storage {
 
 /// What happens when a leader is lost, and how fast.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Failover {
     /// What to do when too few members answer. Default: NeverLose where w >= 2, PreferAvailable where w = 1.
@@ -243,6 +254,7 @@ pub struct Failover {
 
 /// How much log is kept for replicas that are behind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LogRetention {
     /// At most this much. Default 64Mi.

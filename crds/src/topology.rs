@@ -1,4 +1,6 @@
 //! `StoreTopology`: the authority's record, an object of its own that only the operator writes. Never edit it by hand.
+//!
+//! A field that is not known refuses the record: whoever does not understand all of it must not decide anything by it.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,16 +9,17 @@ use crate::store::Metadata;
 /// Kind of [`StoreTopology`].
 pub const TOPOLOGY_KIND: &str = "StoreTopology";
 
-/// What has been decided about a store: one record per group, each changed only by compare-and-swap.
+/// What has been decided about a store: one record per group, each changed only by compare-and-swap. `M` is as in [`crate::ReplicatedStore`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct StoreTopology {
+pub struct StoreTopology<M = Metadata> {
     /// Always [`crate::API_VERSION`].
     pub api_version: String,
     /// Always [`TOPOLOGY_KIND`].
     pub kind: String,
     /// Named as the store.
-    pub metadata: Metadata,
+    pub metadata: M,
     /// Unique name of the store that this belongs to.
     pub store: String,
     /// The groups' records.
@@ -25,6 +28,7 @@ pub struct StoreTopology {
 
 /// The record of one group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GroupRecord {
     /// The group's number.
@@ -64,6 +68,7 @@ pub struct GroupRecord {
 
 /// What an epoch is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub enum RecordPhase {
     /// Members promise to accept nothing older; nobody leads.
     Sealing,
@@ -73,6 +78,7 @@ pub enum RecordPhase {
 
 /// Members and w.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConfigRecord {
     /// The members.
@@ -83,6 +89,7 @@ pub struct ConfigRecord {
 
 /// One member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MemberRecord {
     /// Number of the replica.
@@ -93,6 +100,7 @@ pub struct MemberRecord {
 
 /// Where a replica is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReplicaRecord {
     /// Its number.
@@ -109,6 +117,7 @@ pub struct ReplicaRecord {
 
 /// What replicas need to know of the spec.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SettingsRecord {
     /// When a copy counts.

@@ -9,6 +9,7 @@ pub const RULES: &[Rule] = &[
         id: "one-replica",
         path: "spec.n",
         cel: "",
+        says: "",
         check: Check::Advice(|_, s| s.n != 1),
         message: |_, _| {
             "n = 1: there is no second copy; while the replica is down nothing is served, and its disk is all there is."
@@ -20,6 +21,7 @@ pub const RULES: &[Rule] = &[
         id: "two-replicas",
         path: "spec.n",
         cel: "",
+        says: "",
         check: Check::Advice(|_, s| s.n != 2 || s.w == 1),
         message: |_, _| {
             "n = 2, w = 2: no write is lost with either replica, but writes stop while either is down; n = 3 goes on."
@@ -31,6 +33,7 @@ pub const RULES: &[Rule] = &[
         id: "asynchronous",
         path: "spec.w",
         cel: "",
+        says: "",
         check: Check::Advice(|_, s| s.w != 1 || s.n == 1),
         message: |_, s| match s.policy {
             Policy::PreferAvailable => format!(
@@ -48,6 +51,7 @@ pub const RULES: &[Rule] = &[
         id: "synchronous-all",
         path: "spec.w",
         cel: "",
+        says: "",
         check: Check::Advice(|_, s| s.w != s.n || s.n <= 2),
         message: |_, s| {
             format!(
@@ -61,6 +65,7 @@ pub const RULES: &[Rule] = &[
         id: "even-n",
         path: "spec.n",
         cel: "",
+        says: "",
         check: Check::Advice(|_, s| s.n <= 2 || !s.n.is_multiple_of(2)),
         message: |_, s| {
             format!(
@@ -76,6 +81,7 @@ pub const RULES: &[Rule] = &[
         id: "reads-may-be-stale",
         path: "spec.r",
         cel: "",
+        says: "",
         check: Check::Advice(|store, s| s.n == 1 || s.w + s.r > s.n || store.spec.r.is_none()),
         message: |_, s| {
             let who = if s.r == 1 {
@@ -94,6 +100,7 @@ pub const RULES: &[Rule] = &[
         id: "memory",
         path: "spec.durability",
         cel: "",
+        says: "",
         check: Check::Advice(|_, s| s.durability == Durability::Disk),
         message: |_, s| {
             format!(

@@ -2,6 +2,43 @@
 
 use crate::store::{Meta, ReplicatedStore, ReplicatedStoreSpec, Settled};
 
+/// A small number as text in an expression. `string()` would do for any, but the API server reckons with the longest text that a string can be.
+macro_rules! text {
+    ($n:expr) => {
+        concat!(
+            "(",
+            $n,
+            " < 0 ? 'less than 0' : ",
+            $n,
+            " == 0 ? '0' : ",
+            $n,
+            " == 1 ? '1' : ",
+            $n,
+            " == 2 ? '2' : ",
+            $n,
+            " == 3 ? '3' : ",
+            $n,
+            " == 4 ? '4' : ",
+            $n,
+            " == 5 ? '5' : ",
+            $n,
+            " == 6 ? '6' : ",
+            $n,
+            " == 7 ? '7' : ",
+            $n,
+            " == 8 ? '8' : ",
+            $n,
+            " == 9 ? '9' : ",
+            $n,
+            " == 10 ? '10' : ",
+            $n,
+            " == 11 ? '11' : ",
+            $n,
+            " == 12 ? '12' : 'more than 12')"
+        )
+    };
+}
+
 mod advice;
 mod changes;
 mod objects;
@@ -42,6 +79,8 @@ pub struct Rule {
     /// The same as an expression for the API server, with `self` being the spec (for [`Check::Object`] the object, which it checks itself). Empty where
     /// the schema or the server already says it.
     pub cel: &'static str,
+    /// [`Rule::message`] as an expression, where it depends on the object and the API server checks it.
+    pub says: &'static str,
     /// When it holds.
     pub check: Check,
     /// What is wrong, with the values at hand.
@@ -170,7 +209,7 @@ mod tests {
         assert_eq!(with(1_000, 1_000, 50), ["lease-below-suspicion"]);
         assert_eq!(with(250, 1_000, 84), ["heartbeat-within-lease"]);
         assert_eq!(with(250, 1_000, 0), ["heartbeat-within-lease"]);
-        assert_eq!(with(250, 3_600_001, 50), ["durations-bounded"]);
+        assert_eq!(with(250, 3_600_001, 50), ["suspicion-bounded"]);
     }
 
     #[test]

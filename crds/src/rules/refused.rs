@@ -1,7 +1,10 @@
 //! Rules that refuse an object: what can never be right of the store itself.
 
 use super::{Check, DURATION_MS_MAX, LOG_BYTES_MIN, N_MAX, NAME_MAX, Rule};
-use crate::store::{Mode, Settled};
+use crate::{
+    quantity::{Bytes, Millis},
+    store::Mode,
+};
 
 fn name_is_label(name: &str) -> bool {
     let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -9,8 +12,44 @@ fn name_is_label(name: &str) -> bool {
     first && name.len() <= NAME_MAX && name.bytes().all(ok) && !name.ends_with('-')
 }
 
-fn durations(s: &Settled) -> [u64; 5] {
-    [s.suspicion_ms, s.give_up_after_ms, s.lease_ms, s.heartbeat_ms, s.request_timeout_ms]
+/// n as an expression.
+macro_rules! n {
+    () => {
+        "(has(self.n) ? self.n : 3)"
+    };
+}
+
+/// A duration of `failover` as an expression: the text that it has, or its default.
+macro_rules! failover {
+    ($field:literal, $default:literal) => {
+        concat!(
+            "(has(self.failover) && has(self.failover.",
+            $field,
+            ") ? self.failover.",
+            $field,
+            " : '",
+            $default,
+            "')"
+        )
+    };
+}
+
+macro_rules! lease {
+    () => {
+        failover!("lease", "250ms")
+    };
+}
+
+macro_rules! suspicion {
+    () => {
+        failover!("suspicion", "1s")
+    };
+}
+
+macro_rules! heartbeat {
+    () => {
+        failover!("heartbeat", "50ms")
+    };
 }
 
 /// The rules.
@@ -19,6 +58,7 @@ pub const RULES: &[Rule] = &[
         id: "name",
         path: "metadata.name",
         cel: "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 50",
+        says: "'\\'' + self.metadata.name + '\\' is no name for a store'",
         check: Check::Object(|store, _| name_is_label(store.name)),
         message: |store, _| format!("'{}' is no name for a store", store.name),
         allowed: "1 to 50 of a-z, 0-9 and '-', beginning with a letter and not ending with '-'",
@@ -27,6 +67,7 @@ pub const RULES: &[Rule] = &[
         id: "mode-supported",
         path: "spec.mode",
         cel: "self.mode == 'SingleLeader'",
+        says: "self.mode + ' is not in this version yet'",
         check: Check::Object(|_, s| s.mode == Mode::SingleLeader),
         message: |_, s| format!("{:?} is not in this version yet", s.mode),
         allowed: "SingleLeader",
@@ -35,6 +76,7 @@ pub const RULES: &[Rule] = &[
         id: "n-range",
         path: "spec.n",
         cel: "!has(self.n) || (self.n >= 1 && self.n <= 9)",
+        says: concat!("'n is ' + ", text!(n!())),
         check: Check::Object(|_, s| (1..=N_MAX).contains(&s.n)),
         message: |_, s| format!("n is {}", s.n),
         allowed: "1 to 9",
@@ -42,7 +84,14 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "w-range",
         path: "spec.w",
-        cel: "!has(self.w) || (self.w >= 1 && self.w <= (has(self.n) ? self.n : 3))",
+        cel: concat!("!has(self.w) || ", n!(), " < 1 || (self.w >= 1 && self.w <= ", n!(), ")"),
+        says: concat!(
+            "'w is ' + ",
+            text!("self.w"),
+            " + (self.w < 1 ? ': a write must be held by at least the leader' : ', but there are only n = ' + ",
+            text!(n!()),
+            " + ' replicas')"
+        ),
         check: Check::Object(|_, s| s.n == 0 || (s.w >= 1 && s.w <= s.n)),
         message: |_, s| {
             if s.w == 0 {
@@ -56,7 +105,14 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "r-range",
         path: "spec.r",
-        cel: "!has(self.r) || (self.r >= 1 && self.r <= (has(self.n) ? self.n : 3))",
+        cel: concat!("!has(self.r) || ", n!(), " < 1 || (self.r >= 1 && self.r <= ", n!(), ")"),
+        says: concat!(
+            "'r is ' + ",
+            text!("self.r"),
+            " + (self.r < 1 ? ': a read must be answered by somebody' : ', but there are only n = ' + ",
+            text!(n!()),
+            " + ' replicas')"
+        ),
         check: Check::Object(|_, s| s.n == 0 || (s.r >= 1 && s.r <= s.n)),
         message: |_, s| {
             if s.r == 0 {
@@ -70,7 +126,13 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "regions-covered",
         path: "spec.regions",
-        cel: "!has(self.regions) || size(self.regions) <= (has(self.n) ? self.n : 3)",
+        cel: concat!("!has(self.regions) || ", n!(), " < 1 || size(self.regions) <= ", n!()),
+        says: concat!(
+            text!("size(self.regions)"),
+            " + ' regions cannot each have one of n = ' + ",
+            text!(n!()),
+            " + ' replicas'"
+        ),
         check: Check::Object(|_, s| s.n == 0 || s.regions.len() <= s.n as usize),
         message: |_, s| format!("{} regions cannot each have one of n = {} replicas", s.regions.len(), s.n),
         allowed: "at most n regions",
@@ -79,6 +141,7 @@ pub const RULES: &[Rule] = &[
         id: "regions-named",
         path: "spec.regions",
         cel: "!has(self.regions) || self.regions.all(a, a.name != '' && self.regions.exists_one(b, b.name == a.name))",
+        says: "",
         check: Check::Object(|store, _| {
             let regions = &store.spec.regions;
             regions.iter().enumerate().all(|(i, a)| !a.name.is_empty() && regions[..i].iter().all(|b| b.name != a.name))
@@ -90,6 +153,7 @@ pub const RULES: &[Rule] = &[
         id: "preferred-region-known",
         path: "spec.failover.preferredRegion",
         cel: "!has(self.failover) || !has(self.failover.preferredRegion) || (has(self.regions) && self.regions.exists(a, a.name == self.failover.preferredRegion))",
+        says: "'\\'' + self.failover.preferredRegion + '\\' is none of the regions'",
         check: Check::Object(|_, s| s.preferred_region.is_empty() || s.regions.contains(&s.preferred_region)),
         message: |_, s| format!("'{}' is none of the regions", s.preferred_region),
         allowed: "the name of one of spec.regions",
@@ -97,48 +161,92 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "lease-below-suspicion",
         path: "spec.failover.lease",
-        cel: "duration(has(self.failover) && has(self.failover.lease) ? self.failover.lease : '250ms') < duration(has(self.failover) && has(self.failover.suspicion) ? self.failover.suspicion : '1s')",
+        cel: concat!(
+            "duration(",
+            lease!(),
+            ") > duration('0s') && duration(",
+            lease!(),
+            ") < duration(",
+            suspicion!(),
+            ")"
+        ),
+        says: concat!(
+            "'the lease is ' + ",
+            lease!(),
+            " + ', and a leader is suspect after ' + ",
+            suspicion!(),
+            " + ': it must have run out by then'"
+        ),
         check: Check::Object(|_, s| s.lease_ms < s.suspicion_ms && s.lease_ms > 0),
         message: |_, s| {
-            format!(
-                "the lease is {} ms, and a leader is suspect after {} ms: it must have run out by then",
-                s.lease_ms, s.suspicion_ms
-            )
+            let (lease, suspicion) = (Millis(s.lease_ms), Millis(s.suspicion_ms));
+            format!("the lease is {lease}, and a leader is suspect after {suspicion}: it must have run out by then")
         },
         allowed: "more than 0 and less than spec.failover.suspicion",
     },
     Rule {
         id: "heartbeat-within-lease",
         path: "spec.failover.heartbeat",
-        cel: "duration(has(self.failover) && has(self.failover.heartbeat) ? self.failover.heartbeat : '50ms') * 3 <= duration(has(self.failover) && has(self.failover.lease) ? self.failover.lease : '250ms')",
+        cel: concat!(
+            "duration(",
+            heartbeat!(),
+            ") > duration('0s') && duration(",
+            heartbeat!(),
+            ") + duration(",
+            heartbeat!(),
+            ") + duration(",
+            heartbeat!(),
+            ") <= duration(",
+            lease!(),
+            ")"
+        ),
+        says: concat!(
+            "'with a heartbeat each ' + ",
+            heartbeat!(),
+            " + ', two lost ones end the lease of ' + ",
+            lease!()
+        ),
         check: Check::Object(|_, s| s.heartbeat_ms > 0 && s.heartbeat_ms.saturating_mul(3) <= s.lease_ms),
         message: |_, s| {
-            format!("with a heartbeat each {} ms, two lost ones end the lease of {} ms", s.heartbeat_ms, s.lease_ms)
+            let (heartbeat, lease) = (Millis(s.heartbeat_ms), Millis(s.lease_ms));
+            format!("with a heartbeat each {heartbeat}, two lost ones end the lease of {lease}")
         },
         allowed: "more than 0 and at most a third of spec.failover.lease",
     },
     Rule {
-        id: "durations-bounded",
-        path: "spec.failover",
-        cel: "!has(self.failover) || [has(self.failover.suspicion) ? self.failover.suspicion : '1s', has(self.failover.giveUpAfter) ? self.failover.giveUpAfter : '30s', has(self.failover.lease) ? self.failover.lease : '250ms', has(self.failover.heartbeat) ? self.failover.heartbeat : '50ms'].all(d, duration(d) <= duration('1h'))",
-        check: Check::Object(|_, s| durations(s).iter().all(|ms| *ms <= DURATION_MS_MAX)),
-        message: |_, s| format!("a duration of {} ms is too long", durations(s).iter().max().copied().unwrap_or(0)),
-        allowed: "durations of at most 1h",
+        id: "suspicion-bounded",
+        path: "spec.failover.suspicion",
+        cel: "!has(self.failover) || !has(self.failover.suspicion) || duration(self.failover.suspicion) <= duration('1h')",
+        says: "'a leader that is lost would be missed after ' + self.failover.suspicion",
+        check: Check::Object(|_, s| s.suspicion_ms <= DURATION_MS_MAX),
+        message: |_, s| format!("a leader that is lost would be missed after {}", Millis(s.suspicion_ms)),
+        allowed: "at most 1h",
     },
     Rule {
-        id: "request-timeout-positive",
+        id: "give-up-after-bounded",
+        path: "spec.failover.giveUpAfter",
+        cel: "!has(self.failover) || !has(self.failover.giveUpAfter) || duration(self.failover.giveUpAfter) <= duration('1h')",
+        says: "'a store would wait ' + self.failover.giveUpAfter + ' for members that do not answer'",
+        check: Check::Object(|_, s| s.give_up_after_ms <= DURATION_MS_MAX),
+        message: |_, s| format!("a store would wait {} for members that do not answer", Millis(s.give_up_after_ms)),
+        allowed: "at most 1h; the policy NeverLose never gives up",
+    },
+    Rule {
+        id: "request-timeout-range",
         path: "spec.requestTimeout",
-        cel: "!has(self.requestTimeout) || duration(self.requestTimeout) > duration('0s')",
-        check: Check::Object(|_, s| s.request_timeout_ms > 0),
-        message: |_, _| "every command would time out at once".to_owned(),
-        allowed: "more than 0",
+        cel: "!has(self.requestTimeout) || (duration(self.requestTimeout) > duration('0s') && duration(self.requestTimeout) <= duration('1h'))",
+        says: "'every command would time out after ' + self.requestTimeout",
+        check: Check::Object(|_, s| (1..=DURATION_MS_MAX).contains(&s.request_timeout_ms)),
+        message: |_, s| format!("every command would time out after {}", Millis(s.request_timeout_ms)),
+        allowed: "more than 0 and at most 1h",
     },
     Rule {
         id: "log-retention-useful",
         path: "spec.logRetention.bytes",
         cel: "!has(self.logRetention) || !has(self.logRetention.bytes) || quantity(self.logRetention.bytes).compareTo(quantity('1Mi')) >= 0",
+        says: "'a log of ' + self.logRetention.bytes + ' holds less than one batch'",
         check: Check::Object(|_, s| s.log_bytes_max >= LOG_BYTES_MIN),
-        message: |_, s| format!("a log of {} bytes holds less than one batch", s.log_bytes_max),
+        message: |_, s| format!("a log of {} holds less than one batch", Bytes(s.log_bytes_max)),
         allowed: "at least 1Mi",
     },
 ];
