@@ -205,7 +205,8 @@ pub struct FailoverStatus {
 
 /// What a person asked for by an annotation of the store, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
 pub struct RequestStatus {
     /// What was asked for.
     pub asked: Asked,
@@ -221,6 +222,7 @@ pub struct RequestStatus {
 
 /// What a person can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub enum Asked {
     /// The annotation `trireme.dev/switchover`.
     Switchover,
@@ -232,6 +234,7 @@ pub enum Asked {
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub enum Outcome {
     /// It was taken up.
     Pending,

@@ -50,7 +50,7 @@ fn every_text_gets_its_answer() {
 #[test]
 fn examples_are_accepted() {
     let files = yaml_files(&root().join("../examples"));
-    assert!(files.len() >= 4);
+    assert!(files.len() >= 12);
     for file in files {
         let store =
             parse(&fs::read_to_string(&file).unwrap(), &file.display().to_string()).unwrap_or_else(|p| panic!("{p:?}"));

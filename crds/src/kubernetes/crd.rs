@@ -37,7 +37,7 @@ pub fn definitions() -> Vec<Definition> {
     vec![store(), topology()]
 }
 
-fn definition(kind: &str, plural: &str, short: &str, version: Value) -> Definition {
+fn definition(kind: &str, plural: &str, short: &str, version: &Value) -> Definition {
     Definition {
         file: format!("{plural}.{GROUP}.yaml"),
         object: json!({
@@ -99,7 +99,7 @@ fn store() -> Definition {
         ],
         "schema": {"openAPIV3Schema": root},
     });
-    definition(STORE_KIND, STORE_PLURAL, "rst", version)
+    definition(STORE_KIND, STORE_PLURAL, "rst", &version)
 }
 
 fn topology() -> Definition {
@@ -133,7 +133,7 @@ fn topology() -> Definition {
         ],
         "schema": {"openAPIV3Schema": root},
     });
-    definition(TOPOLOGY_KIND, TOPOLOGY_PLURAL, "stopo", version)
+    definition(TOPOLOGY_KIND, TOPOLOGY_PLURAL, "stopo", &version)
 }
 
 /// Whether a rule's `self` is the object: only there can a rule see its name.
@@ -158,10 +158,8 @@ fn validation(rule: &Rule) -> Option<Value> {
     }
     let forbidden = matches!(rule.check, Check::Transition(_));
     validation["reason"] = if forbidden { "FieldValueForbidden" } else { "FieldValueInvalid" }.into();
-    // Paths begin where the rule stands; metadata has no place in the schema.
-    let prefix = if of_object(rule) { "" } else { "spec" };
-    if let Some(path) = rule.path.strip_prefix(prefix).filter(|path| !path.starts_with("metadata")) {
-        validation["fieldPath"] = format!(".{}", path.trim_start_matches('.')).into();
-    }
+    // Paths begin where the rule stands.
+    let prefix = if of_object(rule) { "" } else { "spec." };
+    validation["fieldPath"] = format!(".{}", rule.path.trim_start_matches(prefix)).into();
     Some(validation)
 }

@@ -27,7 +27,7 @@ impl JsonSchema for Millis {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "minLength": 1, "maxLength": 36, "pattern": DURATION})
+        text(36, DURATION, "duration; write whole milliseconds as in 250ms, 1s, 1m30s")
     }
 }
 
@@ -37,8 +37,21 @@ impl JsonSchema for Bytes {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "maxLength": 15, "pattern": SIZE})
+        text(15, SIZE, "size; write a Kubernetes quantity as in 64Mi, 10Gi or 500M")
     }
+}
+
+/// A text of this form. A rule says so, rather than a pattern, because what a pattern says when it fails is itself.
+fn text(length_max: u32, form: &str, what: &str) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": length_max,
+        "x-kubernetes-validations": [{
+            "rule": format!("self.matches('{}')", form.replace('\\', "\\\\")),
+            "messageExpression": format!("'\\'' + self + '\\' is no {what}'"),
+        }],
+    })
 }
 
 /// What the types do not say: bounds, so that the cost of every rule has one; defaults; keys of lists. `[]` is an item.
@@ -124,7 +137,11 @@ pub(super) fn store() -> Value {
         "description": "A replicated key-value store that speaks the Redis protocol. Only spec.mode is required.",
         "type": "object",
         "required": ["spec"],
-        "properties": {"spec": spec, "status": status},
+        "properties": {
+            "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
+            "spec": spec,
+            "status": status,
+        },
     })
 }
 

@@ -58,6 +58,9 @@ const MAY_KNOW_KUBERNETES: &[&str] = &["trireme-operator", "trireme-kubectl", "t
 
 const KUBERNETES: &[&str] = &["kube", "kube-runtime", "kube-client", "kube-core", "k8s-openapi"];
 
+/// The crate that knows of them behind a feature of this name only. Cargo resolves the workspace with all features that anybody asks for.
+const KUBERNETES_FEATURE: (&str, &str) = ("trireme-crds", "kubernetes");
+
 #[test]
 fn crates_import_only_what_they_may() {
     let metadata = metadata();
@@ -136,6 +139,11 @@ fn only_the_operator_knows_kubernetes() {
                     chain.join(" -> ")
                 ));
             }
+            let (name, feature) = KUBERNETES_FEATURE;
+            if package.dependencies.iter().any(|d| d.name == name && d.features.iter().any(|f| f == feature)) {
+                violations
+                    .push(format!("{} must build without Kubernetes, but asks for {name}/{feature}", package.name));
+            }
         }
     }
     none(&violations);
@@ -195,7 +203,8 @@ fn chains(metadata: &Metadata, from: &str, wanted: &[&str]) -> Vec<Vec<String>> 
     while let Some((id, chain)) = queue.pop() {
         for dependency in &nodes[id].deps {
             let built = dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal);
-            if built && seen.insert(&dependency.pkg) {
+            let behind_feature = names[id] == KUBERNETES_FEATURE.0 && KUBERNETES.contains(&names[&dependency.pkg]);
+            if built && !behind_feature && seen.insert(&dependency.pkg) {
                 let mut chain = chain.clone();
                 chain.push(names[&dependency.pkg].to_owned());
                 if wanted.contains(&names[&dependency.pkg]) {

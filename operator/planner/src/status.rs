@@ -28,15 +28,34 @@ pub fn status(desired: &Desired, observed: &Observed, memory: &Memory, _now_ms: 
             condition.last_transition_time = timestamp(wall_ms);
         }
     }
+    let groups: Vec<GroupStatus> = observed.record.iter().map(|record| group(record, observed, &name)).collect();
+    let replicas = replicas(desired, observed);
+    let leader = groups.first().map_or_else(String::new, |group| group.leader.clone());
     StoreStatus {
         phase: phase(observed, memory),
         observed_generation: desired.generation,
+        n: u32::try_from(desired.n()).unwrap_or(u32::MAX),
+        w: desired.w,
+        r: desired.settings.r,
+        ready: format!("{}/{}", replicas.iter().filter(|r| r.member && r.reachable).count(), desired.n()),
+        lag: lag(&leader, &replicas),
+        leader,
         conditions,
-        groups: observed.record.iter().map(|record| group(record, observed, &name)).collect(),
-        replicas: replicas(desired, observed),
+        groups,
+        replicas,
         failovers: memory.changes.iter().rev().map(|change| failover(desired, change, &name)).collect(),
         // Whoever takes requests up adds it.
         request: None,
+    }
+}
+
+/// How far the member that is most behind is behind, of those that are heard.
+fn lag(leader: &str, replicas: &[ReplicaStatus]) -> String {
+    let followers = replicas.iter().filter(|r| r.member && r.reachable && r.name != leader);
+    match followers.filter_map(|r| r.lag_ms).max() {
+        _ if leader.is_empty() => String::new(),
+        None | Some(0) => "0".to_owned(),
+        Some(ms) => format!("{ms} ms"),
     }
 }
 
