@@ -1,3 +1,154 @@
-//! The Kubernetes shell of the planner.
+//! The Kubernetes operator: the planner's decisions, carried out on a cluster.
+//!
+//! ```text
+//!   API server ◀──watches── cluster ──news──▶ stores ──▶ one store each: fetch → validate → plan → build → apply → status
+//!              ◀──requests───────────────────────────────────┘
+//!   lease: of several operators one acts          http: /livez /readyz /metrics
+//! ```
+//!
+//! * [`cluster`]: a copy of every object that matters, kept current by watches.
+//! * [`stores`]: who is there; [`store`]: everything that is done for one of them, and in which order.
+//! * [`build`]: the objects that a store owns, as a pure function of what is wanted.
+//! * [`lease`]: of several operators one acts. [`metrics`], [`http`]: what is shown of it.
+//!
+//! Invariants:
+//!
+//! * What decides is [`trireme_planner`], the same as in local mode and in the simulation. Nothing here chooses a leader.
+//! * Everything is level-triggered: an event says that something is to be looked at, never what is to be done.
+//! * Nothing is polled but what has no event: an idle store costs no request.
+//! * A resource that nobody can make sense of stops no other.
+//! * Whatever was begun is finished by the next operator: all that must not be forgotten is in the record.
 
-fn main() {}
+mod build;
+mod cluster;
+mod config;
+mod context;
+mod http;
+mod lease;
+mod metrics;
+mod store;
+mod stores;
+
+use std::{process::ExitCode, sync::Arc};
+
+use clap::Parser as _;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client, runtime::events::Reporter};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+
+use crate::{
+    cluster::News,
+    config::{Arguments, Command, RunArguments},
+    context::{Context, random_u64},
+    lease::Candidate,
+    metrics::Metrics,
+};
+
+fn main() -> ExitCode {
+    let Command::Run(arguments) = Arguments::parse().command;
+    arguments.log();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map_err(Failure::Runtime).and_then(|runtime| runtime.block_on(run(arguments))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tracing::error!(%failure, "ended");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why the operator could not run.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the runtime could not be started: {0}")]
+    Runtime(std::io::Error),
+    #[error("no cluster: {0}; run it in a pod, or with KUBECONFIG")]
+    Client(kube::Error),
+    #[error("no randomness: {0}")]
+    Random(std::io::Error),
+    #[error("the HTTP port {0} cannot be opened: {1}")]
+    Listen(std::net::SocketAddr, std::io::Error),
+    #[error("signals cannot be waited for: {0}")]
+    Signal(std::io::Error),
+}
+
+async fn run(arguments: RunArguments) -> Result<(), Failure> {
+    let client = Client::try_default().await.map_err(Failure::Client)?;
+    let listener = http::listen(arguments.http_listen).await.map_err(|e| Failure::Listen(arguments.http_listen, e))?;
+    let metrics = Arc::new(Metrics::default());
+    let (cluster, news, watches) = cluster::watch(&client, &arguments.namespaces, &metrics);
+    let (ready, readiness) = watch::channel(false);
+    let context = Arc::new(Context {
+        client: client.clone(),
+        cluster,
+        reporter: Reporter { controller: build::MANAGER.into(), instance: Some(arguments.identity.clone()) },
+        metrics: Arc::clone(&metrics),
+        boot: random_u64().map_err(Failure::Random)?,
+        node_image: arguments.node_image.clone(),
+    });
+    let mut candidate = Candidate::new(
+        Api::<Lease>::namespaced(client, &arguments.lease_namespace),
+        &arguments.lease_name,
+        &arguments.identity,
+    );
+    let told = told_to_end()?;
+    tracing::info!(identity = arguments.identity, namespaces = ?arguments.namespaces, "started");
+    tokio::select! {
+        () = told => tracing::info!("told to end"),
+        () = http::serve(listener, metrics, readiness) => {}
+        () = act(&context, &mut candidate, news, &ready) => {}
+    }
+    drop(watches);
+    // Whatever was begun goes on under the next operator; it need not wait.
+    candidate.release().await;
+    Ok(())
+}
+
+/// Takes care of the stores while the Lease is held. Stands by otherwise, with everything in sight.
+async fn act(
+    context: &Arc<Context>,
+    candidate: &mut Candidate,
+    mut news: mpsc::Receiver<News>,
+    ready: &watch::Sender<bool>,
+) {
+    context.cluster.filled().await;
+    ready.send_replace(true);
+    let (holds, mut held) = watch::channel(false);
+    let caring = async {
+        loop {
+            // Who stands by looks on, so that the watches go on, and need not remember what it saw.
+            while !*held.borrow_and_update() {
+                tokio::select! {
+                    _ = held.changed() => {}
+                    one = news.recv() => if one.is_none() { return },
+                }
+            }
+            tracing::info!("holds the Lease: acts");
+            context.metrics.leader(true);
+            tokio::select! {
+                () = stores::run(Arc::clone(context), &mut news) => return,
+                _ = held.wait_for(|&held| !held) => {}
+            }
+            context.metrics.leader(false);
+            tracing::warn!("does not hold the Lease any more: stands by");
+        }
+    };
+    tokio::select! {
+        () = candidate.run(&holds) => {}
+        () = caring => {}
+    }
+}
+
+fn told_to_end() -> Result<impl Future<Output = ()>, Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::Signal)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -66,7 +66,7 @@ fn lost(turn: &mut Turn<'_>, record: &Topology) -> Option<Cause> {
     // A moment passes between "it has the record" and "it leads"; a process that was started again never leads the same epoch.
     let has_record = report.topology_version >= record.version && report.promise == record.epoch;
     let patience_ms =
-        if has_record { (4 * u64::from(record.settings.heartbeat_ms)).max(200) } else { 2 * suspicion_ms };
+        if has_record { (4 * u64::from(record.settings.heartbeat_ms)).max(500) } else { 2 * suspicion_ms };
     let waited_ms = turn.since(Timer::NotLeading(record.epoch));
     if waited_ms >= patience_ms {
         return Some(Cause::NotLeading);

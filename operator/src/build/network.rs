@@ -1,0 +1,119 @@
+//! How replicas are reached, by whom, and how many of them may be evicted.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{
+        core::v1::{Service, ServicePort, ServiceSpec},
+        networking::v1::{
+            NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
+        },
+        policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
+    },
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+
+use super::{CLIENT_PORT, HTTP_PORT, OPERATOR, PEER_PORT, ROLE, metadata, selector};
+use crate::store::wanted::Wanted;
+
+/// `-peers` names every pod, ready or not; `-rw` is the leader, `-ro` are followers, `-r` is any replica that is ready.
+pub(super) fn services(wanted: &Wanted) -> Vec<Service> {
+    let peers = Service {
+        metadata: metadata(wanted, peers_name(wanted)),
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".to_owned()),
+            publish_not_ready_addresses: Some(true),
+            selector: Some(selector(wanted)),
+            ports: Some(vec![port("redis", CLIENT_PORT), port("peers", PEER_PORT), port("http", HTTP_PORT)]),
+            ..ServiceSpec::default()
+        }),
+        ..Service::default()
+    };
+    let of = |suffix: &str, role: Option<&str>| clients(wanted, suffix, role);
+    vec![peers, of("rw", Some("leader")), of("ro", Some("follower")), of("r", None)]
+}
+
+/// Name of the headless Service.
+pub(super) fn peers_name(wanted: &Wanted) -> String {
+    format!("{}-peers", wanted.name)
+}
+
+fn clients(wanted: &Wanted, suffix: &str, role: Option<&str>) -> Service {
+    let mut metadata = metadata(wanted, format!("{}-{suffix}", wanted.name));
+    metadata.annotations = Some(wanted.service_annotations.clone()).filter(|annotations| !annotations.is_empty());
+    let mut selector = selector(wanted);
+    selector.extend(role.map(|role| (ROLE.to_owned(), role.to_owned())));
+    Service {
+        metadata,
+        spec: Some(ServiceSpec {
+            type_: Some(wanted.service_type.clone()),
+            selector: Some(selector),
+            ports: Some(vec![port("redis", CLIENT_PORT)]),
+            ..ServiceSpec::default()
+        }),
+        ..Service::default()
+    }
+}
+
+fn port(name: &str, number: u16) -> ServicePort {
+    ServicePort {
+        name: Some(name.to_owned()),
+        port: number.into(),
+        target_port: Some(IntOrString::String(name.to_owned())),
+        protocol: Some("TCP".to_owned()),
+        ..ServicePort::default()
+    }
+}
+
+/// As many may be evicted as can be missing while writes go on; at least one, because a store that nobody may evict keeps its nodes from ever being
+/// drained: with w = n writes wait for the moment that takes, which the store's warning says.
+pub(super) fn budget(wanted: &Wanted) -> PodDisruptionBudget {
+    let (n, w) = (wanted.desired.n(), wanted.desired.w as usize);
+    let needed = if w == 1 { n / 2 + 1 } else { w };
+    let spare = i32::try_from(n.saturating_sub(needed).max(1)).unwrap_or(1);
+    PodDisruptionBudget {
+        metadata: metadata(wanted, wanted.name.clone()),
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(spare)),
+            selector: Some(select(selector(wanted))),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        ..PodDisruptionBudget::default()
+    }
+}
+
+/// Clients to the client port, peers and the operator to the peer port, anybody to the port for health and metrics, which changes nothing.
+pub(super) fn policy(wanted: &Wanted) -> Option<NetworkPolicy> {
+    let clients = wanted.clients.clone()?;
+    let peers = NetworkPolicyPeer { pod_selector: Some(select(selector(wanted))), ..NetworkPolicyPeer::default() };
+    let operator = NetworkPolicyPeer {
+        namespace_selector: Some(LabelSelector::default()),
+        pod_selector: Some(select(BTreeMap::from([(OPERATOR.to_owned(), "true".to_owned())]))),
+        ..NetworkPolicyPeer::default()
+    };
+    let rule = |number: u16, from: Vec<NetworkPolicyPeer>| NetworkPolicyIngressRule {
+        from: Some(from).filter(|from| !from.is_empty()),
+        ports: Some(vec![NetworkPolicyPort {
+            port: Some(IntOrString::Int(number.into())),
+            protocol: Some("TCP".to_owned()),
+            ..NetworkPolicyPort::default()
+        }]),
+    };
+    Some(NetworkPolicy {
+        metadata: metadata(wanted, wanted.name.clone()),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(select(selector(wanted))),
+            policy_types: Some(vec!["Ingress".to_owned()]),
+            ingress: Some(vec![
+                rule(CLIENT_PORT, clients),
+                rule(PEER_PORT, vec![peers, operator]),
+                rule(HTTP_PORT, Vec::new()),
+            ]),
+            ..NetworkPolicySpec::default()
+        }),
+    })
+}
+
+fn select(labels: BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }
+}

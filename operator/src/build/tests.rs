@@ -1,0 +1,168 @@
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use trireme_crds::kubernetes::ReplicatedStore;
+
+use super::*;
+
+/// What this spec (a JSON object without `mode`) wants, by way of the real parser.
+fn wanted(spec: &str) -> Wanted {
+    let mut spec: serde_json::Value = serde_json::from_str(spec).unwrap();
+    spec["mode"] = "SingleLeader".into();
+    let store: ReplicatedStore = serde_json::from_value(serde_json::json!({
+        "apiVersion": "trireme.dev/v1alpha1",
+        "kind": "ReplicatedStore",
+        "metadata": { "name": "orders", "namespace": "shop", "uid": "u-1" },
+        "spec": spec,
+    }))
+    .unwrap();
+    Wanted::parse(&store, "registry/node:1").unwrap()
+}
+
+fn built(wanted: &Wanted) -> Objects {
+    objects(wanted, &wanted.desired.replicas)
+}
+
+fn sets(wanted: &Wanted) -> Vec<(String, i32, String)> {
+    let of = |set: &StatefulSet| {
+        let spec = set.spec.as_ref().unwrap();
+        let arguments = spec.template.spec.as_ref().unwrap().containers[0].args.as_ref().unwrap().join(" ");
+        let from = arguments.find("--first-id").unwrap();
+        let ids = arguments[from..].split(" --listen").next().unwrap().to_owned();
+        (set.metadata.name.clone().unwrap(), spec.replicas.unwrap(), ids)
+    };
+    built(wanted).statefulsets.iter().map(of).collect()
+}
+
+#[test]
+fn a_store_without_regions_is_one_set() {
+    assert_eq!(sets(&wanted("{}")), [("orders".to_owned(), 3, "--first-id 1 --id-step 1".to_owned())]);
+}
+
+#[test]
+fn regions_share_the_replicas_in_turn() {
+    let three = wanted(r#"{"n": 5, "regions": [{"name": "a"}, {"name": "b"}, {"name": "c"}]}"#);
+    let expected = [("orders-a", 2, 1), ("orders-b", 2, 2), ("orders-c", 1, 3)]
+        .map(|(name, length, first)| (name.to_owned(), length, format!("--first-id {first} --id-step 3")));
+    assert_eq!(sets(&three), expected);
+    let names: Vec<&str> = three.desired.replicas.iter().map(|r| r.name.as_str()).collect();
+    assert_eq!(names, ["orders-a-0", "orders-b-0", "orders-c-0", "orders-a-1", "orders-b-1"]);
+    for set in built(&three).statefulsets {
+        let pod = set.spec.unwrap().template.spec.unwrap();
+        let nodes = pod.affinity.unwrap().node_affinity.unwrap().required_during_scheduling_ignored_during_execution;
+        let nodes = nodes.unwrap();
+        let rule = &nodes.node_selector_terms[0].match_expressions.as_ref().unwrap()[0];
+        let region = set.metadata.labels.unwrap()[REGION].clone();
+        assert_eq!((rule.key.as_str(), rule.values.clone()), ("topology.kubernetes.io/region", Some(vec![region])));
+    }
+}
+
+#[test]
+fn a_member_that_has_not_left_keeps_its_pod() {
+    let one = wanted(r#"{"n": 1}"#);
+    let mut replicas = one.desired.replicas.clone();
+    replicas.push(DesiredReplica { id: 3, name: "orders-2".to_owned(), region: String::new() });
+    assert_eq!(objects(&one, &replicas).statefulsets[0].spec.as_ref().unwrap().replicas, Some(3));
+}
+
+#[test]
+fn as_many_may_be_evicted_as_writes_can_spare() {
+    for (spec, spare) in [
+        (r#"{"n": 3, "w": 2}"#, 1),
+        (r#"{"n": 5, "w": 3}"#, 2),
+        (r#"{"n": 5, "w": 2}"#, 3),
+        (r#"{"n": 5, "w": 1}"#, 2),
+        (r#"{"n": 3, "w": 3}"#, 1),
+        (r#"{"n": 1, "w": 1}"#, 1),
+    ] {
+        let budget = built(&wanted(spec)).budget.spec.unwrap();
+        assert_eq!(budget.max_unavailable, Some(IntOrString::Int(spare)), "{spec}");
+    }
+}
+
+#[test]
+fn pods_are_what_a_restricted_namespace_accepts() {
+    let set = &built(&wanted("{}")).statefulsets[0];
+    let pod = set.spec.as_ref().unwrap().template.spec.clone().unwrap();
+    let context = pod.security_context.unwrap();
+    assert_eq!(context.run_as_non_root, Some(true));
+    assert_eq!(context.seccomp_profile.unwrap().type_, "RuntimeDefault");
+    assert_eq!(pod.automount_service_account_token, Some(false));
+    let container = pod.containers[0].security_context.clone().unwrap();
+    assert_eq!(container.read_only_root_filesystem, Some(true));
+    assert_eq!(container.allow_privilege_escalation, Some(false));
+    assert_eq!(container.capabilities.unwrap().drop, Some(vec!["ALL".to_owned()]));
+}
+
+#[test]
+fn the_password_is_where_the_user_says() {
+    let volume = |spec: &str| {
+        let objects = built(&wanted(spec));
+        let pod = objects.statefulsets[0].spec.clone().unwrap().template.spec.unwrap();
+        let said = pod.containers[0].args.clone().unwrap().contains(&"--password-file".to_owned());
+        let name = pod.volumes.map(|volumes| volumes[0].secret.clone().unwrap().secret_name.unwrap());
+        assert_eq!(said, name.is_some(), "{spec}");
+        (name, objects.secret.is_some())
+    };
+    assert_eq!(volume("{}"), (Some("orders-auth".to_owned()), true));
+    assert_eq!(volume(r#"{"auth": {"secretName": "mine"}}"#), (Some("mine".to_owned()), false));
+    assert_eq!(volume(r#"{"auth": {"enabled": false}}"#), (None, false));
+}
+
+#[test]
+fn services_choose_by_role() {
+    let services = built(&wanted(r#"{"service": {"type": "LoadBalancer", "annotations": {"a": "b"}}}"#)).services;
+    let of = |service: &Service| {
+        let spec = service.spec.as_ref().unwrap();
+        let role = spec.selector.as_ref().unwrap().get(ROLE).cloned();
+        (service.metadata.name.clone().unwrap(), role, spec.type_.clone(), service.metadata.annotations.is_some())
+    };
+    let balanced = || Some("LoadBalancer".to_owned());
+    let expected = [
+        ("orders-peers".to_owned(), None, None, false),
+        ("orders-rw".to_owned(), Some("leader".to_owned()), balanced(), true),
+        ("orders-ro".to_owned(), Some("follower".to_owned()), balanced(), true),
+        ("orders-r".to_owned(), None, balanced(), true),
+    ];
+    assert_eq!(services.iter().map(of).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn users_settings_come_through() {
+    let wanted = wanted(
+        r#"{"image": "mine:2", "resources": {"limits": {"memory": "1Gi"}}, "volumes": "Delete", "monitoring": {"podMonitor": true, "labels": {"team": "a"}},
+            "networkPolicy": {"enabled": false}, "storage": {"size": "20Gi", "storageClassName": "fast"},
+            "pod": {"labels": {"cost": "1"}, "env": [{"name": "MIMALLOC_ALLOW_THP", "value": "1"}], "terminationGracePeriodSeconds": 60}}"#,
+    );
+    let objects = built(&wanted);
+    assert!(objects.policy.is_none());
+    assert_eq!(objects.monitor.unwrap()["metadata"]["labels"]["team"], "a");
+    let spec = objects.statefulsets[0].spec.clone().unwrap();
+    assert_eq!(spec.persistent_volume_claim_retention_policy.unwrap().when_deleted.unwrap(), "Delete");
+    let claim = spec.volume_claim_templates.unwrap()[0].spec.clone().unwrap();
+    assert_eq!(claim.storage_class_name.as_deref(), Some("fast"));
+    assert_eq!(claim.resources.unwrap().requests.unwrap()["storage"].0, "20Gi");
+    assert_eq!(spec.template.metadata.unwrap().labels.unwrap()["cost"], "1");
+    let pod = spec.template.spec.unwrap();
+    assert_eq!(pod.termination_grace_period_seconds, Some(60));
+    let container = &pod.containers[0];
+    assert_eq!(container.image.as_deref(), Some("mine:2"));
+    assert_eq!(container.resources.as_ref().unwrap().limits.as_ref().unwrap()["memory"].0, "1Gi");
+    let env: Vec<_> = container.env.iter().flatten().filter(|e| e.name == "MIMALLOC_ALLOW_THP").collect();
+    assert_eq!(env.len(), 1, "the user's value replaces ours");
+    assert_eq!(env[0].value.as_deref(), Some("1"));
+}
+
+#[test]
+fn what_makes_no_sense_is_named() {
+    let store = |spec: serde_json::Value| -> Result<Wanted, String> {
+        let store: ReplicatedStore = serde_json::from_value(serde_json::json!({
+            "apiVersion": "trireme.dev/v1alpha1", "kind": "ReplicatedStore",
+            "metadata": { "name": "orders", "namespace": "shop" }, "spec": spec,
+        }))
+        .unwrap();
+        Wanted::parse(&store, "x").map_err(|error| error.to_string())
+    };
+    let error = store(serde_json::json!({ "mode": "SingleLeader", "n": 3, "w": 4 })).unwrap_err();
+    assert!(error.contains("spec.w: w is 4, but there are only n = 3 replicas"), "{error}");
+    let bad = serde_json::json!({ "mode": "SingleLeader", "pod": { "tolerations": [{ "operator": 7 }] } });
+    assert!(store(bad).unwrap_err().starts_with("spec.pod.tolerations: "));
+}

@@ -1,0 +1,235 @@
+//! What is counted, and how it is shown to Prometheus.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use trireme_crds::{ConditionStatus, StoreStatus};
+
+use crate::store::{Key, wanted::Wanted};
+
+/// Counters and the latest of each store.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    leader: bool,
+    errors: BTreeMap<&'static str, u64>,
+    turns: BTreeMap<&'static str, u64>,
+    stores: BTreeMap<Key, Gauges>,
+}
+
+/// How a store stood when it was last looked at.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Gauges {
+    epoch: f64,
+    generation: f64,
+    members: f64,
+    reachable: f64,
+    ready: f64,
+    degraded: f64,
+    diverged: f64,
+    lag_s: f64,
+    lag_entries: f64,
+    failovers: f64,
+    write_gap_s: Option<f64>,
+    lost: f64,
+    /// The newest failover that was counted.
+    counted: String,
+}
+
+impl Metrics {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // What a thread left that panicked is still a count.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something could not be done; `kind` is one word.
+    pub fn error(&self, kind: &'static str) {
+        *self.inner().errors.entry(kind).or_default() += 1;
+    }
+
+    /// A turn was taken; `result` is one word.
+    pub fn turn(&self, result: &'static str) {
+        *self.inner().turns.entry(result).or_default() += 1;
+    }
+
+    /// Whether this operator is the one that acts.
+    pub fn leader(&self, leads: bool) {
+        self.inner().leader = leads;
+    }
+
+    /// How a store stands.
+    pub fn store(&self, wanted: &Wanted, status: &StoreStatus) {
+        let mut inner = self.inner();
+        let gauges = inner.stores.entry(wanted.key()).or_default();
+        gauges.take(status);
+    }
+
+    /// A store that is gone.
+    pub fn forget(&self, key: &Key) {
+        self.inner().stores.remove(key);
+    }
+
+    /// All of it, as Prometheus reads it.
+    pub fn text(&self) -> String {
+        let inner = self.inner();
+        let mut out = String::new();
+        family(&mut out, "trireme_operator_leader", "gauge", "1 on the operator that acts, 0 on those that stand by.");
+        let _ = writeln!(out, "trireme_operator_leader {}", u8::from(inner.leader));
+        counters(
+            &mut out,
+            "trireme_operator_reconciles_total",
+            "result",
+            "Turns taken, by how they ended.",
+            &inner.turns,
+        );
+        counters(
+            &mut out,
+            "trireme_operator_errors_total",
+            "kind",
+            "What could not be done, by what it was.",
+            &inner.errors,
+        );
+        for (name, kind, help, value) in STORE_FAMILIES {
+            family(&mut out, name, kind, help);
+            for (key, gauges) in &inner.stores {
+                if let Some(value) = value(gauges) {
+                    let (namespace, store) = (&key.namespace, &key.name);
+                    let _ = writeln!(out, "{name}{{namespace=\"{namespace}\",store=\"{store}\"}} {value}");
+                }
+            }
+        }
+        out
+    }
+}
+
+type Family = (&'static str, &'static str, &'static str, fn(&Gauges) -> Option<f64>);
+
+const STORE_FAMILIES: &[Family] = &[
+    ("trireme_store_epoch", "gauge", "Epoch in force.", |g| Some(g.epoch)),
+    (
+        "trireme_store_generation",
+        "gauge",
+        "Generation: has risen with every failover that may have lost acknowledged writes.",
+        |g| Some(g.generation),
+    ),
+    ("trireme_store_members", "gauge", "Members in force.", |g| Some(g.members)),
+    ("trireme_store_members_reachable", "gauge", "Members that the operator hears.", |g| Some(g.reachable)),
+    ("trireme_store_ready", "gauge", "1 while a leader serves and reaches w members.", |g| Some(g.ready)),
+    ("trireme_store_degraded", "gauge", "1 while something is missing that the store should have.", |g| {
+        Some(g.degraded)
+    }),
+    (
+        "trireme_store_diverged",
+        "gauge",
+        "Slots that were found to differ between replicas: never, unless there is a defect.",
+        |g| Some(g.diverged),
+    ),
+    ("trireme_store_lag_seconds", "gauge", "How far the replica that is furthest behind is behind its leader.", |g| {
+        Some(g.lag_s)
+    }),
+    ("trireme_store_lag_entries", "gauge", "The same in entries.", |g| Some(g.lag_entries)),
+    ("trireme_store_failovers_total", "counter", "Changes of leader that this operator has seen.", |g| {
+        Some(g.failovers)
+    }),
+    (
+        "trireme_store_write_gap_seconds",
+        "gauge",
+        "How long writes waited in the last change of leader, as the new leader measured it.",
+        |g| g.write_gap_s,
+    ),
+    ("trireme_store_lost_entries", "gauge", "Entries lost in the last change of leader.", |g| Some(g.lost)),
+];
+
+fn family(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn counters(out: &mut String, name: &str, label: &str, help: &str, values: &BTreeMap<&'static str, u64>) {
+    family(out, name, "counter", help);
+    for (value, count) in values {
+        let _ = writeln!(out, "{name}{{{label}=\"{value}\"}} {count}");
+    }
+}
+
+impl Gauges {
+    fn take(&mut self, status: &StoreStatus) {
+        let holds = |kind: &str| {
+            let holds = status.conditions.iter().any(|c| c.kind == kind && c.status == ConditionStatus::True);
+            f64::from(u8::from(holds))
+        };
+        let count = |n: usize| n as f64;
+        if let Some(group) = status.groups.first() {
+            let number = group.epoch.split('.').next().and_then(|number| number.parse().ok());
+            self.epoch = number.unwrap_or(self.epoch);
+            self.generation = group.generation.into();
+            self.members = count(group.members.len());
+        }
+        self.reachable = count(status.replicas.iter().filter(|r| r.member && r.reachable).count());
+        (self.ready, self.degraded) = (holds("Ready"), holds("Degraded"));
+        self.diverged = status.replicas.iter().map(|r| r.digest_mismatches as f64).sum();
+        self.lag_s = status.replicas.iter().filter_map(|r| r.lag_ms).max().unwrap_or(0) as f64 / 1_000.0;
+        self.lag_entries = status.replicas.iter().filter_map(|r| r.lag_entries).max().unwrap_or(0) as f64;
+        let complete =
+            status.failovers.iter().take_while(|f| f.epoch != self.counted).filter(|f| f.active_ms.is_some());
+        let newest: Vec<_> = complete.collect();
+        self.failovers += count(newest.iter().filter(|f| !f.from.is_empty()).count());
+        if let Some(last) = newest.first() {
+            self.counted.clone_from(&last.epoch);
+            self.write_gap_s = last.write_gap_ms.map(|ms| ms as f64 / 1_000.0);
+            self.lost = last.lost as f64;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trireme_crds::status::FailoverStatus;
+
+    use super::*;
+
+    fn failover(epoch: &str, from: &str) -> FailoverStatus {
+        FailoverStatus {
+            epoch: epoch.to_owned(),
+            from: from.to_owned(),
+            active_ms: Some(9),
+            write_gap_ms: Some(250),
+            ..FailoverStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_failover_is_counted_once_and_a_creation_is_none() {
+        let mut gauges = Gauges::default();
+        let mut status = StoreStatus { failovers: vec![failover("1", "")], ..StoreStatus::default() };
+        gauges.take(&status);
+        assert_eq!(gauges.failovers, 0.0);
+        status.failovers.insert(0, failover("2", "orders-0"));
+        for _ in 0..3 {
+            gauges.take(&status);
+            assert_eq!((gauges.failovers, gauges.write_gap_s), (1.0, Some(0.25)));
+        }
+        status.failovers.insert(0, failover("3", "orders-1"));
+        status.failovers.insert(0, failover("4", "orders-2"));
+        gauges.take(&status);
+        assert_eq!(gauges.failovers, 3.0);
+    }
+
+    #[test]
+    fn every_family_says_what_it_is() {
+        let metrics = Metrics::default();
+        metrics.error("watch");
+        metrics.inner().stores.insert(Key { namespace: "a".to_owned(), name: "b".to_owned() }, Gauges::default());
+        let text = metrics.text();
+        assert!(text.contains("trireme_operator_errors_total{kind=\"watch\"} 1\n"), "{text}");
+        assert!(text.contains("trireme_store_epoch{namespace=\"a\",store=\"b\"} 0\n"), "{text}");
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split(['{', ' ']).next().unwrap();
+            assert!(text.contains(&format!("# HELP {name} ")) && text.contains(&format!("# TYPE {name} ")), "{name}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! One look at everything that a store owns: what is missing is made, what differs is put back, what is in the way is named.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::{
+    core::v1::{PersistentVolumeClaim, Pod, Secret},
+    networking::v1::NetworkPolicy,
+};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use serde_json::{Value, json};
+use trireme_crds::quantity::Bytes;
+
+use super::{
+    Key,
+    apply::{Applier, ApplyError, Change, owned},
+    hands::{Outcome, Work, overtaken},
+    pods,
+    voice::Note,
+};
+use crate::{
+    build::{self, MANAGER, ROLE, STORE},
+    context::{Context, password, why},
+};
+
+/// Keeps what one store owns.
+pub(crate) struct Keeper {
+    context: Arc<Context>,
+    key: Key,
+    applier: Applier,
+    /// The PodMonitor as it was last applied: its kind is not watched, since it need not exist.
+    monitor: Option<Value>,
+}
+
+impl Keeper {
+    pub fn new(context: Arc<Context>, key: Key) -> Keeper {
+        Keeper { context, key, applier: Applier::default(), monitor: None }
+    }
+
+    fn api<K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>>(&self) -> Api<K> {
+        Api::namespaced(self.context.client.clone(), &self.key.namespace)
+    }
+
+    /// Makes everything as it is wanted, as far as that is possible: one object that cannot be keeps no other from being.
+    pub async fn keep(&mut self, work: &Work) -> Outcome {
+        let mut outcome = Outcome::default();
+        let build::Objects { mut statefulsets, services, account, secret, budget, policy, monitor } =
+            build::objects(&work.wanted, &work.replicas);
+        let owner = work.wanted.owner.uid.clone();
+        let (context, namespace) = (Arc::clone(&self.context), self.key.namespace.clone());
+        macro_rules! keep {
+            ($cache:ident, $object:expr) => {{
+                let cached = context.cluster.$cache.get(&namespace, &$object.name_any());
+                let api = self.api();
+                let applied = self.applier.apply(&api, cached.as_deref(), $object, &owner).await;
+                outcome.take(&context, applied, $object);
+            }};
+        }
+        keep!(accounts, &account);
+        self.secret(secret.as_ref(), &owner, &mut outcome).await;
+        for service in &services {
+            keep!(services, service);
+        }
+        match &policy {
+            Some(policy) => keep!(policies, policy),
+            None => self.no_policy(&owner, &mut outcome).await,
+        }
+        keep!(budgets, &budget);
+        self.monitor(monitor, &mut outcome).await;
+        // Last: a pod that starts finds everything that it needs.
+        for set in &mut statefulsets {
+            // A set's claim templates are for life; what they said first is kept, and claims are grown one by one.
+            let live = context.cluster.statefulsets.get(&namespace, &set.name_any());
+            if let (Some(spec), Some(before)) = (&mut set.spec, live.as_ref().and_then(|set| set.spec.as_ref())) {
+                spec.volume_claim_templates.clone_from(&before.volume_claim_templates);
+            }
+            keep!(statefulsets, &*set);
+        }
+        self.grow(work, &mut outcome).await;
+        self.label(work, &mut outcome).await;
+        for replica in &work.replicas {
+            let pod = context.cluster.pods.get(&namespace, &replica.name);
+            outcome.trouble.extend(pod.and_then(|pod| pods::trouble(&pod)));
+        }
+        outcome
+    }
+
+    /// The password is made once. A Secret that is there is never written again: somebody may have put another password into it.
+    async fn secret(&mut self, secret: Option<&Secret>, owner: &str, outcome: &mut Outcome) {
+        let Some(secret) = secret else { return };
+        let name = secret.name_any();
+        if let Some(there) = self.context.cluster.secrets.get(&self.key.namespace, &name) {
+            outcome.trouble.extend(owned(&*there, owner).err().map(|error| error.to_string()));
+            return;
+        }
+        match password() {
+            Ok(password) => {
+                let made = build::password_secret(secret, &password);
+                let applied = self.applier.apply(&self.api(), None, &made, owner).await;
+                outcome.take(&self.context, applied, secret);
+            }
+            Err(error) => outcome.trouble.push(format!("no password could be made for Secret {name}: {error}")),
+        }
+    }
+
+    async fn no_policy(&mut self, owner: &str, outcome: &mut Outcome) {
+        let name = &self.key.name;
+        let there = self.context.cluster.policies.get(&self.key.namespace, name);
+        if there.is_none_or(|there| owned(&*there, owner).is_err()) {
+            return;
+        }
+        match self.api::<NetworkPolicy>().delete(name, &DeleteParams::default()).await {
+            Err(error) if !overtaken(&error) => {
+                outcome
+                    .trouble
+                    .push(format!("NetworkPolicy {name} is not wanted, and could not be deleted: {}", why(&error)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Prometheus' operator may not be there: then that is said, and nothing else suffers.
+    async fn monitor(&mut self, monitor: Option<Value>, outcome: &mut Outcome) {
+        if monitor == self.monitor {
+            return;
+        }
+        let name = &self.key.name;
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("monitoring.coreos.com", "v1", "PodMonitor"));
+        let api: Api<DynamicObject> = Api::namespaced_with(self.context.client.clone(), &self.key.namespace, &kind);
+        let done = match &monitor {
+            Some(monitor) => {
+                api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(monitor)).await.map(drop)
+            }
+            None => api.delete(name, &DeleteParams::default()).await.map(drop),
+        };
+        match done {
+            Err(error) if !overtaken(&error) || monitor.is_some() => {
+                outcome.trouble.push(format!("PodMonitor {name} could not be applied: {}", why(&error)));
+            }
+            _ => self.monitor = monitor,
+        }
+    }
+
+    /// Volumes grow one by one, where their class allows it; they never shrink.
+    async fn grow(&self, work: &Work, outcome: &mut Outcome) {
+        let size = &work.wanted.storage_size;
+        let bytes = |text: &str| text.parse::<Bytes>().ok().map(|bytes| bytes.0);
+        for replica in &work.replicas {
+            let name = format!("data-{}", replica.name);
+            let Some(claim) = self.context.cluster.claims.get(&self.key.namespace, &name) else { continue };
+            let requests = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
+            let now = requests.and_then(|requests| bytes(&requests.get("storage")?.0));
+            if now.is_none() || now >= bytes(size) {
+                continue;
+            }
+            let patch = json!({ "spec": { "resources": { "requests": { "storage": size } } } });
+            let api = self.api::<PersistentVolumeClaim>();
+            match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                Ok(_) => outcome.notes.push(Note::normal("VolumeGrows", format!("{name} grows to {size}"))),
+                Err(error) => {
+                    outcome
+                        .trouble
+                        .push(format!("PersistentVolumeClaim {name} could not grow to {size}: {}", why(&error)));
+                }
+            }
+        }
+    }
+
+    /// Pods say what their replicas do: Services choose by it.
+    async fn label(&self, work: &Work, outcome: &mut Outcome) {
+        for (name, role) in &work.roles {
+            let Some(pod) = self.context.cluster.pods.get(&self.key.namespace, name) else { continue };
+            let ours = pod.labels().get(STORE) == Some(&self.key.name);
+            if !ours || pod.labels().get(ROLE).is_some_and(|label| label == role) {
+                continue;
+            }
+            let patch = json!({ "metadata": { "labels": { ROLE: role }, "uid": pod.uid() } });
+            match self.api::<Pod>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                Err(error) if !overtaken(&error) => {
+                    outcome.trouble.push(format!("pod {name} could not be labelled {role}: {}", why(&error)));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Outcome {
+    fn take<K>(&mut self, context: &Context, applied: Result<Change, ApplyError>, object: &K)
+    where
+        K: kube::Resource<DynamicType = ()>,
+    {
+        let what = || format!("{} {}", K::kind(&()), object.name_any());
+        let note = match applied {
+            Ok(Change::None | Change::Updated) => return,
+            Ok(Change::Created) => Note::normal("Provisioned", format!("{} was made", what())),
+            Ok(Change::Restored) => {
+                Note::warning("Restored", format!("{} had been deleted, and was made again", what()))
+            }
+            Ok(Change::PutBack) => {
+                Note::warning("PutBack", format!("{} had been edited, and was put back as the store wants it", what()))
+            }
+            Err(error) => {
+                context.metrics.error("apply");
+                return self.trouble.push(error.to_string());
+            }
+        };
+        self.notes.push(note);
+    }
+}

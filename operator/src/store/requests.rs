@@ -1,0 +1,108 @@
+//! What people ask for by annotating the resource. The operator takes a request up, removes the annotation, and says by Event and status what came of it.
+
+use std::collections::BTreeMap;
+
+use trireme_crds::StoreStatus;
+use trireme_planner::{DesiredReplica, HumanRequest};
+
+/// Hand leadership over to the replica that is named; to the one that is least behind where the value is empty.
+pub(crate) const SWITCHOVER: &str = "trireme.dev/switchover";
+/// Make the replica that is named the leader; without loss.
+pub(crate) const PROMOTE: &str = "trireme.dev/promote";
+/// The same, although too few members answer: acknowledged writes may be lost, and whoever asks vouches that the members that are missing are stopped.
+pub(crate) const PROMOTE_FORCE: &str = "trireme.dev/promote-force";
+
+/// A request as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// The annotation.
+    pub annotation: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
+/// The requests among these annotations.
+pub(crate) fn find(annotations: Option<&BTreeMap<String, String>>) -> Vec<Asked> {
+    let asked = |annotation: &'static str| {
+        annotations?.get(annotation).map(|value| Asked { annotation, value: value.trim().to_owned() })
+    };
+    [SWITCHOVER, PROMOTE, PROMOTE_FORCE].into_iter().filter_map(asked).collect()
+}
+
+/// What the planner is asked for, or why that makes no sense.
+pub(crate) fn request(
+    asked: &Asked,
+    replicas: &[DesiredReplica],
+    status: &StoreStatus,
+) -> Result<HumanRequest, String> {
+    let name = match (asked.annotation, asked.value.as_str()) {
+        (SWITCHOVER, "") => {
+            successor(status).ok_or("there is no follower that could take over: see the store's status")?
+        }
+        (_, name) => name,
+    };
+    let Some(replica) = replicas.iter().find(|replica| replica.name == name) else {
+        let names: Vec<&str> = replicas.iter().map(|replica| replica.name.as_str()).collect();
+        return Err(format!("the store has no replica '{name}'; it has {}", names.join(", ")));
+    };
+    if status.groups.iter().any(|group| group.serving && group.leader == name) {
+        return Err(format!("{name} leads already"));
+    }
+    Ok(match asked.annotation {
+        SWITCHOVER => HumanRequest::Switchover { to: replica.id },
+        annotation => HumanRequest::Promote { replica: replica.id, force: annotation == PROMOTE_FORCE },
+    })
+}
+
+/// The follower that is furthest on; the first among equals.
+fn successor(status: &StoreStatus) -> Option<&str> {
+    let able = status.replicas.iter().filter(|r| r.member && r.reachable && r.role == "Follower" && !r.disk_full);
+    able.rev().max_by_key(|r| r.applied).map(|r| r.name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use trireme_crds::status::{GroupStatus, ReplicaStatus};
+
+    use super::*;
+
+    fn store() -> (Vec<DesiredReplica>, StoreStatus) {
+        let name = |i: u32| format!("orders-{i}");
+        let replicas = (0..3).map(|i| DesiredReplica { id: i + 1, name: name(i), region: String::new() }).collect();
+        let row = |i: u32, role: &str, applied| ReplicaStatus {
+            name: name(i),
+            role: role.to_owned(),
+            member: true,
+            reachable: true,
+            applied,
+            ..ReplicaStatus::default()
+        };
+        let group = GroupStatus { leader: name(0), serving: true, ..GroupStatus::default() };
+        let status = StoreStatus {
+            groups: vec![group],
+            replicas: vec![row(0, "Leader", 9), row(1, "Follower", 7), row(2, "Follower", 8)],
+            ..StoreStatus::default()
+        };
+        (replicas, status)
+    }
+
+    fn ask(annotation: &'static str, value: &str) -> Result<HumanRequest, String> {
+        let (replicas, status) = store();
+        request(&Asked { annotation, value: value.to_owned() }, &replicas, &status)
+    }
+
+    #[test]
+    fn a_request_names_a_replica_or_leaves_the_choice() {
+        assert_eq!(ask(SWITCHOVER, ""), Ok(HumanRequest::Switchover { to: 3 }));
+        assert_eq!(ask(SWITCHOVER, "orders-1"), Ok(HumanRequest::Switchover { to: 2 }));
+        assert_eq!(ask(PROMOTE, "orders-1"), Ok(HumanRequest::Promote { replica: 2, force: false }));
+        assert_eq!(ask(PROMOTE_FORCE, "orders-1"), Ok(HumanRequest::Promote { replica: 2, force: true }));
+    }
+
+    #[test]
+    fn one_that_makes_no_sense_is_answered() {
+        assert!(ask(PROMOTE, "").unwrap_err().contains("orders-0, orders-1, orders-2"));
+        assert!(ask(PROMOTE, "other-1").unwrap_err().contains("no replica 'other-1'"));
+        assert!(ask(SWITCHOVER, "orders-0").unwrap_err().contains("leads already"));
+    }
+}

@@ -1,0 +1,288 @@
+//! Status and Events of one store, in their own time.
+//!
+//! What a person or a script acts on (conditions, leader, members, roles) is written at once; what only moves on (positions, lag, keys) with it, or every
+//! [`MOVES_EVERY`] while it moves. A store that nobody writes to costs no request.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Api, Resource as _,
+    api::{Patch, PatchParams},
+    runtime::events::{Event, EventType, Recorder},
+};
+use serde_json::{Value, json};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+use trireme_crds::{Condition, ConditionStatus, StoreStatus, kubernetes::ReplicatedStore};
+use trireme_planner::Decision;
+
+use super::{Key, wanted::Wanted};
+use crate::{
+    build::MANAGER,
+    context::{Context, why},
+};
+
+/// Events that may wait to be written; what does not fit is left out, and logged.
+const NOTES_MAX: usize = 256;
+/// How often what only moves on is written.
+const MOVES_EVERY: Duration = Duration::from_secs(30);
+/// After a status could not be written it is tried again after this long.
+const RETRY: Duration = Duration::from_secs(2);
+/// Longest note of an Event, in bytes: the API server's limit is 1024.
+const NOTE_BYTES_MAX: usize = 1_000;
+
+/// Something to say as an Event of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Note {
+    warning: bool,
+    reason: String,
+    text: String,
+}
+
+impl Note {
+    /// Nothing to worry about.
+    pub fn normal(reason: &str, text: String) -> Note {
+        Note { warning: false, reason: reason.to_owned(), text }
+    }
+
+    /// Something to look at.
+    pub fn warning(reason: &str, text: String) -> Note {
+        Note { warning: true, reason: reason.to_owned(), text }
+    }
+
+    /// A decision: its kind is the reason.
+    pub fn decision(decision: &Decision) -> Note {
+        let kind = serde_json::to_value(decision).ok().and_then(|v| v["decision"].as_str().map(str::to_owned));
+        let mut reason = kind.unwrap_or_else(|| "Decided".to_owned());
+        if let Some(first) = reason.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        let warning = matches!(
+            decision,
+            Decision::HandoverFailed { .. }
+                | Decision::Refused { .. }
+                | Decision::Rebuilt { .. }
+                | Decision::Chosen { may_have_lost: true, .. }
+        );
+        Note { warning, reason, text: decision.to_string() }
+    }
+}
+
+/// The handle to the task; dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Voice {
+    newest: watch::Sender<Newest>,
+    notes: mpsc::Sender<Note>,
+    task: JoinHandle<()>,
+}
+
+/// What is to be said.
+#[derive(Clone, Debug)]
+struct Newest {
+    wanted: Arc<Wanted>,
+    status: Option<StoreStatus>,
+    trouble: Vec<String>,
+}
+
+impl Voice {
+    pub fn start(context: Arc<Context>, wanted: Arc<Wanted>) -> Voice {
+        let (newest, followed) = watch::channel(Newest { wanted, status: None, trouble: Vec::new() });
+        let (notes, noted) = mpsc::channel(NOTES_MAX);
+        let recorder = Recorder::new(context.client.clone(), context.reporter.clone());
+        Voice { newest, notes, task: tokio::spawn(speak(context, recorder, followed, noted)) }
+    }
+
+    /// The resource has changed.
+    pub fn wanted(&self, wanted: Arc<Wanted>) {
+        self.newest.send_modify(|newest| newest.wanted = wanted);
+    }
+
+    /// How the store stands.
+    pub fn status(&self, status: StoreStatus) {
+        self.newest.send_if_modified(|newest| {
+            let changed = newest.status.as_ref() != Some(&status);
+            newest.status = Some(status);
+            changed
+        });
+    }
+
+    /// What could not be provisioned.
+    pub fn provisioned(&self, trouble: Vec<String>) {
+        self.newest.send_if_modified(|newest| {
+            let changed = newest.trouble != trouble;
+            newest.trouble = trouble;
+            changed
+        });
+    }
+
+    /// Says it as an Event.
+    pub fn note(&self, note: Note) {
+        if let Err(error) = self.notes.try_send(note) {
+            tracing::warn!(%error, "too many Events at once: one was left out");
+        }
+    }
+}
+
+impl Drop for Voice {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn speak(
+    context: Arc<Context>,
+    recorder: Recorder,
+    mut newest: watch::Receiver<Newest>,
+    mut notes: mpsc::Receiver<Note>,
+) {
+    let mut written: Option<StoreStatus> = None;
+    let (mut due, mut last) = (None, Instant::now());
+    loop {
+        tokio::select! {
+            note = notes.recv() => {
+                let Some(note) = note else { return };
+                let wanted = Arc::clone(&newest.borrow().wanted);
+                say(&context, &recorder, &wanted, note).await;
+                continue;
+            }
+            changed = newest.changed() => if changed.is_err() { return },
+            () = until(due) => {}
+        }
+        let Newest { wanted, status, trouble } = newest.borrow_and_update().clone();
+        let Some(status) = status.map(|status| with_trouble(steady(status), &trouble)) else { continue };
+        context.metrics.store(&wanted, &status);
+        if written.as_ref() == Some(&status) {
+            due = None;
+            continue;
+        }
+        let moved_only = written.as_ref().is_some_and(|before| significant(before) == significant(&status));
+        if moved_only && last.elapsed() < MOVES_EVERY {
+            due = Some(last + MOVES_EVERY);
+            continue;
+        }
+        match write(&context, &wanted.key(), &status).await {
+            Ok(()) => (written, last, due) = (Some(status), Instant::now(), None),
+            Err(error) => {
+                context.metrics.error("status");
+                tracing::warn!(store = wanted.desired.store, error = why(&error), "the status could not be written");
+                due = Some(Instant::now() + RETRY);
+            }
+        }
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes the whole status: what is not in it any more goes.
+pub(crate) async fn write(context: &Context, store: &Key, status: &StoreStatus) -> kube::Result<()> {
+    let api: Api<ReplicatedStore> = Api::namespaced(context.client.clone(), &store.namespace);
+    let body = json!({
+        "apiVersion": ReplicatedStore::api_version(&()),
+        "kind": ReplicatedStore::kind(&()),
+        "metadata": { "name": store.name },
+        "status": without_nulls(serde_json::to_value(status).map_err(kube::Error::SerdeError)?),
+    });
+    match api.patch_status(&store.name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body)).await {
+        // It was deleted meanwhile: nobody wants to know.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// To the API server a field that is null is of the wrong type; what is not known is left out.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            fields.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
+    }
+}
+
+async fn say(context: &Context, recorder: &Recorder, wanted: &Wanted, note: Note) {
+    let mut text = note.text;
+    if text.len() > NOTE_BYTES_MAX {
+        let cut = (0..=NOTE_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(cut);
+        text.push_str(" ...");
+    }
+    let event = Event {
+        type_: if note.warning { EventType::Warning } else { EventType::Normal },
+        action: note.reason.clone(),
+        reason: note.reason,
+        note: Some(text),
+        secondary: None,
+    };
+    let about = ObjectReference {
+        api_version: Some(ReplicatedStore::api_version(&()).into_owned()),
+        kind: Some(ReplicatedStore::kind(&()).into_owned()),
+        namespace: Some(wanted.namespace.clone()),
+        name: Some(wanted.name.clone()),
+        uid: Some(wanted.owner.uid.clone()),
+        ..ObjectReference::default()
+    };
+    if let Err(error) = recorder.publish(&event, &about).await {
+        context.metrics.error("event");
+        tracing::warn!(store = wanted.desired.store, error = why(&error), "an Event could not be written");
+    }
+}
+
+/// How long a replica has been silent is of interest where it cannot be reached; else it would change with every look.
+fn steady(mut status: StoreStatus) -> StoreStatus {
+    for replica in status.replicas.iter_mut().filter(|replica| replica.reachable) {
+        replica.silent_ms = None;
+    }
+    status
+}
+
+/// What cannot be provisioned makes a store Degraded, and is named with the object to look at.
+fn with_trouble(mut status: StoreStatus, trouble: &[String]) -> StoreStatus {
+    if trouble.is_empty() {
+        return status;
+    }
+    let what = trouble.join("; ");
+    match status.conditions.iter_mut().find(|condition| condition.kind == "Degraded") {
+        Some(condition) if condition.status == ConditionStatus::True => {
+            condition.message = format!("{}; {what}", condition.message);
+        }
+        Some(condition) => {
+            condition.status = ConditionStatus::True;
+            condition.reason = "NotProvisioned".to_owned();
+            condition.message = what;
+        }
+        None => status.conditions.push(Condition {
+            kind: "Degraded".to_owned(),
+            status: ConditionStatus::True,
+            reason: "NotProvisioned".to_owned(),
+            message: what,
+            observed_generation: status.observed_generation,
+            last_transition_time: crate::context::timestamp(),
+        }),
+    }
+    status
+}
+
+/// A status without what only moves on.
+fn significant(status: &StoreStatus) -> StoreStatus {
+    let mut status = status.clone();
+    for condition in &mut status.conditions {
+        condition.last_transition_time.clear();
+    }
+    for r in &mut status.replicas {
+        (r.commit, r.applied, r.keys) = (0, 0, 0);
+        (r.lag_entries, r.lag_bytes, r.lag_ms, r.silent_ms, r.snapshot_slots) = (None, None, None, None, None);
+        r.position.clear();
+        r.digest.clear();
+    }
+    status
+}
