@@ -2,8 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use trireme_crds::StoreStatus;
-use trireme_planner::{DesiredReplica, HumanRequest};
+use trireme_crds::{
+    StoreStatus,
+    status::{self, RequestStatus},
+};
+use trireme_planner::{Decision, DesiredReplica, HumanRequest};
+
+use crate::context::timestamp;
 
 /// Hand leadership over to the replica that is named; to the one that is least behind where the value is empty.
 pub(crate) const SWITCHOVER: &str = "trireme.dev/switchover";
@@ -21,6 +26,41 @@ pub(crate) struct Asked {
     pub value: String,
 }
 
+impl Asked {
+    /// How it stands in the status, from when it was taken up. A request that makes no sense is refused at once.
+    pub fn taken_up(&self, replica: &str, refused: Option<&str>) -> RequestStatus {
+        RequestStatus {
+            asked: match self.annotation {
+                SWITCHOVER => status::Asked::Switchover,
+                PROMOTE => status::Asked::Promote,
+                _ => status::Asked::PromoteForce,
+            },
+            replica: replica.to_owned(),
+            outcome: if refused.is_some() { status::Outcome::Refused } else { status::Outcome::Pending },
+            message: refused.unwrap_or_default().to_owned(),
+            at: timestamp(),
+        }
+    }
+}
+
+/// What became of a request with these decisions, and as the store stands now.
+pub(crate) fn follow(request: &mut RequestStatus, decisions: &[Decision], now: &StoreStatus) {
+    if request.outcome != status::Outcome::Pending {
+        return;
+    }
+    for decision in decisions {
+        if let Decision::Refused { .. } | Decision::HandoverFailed { .. } = decision {
+            request.outcome = status::Outcome::Refused;
+            request.message = decision.to_string();
+            return;
+        }
+    }
+    if now.groups.iter().any(|group| group.serving && group.leader == request.replica) {
+        request.outcome = status::Outcome::Done;
+        request.message = format!("{} leads", request.replica);
+    }
+}
+
 /// The requests among these annotations.
 pub(crate) fn find(annotations: Option<&BTreeMap<String, String>>) -> Vec<Asked> {
     let asked = |annotation: &'static str| {
@@ -34,7 +74,7 @@ pub(crate) fn request(
     asked: &Asked,
     replicas: &[DesiredReplica],
     status: &StoreStatus,
-) -> Result<HumanRequest, String> {
+) -> Result<(String, HumanRequest), String> {
     let name = match (asked.annotation, asked.value.as_str()) {
         (SWITCHOVER, "") => {
             successor(status).ok_or("there is no follower that could take over: see the store's status")?
@@ -48,10 +88,11 @@ pub(crate) fn request(
     if status.groups.iter().any(|group| group.serving && group.leader == name) {
         return Err(format!("{name} leads already"));
     }
-    Ok(match asked.annotation {
+    let request = match asked.annotation {
         SWITCHOVER => HumanRequest::Switchover { to: replica.id },
         annotation => HumanRequest::Promote { replica: replica.id, force: annotation == PROMOTE_FORCE },
-    })
+    };
+    Ok((replica.name.clone(), request))
 }
 
 /// The follower that is furthest on; the first among equals.
@@ -88,7 +129,7 @@ mod tests {
 
     fn ask(annotation: &'static str, value: &str) -> Result<HumanRequest, String> {
         let (replicas, status) = store();
-        request(&Asked { annotation, value: value.to_owned() }, &replicas, &status)
+        request(&Asked { annotation, value: value.to_owned() }, &replicas, &status).map(|(_, request)| request)
     }
 
     #[test]
@@ -104,5 +145,23 @@ mod tests {
         assert!(ask(PROMOTE, "").unwrap_err().contains("orders-0, orders-1, orders-2"));
         assert!(ask(PROMOTE, "other-1").unwrap_err().contains("no replica 'other-1'"));
         assert!(ask(SWITCHOVER, "orders-0").unwrap_err().contains("leads already"));
+    }
+
+    #[test]
+    fn its_outcome_is_what_the_store_then_does() {
+        let (_, mut now) = store();
+        let asked = Asked { annotation: SWITCHOVER, value: String::new() };
+        let mut request = asked.taken_up("orders-2", None);
+        follow(&mut request, &[], &now);
+        assert_eq!(request.outcome, status::Outcome::Pending);
+        let why = Decision::Refused { what: "hand over".to_owned(), why: "it lags".to_owned() };
+        let mut refused = request.clone();
+        follow(&mut refused, &[why], &now);
+        assert_eq!((refused.outcome, refused.message.contains("it lags")), (status::Outcome::Refused, true));
+        now.groups[0].leader = "orders-2".to_owned();
+        follow(&mut request, &[], &now);
+        assert_eq!((request.outcome, request.message.as_str()), (status::Outcome::Done, "orders-2 leads"));
+        follow(&mut refused, &[], &now);
+        assert_eq!(refused.outcome, status::Outcome::Refused, "what was answered stays so");
     }
 }

@@ -68,7 +68,12 @@ impl Note {
                 | Decision::Rebuilt { .. }
                 | Decision::Chosen { may_have_lost: true, .. }
         );
-        Note { warning, reason, text: decision.to_string() }
+        let text = match decision {
+            // The reason says already that it waits.
+            Decision::Waiting { what } => what.clone(),
+            other => other.to_string(),
+        };
+        Note { warning, reason, text }
     }
 }
 

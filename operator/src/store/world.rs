@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use tokio::sync::{mpsc, watch};
-use trireme_crds::StoreStatus;
+use trireme_crds::{StoreStatus, status::RequestStatus};
 use trireme_link::{Heard, Link, Orders, Said, Target};
 use trireme_planner::{Backend, Decision, DesiredReplica, HumanRequest, Observed, Process, RecordError, Seen};
 use trireme_proto::{ReplicaId, Report, Topology};
@@ -45,6 +45,8 @@ pub(crate) struct World {
     authority: Authority,
     replicas: BTreeMap<ReplicaId, Replica>,
     requests: Vec<HumanRequest>,
+    /// What a person asked for last, and what came of it.
+    request: Option<RequestStatus>,
     status: StoreStatus,
     happenings: mpsc::Sender<Happening>,
     hands: Hands,
@@ -63,6 +65,7 @@ impl World {
             wanted,
             replicas: BTreeMap::new(),
             requests: Vec::new(),
+            request: None,
             status: StoreStatus::default(),
             happenings,
         }
@@ -189,8 +192,14 @@ impl World {
         let before = self.requests.len();
         for one in asked {
             match requests::request(one, &self.wanted.desired.replicas, &self.status) {
-                Ok(request) => self.requests.push(request),
-                Err(why) => self.voice.note(Note::warning("Refused", format!("refused {}: {why}", one.annotation))),
+                Ok((replica, request)) => {
+                    self.request = Some(one.taken_up(&replica, None));
+                    self.requests.push(request);
+                }
+                Err(why) => {
+                    self.request = Some(one.taken_up(&one.value, Some(&why)));
+                    self.voice.note(Note::warning("Refused", format!("refused {}: {why}", one.annotation)));
+                }
             }
             self.hands.taken_up(one.clone());
         }
@@ -343,6 +352,10 @@ impl Backend for World {
             self.voice.note(Note::decision(decision));
         }
         self.status = status.clone();
-        self.voice.status(status.clone());
+        if let Some(request) = &mut self.request {
+            requests::follow(request, decisions, status);
+        }
+        self.status.request = self.request.clone();
+        self.voice.status(self.status.clone());
     }
 }
