@@ -1,6 +1,7 @@
 //! What the operator answers about a store: `.status` of the resource, and what `trireme status --output json` prints.
 //!
 //! A field that is missing has its default, and one that is not known is passed over: what one version wrote, the one before and the one after can read.
+//! What is not known is left out: an API server takes no null.
 
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +138,7 @@ pub struct ReplicaStatus {
     /// The operator hears it.
     pub reachable: bool,
     /// Milliseconds since the operator last heard it; absent if never.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub silent_ms: Option<u64>,
     /// Last durable entry, as epoch/seq.
     pub position: String,
@@ -145,12 +147,16 @@ pub struct ReplicaStatus {
     /// Highest seq in its state.
     pub applied: u64,
     /// Entries behind the leader.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_entries: Option<u64>,
     /// Bytes of log behind the leader.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_bytes: Option<u64>,
     /// Age of the oldest entry that it lacks, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_ms: Option<u64>,
     /// Slots of a running snapshot that have arrived, of 16,384.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_slots: Option<u32>,
     /// Which life of its disk, in hexadecimal.
     pub incarnation: String,
@@ -184,12 +190,16 @@ pub struct FailoverStatus {
     /// The new epoch, as text.
     pub epoch: String,
     /// Milliseconds from the last sign of life of the former leader to the decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub detect_ms: Option<u64>,
     /// Milliseconds from the decision until enough members had answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub seal_ms: Option<u64>,
     /// Milliseconds from the decision until the new leader served.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub active_ms: Option<u64>,
     /// Milliseconds without acknowledged writes, measured at the new leader.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub write_gap_ms: Option<u64>,
     /// Acknowledged entries that may have been lost, as far as is known; 0 where n - w + 1 members answered.
     pub at_risk: u64,

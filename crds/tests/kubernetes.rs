@@ -17,7 +17,9 @@ use kube_core::{DeserializeGuard, Resource};
 use serde_json::{Value, json};
 use trireme_crds::{
     kubernetes::{ReplicatedStore, StoreTopology, definitions},
-    rules, validate, validate_change, warnings,
+    rules,
+    status::{Condition, FailoverStatus, GroupStatus, ReplicaStatus, StoreStatus},
+    validate, validate_change, warnings,
 };
 
 fn folder(name: &str) -> PathBuf {
@@ -116,6 +118,20 @@ fn a_status_of_another_version_can_be_read() {
     });
     let status = serde_json::from_value::<ReplicatedStore>(object).unwrap().status.unwrap();
     assert_eq!((status.groups[0].leader.as_str(), status.conditions[0].kind.as_str()), ("orders-0", "Ready"));
+}
+
+#[test]
+fn what_is_not_known_is_left_out_of_a_status() {
+    let status = StoreStatus {
+        replicas: vec![ReplicaStatus::default()],
+        failovers: vec![FailoverStatus::default()],
+        groups: vec![GroupStatus::default()],
+        conditions: vec![Condition::default()],
+        ..StoreStatus::default()
+    };
+    let text = serde_json::to_string(&status).unwrap();
+    assert!(!text.contains("null"), "{text}");
+    assert_eq!(serde_json::from_str::<StoreStatus>(&text).unwrap(), status);
 }
 
 #[test]

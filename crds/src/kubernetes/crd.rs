@@ -95,7 +95,6 @@ fn store() -> Definition {
             column("Age", "date", ".metadata.creationTimestamp", true, "Time since it was made"),
             column("Epoch", "string", ".status.groups[0].epoch", false, "Rises with every change of leaders"),
             column("Durability", "string", ".spec.durability", false, "When a copy counts"),
-            column("Regions", "string", ".spec.regions[*].name", false, "Failure domains"),
         ],
         "schema": {"openAPIV3Schema": root},
     });
