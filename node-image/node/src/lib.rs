@@ -53,10 +53,7 @@ use std::{io::IsTerminal, sync::Arc};
 
 use tokio::{runtime::Builder, sync::oneshot, task::LocalSet};
 use tracing_subscriber::EnvFilter;
-use trireme_replica::{
-    Recovery, Replica,
-    io::{Identity, Input},
-};
+use trireme_replica::{Recovery, Replica, io::Input};
 
 use self::{
     admin::{Counted, Progress},
@@ -111,47 +108,47 @@ fn start<S: Future<Output = ()> + 'static>(
     let opened = disk::open(&config.dir, &config.store, config.id, config.group, config.durability, config.sizes)?;
     LocalSet::new().block_on(&runtime, async move {
         let mut admin = process::Admin::open(&config)?;
-        let (disk, recovery, identity) = recover(&config, opened, &mut admin.asked).await?;
-        let mut core = Replica::new(identity.clone(), recovery, clock.now());
+        let (disk, mut core) = recover(&config, opened, clock, &mut admin.asked).await?;
         if let Some(password) = password {
             core.step(Input::Password(&password), clock.now());
         }
+        let identity = core.identity().clone();
         // Signals count from here on: before, they end the process, which has changed nothing yet.
         let stop = stop()?;
-        let parts = process::Parts { core: Box::new(core), disk: Box::new(disk), identity, admin, clock };
+        let parts = process::Parts { core, disk: Box::new(disk), identity, admin, clock };
         process::serve(parts, config, listening, stop).await
     })
 }
 
-/// Reads what the directory holds, on a thread of its own: meanwhile the HTTP port says how far that has come.
+/// Makes a replica of what the directory holds, on a thread of its own: meanwhile the HTTP port says how far that has come.
 async fn recover(
     config: &NodeConfig,
     opened: Opened<Disk>,
+    clock: Clock,
     asked: &mut admin::Asked,
-) -> Result<(Disk, Recovery, Identity), NodeError> {
-    let Opened { mut disk, identity, fresh } = opened;
+) -> Result<(Disk, Box<Replica>), NodeError> {
+    let labels = admin::labels(config, opened.identity.group);
     let progress = Arc::new(Progress::default());
     let (done, recovered) = oneshot::channel();
-    let counted = Arc::clone(&progress);
+    let (counted, parent) = (Arc::clone(&progress), config.parent);
     let read = move || {
+        let Opened { mut disk, fresh, .. } = opened;
         let mut recovery = Recovery::new();
         let found = disk.recover(&mut Counted { recovery: &mut recovery, progress: &counted });
+        let made = found.map(|found| {
+            tell(&found, fresh);
+            let mut identity = found.identity;
+            identity.boot = parent.map_or(identity.boot, |parent| parent.boot);
+            (disk, Box::new(Replica::new(identity, recovery, clock.now())))
+        });
         // Whoever started this waits for it.
-        let _ = done.send((found, disk, recovery));
+        let _ = done.send(made);
     };
     let failed = |source| NodeError::System { what: "the thread that reads the disk", source };
     std::thread::Builder::new().name("recovery".into()).spawn(read).map_err(failed)?;
-    let labels = admin::labels(config, identity.group);
-    let Some((found, disk, recovery)) = asked.answer_recovering(labels, &progress, recovered).await else {
-        return Err(NodeError::Fatal("the thread that reads the disk has panicked".into()));
-    };
-    let found = found.map_err(|error| NodeError::Recovery { dir: config.dir.clone(), why: error.to_string() })?;
-    tell(&found, fresh);
-    let mut identity = found.identity;
-    if let Some(parent) = config.parent {
-        identity.boot = parent.boot;
-    }
-    Ok((disk, recovery, identity))
+    let made = asked.answer_recovering(labels, &progress, recovered).await;
+    let made = made.ok_or_else(|| NodeError::Fatal("the thread that reads the disk has panicked".into()))?;
+    made.map_err(|error| NodeError::Recovery { dir: config.dir.clone(), why: error.to_string() })
 }
 
 /// Tells people what was found on the disk.

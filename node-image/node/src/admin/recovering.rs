@@ -12,8 +12,8 @@ use trireme_replica::{Recovery, RecoveryError, io::Meta};
 use super::{Answer, Ask, JSON, METRICS, TEXT, metrics::Page};
 use crate::disk::Restore;
 
-/// A disk that gives nothing for this long has stopped.
-const STALLED_AFTER: Duration = Duration::from_secs(60);
+/// A disk that gives nothing for this long has stopped: longer than it takes to make a state of what was read, in which nothing more comes.
+const STALLED_AFTER: Duration = Duration::from_secs(300);
 
 /// How much was read of the disk: counted by the thread that reads it.
 #[derive(Debug, Default)]
