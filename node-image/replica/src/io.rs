@@ -83,7 +83,7 @@ pub struct Output {
     pub events: Vec<Event>,
     /// When to call again with [`Input::Tick`] at the latest: monotonic microseconds.
     pub deadline_us: u64,
-    /// The replica may end: nothing is led here any more, and there are no clients.
+    /// The replica may end: nothing is led here any more, and every client has its answers.
     pub finished: bool,
     /// The replica cannot go on; the shell says why and ends the process.
     pub fatal: Option<String>,

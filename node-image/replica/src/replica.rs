@@ -378,10 +378,6 @@ impl Replica {
     fn finish_if_leaving(&mut self) {
         let handing_over =
             self.leads() && self.meta.topology.as_ref().is_some_and(|topology| topology.replicas.len() > 1);
-        let leaves = self.leaving && !handing_over && self.batch.is_empty();
-        if leaves {
-            self.clients.let_go();
-        }
-        self.output.finished = leaves && self.clients.len() == 0;
+        self.output.finished = self.leaving && !handing_over && self.batch.is_empty() && self.clients.let_go();
     }
 }

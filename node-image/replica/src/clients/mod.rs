@@ -149,16 +149,19 @@ impl Clients {
         self.closing.push(id);
     }
 
-    /// Says goodbye to every client that has nothing under way.
-    pub(crate) fn let_go(&mut self) {
+    /// Closes every client that has nothing under way: whether that was true of all, and all that was answered is with the shell.
+    pub(crate) fn let_go(&mut self) -> bool {
+        let mut all = true;
         for id in self.ids() {
-            let Some(client) = self.map.get_mut(&id).filter(|client| client.is_answered() && !client.is_ending())
-            else {
-                continue;
-            };
-            client.last_words = Some(Box::default());
-            self.closing.push(id);
+            let Some(client) = self.map.get_mut(&id) else { continue };
+            let answered = client.is_answered();
+            all &= answered && client.out.is_empty();
+            if answered && !client.is_ending() {
+                client.state.close = true;
+                self.closing.push(id);
+            }
         }
+        all
     }
 
     pub(crate) fn take_replies(&mut self, id: ClientId, out: &mut Vec<u8>) {
