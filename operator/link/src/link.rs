@@ -281,3 +281,46 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::TcpListener, time::Instant};
+
+    use super::*;
+
+    /// Answers one call as replica 1, with these messages behind the Hello.
+    async fn answer(listener: &TcpListener, incarnation: u64, boot: u64, more: Option<Message>) -> TcpStream {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_buf(&mut BytesMut::with_capacity(1 << 10)).await.unwrap();
+        let hello = Hello { version: PROTOCOL_VERSION, store: "s".into(), from: 1, incarnation, to: 0, boot };
+        let mut out = BytesMut::new();
+        [Some(Message::Hello(hello)), more].into_iter().flatten().for_each(|message| frame::encode(message, &mut out));
+        stream.write_all(&out).await.unwrap();
+        stream
+    }
+
+    #[tokio::test]
+    async fn a_parent_is_heard_at_once_and_each_end_is_said_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target { id: 1, address: listener.local_addr().unwrap(), store: "s".into(), boot: 3 };
+        let (_orders, followed) = watch::channel(Orders::default());
+        let (heard, mut said) = mpsc::channel::<Said>(8);
+        let _link = Link::start(target, followed, heard);
+        let (how, mut ends) = ("killed (SIGKILL)".to_owned(), Vec::new());
+        let ended = |boot| Some(Message::Ended(Ended { boot, how: how.clone() }));
+        drop(answer(&listener, 9, 7, None).await);
+        let closed = Instant::now();
+        for boot in [7, 7, 8] {
+            drop(answer(&listener, 0, boot, ended(boot)).await);
+            ends.push(closed.elapsed());
+        }
+        let _alive = answer(&listener, 9, 10, None).await;
+        let mut next = async || timeout(Duration::from_secs(10), said.recv()).await.unwrap().unwrap();
+        assert_eq!(next().await, Said::Opened { id: 1, boot: 7 });
+        assert_eq!(next().await, Said::Closed { id: 1 });
+        assert_eq!(next().await, Said::Ended { id: 1, boot: 7, how: how.clone() });
+        assert_eq!(next().await, Said::Ended { id: 1, boot: 8, how: how.clone() });
+        assert_eq!(next().await, Said::Opened { id: 1, boot: 10 });
+        assert!(ends[0] < Duration::from_millis(200), "{ends:?}");
+    }
+}
