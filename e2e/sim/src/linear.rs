@@ -7,13 +7,13 @@
 //! bound on its search and places unknown operations first, which is exponential in their number; this is 100 lines and has both.
 
 use std::{
-    collections::{HashSet, hash_map::DefaultHasher},
+    collections::HashSet,
     hash::{BuildHasherDefault, Hash, Hasher},
 };
 
 use crate::{
     clock::Micros,
-    model::{Act, Value},
+    model::{Act, Undo, Value},
     resp::Reply,
 };
 
@@ -44,92 +44,148 @@ pub enum Verdict {
     Undecided,
 }
 
-/// A set of operations by index.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Placed(Vec<u64>);
-
-impl Placed {
-    fn has(&self, index: usize) -> bool {
-        self.0[index / 64] & (1 << (index % 64)) != 0
-    }
-    fn add(&mut self, index: usize) {
-        self.0[index / 64] |= 1 << (index % 64);
-    }
+/// Where the search is: one value, changed and taken back in place, and which operations have been placed.
+struct Search<'a> {
+    operations: &'a [Operation],
+    value: Value,
+    placed: Vec<bool>,
+    /// What tells one set of placed operations from another: both are kept up to date with each step.
+    placed_hash: u64,
+    answered: usize,
 }
 
+/// One operation that was placed, and what may come after it.
 struct Step {
-    placed: Placed,
-    value: Value,
-    /// Answered operations among those placed.
-    answered: usize,
+    /// Which, and how to take it back; `None` at the bottom.
+    taken: Option<(usize, Undo)>,
+    /// Everything before this one has been placed.
+    first: usize,
     /// What may come next, the best last.
     next: Vec<usize>,
+}
+
+/// A quick hash: the search makes one of a whole value with each step. Fingerprints themselves are numbers already, which it leaves as they are.
+#[derive(Default)]
+struct Quick(u64);
+
+impl Hasher for Quick {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95);
+        }
+    }
+    fn write_u64(&mut self, number: u64) {
+        self.0 ^= number;
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Searches for an order, entering at most `bound` configurations. The operations must be sorted by their call.
 pub fn check(operations: &[Operation], bound: usize) -> Verdict {
     let total = operations.iter().filter(|op| op.answer.is_some()).count();
-    let mut seen: HashSet<u64, BuildHasherDefault<DefaultHasher>> = HashSet::default();
-    let placed = Placed(vec![0; operations.len().div_ceil(64)]);
-    let next = candidates(operations, &placed);
-    let mut stack = vec![Step { placed, value: Value::default(), answered: 0, next }];
-    let mut best: Option<(usize, Placed, Value)> = None;
+    let mut search = Search {
+        operations,
+        value: Value::default(),
+        placed: vec![false; operations.len()],
+        placed_hash: 0,
+        answered: 0,
+    };
+    let mut seen: HashSet<u64, BuildHasherDefault<Quick>> = HashSet::default();
+    let mut stack = vec![search.step(None, 0)];
+    let mut best = (0, search.placed.clone(), Value::default());
     while let Some(top) = stack.last_mut() {
-        if top.answered == total {
+        if search.answered == total {
             return Verdict::Linearizable;
         }
         let Some(index) = top.next.pop() else {
-            if best.as_ref().is_none_or(|(answered, ..)| top.answered > *answered) {
-                best = Some((top.answered, top.placed.clone(), top.value.clone()));
+            if search.answered > best.0 {
+                best = (search.answered, search.placed.clone(), search.value.clone());
             }
-            stack.pop();
+            if let Some((index, undo)) = stack.pop().and_then(|step| step.taken) {
+                search.take_back(index, undo);
+            }
             continue;
         };
-        let operation = &operations[index];
-        let mut value = top.value.clone();
-        let reply = value.execute(&operation.act);
-        if operation.answer.as_ref().is_some_and(|(_, expected)| *expected != reply) {
-            continue;
-        }
-        let mut placed = top.placed.clone();
-        placed.add(index);
-        let answered = top.answered + usize::from(operation.answer.is_some());
-        if !seen.insert(fingerprint(&placed, &value)) {
+        let first = top.first;
+        let Some(undo) = search.place(index) else { continue };
+        if !seen.insert(search.fingerprint()) {
+            search.take_back(index, undo);
             continue;
         }
         if seen.len() > bound {
             return Verdict::Undecided;
         }
-        let next = candidates(operations, &placed);
-        stack.push(Step { placed, value, answered, next });
+        stack.push(search.step(Some((index, undo)), first));
     }
-    let (_, placed, value) = best.unwrap_or((0, Placed(vec![0; operations.len().div_ceil(64)]), Value::default()));
-    let stuck = (0..operations.len()).filter(|i| operations[*i].answer.is_some() && !placed.has(*i)).collect();
+    let (_, placed, value) = best;
+    let stuck = (0..operations.len()).filter(|i| operations[*i].answer.is_some() && !placed[*i]).collect();
     Verdict::Violation { stuck, value }
 }
 
-/// Operations that were called before every other one that is not placed had returned: unknown ones first, then by return, the earliest last.
-fn candidates(operations: &[Operation], placed: &Placed) -> Vec<usize> {
-    let returned = |index: usize| operations[index].answer.as_ref().map_or(Micros::MAX, |(time, _)| *time);
-    let mut earliest = Micros::MAX;
-    let mut next = Vec::new();
-    for (index, operation) in operations.iter().enumerate() {
-        if operation.call > earliest {
-            break;
+impl Search<'_> {
+    /// Places an operation, where its reply would have been the one that was given.
+    fn place(&mut self, index: usize) -> Option<Undo> {
+        let operation = &self.operations[index];
+        let (reply, undo) = self.value.try_out(&operation.act);
+        if operation.answer.as_ref().is_some_and(|(_, expected)| *expected != reply) {
+            self.value.undo(undo);
+            return None;
         }
-        if !placed.has(index) {
-            earliest = earliest.min(returned(index));
-            next.push(index);
-        }
+        self.note(index, true);
+        Some(undo)
     }
-    next.sort_by_key(|index| std::cmp::Reverse((returned(*index), *index)));
-    next
+
+    fn take_back(&mut self, index: usize, undo: Undo) {
+        self.value.undo(undo);
+        self.note(index, false);
+    }
+
+    fn note(&mut self, index: usize, placed: bool) {
+        self.placed[index] = placed;
+        self.placed_hash ^= spread(index as u64 + 1);
+        let answered = usize::from(self.operations[index].answer.is_some());
+        self.answered = if placed { self.answered + answered } else { self.answered - answered };
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = Quick::default();
+        self.value.hash(&mut hasher);
+        spread(self.placed_hash ^ spread(hasher.finish()))
+    }
+
+    /// What may come next: operations that were called before every other one that is not placed had returned: unknown ones first, then by return, the
+    /// earliest last.
+    fn step(&self, taken: Option<(usize, Undo)>, mut first: usize) -> Step {
+        let returned = |index: usize| self.operations[index].answer.as_ref().map_or(Micros::MAX, |(time, _)| *time);
+        while self.placed.get(first).is_some_and(|placed| *placed) {
+            first += 1;
+        }
+        let mut earliest = Micros::MAX;
+        let mut next = Vec::new();
+        for (index, operation) in self.operations.iter().enumerate().skip(first) {
+            if operation.call > earliest {
+                break;
+            }
+            if !self.placed[index] {
+                earliest = earliest.min(returned(index));
+                next.push(index);
+            }
+        }
+        next.sort_by_key(|index| std::cmp::Reverse((returned(*index), *index)));
+        Step { taken, first, next }
+    }
 }
 
-fn fingerprint(placed: &Placed, value: &Value) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (placed, value).hash(&mut hasher);
-    hasher.finish()
+/// A number that shares no bits with those of its neighbours (splitmix64).
+fn spread(number: u64) -> u64 {
+    let mut bits = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]

@@ -90,11 +90,69 @@ pub enum Value {
     Hash(BTreeMap<String, String>),
 }
 
+/// What takes a command back.
+#[derive(Debug)]
+pub enum Undo {
+    /// Nothing was changed.
+    Nothing,
+    /// The whole value before it.
+    Whole(Value),
+    /// The text was so long.
+    Length(usize),
+    /// The set had, or had not, this member.
+    Member(String, bool),
+    /// The hash had this in a field.
+    Field(String, Option<String>),
+}
+
 fn wrong_type() -> Reply {
     Reply::Error("WRONGTYPE Operation against a key holding the wrong kind of value".to_owned())
 }
 
 impl Value {
+    /// Executes a command, and says how to take it back: a search through many orders has one value, not a copy for each.
+    pub fn try_out(&mut self, act: &Act) -> (Reply, Undo) {
+        if act.reads() {
+            return (self.execute(act), Undo::Nothing);
+        }
+        let undo = match (&*self, act) {
+            (Value::Text(text), Act::Append(_)) => Undo::Length(text.len()),
+            (Value::Set(members), Act::SetAdd(member) | Act::SetRemove(member)) => {
+                Undo::Member(member.clone(), members.contains(member))
+            }
+            (Value::Hash(fields), Act::HashSet(field, _)) => Undo::Field(field.clone(), fields.get(field).cloned()),
+            (_, Act::Set(_) | Act::Del) => Undo::Whole(std::mem::take(self)),
+            (value, _) => Undo::Whole(value.clone()),
+        };
+        if let (Undo::Whole(before), Act::Del) = (&undo, act) {
+            return (Reply::Integer(i64::from(*before != Value::Absent)), undo);
+        }
+        (self.execute(act), undo)
+    }
+
+    /// Takes back what [`Value::try_out`] did last.
+    pub fn undo(&mut self, undo: Undo) {
+        match (undo, &mut *self) {
+            (Undo::Nothing, _) => {}
+            (Undo::Length(length), Value::Text(text)) => text.truncate(length),
+            (Undo::Member(member, true), Value::Set(members)) => {
+                members.insert(member);
+            }
+            (Undo::Member(member, true), value) => *value = Value::Set(BTreeSet::from([member])),
+            (Undo::Member(member, false), Value::Set(members)) => {
+                members.remove(&member);
+            }
+            (Undo::Field(field, Some(before)), Value::Hash(fields)) => {
+                fields.insert(field, before);
+            }
+            (Undo::Field(field, None), Value::Hash(fields)) => {
+                fields.remove(&field);
+            }
+            (Undo::Whole(before), value) => *value = before,
+            (undo, value) => unreachable!("{undo:?} belongs to no {value:?}"),
+        }
+    }
+
     /// Executes a command as Redis would.
     pub fn execute(&mut self, act: &Act) -> Reply {
         match act {
@@ -177,6 +235,37 @@ impl Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_tried_out_is_executed_and_taken_back() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let (mut value, mut stack) = (Value::default(), Vec::new());
+        for _ in 0..20_000 {
+            let name = ["a", "b", "7"][rng.usize(0..3)].to_owned();
+            let act = match rng.u8(0..14) {
+                0 => Act::Set(name),
+                1 => Act::Del,
+                2 | 3 => Act::Append(name),
+                4 => Act::Incr,
+                5 => Act::IncrBy(-3),
+                6 | 7 => Act::SetAdd(name),
+                8 | 9 => Act::SetRemove(name),
+                10 | 11 => Act::HashSet(name.clone(), name),
+                12 => Act::SetCount,
+                _ => Act::Get,
+            };
+            let (before, mut expected) = (value.clone(), value.clone());
+            let (reply, undo) = value.try_out(&act);
+            assert_eq!((reply, &value), (expected.execute(&act), &expected), "{act} on {before:?}");
+            stack.push((before, undo));
+            for _ in 0..rng.usize(0..3) {
+                if let Some((before, undo)) = stack.pop() {
+                    value.undo(undo);
+                    assert_eq!(value, before);
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_model_answers_as_one_machine() {

@@ -78,6 +78,8 @@ pub struct Network {
     blocked: BTreeSet<(Peer, Peer)>,
     /// Deliveries to be put into the world's queue: when, which connection, which end.
     pub arm: Vec<(Micros, ConnectionId, usize)>,
+    /// Who should try again: their connection ended before either end had seen it open.
+    pub again: Vec<(Peer, Peer)>,
     issued: ConnectionId,
     sent: u64,
     scratch: BytesMut,
@@ -192,6 +194,7 @@ impl Network {
         match packet {
             Packet::Opened(_) => end.open = true,
             Packet::Closed if !end.open => {
+                self.again.push((to, from));
                 self.forget(id);
                 return None;
             }
@@ -341,6 +344,21 @@ mod tests {
             assert_eq!(at(&seen, A), ["opened 8", "closed"]);
             assert!(network.connections.is_empty() && !network.connected(A, B));
         }
+    }
+
+    #[test]
+    fn a_connection_that_ends_before_it_opened_is_tried_again() {
+        let mut unseen = 0;
+        for seed in 0..20 {
+            let (mut network, mut rng, mut seen) = (Network::default(), Rng::with_seed(seed), Vec::new());
+            network.connect(0, [(A, 7), (B, 8)], DELAYS, &mut rng);
+            network.cut_between(0, A, B, [5, 5], &mut rng);
+            run(&mut network, 90_000, &mut seen);
+            unseen += usize::from(seen.is_empty());
+            let learned = seen.iter().any(|(_, what)| what == "closed");
+            assert!(learned || !network.again.is_empty(), "seed {seed}: nobody connects again");
+        }
+        assert!(unseen > 0);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Configurations that the search enters for one key at most.
-const BOUND: usize = 200_000;
+const BOUND: usize = 50_000;
 
 /// Looks at every key; says how many could not be decided.
 ///

@@ -82,7 +82,11 @@ impl World {
     }
 
     pub(super) fn deliver(&mut self, connection: ConnectionId, side: usize) {
-        let Some((to, from, packet)) = self.network.deliver(self.queue.now(), connection, side) else { return };
+        let delivered = self.network.deliver(self.queue.now(), connection, side);
+        for (a, b) in std::mem::take(&mut self.network.again) {
+            self.dial_soon(a, b, 20_000);
+        }
+        let Some((to, from, packet)) = delivered else { return };
         if matches!(packet, Packet::Closed) {
             self.dial_soon(to, from, 20_000);
         }

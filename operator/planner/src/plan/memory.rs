@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trireme_crds::Condition;
-use trireme_proto::{Epoch, ReplicaId, Topology};
+use trireme_proto::{Epoch, ReplicaId, Topology, topology::Member};
 
 use super::turn::members;
 use crate::{
@@ -27,6 +27,8 @@ pub(crate) enum Timer {
     Disconnected(Epoch),
     /// The leader of this epoch reaches too few members.
     TooFew(Epoch),
+    /// Another life of this member's disk has promised the epoch being sealed: it has ended itself.
+    Replaced(Member),
     /// This version of the record asks for a hand-over.
     Handover(u64),
     /// This replica is being restarted or replaced.

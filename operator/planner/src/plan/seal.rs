@@ -8,18 +8,22 @@
 //! **Going on with less** (`PreferAvailable` after `giveUpAfter`, or a person's force) gives up the first half, never the second. Older leaders must be
 //! unable to answer anybody: the last one has itself promised or its process is known to have ended, or so many members have promised that it cannot
 //! reach its lease quorum (w, or a majority where w = 1) again. So n = 2, w = 1 goes on when either member dies: the other one's promise leaves the
-//! missing one with 1 of the 2 that its lease needs. Where those that answered are too few for a lease of their own, the members that are missing
+//! missing one with 1 of the 2 that its lease needs. A member whose number another life with a new disk has taken, one that has promised this very epoch,
+//! acknowledges nothing any more either: a replica runs once at a time, and whoever starts another one by force vouches for the end of the first. What
+//! it may have granted until then runs out first. Where those that answered are too few for a lease of their own, the members that are missing
 //! leave the configuration with the same record, and w falls to what is left: decided, recorded, said. They can not lead alone later: they are no members
 //! of the configuration that is in force, so no seal counts them until they have joined again as learners, whatever the policy is by then. The
 //! configuration that was left stays in the record as `old` until the new leader serves, so until then the next seal asks for it again.
 //!
 //! The group's generation rises whenever an acknowledged entry may have been left behind.
 
+use std::collections::BTreeSet;
+
 use trireme_crds::{ConditionStatus, Policy};
 use trireme_proto::{
     ReplicaId, Report, Topology,
     breakage::{Breakage, broken},
-    topology::{Config, Phase},
+    topology::{Config, Member, Phase},
 };
 
 use super::{
@@ -55,7 +59,8 @@ pub(crate) fn sealing(turn: &mut Turn<'_>, record: &Topology) {
         return failover::begin(turn, record, Cause::RecordBehind, None, record.handover);
     }
     let elapsed_ms = turn.since(Timer::Sealing(record.epoch));
-    let sealed = answers(turn, record);
+    let replaced = replaced(turn, record);
+    let sealed = answers(turn, record, &replaced);
     let forced = forced(turn, record, &sealed, elapsed_ms);
     if sealed.enough
         && let Some(change) = turn.memory.change(record.epoch)
@@ -87,8 +92,32 @@ pub(crate) fn sealing(turn: &mut Turn<'_>, record: &Topology) {
     }
 }
 
+/// Members that are known to have ended because another life of their disk has promised this epoch, which was recorded while they were members; only
+/// once all leases have run out that they can have granted.
+fn replaced(turn: &mut Turn<'_>, record: &Topology) -> BTreeSet<Member> {
+    let lease_ms = with_drift(u64::from(record.settings.lease_ms));
+    let mut replaced = members(record);
+    replaced.retain(|m| {
+        let report = turn.observed.live_report(m.id);
+        if report.is_none_or(|report| report.promise != record.epoch || report.incarnation == m.incarnation) {
+            return false;
+        }
+        let known_ms = turn.since(Timer::Replaced(*m));
+        if known_ms < lease_ms {
+            turn.recheck(lease_ms - known_ms);
+        }
+        known_ms >= lease_ms
+    });
+    replaced
+}
+
+/// How long the operator's clock must show before `ms` have certainly passed on any other.
+fn with_drift(ms: u64) -> u64 {
+    ms + ms.div_ceil(DRIFT_PARTS)
+}
+
 /// Who has promised exactly this epoch, in the life of its disk that is a member.
-fn answers<'a>(turn: &Turn<'a>, record: &Topology) -> Sealed<'a> {
+fn answers<'a>(turn: &Turn<'a>, record: &Topology, replaced: &BTreeSet<Member>) -> Sealed<'a> {
     let union = members(record);
     let answer = |id: ReplicaId, incarnation: u64| {
         let report = turn.observed.live_report(id)?;
@@ -107,8 +136,10 @@ fn answers<'a>(turn: &Turn<'a>, record: &Topology) -> Sealed<'a> {
         turn.memory.led_by.is_some_and(|(epoch, boot)| boot == report.boot && leads_last(turn, record, epoch))
     };
     let no_lease = leader.is_some() || turn.ended(record.previous_leader);
-    let unable =
-        |config: &Config| count(config) > config.members.len() - config.lease_quorum().min(config.members.len());
+    let unable = |config: &Config| {
+        let ended = config.members.iter().filter(|m| replaced.contains(m)).count();
+        count(config) + ended > config.members.len() - config.lease_quorum().min(config.members.len())
+    };
     Sealed {
         missing: union.iter().map(|m| m.id).filter(|id| !answers.iter().any(|r| r.id == *id)).collect(),
         enough: (new && old) || leader.is_some_and(same_process),
@@ -202,13 +233,13 @@ fn wait_for_leases(turn: &Turn<'_>, record: &Topology, sealed: &Sealed<'_>, elap
     let left = |report: &&Report| {
         let granted_ms = u64::from(report.lease_remaining_ms);
         let silent_ms = turn.observed.seen(report.id).map_or(0, |seen| seen.silent_ms);
-        (granted_ms + granted_ms.div_ceil(DRIFT_PARTS)).saturating_sub(silent_ms)
+        with_drift(granted_ms).saturating_sub(silent_ms)
     };
     let mut left_ms = sealed.answers.iter().map(left).max().unwrap_or(0);
     if !sealed.fenced {
         // A person vouches for the members that are missing: they may have granted a lease until a moment ago.
         let lease_ms = u64::from(record.settings.lease_ms);
-        left_ms = left_ms.max((lease_ms + lease_ms.div_ceil(DRIFT_PARTS)).saturating_sub(elapsed_ms));
+        left_ms = left_ms.max(with_drift(lease_ms).saturating_sub(elapsed_ms));
     }
     (left_ms > 0).then_some(left_ms)
 }
@@ -226,7 +257,7 @@ fn activate(turn: &mut Turn<'_>, record: &Topology, sealed: &Sealed<'_>, best: &
         // The best log is with a member that was to leave: the change is turned round, and both are still sealed until it is complete.
         next.old = Some(std::mem::replace(&mut next.config, old));
     }
-    let answered = |m: &&trireme_proto::topology::Member| sealed.answers.iter().any(|r| r.id == m.id);
+    let answered = |m: &&Member| sealed.answers.iter().any(|r| r.id == m.id);
     if may_have_lost {
         next.generation += 1;
         let rest: Vec<_> = next.config.members.iter().filter(answered).copied().collect();
