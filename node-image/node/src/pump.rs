@@ -241,6 +241,11 @@ fn log(event: &Event) {
         Event::Follows(leader, epoch) => tracing::info!(leader, %epoch, "follows"),
         Event::Deposed { by, undone } => tracing::warn!(%by, undone, "deposed"),
         Event::Cut { last, entries } => tracing::warn!(%last, entries, "log cut; the entries are kept in a file"),
+        Event::NotRecovered { from, entries } => tracing::error!(
+            from,
+            entries,
+            "entries cut off a former leader are too many generations old to be recovered; they are in its file of cut entries"
+        ),
         Event::Recovered { from, entries } => {
             tracing::info!(from, entries, "entries of a former leader appended again");
         }

@@ -6,7 +6,7 @@
 //!             ◀───────────────────────────────────────────
 //!                    Report (what it is, holds and sees)
 //!
-//!   leader    ── Append, Resume, Snapshot*, DigestSample ──▶  follower, learner
+//!   leader    ── Append, Resume, Snapshot*, SuffixTaken ──▶  follower, learner
 //!             ◀─ AppendAck, LogState, Fenced, CutSuffix ────
 //!
 //!   a parent  ── Ended ──▶ operator            in the place of its child, a replica that has ended

@@ -12,7 +12,7 @@ use crate::{
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Frame {
     /// Its content; a frame of a later version may have one that is not known here.
-    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
+    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
     pub message: Option<Message>,
 }
 
@@ -73,6 +73,9 @@ pub enum Message {
     /// Who watched over a replica's process to whoever calls it, after a Hello without an incarnation.
     #[prost(message, tag = "18")]
     Ended(Ended),
+    /// Leader to replica: what it offered of a cut suffix has been appended again, as far as it had to be.
+    #[prost(message, tag = "19")]
+    SuffixTaken(SuffixTaken),
 }
 
 /// First frame of both sides; anything else first, or anything wrong in it, closes the connection.
@@ -354,6 +357,20 @@ pub struct CutSuffix {
     /// Whole log records.
     #[prost(bytes = "bytes", tag = "2")]
     pub entries: Bytes,
+    /// Not 0: here ends what the sender offers, its so manieth offer. The leader says when it has taken it.
+    #[prost(uint64, tag = "3")]
+    pub ends: u64,
+}
+
+/// Everything of a cut suffix that was offered has been appended again, as far as it had to be.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct SuffixTaken {
+    /// Which offer: see [`CutSuffix::ends`].
+    #[prost(uint64, tag = "1")]
+    pub ends: u64,
+    /// The end of the leader's log then: once this is committed, nothing of the offer can be lost any more.
+    #[prost(message, required, tag = "2")]
+    pub at: Position,
 }
 
 /// Digests of slots, each with the seq of the slot's last write: where that is the same on two replicas, the digest must be.

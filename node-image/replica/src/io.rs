@@ -217,6 +217,13 @@ pub enum Event {
         /// How many.
         entries: u64,
     },
+    /// Entries that were cut off a former leader are too many generations old to be appended again.
+    NotRecovered {
+        /// The former leader.
+        from: ReplicaId,
+        /// How many.
+        entries: u64,
+    },
     /// A snapshot from the leader was installed.
     SnapshotInstalled(Position),
     /// A checkpoint was finished.

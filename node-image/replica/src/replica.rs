@@ -19,6 +19,7 @@ use crate::{
         Role,
         checkpoint::{Checkpoint, Checkpointing},
         install::Install,
+        lost::Lost,
     },
     io::{ClientId, DiskOp, Event, Identity, Input, Meta, Now, Output},
     log::Log,
@@ -72,6 +73,10 @@ pub struct Replica {
     pub(crate) gap_since_us: u64,
     pub(crate) leaving: bool,
     pub(crate) cut: Option<trireme_proto::report::Cut>,
+    /// Entries that were cut off here and may have been acknowledged, until they are known to be appended again.
+    pub(crate) lost: Lost,
+    /// The state is known to belong to the store's history up to this generation: see [`Replica::in_history`].
+    pub(crate) history: u32,
     pub(crate) recovered: u64,
     pub(crate) counters: Counters,
     pub(crate) report_due: bool,
@@ -123,6 +128,8 @@ impl Replica {
             gap_since_us: now.mono_us,
             leaving: false,
             cut: None,
+            lost: Lost::default(),
+            history: 0,
             recovered: 0,
             counters: Counters::default(),
             report_due: true,
@@ -139,6 +146,7 @@ impl Replica {
             replica.fatal(error.to_string());
         }
         replica.engine.set_origin(Origin { group: replica.identity.group, generation });
+        replica.begin_history();
         replica.advance_commit(recovered.commit.min(last.seq));
         replica
     }
@@ -295,6 +303,7 @@ impl Replica {
             Message::SnapshotEnd(end) => self.on_snapshot_end(from, &end),
             Message::SnapshotAck(ack) => self.on_snapshot_ack(from, &ack),
             Message::CutSuffix(suffix) => self.on_cut_suffix(from, suffix),
+            Message::SuffixTaken(taken) => self.on_suffix_taken(from, &taken),
             Message::Digests(digests) => self.on_digests(from, &digests),
             Message::Hello(_) | Message::Report(_) | Message::Ended(_) => {}
         }

@@ -155,12 +155,12 @@ impl Replica {
     /// Notes the versions of keys as this replica's state has them; EXEC compares them on the leader, so that a key which has changed there fails it,
     /// wherever it was watched.
     fn watch(&mut self, id: ClientId, args: &[&[u8]]) -> Flow {
-        let applied = self.applied;
+        let (applied, in_history) = (self.applied, self.in_history());
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         if client.transaction.is_some() {
             return self.refuse_this(id, "ERR WATCH inside MULTI is not allowed");
         }
-        if client.session_seq > applied || !client.in_order() {
+        if client.session_seq > applied || !client.in_order() || !in_history {
             return Flow::NotNow;
         }
         let at = At { seq: self.batch_last, now_ms: self.now.wall_ms, keep_undo: false };

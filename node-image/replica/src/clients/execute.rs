@@ -108,7 +108,7 @@ impl Replica {
 
     /// Whether a client's read may be answered from this replica's own state, which may be behind the leader's but not behind the client's session.
     fn may_read_here(&mut self, id: ClientId) -> bool {
-        let whole = self.whole();
+        let whole = self.whole() && self.in_history();
         let one_replica_confirms = self.meta.topology.as_ref().is_some_and(|topology| topology.settings.r <= 1);
         let applied = self.applied;
         let Some(client) = self.clients.get_mut(id) else { return false };

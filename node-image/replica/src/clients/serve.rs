@@ -238,7 +238,8 @@ impl Replica {
         self.requests.forget(&payload);
     }
 
-    /// Every member follows and has acknowledged an entry of this epoch: what was cut off its log has come before that.
+    /// Every member follows and has acknowledged an entry of this epoch: what was cut off its log has come before that. And it has what came of its own
+    /// cut suffix, if it has offered one: whoever leads next will not be offered that again once the table says nothing of its requests.
     fn knows_every_suffix(&self) -> bool {
         let (Role::Leader(leader), Some(topology)) = (&self.role, &self.meta.topology) else { return false };
         let follows = |member: &Member| {
@@ -246,7 +247,7 @@ impl Replica {
                 || leader.followers.get(&member.id).is_some_and(|follower| {
                     follower.incarnation == member.incarnation
                         && matches!(follower.stage, Stage::Stream { .. })
-                        && follower.acknowledged >= leader.start_seq
+                        && follower.acknowledged >= leader.start_seq.max(follower.suffix_taken)
                 })
         };
         leader.serving && leader.suffixes.is_empty() && topology.config.members.iter().all(follows)

@@ -125,6 +125,11 @@ impl Engine {
         Ok(Header::read(&mut Reader { rest: delta })?.dot.origin)
     }
 
+    /// Whether a delta is so many generations old that it is no longer made anew.
+    pub fn is_too_old(&self, delta: &[u8]) -> bool {
+        Engine::origin_of(delta).is_ok_and(|origin| too_old(origin, &self.received))
+    }
+
     /// Makes a delta of a cut suffix anew: its changes go into `out` under a new dot of this origin, with the context they had,
     /// so that nothing newer is overwritten, and are joined here. False, and nothing appended, if that would change nothing or
     /// the delta is older than what is recovered at all (64 generations of its group).

@@ -107,6 +107,7 @@ impl Replica {
         if follower.leader != from || follower.epoch != resume.epoch || follower.aligned || !follower.asked {
             return;
         }
+        self.offer_again(from, resume.agreed);
         if resume.agreed.seq < self.applied {
             // Below what is in the state: a failover was allowed to lose it. A snapshot follows; the suffix is offered to be recovered.
             return self.offer_suffix(from, resume.agreed);
@@ -114,10 +115,13 @@ impl Replica {
         if resume.agreed.seq < last.seq && !broken(Breakage::KeepDivergentSuffix) {
             self.cut_suffix(from, resume.agreed);
         }
+        self.end_offer(from);
         if let Role::Follower(follower) = &mut self.role {
             follower.aligned = true;
             follower.ack_due = true;
         }
+        self.note_history();
+        self.settle_lost();
         self.report_due = true;
         self.clients.wake = true;
     }

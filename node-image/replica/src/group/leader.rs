@@ -70,6 +70,8 @@ impl Replica {
             transfers: self.identity.boot << 20,
             suffixes: Vec::new(),
         }));
+        self.note_history();
+        self.offer_to_itself(epoch);
         self.append_entry(Kind::Start, None, |out| out.extend_from_slice(&topology.generation.to_le_bytes()));
         self.event(Event::Leads(epoch));
         self.report_due = true;
@@ -293,6 +295,7 @@ impl Replica {
         self.engine.forget_undo(to);
         self.begin_to_serve();
         self.release_replies();
+        self.settle_lost();
         if !self.leads() {
             self.clients.wake = true;
         }

@@ -8,7 +8,7 @@
 //! * `topology`: obeying the authority's record; promises; stepping down. `leader`: appending, replicating, committing. `follower`: copying the log.
 //! * `progress`: what a leader knows of one follower. `lease`: when a leader may answer.
 //! * `sweep`: walking the slots for a checkpoint or a snapshot. `checkpoint`, `snapshot` (sending), `install` (receiving).
-//! * `suffix`: entries that a failover cut off. `digests`: the running proof that replicas are identical. `report`: what the operator is told.
+//! * `suffix`: entries that a failover cut off, and how a leader appends them again. `lost`: how a follower keeps them until then. `digests`: the running proof that replicas are identical. `report`: what the operator is told.
 //! * `house`: expiry, retention of the log, and work that needs a moment without uncommitted entries.
 //!
 //! Invariants (each is switched off by the simulation, see `trireme_proto::breakage`):
@@ -27,6 +27,7 @@ mod house;
 pub(crate) mod install;
 mod leader;
 mod lease;
+pub(crate) mod lost;
 pub(crate) mod progress;
 mod report;
 mod snapshot;
@@ -67,6 +68,8 @@ pub(crate) struct Follower {
     pub(crate) link_closed: bool,
     /// An acknowledgement is due at the end of the turn.
     pub(crate) ack_due: bool,
+    /// What was cut off here was offered to the leader, on this connection.
+    pub(crate) offered: bool,
     pub(crate) install: Option<Box<Install>>,
 }
 
@@ -110,7 +113,7 @@ impl Follower {
 
     /// The connection to the leader is a new one, or gone.
     pub(crate) fn reconnected(&mut self) {
-        (self.aligned, self.asked, self.install, self.echo_us) = (false, false, None, 0);
+        (self.aligned, self.asked, self.offered, self.install, self.echo_us) = (false, false, false, None, 0);
     }
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Progress {
     /// The commit last sent.
     pub(crate) commit_sent: u64,
     pub(crate) connected: bool,
+    /// Where the log ended when its cut suffix had been appended again.
+    pub(crate) suffix_taken: u64,
 }
 
 impl Progress {
@@ -77,6 +79,7 @@ impl Progress {
             heard_us: now_us,
             commit_sent: 0,
             connected: true,
+            suffix_taken: 0,
         }
     }
 }

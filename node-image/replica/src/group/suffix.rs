@@ -28,18 +28,23 @@ impl Replica {
         self.event(Event::Cut { last: agreed, entries: self.log.last().seq - agreed.seq });
         self.persist(DiskOp::KeepAside { after: agreed.seq.max(self.log.before().seq) }, None);
         self.send_suffix(leader, agreed);
+        self.end_offer(leader);
     }
 
-    /// Sends what diverges from the leader's log, as far as it is held, if such entries are to be recovered.
+    /// Sends what diverges from the leader's log, as far as it is held, if such entries are to be recovered; and keeps it until they are.
     pub(super) fn send_suffix(&mut self, leader: ReplicaId, agreed: Position) {
         let Role::Follower(follower) = &self.role else { return };
         let epoch = follower.epoch;
         if self.settings().unreplicated() != Unreplicated::Recover {
             return;
         }
+        // The generation that this epoch's leader writes, where the record that says so has come.
+        let generation =
+            self.meta.topology.as_ref().filter(|record| record.epoch == epoch).map_or(0, |record| record.generation);
         let mut seq = agreed.seq.max(self.log.before().seq);
         while let Some((last, entries)) = self.log.read_after(seq, BYTES_PER_MESSAGE) {
-            self.send(leader, Message::CutSuffix(CutSuffix { epoch, entries }));
+            self.lost.keep(&entries, generation);
+            self.send(leader, Message::CutSuffix(CutSuffix { epoch, entries, ends: 0 }));
             seq = last;
         }
     }
@@ -66,11 +71,18 @@ impl Replica {
     }
 
     fn recover_suffix(&mut self, from: ReplicaId, suffix: &CutSuffix) {
-        let (mut rest, mut recovered) = (&suffix.entries[..], 0);
+        let (mut rest, mut recovered, mut too_old) = (&suffix.entries[..], 0, 0);
         while !rest.is_empty() {
             let Ok(record) = record::read(rest) else { break };
             rest = &rest[record.bytes..];
             recovered += u64::from(self.recover_entry(&record));
+            too_old += u64::from(record.kind == Kind::Delta && self.engine.is_too_old(record.payload));
+        }
+        if too_old > 0 {
+            self.event(Event::NotRecovered { from, entries: too_old });
+        }
+        if suffix.ends > 0 {
+            self.suffix_taken(from, suffix.ends);
         }
         self.recovered += recovered;
         if recovered > 0 {

@@ -38,6 +38,7 @@ impl Replica {
         }
         self.gossip();
         self.take_role();
+        self.note_history();
         self.topology_changed();
         self.clients.wake = true;
     }
@@ -88,6 +89,7 @@ impl Replica {
             heard_us: self.now.mono_us,
             link_closed: false,
             ack_due: false,
+            offered: false,
             install: None,
         });
         self.event(Event::Follows(leader, epoch));

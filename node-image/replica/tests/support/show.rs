@@ -100,7 +100,9 @@ pub fn message(message: &Message) -> Option<String> {
                 .collect();
             format!("replies [{}]", all.join(", "))
         }
+        Message::CutSuffix(m) if m.ends > 0 => format!("cut suffix: offer {} ends", m.ends),
         Message::CutSuffix(m) => format!("cut suffix {}", entries(&m.entries)),
+        Message::SuffixTaken(m) => format!("cut suffix: offer {} taken, up to {}", m.ends, m.at),
         Message::Digests(_) | Message::Hello(_) | Message::Report(_) | Message::Ended(_) => return None,
     })
 }
@@ -156,6 +158,9 @@ pub fn event(event: &Event) -> String {
         Event::Deposed { by, undone } => format!("is deposed by epoch {by}, {undone} entries undone"),
         Event::Cut { last, entries } => format!("cuts its log after {last}, {entries} entries"),
         Event::Recovered { from, entries } => format!("recovers {entries} entries that were cut off {from}"),
+        Event::NotRecovered { from, entries } => {
+            format!("DOES NOT RECOVER {entries} entries that were cut off {from}: they are too old")
+        }
         Event::SnapshotInstalled(position) => format!("has installed a snapshot at {position}"),
         Event::CheckpointFinished(position) => format!("has finished a checkpoint at {position}"),
         Event::DigestMismatch { slot, seq } => {
