@@ -2,7 +2,9 @@
 //! a new leader gets its old reply instead of a second execution.
 //!
 //! Bounds: a connection has at most [`OUTSTANDING_MAX`] requests under way (the forwarder sees to that), each next entry confirms what has arrived,
-//! and a connection's end forgets it. [`CONNECTIONS_MAX`] is the last resort: the connection that has been silent for longest goes.
+//! and a connection's end forgets it. [`CONNECTIONS_MAX`] and [`REPLY_BYTES_MAX`] are the last resort. Of too many connections, those that have been silent
+//! for longest go. Of too many bytes, the replies of these go, but not the memory of their execution: whoever asks for one again is told that it is in doubt,
+//! and nothing is executed twice.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,6 +19,10 @@ pub const OUTSTANDING_MAX: usize = 256;
 pub const CONNECTIONS_MAX: usize = 100_000;
 /// Connections that go at once when there are so many.
 const EVICTED: usize = CONNECTIONS_MAX / 100;
+/// Bytes of replies remembered; the newest reply is kept even where it has more.
+pub const REPLY_BYTES_MAX: usize = 64 << 20;
+/// In an encoded table, the length of a reply that went.
+const GONE: u64 = u64::MAX;
 
 /// One answered request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +30,14 @@ struct Answered {
     number: u64,
     /// Seq of its entry.
     seq: u64,
-    reply: Bytes,
+    /// None where it had to make room.
+    reply: Option<Bytes>,
+}
+
+impl Answered {
+    fn bytes(&self) -> usize {
+        self.reply.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 /// What is remembered of a request.
@@ -34,14 +47,25 @@ pub(crate) enum Known {
     New,
     /// It has been executed by the entry at this seq, with this reply.
     Answered(u64, Bytes),
+    /// It has been executed by the entry at this seq; its reply is no longer known.
+    Executed(u64),
     /// A later request of its connection was executed and left an entry; this one left none, or its reply was confirmed.
     Passed,
 }
 
 /// The table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Requests {
     connections: BTreeMap<(Incarnation, u64), Connection>,
+    /// Of all replies.
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Default for Requests {
+    fn default() -> Requests {
+        Requests { connections: BTreeMap::new(), bytes: 0, bytes_max: REPLY_BYTES_MAX }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +82,8 @@ impl Requests {
     pub(crate) fn known(&self, forwarder: Incarnation, connection: u64, number: u64) -> Known {
         let Some(known) = self.connections.get(&(forwarder, connection)) else { return Known::New };
         match known.answered.iter().find(|answered| answered.number == number) {
-            Some(answered) => Known::Answered(answered.seq, answered.reply.clone()),
+            Some(Answered { seq, reply: Some(reply), .. }) => Known::Answered(*seq, reply.clone()),
+            Some(answered) => Known::Executed(answered.seq),
             None if number <= known.highest => Known::Passed,
             None => Known::New,
         }
@@ -72,14 +97,32 @@ impl Requests {
             self.forget_the_most_silent();
         }
         let connection = self.connections.entry((request.forwarder, request.connection)).or_default();
-        while connection.answered.pop_front_if(|answered| answered.number <= request.confirmed).is_some() {}
-        connection.answered.push_back(Answered {
-            number: request.number,
-            seq,
-            reply: Bytes::copy_from_slice(request.reply),
-        });
+        while let Some(confirmed) = connection.answered.pop_front_if(|answered| answered.number <= request.confirmed) {
+            self.bytes -= confirmed.bytes();
+        }
+        let reply = Some(Bytes::copy_from_slice(request.reply));
+        connection.answered.push_back(Answered { number: request.number, seq, reply });
         connection.highest = connection.highest.max(request.number);
         connection.seq = seq;
+        self.bytes += request.reply.len();
+        if self.bytes > self.bytes_max {
+            self.drop_replies(seq);
+        }
+    }
+
+    /// Makes room for a quarter of all bytes, so that not each new reply has to look at all: the oldest replies go, but not that of `newest`.
+    fn drop_replies(&mut self, newest: u64) {
+        let with_reply = |answered: &&mut Answered| answered.reply.is_some() && answered.seq != newest;
+        let all = self.connections.values_mut().flat_map(|connection| &mut connection.answered);
+        let mut oldest: Vec<&mut Answered> = all.filter(with_reply).collect();
+        oldest.sort_unstable_by_key(|answered| answered.seq);
+        for answered in oldest {
+            if self.bytes <= self.bytes_max / 4 * 3 {
+                return;
+            }
+            self.bytes -= answered.bytes();
+            answered.reply = None;
+        }
     }
 
     /// Makes room for [`EVICTED`] connections, so that not each new one has to look at all. Whoever has the same table forgets the same.
@@ -91,14 +134,23 @@ impl Requests {
             silent.truncate(EVICTED);
         }
         for (_, forwarder, connection) in silent {
-            self.connections.remove(&(forwarder, connection));
+            self.remove(forwarder, connection);
+        }
+    }
+
+    fn remove(&mut self, forwarder: Incarnation, connection: u64) {
+        if let Some(gone) = self.connections.remove(&(forwarder, connection)) {
+            self.bytes -= gone.answered.iter().map(Answered::bytes).sum::<usize>();
         }
     }
 
     /// Undoes what entries after `seq` noted.
     pub(crate) fn undo_after(&mut self, seq: u64) {
+        let bytes = &mut self.bytes;
         self.connections.retain(|_, connection| {
-            while connection.answered.pop_back_if(|answered| answered.seq > seq).is_some() {}
+            while let Some(undone) = connection.answered.pop_back_if(|answered| answered.seq > seq) {
+                *bytes -= undone.bytes();
+            }
             // Numbers at or below what was confirmed are never asked for again, so the highest left is right enough.
             connection.highest = connection.answered.back().map_or(0, |answered| answered.number);
             connection.seq = connection.seq.min(seq);
@@ -114,7 +166,7 @@ impl Requests {
     /// Forgets connections that have ended: the payload of a Forget entry.
     pub(crate) fn forget(&mut self, payload: &[u8]) {
         for pair in payload.chunks_exact(16) {
-            self.connections.remove(&(u64_at(pair, 0), u64_at(pair, 8)));
+            self.remove(u64_at(pair, 0), u64_at(pair, 8));
         }
     }
 
@@ -134,10 +186,11 @@ impl Requests {
                 out.extend_from_slice(&value.to_le_bytes());
             }
             for answered in &connection.answered {
-                for value in [answered.number, answered.seq, answered.reply.len() as u64] {
+                let length = answered.reply.as_ref().map_or(GONE, |reply| reply.len() as u64);
+                for value in [answered.number, answered.seq, length] {
                     out.extend_from_slice(&value.to_le_bytes());
                 }
-                out.extend_from_slice(&answered.reply);
+                out.extend_from_slice(answered.reply.as_deref().unwrap_or_default());
             }
         }
     }
@@ -153,7 +206,11 @@ impl Requests {
                 Connection { highest: u64_at(head, 16), seq: u64_at(head, 24), answered: VecDeque::new() };
             for _ in 0..u64_at(head, 32) {
                 let row = take(&mut rest, 24)?;
-                let reply = Bytes::copy_from_slice(take(&mut rest, usize::try_from(u64_at(row, 16)).ok()?)?);
+                let reply = match u64_at(row, 16) {
+                    GONE => None,
+                    length => Some(Bytes::copy_from_slice(take(&mut rest, usize::try_from(length).ok()?)?)),
+                };
+                requests.bytes += reply.as_ref().map_or(0, Bytes::len);
                 connection.answered.push_back(Answered { number: u64_at(row, 0), seq: u64_at(row, 8), reply });
             }
             requests.connections.insert((u64_at(head, 0), u64_at(head, 8)), connection);
@@ -207,6 +264,35 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(Requests::import(&bytes[..cut]).is_none(), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn the_oldest_replies_make_room_and_their_requests_stay_executed() {
+        let mut requests = Requests { bytes_max: 100, ..Requests::default() };
+        let long = [b'x'; 30];
+        for number in 1..=4 {
+            requests.note(number, &RequestView { connection: number, reply: &long, ..request(1, 0) });
+        }
+        let known = |requests: &Requests| [1, 2, 3, 4].map(|connection| requests.known(7, connection, 1));
+        let kept = |seq| Known::Answered(seq, Bytes::copy_from_slice(&long));
+        assert_eq!(known(&requests), [Known::Executed(1), Known::Executed(2), kept(3), kept(4)]);
+        assert_eq!(requests.bytes, 60);
+        let mut encoded = Vec::new();
+        requests.export(&mut encoded);
+        let (again, rest) = Requests::import(&encoded).unwrap();
+        assert_eq!((known(&again), again.bytes, rest), (known(&requests), 60, &[][..]));
+        // What is confirmed, undone or forgotten counts no more; and a reply longer than all is kept until the next.
+        requests.note(5, &RequestView { connection: 3, reply: b"", ..request(2, 1) });
+        requests.undo_after(3);
+        assert_eq!((requests.bytes, requests.known(7, 4, 1)), (0, Known::New));
+        requests.note(6, &RequestView { connection: 9, reply: &[0; 200], ..request(1, 0) });
+        assert_eq!(requests.bytes, 200);
+        requests.note(7, &RequestView { connection: 10, reply: &long, ..request(1, 0) });
+        assert_eq!((requests.bytes, requests.known(7, 9, 1)), (30, Known::Executed(6)));
+        let mut payload = Vec::new();
+        Requests::write_forget(&[(7, 10)], &mut payload);
+        requests.forget(&payload);
+        assert_eq!(requests.bytes, 0);
     }
 
     #[test]

@@ -100,6 +100,14 @@ impl Replica {
                     Of::Write,
                 );
             }
+            Known::Executed(seq) => {
+                self.counters.in_doubt += 1;
+                let bytes = Bytes::from_static(
+                    b"-INDOUBT the command was executed before its leader changed; its reply is no longer known\r\n",
+                );
+                let reply = Reply { connection: request.connection, number: request.number, bytes, seq };
+                self.reply_when_committed(from, reply, Of::Write);
+            }
             Known::Passed => {
                 let bytes = Bytes::from_static(
                     b"-TRYAGAIN a later command of this connection was executed before the leader changed\r\n",

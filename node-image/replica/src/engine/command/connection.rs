@@ -157,6 +157,10 @@ fn execute(
             Ok(())
         }
         ConnectionCommand::Cluster => cluster(args, reply),
+        ConnectionCommand::Unwatch => {
+            reply.ok();
+            Ok(())
+        }
         ConnectionCommand::Quit => {
             state.close = true;
             reply.ok();
@@ -169,7 +173,6 @@ fn execute(
         | ConnectionCommand::ReadOnly
         | ConnectionCommand::ReadWrite
         | ConnectionCommand::Reset
-        | ConnectionCommand::Unwatch
         | ConnectionCommand::Wait
         | ConnectionCommand::WaitAof
         | ConnectionCommand::Watch => Err(Error::Fixed("ERR This command is not allowed here")),

@@ -123,11 +123,18 @@ pub enum ConnectionCommand {
 
 impl ConnectionCommand {
     /// Whether it neither reads nor changes the connection's state, so that it can be executed anywhere: within a
-    /// transaction, on another replica.
+    /// transaction, on another replica. (UNWATCH within a transaction finds that EXEC has forgotten everything already.)
     pub fn is_stateless(self) -> bool {
         matches!(
             self,
-            Self::Cluster | Self::Command | Self::Config | Self::Echo | Self::Ping | Self::Select | Self::Time
+            Self::Cluster
+                | Self::Command
+                | Self::Config
+                | Self::Echo
+                | Self::Ping
+                | Self::Select
+                | Self::Time
+                | Self::Unwatch
         )
     }
 }

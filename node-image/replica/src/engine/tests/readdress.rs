@@ -135,6 +135,7 @@ fn names_are_kept_as_runs_and_forgotten_after_64_generations() {
         run(&mut new, seq, |a| a.put_string(b"n", b"0", false));
         new.set_origin(Origin { group: 1, generation });
         assert_eq!(new.moved == Moved::default(), generation == 65);
+        assert_eq!(new.is_too_old(&cut[250]), generation == 65);
         assert_eq!(new.readdress(&cut[250], &at(503), &mut Vec::new()), Ok(false));
     }
     assert_eq!(text(&mut new, b"n").as_deref(), Some("0"));
