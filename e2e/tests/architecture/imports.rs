@@ -20,10 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("trireme-link", &["trireme-proto"]),
     ("trireme-local", &["trireme-crds", "trireme-link", "trireme-planner", "trireme-proto"]),
     ("trireme-operator", &["trireme-crds", "trireme-link", "trireme-planner", "trireme-proto"]),
-    (
-        "trireme-cli",
-        &["trireme-crds", "trireme-link", "trireme-local", "trireme-node", "trireme-planner", "trireme-proto"],
-    ),
+    ("trireme-cli", &["trireme-crds", "trireme-link", "trireme-local", "trireme-node", "trireme-proto"]),
     ("trireme-kubectl", &["trireme-cli", "trireme-crds", "trireme-link"]),
     ("trireme-sim", &["trireme-crds", "trireme-planner", "trireme-proto", "trireme-replica"]),
     ("trireme-bench", &[]),

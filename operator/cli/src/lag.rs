@@ -48,7 +48,7 @@ pub async fn run(store: &mut impl Store, pace: &Pace, output: Output) -> Result<
             tokio::time::sleep(Duration::from_millis(pace.interval)).await;
         }
         looks += 1;
-        let status = store.status().await?;
+        let status = store.look().await?;
         match output {
             Output::Json => put(&json(&status, unix_ms())?),
             Output::Text => {

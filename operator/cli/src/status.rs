@@ -15,7 +15,7 @@ use crate::{
 /// # Errors
 /// Where the store does not answer.
 pub async fn run(store: &mut impl Store, output: Output) -> Result<(), Failure> {
-    let status = store.status().await?;
+    let status = store.look().await?;
     match output {
         Output::Json => put(&json_line(&status)?),
         Output::Text => put(&text(&status, &Screen::new())),

@@ -10,8 +10,13 @@ use crate::output::Failure;
 
 /// What the commands need of a store. Local mode answers over the socket in the store's directory, Kubernetes over the API server.
 pub trait Store {
-    /// How it stands.
+    /// How it stands, as its operator last said.
     fn status(&mut self) -> impl Future<Output = Result<StoreStatus, Failure>>;
+
+    /// The same with what its replicas say of themselves at this moment, where that is newer.
+    fn look(&mut self) -> impl Future<Output = Result<StoreStatus, Failure>> {
+        self.status()
+    }
 
     /// Asks for another leader. What comes of it is heard from [`Store::answer`].
     fn ask(&mut self, request: &Request) -> impl Future<Output = Result<(), Failure>>;

@@ -152,6 +152,13 @@ fn leadership_moves_when_a_person_asks() {
     for replica in store.replicas.clone() {
         assert_holds(&mut replica.client(), &acknowledged);
     }
+    let asked = store.run(&["promote", &others[0], "--force"]);
+    assert_eq!(asked.status.code(), Some(2), "nobody is at a terminal, and nobody said --yes: {asked:?}");
+    let forced = store.run(&["promote", &others[0], "--force", "--yes"]);
+    assert!(forced.status.success(), "{forced:?}");
+    let logs = store.run(&["logs", "--replicas"]);
+    let text = String::from_utf8_lossy(&logs.stdout).into_owned();
+    assert!(text.contains(&format!("hands over to {}", others[0])) && text.contains("INFO"), "{text}");
     let lag = store.run(&["lag", "--count", "1", "--output", "json"]);
     assert_eq!(String::from_utf8_lossy(&lag.stdout).lines().count(), 3, "{lag:?}");
     store.stop();

@@ -1,6 +1,6 @@
 //! The cluster that is meant, and what its refusals mean to whoever asked.
 
-use std::{fmt::Display, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use kube::{
     Client, Config,
@@ -144,7 +144,7 @@ pub fn briefly(error: &kube::Error) -> String {
 }
 
 /// An error with what caused it, the same words only once.
-fn chain(error: &(impl std::error::Error + Display)) -> String {
+fn chain(error: &impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

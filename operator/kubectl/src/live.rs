@@ -39,7 +39,11 @@ impl Live {
 
 impl Store for Live {
     async fn status(&mut self) -> Result<StoreStatus, Failure> {
-        let mut status = self.object().await?.status()?;
+        self.object().await?.status()
+    }
+
+    async fn look(&mut self) -> Result<StoreStatus, Failure> {
+        let mut status = self.status().await?;
         if let Some(why) = pods::freshen(&self.cluster, &mut status).await
             && !self.warned
         {
@@ -50,7 +54,7 @@ impl Store for Live {
     }
 
     async fn ask(&mut self, request: &Request) -> Result<(), Failure> {
-        let before = self.object().await?.status()?;
+        let before = self.status().await?;
         if let Request::Promote { replica, .. } | Request::Switchover { to: Some(replica) } = request {
             sensible(&before, replica)?;
         }
@@ -66,7 +70,7 @@ impl Store for Live {
     }
 
     async fn verify(&mut self, within: Duration) -> Result<Verification, Failure> {
-        let status = self.object().await?.status()?;
+        let status = self.status().await?;
         let pods = status.replicas.iter().map(|r| (r.name.clone(), (self.cluster.clone(), r.name.clone()))).collect();
         let ask = |(cluster, pod)| pods::digests(cluster, pod);
         Ok(trireme_link::compare(pods, within, DIGESTS_PAUSE, ask).await)

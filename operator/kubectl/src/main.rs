@@ -26,9 +26,10 @@
 //!   | `trireme.dev/paused` | `true`, or absent | the operator changes nothing |
 //!   | `trireme.dev/restart` | any text | a new text restarts every replica, one by one |
 //!
-//!   The operator takes the first three up by removing the annotation. It is done when a new epoch is served by the replica that was named, or by any
-//!   other than before. It is refused when an Event with the reason `Refused` or `HandoverFailed` says so. An operator that writes `.status.request`
-//!   (outcome `Pending`, then `Done` or `Refused` with the decision's own sentence) is believed without either.
+//!   The operator takes the first three up: it removes the annotation and writes `.status.request` with the outcome `Pending`; later the same request with
+//!   the outcome `Done` or `Refused` and the decision's own sentence. A request that differs from the one that was there before is the answer; where no
+//!   replica was named, its `replica` says which one was chosen. Where there is none, who leads a new epoch is the answer, or an Event with the reason
+//!   `Refused` or `HandoverFailed`.
 //! * **An Event** (`events.k8s.io/v1`, regarding the store) for each decision: `reason` is the decision's kind (`Sealing`, `Chosen`, `Serving`,
 //!   `HandingOver` ...), `note` its sentence. They are what is shown on the way and in the log of failovers; nothing depends on one that is missing.
 //! * **`GET /digests`** of every replica's HTTP port, through the API server's proxy of the pod (`pods/NAME:9600/proxy/digests`):

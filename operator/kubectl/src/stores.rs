@@ -5,9 +5,9 @@ use serde_json::json;
 use trireme_cli::{
     Failure, Output, Screen,
     output::{json_line, put},
-    status::{lag, phase},
+    status::phase,
 };
-use trireme_crds::{StoreStatus, status::ReplicaStatus};
+use trireme_crds::StoreStatus;
 
 use crate::object::Object;
 
@@ -41,7 +41,7 @@ fn text(stores: &[Object], namespaces: bool, screen: &Screen, now: Timestamp) ->
         let mut cells = vec![screen.name(store.name())];
         cells.extend(wanted(store));
         cells.extend(match store.status() {
-            Ok(status) => standing(&status, screen),
+            Ok(status) => standing(store, &status, screen),
             Err(_) => ["-", "-", "-"].map(str::to_owned).into_iter().chain([screen.bad("unreadable")]).collect(),
         });
         cells.push(age(store, now));
@@ -63,16 +63,14 @@ fn wanted(store: &Object) -> [String; 4] {
     }
 }
 
-fn standing(status: &StoreStatus, screen: &Screen) -> Vec<String> {
-    let is_ready = |r: &&ReplicaStatus| r.member && r.reachable && matches!(r.role.as_str(), "Leader" | "Follower");
-    let ready = status.replicas.iter().filter(is_ready).count();
-    let leaders: Vec<&str> =
-        status.groups.iter().filter(|g| g.serving).map(|g| g.leader.as_str()).filter(|name| !name.is_empty()).collect();
-    let furthest = status.replicas.iter().filter(|r| r.lag_entries.is_some()).max_by_key(|r| (r.lag_entries, r.lag_ms));
+/// The words of `kubectl get`.
+fn standing(store: &Object, status: &StoreStatus, screen: &Screen) -> Vec<String> {
+    let or = |text: &str, otherwise: String| if text.is_empty() { otherwise } else { text.to_owned() };
+    let wanted = store.spec().map_or(0, |spec| spec.settle().n);
     vec![
-        format!("{ready}/{}", status.replicas.len()),
-        if leaders.is_empty() { "none".to_owned() } else { leaders.join(",") },
-        furthest.map_or_else(|| "-".to_owned(), |r| lag(r.lag_entries, r.lag_ms)),
+        or(&status.ready, format!("0/{wanted}")),
+        or(&status.leader, "none".to_owned()),
+        or(&status.lag, "-".to_owned()),
         phase(status.phase, screen),
     ]
 }
@@ -110,7 +108,7 @@ mod tests {
             text(&stores, true, &Screen::plain(), now),
             "NAMESPACE  NAME    MODE          N  W  R  READY  LEADER  LAG  STATUS      AGE\n\
              shop       carts   -             -  -  -  -      -       -    unreadable  2h\n\
-             shop       orders  SingleLeader  3  2  1  0/0    none    -    Creating    2h\n"
+             shop       orders  SingleLeader  3  2  1  0/3    none    -    Creating    2h\n"
         );
         assert!(
             json(&stores)

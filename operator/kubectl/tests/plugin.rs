@@ -27,6 +27,7 @@ fn orders(leader: &str, epoch: &str) -> Value {
         "spec": { "mode": "SingleLeader", "n": 3, "w": 2 },
         "status": {
             "phase": "Ready", "observedGeneration": 1, "conditions": [], "failovers": [],
+            "ready": "3/3", "leader": leader, "lag": "12 ms",
             "groups": [{
                 "group": 0, "epoch": epoch, "phase": "Active", "leader": leader, "serving": true, "n": 3, "w": 2,
                 "sealQuorum": 2, "members": ["orders-0", "orders-1", "orders-2"], "oldMembers": [], "generation": 0,
@@ -208,8 +209,8 @@ async fn all_stores_are_a_line_each() {
     let (said, _) = ended(&api.run(&["status", "-A"]).await, 0);
     assert_eq!(
         said,
-        "NAMESPACE  NAME    MODE          N  W  R  READY  LEADER    LAG  STATUS  AGE\n\
-         shop       orders  SingleLeader  3  2  1  3/3    orders-0  0    Ready   -\n"
+        "NAMESPACE  NAME    MODE          N  W  R  READY  LEADER    LAG    STATUS  AGE\n\
+         shop       orders  SingleLeader  3  2  1  3/3    orders-0  12 ms  Ready   -\n"
     );
     let (said, note) = ended(&api.run(&["status", "-n", "bank"]).await, 0);
     assert_eq!((said.as_str(), note.as_str()), ("", "there is no store in the namespace bank\n"));

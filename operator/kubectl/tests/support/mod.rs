@@ -78,7 +78,7 @@ impl Objects {
 
     fn refusal(&self, path: &str) -> Option<Response> {
         let (_, code) = self.refused.iter().find(|(part, _)| path.contains(part))?;
-        Some(failure(*code, "it is refused in this test", json!({})))
+        Some(failure(*code, "it is refused in this test", &json!({})))
     }
 }
 
@@ -93,7 +93,7 @@ fn asked(query: Option<String>) -> BTreeMap<String, String> {
     query.split('&').filter_map(pair).collect()
 }
 
-fn failure(code: u16, message: &str, details: Value) -> Response {
+fn failure(code: u16, message: &str, details: &Value) -> Response {
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Because", "code": code,
         "message": message, "details": details,
@@ -187,7 +187,7 @@ async fn store(State(api): State<Api>, Path(at): Path<(String, String)>) -> Resp
     match (objects.refusal("replicatedstores"), objects.stores.get(&at)) {
         (Some(refusal), _) => refusal,
         (None, Some(store)) => answer(store),
-        (None, None) => failure(404, "not found", json!({ "name": at.1, "kind": "replicatedstores" })),
+        (None, None) => failure(404, "not found", &json!({ "name": at.1, "kind": "replicatedstores" })),
     }
 }
 
@@ -263,7 +263,7 @@ async fn log(State(api): State<Api>, Path((_, pod)): Path<(String, String)>, Raw
     let query = asked(query);
     match (query.get("previous"), api.objects().logs.get(&pod)) {
         (None, Some(text)) => text.clone().into_response(),
-        _ => failure(400, "previous terminated container not found", json!({})),
+        _ => failure(400, "previous terminated container not found", &json!({})),
     }
 }
 
@@ -274,6 +274,6 @@ async fn proxy(State(api): State<Api>, Path((_, pod, path)): Path<(String, Strin
     }
     match objects.pods.get(&format!("{}/{path}", pod.strip_suffix(":9600").unwrap())) {
         Some(said) => answer(said),
-        None => failure(503, "no endpoints available for the pod", json!({})),
+        None => failure(503, "no endpoints available for the pod", &json!({})),
     }
 }
