@@ -5,6 +5,8 @@ use std::{io::IsTerminal as _, net::SocketAddr};
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::check::CheckArguments;
+
 /// The Kubernetes operator of replicated key-value stores.
 #[derive(Debug, Parser)]
 #[command(name = "trireme-operator", version)]
@@ -17,6 +19,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Takes care of the stores of a cluster until told to end.
     Run(RunArguments),
+    /// Says whether an operator acts in this cluster; `helm test` runs it.
+    Check(CheckArguments),
 }
 
 #[derive(Debug, clap::Args)]

@@ -9,7 +9,7 @@
 //! * [`cluster`]: a copy of every object that matters, kept current by watches.
 //! * [`stores`]: who is there; [`store`]: everything that is done for one of them, and in which order.
 //! * [`build`]: the objects that a store owns, as a pure function of what is wanted.
-//! * [`lease`]: of several operators one acts. [`metrics`], [`http`]: what is shown of it.
+//! * [`lease`]: of several operators one acts. [`metrics`], [`http`]: what is shown of it. [`check`]: what `helm test` asks.
 //!
 //! Invariants:
 //!
@@ -20,6 +20,7 @@
 //! * Whatever was begun is finished by the next operator: all that must not be forgotten is in the record.
 
 mod build;
+mod check;
 mod cluster;
 mod config;
 mod context;
@@ -40,6 +41,7 @@ use tokio::{
 };
 
 use crate::{
+    check::CheckArguments,
     cluster::News,
     config::{Arguments, Command, RunArguments},
     context::{Context, random_u64},
@@ -48,16 +50,33 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    let Command::Run(arguments) = Arguments::parse().command;
-    arguments.log();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.map_err(Failure::Runtime).and_then(|runtime| runtime.block_on(run(arguments))) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime);
+    match Arguments::parse().command {
+        Command::Run(arguments) => {
+            arguments.log();
+            ended(runtime.and_then(|runtime| runtime.block_on(run(arguments))), |failure| {
+                tracing::error!(%failure, "ended");
+            })
+        }
+        Command::Check(arguments) => {
+            ended(runtime.and_then(|runtime| runtime.block_on(check(&arguments))), |failure| eprintln!("{failure}"))
+        }
+    }
+}
+
+fn ended(result: Result<(), Failure>, say: impl FnOnce(Failure)) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            tracing::error!(%failure, "ended");
+            say(failure);
             ExitCode::FAILURE
         }
     }
+}
+
+async fn check(arguments: &CheckArguments) -> Result<(), Failure> {
+    let client = Client::try_default().await.map_err(Failure::Client)?;
+    check::check(client, arguments).await.map_err(Failure::Check)
 }
 
 /// Why the operator could not run.
@@ -73,6 +92,8 @@ enum Failure {
     Listen(std::net::SocketAddr, std::io::Error),
     #[error("signals cannot be waited for: {0}")]
     Signal(std::io::Error),
+    #[error("{0}")]
+    Check(String),
 }
 
 async fn run(arguments: RunArguments) -> Result<(), Failure> {

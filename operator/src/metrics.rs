@@ -29,8 +29,11 @@ struct Gauges {
     generation: f64,
     members: f64,
     reachable: f64,
+    write_quorum: f64,
     ready: f64,
     degraded: f64,
+    paused: f64,
+    rollout_stalled: f64,
     diverged: f64,
     lag_s: f64,
     lag_entries: f64,
@@ -119,9 +122,14 @@ const STORE_FAMILIES: &[Family] = &[
     ),
     ("trireme_store_members", "gauge", "Members in force.", |g| Some(g.members)),
     ("trireme_store_members_reachable", "gauge", "Members that the operator hears.", |g| Some(g.reachable)),
+    ("trireme_store_write_quorum", "gauge", "Members that a write needs: w in force.", |g| Some(g.write_quorum)),
     ("trireme_store_ready", "gauge", "1 while a leader serves and reaches w members.", |g| Some(g.ready)),
     ("trireme_store_degraded", "gauge", "1 while something is missing that the store should have.", |g| {
         Some(g.degraded)
+    }),
+    ("trireme_store_paused", "gauge", "1 while a person keeps the operator from it.", |g| Some(g.paused)),
+    ("trireme_store_rollout_stalled", "gauge", "1 while a replica that was restarted does not come back.", |g| {
+        Some(g.rollout_stalled)
     }),
     (
         "trireme_store_diverged",
@@ -168,9 +176,11 @@ impl Gauges {
             self.epoch = number.unwrap_or(self.epoch);
             self.generation = group.generation.into();
             self.members = count(group.members.len());
+            self.write_quorum = group.w.into();
         }
         self.reachable = count(status.replicas.iter().filter(|r| r.member && r.reachable).count());
         (self.ready, self.degraded) = (holds("Ready"), holds("Degraded"));
+        (self.paused, self.rollout_stalled) = (holds("Paused"), holds("RolloutStalled"));
         self.diverged = status.replicas.iter().map(|r| r.digest_mismatches as f64).sum();
         self.lag_s = status.replicas.iter().filter_map(|r| r.lag_ms).max().unwrap_or(0) as f64 / 1_000.0;
         self.lag_entries = status.replicas.iter().filter_map(|r| r.lag_entries).max().unwrap_or(0) as f64;
@@ -188,7 +198,7 @@ impl Gauges {
 
 #[cfg(test)]
 mod tests {
-    use trireme_crds::status::FailoverStatus;
+    use trireme_crds::{Condition, status::FailoverStatus};
 
     use super::*;
 
@@ -217,6 +227,22 @@ mod tests {
         status.failovers.insert(0, failover("4", "orders-2"));
         gauges.take(&status);
         assert_eq!(gauges.failovers, 3.0);
+    }
+
+    #[test]
+    fn conditions_are_shown_as_numbers() {
+        let holds = |kind: &str, status| Condition {
+            kind: kind.to_owned(),
+            status,
+            reason: String::new(),
+            message: String::new(),
+            observed_generation: 1,
+            last_transition_time: String::new(),
+        };
+        let mut gauges = Gauges::default();
+        let conditions = vec![holds("Ready", ConditionStatus::Unknown), holds("RolloutStalled", ConditionStatus::True)];
+        gauges.take(&StoreStatus { conditions, ..StoreStatus::default() });
+        assert_eq!((gauges.ready, gauges.paused, gauges.rollout_stalled), (0.0, 0.0, 1.0));
     }
 
     #[test]
