@@ -16,6 +16,8 @@ const BATCH_MAX: usize = 256;
 /// First wait after the record could not be read or written, and the longest; it doubles with each failure.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(20);
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
+/// How long a new operator listens before its first turn.
+const LISTEN: Duration = Duration::from_secs(1);
 /// Where nothing else was asked for, the next turn is taken after this long.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -30,6 +32,7 @@ pub(crate) async fn drive(
     let mut world = World::new(context, wanted, happenings);
     let mut memory = Memory::default();
     let mut back_off = BACK_OFF_FIRST;
+    listen(&mut world, &mut happened).await;
     loop {
         let wake = match take_turn(&mut world, &mut memory, began).await {
             Ok(recheck) => {
@@ -60,6 +63,25 @@ pub(crate) async fn drive(
             if matters && back_off == BACK_OFF_FIRST {
                 break;
             }
+        }
+    }
+}
+
+/// An operator that has just begun has heard nobody: before it judges, it listens until every replica that has an address was heard, or for a moment.
+async fn listen(world: &mut World, happened: &mut mpsc::Receiver<Happening>) {
+    if world.read_record().await.is_err() {
+        return;
+    }
+    let patience = Instant::now() + LISTEN;
+    while !world.heard_all() {
+        tokio::select! {
+            happening = happened.recv() => match happening {
+                Some(happening) => {
+                    world.absorb(happening);
+                }
+                None => return,
+            },
+            () = sleep_until(patience) => return,
         }
     }
 }

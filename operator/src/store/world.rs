@@ -89,6 +89,11 @@ impl World {
         Ok(())
     }
 
+    /// Whether every replica that has an address was heard.
+    pub fn heard_all(&self) -> bool {
+        self.replicas.values().all(|replica| replica.link.is_none() || replica.heard.report().is_some())
+    }
+
     /// A turn was taken, and how it ended.
     pub fn taken(&self, result: &'static str) {
         self.context.metrics.turn(result);
