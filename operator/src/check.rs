@@ -73,7 +73,7 @@ async fn look(
 }
 
 /// The holder's name, or what does not hold yet.
-fn judge(served: &Vec<String>, name: &str, before: Option<&Lease>, now: Option<&Lease>) -> Result<String, String> {
+fn judge(served: &[String], name: &str, before: Option<&Lease>, now: Option<&Lease>) -> Result<String, String> {
     if let Some(missing) = KINDS.iter().find(|kind| !served.iter().any(|there| there == *kind)) {
         return Err(format!("{API_VERSION} is served without {missing}: the CRDs are another version's"));
     }

@@ -118,7 +118,7 @@ impl Candidate {
         match timeout(PATIENCE, giving_up).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(error = why(&error), "the Lease could not be given up: the next operator waits for it")
+                tracing::warn!(error = why(&error), "the Lease could not be given up: the next operator waits for it");
             }
             Err(_) => tracing::warn!("the Lease could not be given up in time: the next operator waits for it"),
         }
