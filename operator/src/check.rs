@@ -61,7 +61,7 @@ async fn look(
     name: &str,
     before: Option<&Lease>,
 ) -> (Result<String, String>, Option<Lease>) {
-    let served = match client.list_api_group_resources(API_VERSION).await {
+    let served: Vec<String> = match client.list_api_group_resources(API_VERSION).await {
         Ok(list) => list.resources.into_iter().map(|resource| resource.name).collect(),
         Err(error) => return (Err(format!("{API_VERSION} is not served: {error}")), None),
     };
