@@ -395,7 +395,7 @@ mod tests {
         let (mut one, _happenings) = world(&directory);
         let (mut other, _others) = world(&directory);
         one.provision(&[wanted(1), wanted(2)]).await;
-        conformance::suite(&mut one, &mut other).await.unwrap();
+        conformance::suite(&mut one, &mut other, async || {}).await.unwrap();
         one.stop().await;
     }
 

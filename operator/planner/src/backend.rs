@@ -23,9 +23,23 @@ pub enum RecordError {
 }
 
 /// Observe, record, act. Implemented by Kubernetes, by local processes and by the simulation; all pass [`crate::conformance`].
+///
+/// # The record may be older than the newest one
+///
+/// [`Backend::observe`] may answer with the record that this backend wrote or read last, kept current by a watch, instead of asking for it each time. It
+/// must know its own writes at once, another writer's after a bounded time, and at once after a [`RecordError::Conflict`] or [`RecordError::Unknown`]:
+/// both mean that it has to be read again, past every cache. This is safe, because nothing is done on the strength of a reading alone:
+///
+/// * A change is written over exactly the version that it was planned on. Where that is not the newest one the write fails, and so does everything that
+///   was to follow from it: leaders, members, and which replica may be restarted or replaced are decided by the write, not by the reading.
+/// * A replica that is sent an old record ignores it: it has promised what the newer one said, or has seen a higher version.
+/// * A restart or a replacement that an old record still names ends only what was observed in the same turn: what has been made anew since stays.
+/// * Epochs are chosen above all that replicas report, and whoever reports a promise above the record's epoch makes it read again.
+///
+/// What it costs is time: another operator's change is seen a moment later. There is seldom another one.
 #[allow(async_fn_in_trait)] // Driven on one thread by whoever implements it: no Send bound is wanted.
 pub trait Backend {
-    /// What is, now. The record is read past every cache, and before the replicas are looked at.
+    /// What is, now. The record is looked at before the replicas are.
     async fn observe(&mut self) -> Observed;
 
     /// Compare-and-swap: writes `next` if the stored record's version is `expected_version` (0: there is none).

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use trireme_proto::{ReplicaId, Report, Topology};
 
-/// What was observed for one turn. The record is read first, and past every cache; reports may be any age.
+/// What was observed for one turn. The record is looked at first, and may be older than the newest one (see [`crate::Backend`]); reports may be any age.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
     /// The authority's record; `None` where there is none.

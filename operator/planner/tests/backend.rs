@@ -25,10 +25,14 @@ fn now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-#[derive(Clone, Copy, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Fault {
     #[default]
     None,
+    /// Allowed: every fifth observation looks at what others wrote, the others answer with what was last written or read here.
+    SeesOthersLate,
+    NeverSeesOthers,
+    StaysBehindAfterConflict,
     IgnoresVersion,
     StaleReads,
     AlwaysConflicts,
@@ -40,12 +44,26 @@ struct InMemory {
     shared: Rc<RefCell<(Option<Topology>, Option<Topology>)>>,
     fault: Fault,
     acted: Rc<RefCell<Vec<&'static str>>>,
+    known: Option<Topology>,
+    observations: u32,
+}
+
+impl InMemory {
+    fn read_again(&mut self) {
+        self.known = self.shared.borrow().0.clone();
+    }
 }
 
 impl Backend for InMemory {
     async fn observe(&mut self) -> Observed {
-        let shared = self.shared.borrow();
-        let record = if self.fault == Fault::StaleReads { shared.1.clone() } else { shared.0.clone() };
+        self.observations += 1;
+        match self.fault {
+            Fault::SeesOthersLate | Fault::StaysBehindAfterConflict if self.observations % 5 > 0 => {}
+            Fault::NeverSeesOthers => {}
+            Fault::StaleReads => self.known = self.shared.borrow().1.clone(),
+            _ => self.read_again(),
+        }
+        let record = self.known.clone();
         let seen = |id: u32| Seen {
             process: Process::Running,
             connected: true,
@@ -60,10 +78,15 @@ impl Backend for InMemory {
         let version = shared.0.as_ref().map_or(0, |record| record.version);
         if self.fault == Fault::AlwaysConflicts || (version != expected_version && self.fault != Fault::IgnoresVersion)
         {
+            drop(shared);
+            if self.fault != Fault::StaysBehindAfterConflict {
+                self.read_again();
+            }
             return Err(RecordError::Conflict);
         }
         shared.1 = shared.0.take();
         shared.0 = Some(next.clone());
+        self.known = Some(next.clone());
         Ok(())
     }
 
@@ -94,14 +117,23 @@ impl Backend for InMemory {
 fn suite(fault: Fault) -> Result<(), conformance::Failed> {
     let mut one = InMemory { fault, ..InMemory::default() };
     let mut other = one.clone();
-    now(conformance::suite(&mut one, &mut other))
+    now(conformance::suite(&mut one, &mut other, async || {}))
 }
 
 #[test]
 fn the_suite_accepts_a_right_backend_and_finds_faults() {
     assert_eq!(suite(Fault::None), Ok(()));
-    for fault in [Fault::IgnoresVersion, Fault::StaleReads, Fault::AlwaysConflicts, Fault::TellWrites] {
-        assert!(suite(fault).is_err());
+    assert_eq!(suite(Fault::SeesOthersLate), Ok(()));
+    let faults = [
+        Fault::NeverSeesOthers,
+        Fault::StaysBehindAfterConflict,
+        Fault::IgnoresVersion,
+        Fault::StaleReads,
+        Fault::AlwaysConflicts,
+        Fault::TellWrites,
+    ];
+    for fault in faults {
+        assert!(suite(fault).is_err(), "{fault:?}");
     }
 }
 
@@ -145,4 +177,33 @@ fn a_record_survives_as_an_object() {
     let mut edited = object;
     edited.config.members[0].incarnation = "xyz".to_owned();
     assert!(trireme_planner::record::from_object("uid", &edited).is_err());
+}
+
+#[test]
+fn a_paused_turn_provisions_nothing() {
+    let (mut backend, mut memory) = (InMemory::default(), Memory::default());
+    let paused = Desired { paused: true, ..desired() };
+    assert_eq!(now(turn(&mut backend, &paused, &mut memory, 0)).failed, None);
+    assert_eq!(*backend.acted.borrow(), ["publish"]);
+}
+
+#[test]
+fn replicas_are_named_after_their_regions() {
+    let names = |regions: &[&str]| {
+        let mut spec = ReplicatedStoreSpec::new(Mode::SingleLeader);
+        spec.n = Some(5);
+        spec.regions = regions.iter().map(|name| trireme_crds::store::Region { name: (*name).to_owned() }).collect();
+        let store = ReplicatedStore {
+            api_version: trireme_crds::API_VERSION.to_owned(),
+            kind: trireme_crds::STORE_KIND.to_owned(),
+            metadata: Metadata { name: "s".to_owned(), ..Metadata::default() },
+            spec,
+            status: None,
+        };
+        let replicas = Desired::from_store(&store, "uid").replicas;
+        replicas.into_iter().map(|r| (r.id, r.name)).collect::<Vec<_>>()
+    };
+    let expected = |names: [&str; 5]| (1..).zip(names.map(str::to_owned)).collect::<Vec<(u32, String)>>();
+    assert_eq!(names(&[]), expected(["s-0", "s-1", "s-2", "s-3", "s-4"]));
+    assert_eq!(names(&["eu", "us"]), expected(["s-eu-0", "s-us-0", "s-eu-1", "s-us-1", "s-eu-2"]));
 }
