@@ -69,12 +69,10 @@ pub fn focus_of(rule: Breakage) -> Focus {
         | Breakage::ObeyOldEpochs
         | Breakage::ExecuteBeforeStart
         | Breakage::KeepDivergentSuffix => Focus::Elections,
-        Breakage::NoDoubleSeal
-        | Breakage::SealNewOnly
-        | Breakage::SealOldOnly
-        | Breakage::CountLearners
-        | Breakage::RestartSeveral
-        | Breakage::ReplaceTheLast => Focus::Changes,
+        Breakage::NoDoubleSeal | Breakage::SealNewOnly | Breakage::SealOldOnly | Breakage::CountLearners => {
+            Focus::Changes
+        }
+        Breakage::RestartSeveral | Breakage::ReplaceTheLast => Focus::Upkeep,
         Breakage::AnswerRepeatedEarly | Breakage::ForgetRequests | Breakage::ReadBehindSession => Focus::Requests,
         Breakage::AnswerBeforeFsync | Breakage::PromiseBeforeFsync | Breakage::CountEmptyDisk => Focus::Disks,
     }

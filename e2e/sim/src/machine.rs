@@ -51,6 +51,8 @@ pub struct Process {
     pub inbox: VecDeque<Arrival>,
     /// A turn is in the queue.
     pub turn_armed: bool,
+    /// Which revision of its program and settings it runs.
+    pub revision: u32,
     /// Stopped by SIGSTOP.
     pub paused: bool,
     /// When the tick that counts comes.
@@ -83,6 +85,14 @@ pub struct Machine {
     pub tail_lost: bool,
     /// When its last process ended, that was known at once: the machine was there to tell.
     pub end_known: bool,
+    /// Which revision is started here.
+    pub revision: u32,
+    /// Rises with each pod: who asks for one to be ended means the one that it saw.
+    pub pod: u64,
+    /// Gone, and known to be from then on.
+    pub gone_since: Option<Micros>,
+    /// Somebody sees to it that no process is started.
+    pub held: bool,
     lives: u64,
 }
 
@@ -99,6 +109,10 @@ impl Machine {
             disk_factor: 1,
             tail_lost: false,
             end_known: false,
+            revision: 0,
+            pod: 0,
+            gone_since: None,
+            held: false,
             lives: 0,
         }
     }
@@ -139,6 +153,7 @@ impl Machine {
             life: self.lives,
             inbox: VecDeque::new(),
             turn_armed: false,
+            revision: self.revision,
             paused: false,
             tick_at: Micros::MAX,
             shadow,

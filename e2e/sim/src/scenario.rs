@@ -53,10 +53,18 @@ pub enum Fault {
     ChangeW,
     /// A person changes the number of replicas.
     ChangeN,
+    /// Another revision of program and settings is wanted; it may not start.
+    Upgrade,
+    /// A machine is gone for a while, or for good where its replica is replaced.
+    MachineLost,
+    /// Most replicas end and stay down for a while, and a person forces a promotion.
+    Force,
+    /// A person pauses the operator for a while.
+    PauseOperator,
 }
 
 impl Fault {
-    /// All kinds.
+    /// What befalls replicas, and what people change.
     pub const ALL: [Fault; 15] = [
         Fault::Kill,
         Fault::PowerLoss,
@@ -74,6 +82,9 @@ impl Fault {
         Fault::ChangeW,
         Fault::ChangeN,
     ];
+
+    /// What the operator does to replicas of its own accord follows from these.
+    pub const UPKEEP: [Fault; 4] = [Fault::Upgrade, Fault::MachineLost, Fault::Force, Fault::PauseOperator];
 }
 
 /// What a run looks at more closely than others: its members, its timing and its faults are then those in which one kind of mistake shows.
@@ -91,12 +102,15 @@ pub enum Focus {
     Requests,
     /// Disks that are slow, and machines that lose what was not synced.
     Disks,
+    /// New revisions, machines that are gone, and what else makes the operator restart or replace replicas.
+    Upkeep,
 }
 
 impl Focus {
-    /// The focus of a seed: five of eight seeds have one.
+    /// The focus of a seed: six of eight seeds have one.
     pub fn of(seed: u64) -> Focus {
         match seed % 8 {
+            2 => Focus::Upkeep,
             3 => Focus::Leases,
             4 => Focus::Elections,
             5 => Focus::Changes,
@@ -132,6 +146,10 @@ pub struct Scenario {
     pub fault_every_us: Micros,
     /// Which faults.
     pub faults: Vec<Fault>,
+    /// Who starts processes can prove that one has ended.
+    pub proves_ends: bool,
+    /// After how long a replica is replaced that is lost with its machine.
+    pub replace_lost_after_ms: Option<u64>,
     /// How long messages take.
     pub delays: Delays,
     /// How long a sync takes, in microseconds: at least, and spread.
@@ -194,6 +212,14 @@ impl Scenario {
                 self.faults = vec![Fault::PowerLoss, Fault::PowerLoss, Fault::Kill, Fault::SlowDisk, Fault::DiskLoss];
                 self.sync_us = (1_000, 10_000);
             }
+            Focus::Upkeep => {
+                (self.n, self.w) = [(3, 2), (3, 2), (3, 3), (5, 3), (2, 2), (1, 1)][rng.usize(0..6)];
+                self.faults = vec![Fault::Upgrade, Fault::Upgrade, Fault::MachineLost, Fault::Kill, Fault::Worker];
+                self.faults.push([Fault::ChangeN, Fault::Isolate, Fault::Cut, Fault::MachineLost][rng.usize(0..4)]);
+                self.fault_every_us = rng.u64(100_000..600_000);
+                self.faults_until = 6_000_000;
+                self.replace_lost_after_ms = Some(rng.u64(100..800));
+            }
         }
     }
 
@@ -208,7 +234,10 @@ impl Scenario {
             _ if rng.u8(0..8) == 0 => Policy::PreferAvailable,
             _ => Policy::NeverLose,
         };
-        let faults = Fault::ALL.into_iter().filter(|_| rng.u8(0..3) == 0).collect();
+        let mut faults: Vec<Fault> = Fault::ALL.into_iter().filter(|_| rng.u8(0..3) == 0).collect();
+        // Drawn apart, so that what is drawn here does not move what is drawn after it.
+        let mut later = Rng::with_seed(seed ^ 0x7472_6972_656d_6503);
+        faults.extend(Fault::UPKEEP.into_iter().filter(|_| later.u8(0..5) == 0));
         let slow_network = rng.u8(0..4) == 0;
         Scenario {
             seed,
@@ -222,6 +251,8 @@ impl Scenario {
             isolated_us: (50_000, 900_000),
             fault_every_us: rng.u64(80_000..600_000),
             faults,
+            proves_ends: later.bool(),
+            replace_lost_after_ms: later.bool().then(|| later.u64(100..2_000)),
             delays: Delays {
                 min_us: rng.u64(20..200),
                 spread_us: if slow_network { 20_000 } else { rng.u64(20..2_000) },

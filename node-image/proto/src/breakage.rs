@@ -44,7 +44,7 @@ pub enum Breakage {
     KeepDivergentSuffix,
     /// A follower reads its own state for a client whose write it has not applied yet.
     ReadBehindSession,
-    /// Replicas are restarted although others are missing.
+    /// Replicas are restarted although others are missing, those that were restarted before included.
     RestartSeveral,
     /// A lost replica's disk is given up although too little remains without it.
     ReplaceTheLast,
@@ -52,7 +52,7 @@ pub enum Breakage {
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 20] = [
+    pub const ALL: [Breakage; 22] = [
         Breakage::SealOneLess,
         Breakage::ChooseBySeqAlone,
         Breakage::NoStartEntry,
@@ -73,6 +73,8 @@ impl Breakage {
         Breakage::CountLearners,
         Breakage::KeepDivergentSuffix,
         Breakage::ReadBehindSession,
+        Breakage::RestartSeveral,
+        Breakage::ReplaceTheLast,
     ];
 }
 

@@ -131,7 +131,7 @@ pub enum Decision {
         replica: String,
         /// Milliseconds that it has been lost for.
         after_ms: u64,
-        /// Members that remain, close to the leader's end.
+        /// Members that remain and hold every acknowledged write.
         remain: usize,
     },
     /// Settings or addresses of the record were brought up to date.
@@ -305,7 +305,7 @@ impl fmt::Display for Decision {
             }
             Decision::Replacing { replica, after_ms, remain } => write!(
                 f,
-                "replacing {replica}, which has been lost with its machine for {after_ms} ms: it starts elsewhere on a new disk; {remain} members remain"
+                "replacing {replica}, which has been lost with its machine for {after_ms} ms: it starts elsewhere on a new disk; {remain} members hold every acknowledged write without it"
             ),
             Decision::Refreshed { what } => write!(f, "the record was brought up to date: {what}"),
             Decision::Refused { what, why } => write!(f, "refused to {what}: {why}"),

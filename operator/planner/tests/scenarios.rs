@@ -114,8 +114,10 @@ impl Stage {
                 "machine-gone" => self.seen(id).machine_gone = number() != 0,
                 "lag" => {
                     let leader = self.observed.record.as_ref().unwrap().leader;
+                    let last = self.report(leader).last.seq;
                     let follower = self.report(leader).followers.iter_mut().find(|f| f.id == id).unwrap();
                     follower.lag_entries = number();
+                    follower.acknowledged = last.saturating_sub(number());
                 }
                 "idle" => self.report(id).role = Role::Idle as i32,
                 other => panic!("see: {other}"),
@@ -184,6 +186,7 @@ impl Stage {
         }
         let leader = self.report(record.leader);
         leader.followers = followers;
+        leader.commit = last.seq;
         leader.serving = true;
     }
 

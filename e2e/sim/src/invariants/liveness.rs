@@ -4,12 +4,18 @@ use trireme_proto::{Incarnation, ReplicaId, Report, SLOTS, Topology, topology::P
 use trireme_replica::Replica;
 
 use super::{Found, violated};
-use crate::{clock::Micros, history::Entry, scenario::Scenario};
+use crate::{
+    clock::Micros,
+    history::Entry,
+    scenario::{Fault, REPLICAS_MAX, Scenario},
+};
 
 /// How long it may take after the last fault.
 pub fn bound(scenario: &Scenario) -> Micros {
     let settings = &scenario.settings;
-    15_000_000 + 2_000 * u64::from(settings.request_timeout_ms) + 10_000 * u64::from(settings.suspicion_ms)
+    // A rollout restarts one replica after the other, and each hand-over of the leader may fail once.
+    let rollout = if scenario.has(Fault::Upgrade) { 5_000_000 * u64::from(REPLICAS_MAX) } else { 0 };
+    15_000_000 + rollout + 2_000 * u64::from(settings.request_timeout_ms) + 10_000 * u64::from(settings.suspicion_ms)
 }
 
 /// A replica, as it stands.
@@ -30,6 +36,9 @@ pub struct State<'a> {
 /// What is missing.
 pub fn settled(record: &Topology, wanted: (u32, u32), states: &[State<'_>]) -> Result<ReplicaId, String> {
     let (n, w) = wanted;
+    if record.restarting != 0 {
+        return Err(format!("replica {} is being restarted", record.restarting));
+    }
     if record.phase() != Phase::Active || record.old.is_some() {
         return Err(format!("the record is in {:?}, old configuration {:?}", record.phase(), record.old));
     }

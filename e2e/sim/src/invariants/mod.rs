@@ -10,6 +10,8 @@
 //! | [`seal`] | with every record | a leader is chosen from enough answers, and is the best of them |
 //! | [`lease`] | after every turn | nobody serves as leader while another's lease runs |
 //! | [`digests`] | after every turn | replicas that have applied the same entries have the same state |
+//! | [`hand`] | with every restart | the operator takes at most one replica away at a time |
+//! | `replacement` | with every replacement | without a replica that is given up enough remains for a seal, and w copies of everything |
 //! | [`linearizable`] | at the end | the operations on a key fit into one order |
 //! | [`once`] | at the end | every write took effect once if acknowledged, at most once if not, never if refused |
 //! | [`session`] | at the end | a connection sees its own writes, and never goes back |
@@ -19,6 +21,7 @@
 pub mod atomic;
 pub mod committed;
 pub mod digests;
+pub mod hand;
 pub mod leader;
 pub mod lease;
 pub mod linearizable;
@@ -126,6 +129,8 @@ pub struct Watch {
     pub lease: lease::Leases,
     /// See [`digests`].
     pub digests: digests::Digests,
+    /// See [`hand`].
+    pub hand: hand::Hand,
 }
 
 impl Watch {
@@ -140,6 +145,7 @@ impl Watch {
         self.committed.turn(turn, decided)?;
         self.quorum.turn(turn)?;
         self.lease.turn(turn)?;
+        self.hand.turn(turn);
         self.digests.turn(turn)
     }
 }

@@ -6,7 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use trireme_proto::{Epoch, Incarnation, Position, ReplicaId, report::Role};
+use trireme_proto::{
+    Epoch, Incarnation, Position, ReplicaId,
+    report::Role,
+    topology::{Config, Member},
+};
 
 use trireme_replica::io::Event;
 
@@ -27,6 +31,13 @@ impl Quorum {
     pub fn durable(&mut self, id: ReplicaId, incarnation: Incarnation, position: Position) {
         let last = self.holders.entry(position.epoch).or_default().entry((id, incarnation)).or_default();
         *last = (*last).max(position.seq);
+    }
+
+    /// On how many disks of a configuration, without one, everything is that its leader of this epoch has called committed.
+    pub fn copies(&self, config: &Config, epoch: Epoch, without: ReplicaId) -> usize {
+        let (committed, holders) = (self.looked.get(&epoch).copied().unwrap_or(0), self.holders.get(&epoch));
+        let last = |m: &Member| holders.and_then(|h| h.get(&(m.id, m.incarnation))).copied().unwrap_or(0);
+        config.members.iter().filter(|m| m.id != without && last(m) >= committed).count()
     }
 
     pub(super) fn turn(&mut self, turn: &Turn<'_>) -> Found {

@@ -72,11 +72,15 @@ impl World {
         self.faults_over = true;
         self.heal(Healing::Network);
         self.heal(Healing::Authority);
+        self.heal(Healing::Paused);
+        self.end_upgrades();
         self.authority.silent_until = 0;
         let ids: Vec<ReplicaId> = self.machines.keys().copied().collect();
         for id in ids {
             self.heal(Healing::Disk(id));
             self.heal(Healing::Space(id));
+            self.heal(Healing::Machine(id));
+            self.heal(Healing::Held(id));
             self.queue.after(1_000, Event::Start(id));
             if let Some(life) = self.machines.get(&id).and_then(|m| m.process.as_ref()).map(|p| p.life) {
                 self.resume(id, life);
@@ -123,6 +127,9 @@ impl World {
     /// Whether everything is as it should be after the last fault: the leader, or what is missing.
     fn settled(&self) -> Result<ReplicaId, String> {
         let record: &Topology = self.record().ok_or("there is no record")?;
+        if let Some((id, _)) = self.machines.iter().find(|(_, machine)| machine.wanted && self.outdated(machine)) {
+            return Err(format!("replica {id} is not of revision {}", self.revision));
+        }
         let states: Vec<_> = self
             .machines
             .iter()

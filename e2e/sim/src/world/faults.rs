@@ -70,11 +70,12 @@ impl World {
             }
             Fault::ChangeW => self.wanted.1 = self.rng.u32(1..=self.wanted.0),
             Fault::ChangeN => self.change_n(),
+            Fault::Upgrade | Fault::MachineLost | Fault::Force | Fault::PauseOperator => self.upkeep(fault, id),
         }
     }
 
     /// Whether the store can go on when this replica forgets what it held.
-    fn may_forget(&self, id: ReplicaId) -> bool {
+    pub(super) fn may_forget(&self, id: ReplicaId) -> bool {
         let Some(record) = self.record() else { return false };
         if record.old.is_some() || record.leader == 0 {
             return false;
@@ -231,6 +232,9 @@ impl World {
                     self.arrive(id, life, Arrival::DiskFull(false));
                 }
             }
+            Healing::Machine(id) => self.machine_back(id),
+            Healing::Held(id) => self.release(id),
+            Healing::Paused => self.paused = false,
             Healing::Authority => self.authority.forgetful = 0,
             Healing::Worker(number) => {
                 if self.workers.len() > 1 {

@@ -3,6 +3,7 @@
 //! * `nodes`: processes take turns; what a turn hands out goes to disk, peers and clients.
 //! * `users`: clients connect, send, read, go elsewhere.
 //! * `operator`: the authority, and the workers that drive the planner against it.
+//! * `upkeep`: what the operator does to replicas of its own accord, and what makes it do so.
 //! * `faults`: what goes wrong, and how it ends.
 //! * `ending`: faults stop; the store must serve, converge, and show what was written.
 
@@ -10,6 +11,7 @@ mod ending;
 mod faults;
 mod nodes;
 mod operator;
+mod upkeep;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,6 +92,12 @@ pub(crate) enum Healing {
     Authority,
     /// The second of two workers at once.
     Worker(u32),
+    /// A machine that is gone.
+    Machine(ReplicaId),
+    /// A replica that somebody keeps down.
+    Held(ReplicaId),
+    /// A pause of the operator.
+    Paused,
 }
 
 /// Everything.
@@ -118,6 +126,11 @@ pub struct World {
     pub(crate) requests: Vec<HumanRequest>,
     /// Members and w that people want now.
     pub(crate) wanted: (u32, u32),
+    /// Which revision of program and settings people want now, and those that do not start.
+    pub(crate) revision: u32,
+    pub(crate) bad_revisions: BTreeSet<u32>,
+    /// Reconciliation is paused.
+    pub(crate) paused: bool,
     pub(crate) faults_over: bool,
     /// Clients ask for nothing new.
     pub(crate) quiet: bool,
@@ -140,6 +153,9 @@ impl World {
         let clients = (1..=scenario.clients).map(|id| Client::new(id, id % 3 == 0)).collect();
         let mut world = World {
             wanted: (scenario.n, scenario.w),
+            revision: 0,
+            bad_revisions: BTreeSet::new(),
+            paused: false,
             scenario,
             trace: Trace::new(keep),
             history: History::default(),

@@ -22,10 +22,10 @@ impl World {
 
     pub(super) fn start(&mut self, id: ReplicaId) {
         let (now, durability) = (self.now(), self.durability());
-        let Some(machine) = self.machines.get_mut(&id) else { return };
-        if machine.process.is_some() || !machine.wanted {
+        if !self.may_start(id) {
             return;
         }
+        let Some(machine) = self.machines.get_mut(&id) else { return };
         let life = match machine.start(now, durability, &mut self.rng) {
             Ok(life) => life,
             Err(what) => return self.found(crate::invariants::violated("recovery", what)),

@@ -4,6 +4,7 @@
 //! at work at once. The authority compares and swaps; at times it answers nothing, or does what was asked without saying so.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     pin::pin,
     task::{Context, Poll, Waker},
@@ -69,25 +70,39 @@ struct Heard {
 pub struct Worker {
     heard: BTreeMap<ReplicaId, Heard>,
     memory: Memory,
-    observed: Option<Observed>,
+    observed: Option<Look>,
     /// When the next look is due: an earlier one replaces it.
     due: Micros,
 }
 
-/// What one turn of a worker acts upon.
-struct InWorld<'a> {
-    world: &'a mut World,
-    number: u32,
+/// What a worker saw when it looked.
+#[derive(Clone, Debug, Default)]
+struct Look {
     observed: Observed,
+    /// Which pod of each replica.
+    pods: BTreeMap<ReplicaId, u64>,
 }
 
-impl Backend for InWorld<'_> {
+/// What a worker acts upon: it decides on what it saw when it last looked.
+struct InWorld<'a, 'w> {
+    world: &'a RefCell<&'w mut World>,
+    number: u32,
+    look: Look,
+    /// It has looked for this turn.
+    looked: bool,
+}
+
+impl Backend for InWorld<'_, '_> {
     async fn observe(&mut self) -> Observed {
-        self.observed.clone()
+        if !self.looked {
+            self.look = self.world.borrow_mut().look(self.number);
+        }
+        self.looked = false;
+        self.look.observed.clone()
     }
 
     async fn record(&mut self, expected_version: u64, next: &Topology) -> Result<(), RecordError> {
-        let world = &mut *self.world;
+        let world = &mut **self.world.borrow_mut();
         let now = world.now();
         let forgets = world.authority.forgetful > 0 && world.rng.u32(0..world.authority.forgetful) == 0;
         if now < world.authority.silent_until || (forgets && world.rng.bool()) {
@@ -95,14 +110,14 @@ impl Backend for InWorld<'_> {
         }
         world.authority.swap(expected_version, next)?;
         world.decided.note(next);
-        world.found(seal::step(&self.observed, next));
+        world.found(seal::step(&self.look.observed, next));
         world.trace.mix(&[now, 5, next.version, next.epoch.number, next.leader.into()]);
         world.trace.say(now, format_args!("operator {} records {next:?}", self.number));
         if forgets { Err(RecordError::Unknown("the answer was lost".to_owned())) } else { Ok(()) }
     }
 
     async fn tell(&mut self, replica: ReplicaId, topology: &Topology) {
-        let world = &mut *self.world;
+        let world = &mut **self.world.borrow_mut();
         let (now, delays) = (world.now(), world.scenario.delays);
         let (from, to) = (Peer::Operator(self.number), Peer::Replica(replica));
         world.network.send(now, from, to, Message::Topology(topology.clone()), delays, &mut world.rng);
@@ -110,17 +125,22 @@ impl Backend for InWorld<'_> {
 
     async fn provision(&mut self, replicas: &[DesiredReplica]) {
         let wanted: Vec<ReplicaId> = replicas.iter().map(|replica| replica.id).collect();
-        self.world.provision(&wanted);
+        self.world.borrow_mut().provision(&wanted);
     }
 
-    async fn restart(&mut self, _: ReplicaId) {}
+    async fn restart(&mut self, replica: ReplicaId) {
+        self.world.borrow_mut().restart(replica, self.look.pods.get(&replica).copied());
+    }
 
-    async fn replace(&mut self, _: ReplicaId) {}
+    async fn replace(&mut self, replica: ReplicaId) {
+        self.world.borrow_mut().replace(replica, self.look.pods.get(&replica).copied());
+    }
 
     async fn publish(&mut self, decisions: &[Decision], _: &StoreStatus) {
+        let world = &mut **self.world.borrow_mut();
+        let now = world.now();
         for decision in decisions {
-            let now = self.world.now();
-            self.world.trace.say(now, format_args!("operator {}: {decision}", self.number));
+            world.trace.say(now, format_args!("operator {}: {decision}", self.number));
         }
     }
 }
@@ -185,15 +205,24 @@ impl World {
         if now < self.authority.silent_until {
             return self.look_by(number, 50_000);
         }
-        let observed = self.seen_by(number);
+        let look = self.look(number);
         if let Some(worker) = self.workers.get_mut(&number) {
-            worker.observed = Some(observed);
+            worker.observed = Some(look);
         }
         let delay = self.rng.u64(DECIDES_AFTER_US);
         self.queue.after(delay, Event::Decide(number));
     }
 
-    fn seen_by(&mut self, number: u32) -> Observed {
+    /// What a worker sees now, with what people ask for.
+    fn look(&mut self, number: u32) -> Look {
+        self.vouch(number);
+        let requests: Vec<HumanRequest> = std::mem::take(&mut self.requests);
+        let observed = Observed { requests, ..self.seen_by(number) };
+        Look { observed, pods: self.machines.iter().map(|(id, machine)| (*id, machine.pod)).collect() }
+    }
+
+    /// What a worker sees now.
+    pub(super) fn seen_by(&self, number: u32) -> Observed {
         let now = self.now();
         let Some(worker) = self.workers.get(&number) else { return Observed::default() };
         let mut replicas = BTreeMap::new();
@@ -207,7 +236,7 @@ impl World {
             let process = match &report {
                 Some(report) if running == Some(report.boot) => Process::Running,
                 // Who starts processes on a machine knows when they have ended; not when the machine is gone.
-                Some(_) if machine.end_known => Process::Ended,
+                Some(_) if machine.end_known && self.scenario.proves_ends => Process::Ended,
                 _ => Process::Unknown,
             };
             let silent_ms = heard.and_then(|heard| heard.at).map_or(u64::MAX, |at| (now - at) / 1_000);
@@ -220,12 +249,13 @@ impl World {
                 report,
                 peer_address: address(7600),
                 client_address: address(6379),
-                ..Seen::default()
+                outdated: self.outdated(machine),
+                stopped: machine.process.is_none() && machine.end_known && machine.gone_since.is_none(),
+                machine_gone: machine.gone_since.is_some_and(|since| since <= now),
             };
             replicas.insert(*id, seen);
         }
-        let requests: Vec<HumanRequest> = std::mem::take(&mut self.requests);
-        Observed { record: self.authority.record.clone(), replicas, requests, wall_ms: now / 1_000 }
+        Observed { record: self.authority.record.clone(), replicas, requests: Vec::new(), wall_ms: now / 1_000 }
     }
 
     /// What people want now.
@@ -245,10 +275,10 @@ impl World {
                     Policy::PreferAvailable => trireme_crds::Policy::PreferAvailable,
                 },
                 give_up_after_ms: GIVE_UP_MS,
-                replace_lost_after_ms: None,
+                replace_lost_after_ms: self.scenario.replace_lost_after_ms,
                 preferred_region: String::new(),
             },
-            paused: false,
+            paused: self.paused,
             generation: 1,
             warnings: Vec::new(),
         }
@@ -256,11 +286,12 @@ impl World {
 
     pub(super) fn decide(&mut self, number: u32) {
         let Some(worker) = self.workers.get_mut(&number) else { return };
-        let Some(observed) = worker.observed.take() else { return };
+        let Some(look) = worker.observed.take() else { return };
         let mut memory = std::mem::take(&mut worker.memory);
         let desired = self.desired();
         let now_ms = self.now() / 1_000;
-        let mut backend = InWorld { world: self, number, observed };
+        let world = RefCell::new(&mut *self);
+        let mut backend = InWorld { world: &world, number, look, looked: true };
         let turned = match pin!(turn(&mut backend, &desired, &mut memory, now_ms))
             .poll(&mut Context::from_waker(Waker::noop()))
         {
@@ -286,12 +317,15 @@ impl World {
             }
             self.trace
                 .say(self.queue.now(), format_args!("replica {id} is {}", if is_wanted { "added" } else { "removed" }));
+            machine.revision = self.revision;
             if is_wanted {
                 self.queue.after(10_000, Event::Start(id));
             } else {
+                self.watch.hand.unwanted(id);
                 self.crash(id, Crash::Process);
                 if let Some(machine) = self.machines.get_mut(&id) {
                     machine.lose_disk(&mut self.rng);
+                    (machine.pod, machine.gone_since) = (machine.pod + 1, None);
                 }
             }
         }
@@ -303,4 +337,33 @@ fn differs(old: &Report, new: &Report) -> bool {
     let key =
         |r: &Report| (r.boot, r.incarnation, r.role, r.promise, r.topology_version, r.serving, r.drained, r.leaving);
     key(old) != key(new) || (new.role() != Role::Leader && old.last != new.last)
+}
+
+#[cfg(test)]
+mod tests {
+    use trireme_planner::conformance;
+
+    use super::*;
+    use crate::{scenario::Scenario, trace::Keep};
+
+    fn suite(world: &mut World) {
+        let (first, second) = (world.new_worker(), world.new_worker());
+        let world = RefCell::new(world);
+        let backend = |number| InWorld { world: &world, number, look: Look::default(), looked: false };
+        let (mut one, mut other) = (backend(first), backend(second));
+        let mut suite = pin!(conformance::suite(&mut one, &mut other, async || {}));
+        match suite.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result.unwrap(),
+            Poll::Pending => panic!("nothing in this world waits"),
+        }
+    }
+
+    #[test]
+    fn it_does_what_every_backend_must_do() {
+        suite(&mut World::new(Scenario::new(0), Keep::Nothing));
+        let mut world = World::new(Scenario::new(0), Keep::Nothing);
+        world.run_until(150_000).unwrap();
+        assert!(world.record().is_some());
+        suite(&mut world);
+    }
 }

@@ -3,15 +3,16 @@
 //! What becomes of it is what becomes of any replica that lost its disk: another member, that learns and then takes the place of the old one
 //! (see `change`). Giving up a disk cannot be undone, so it needs more than silence: the backend must know that the machine is gone, and what remains must
 //! be enough without it, for the seal of every later epoch (n - w + 1) and to hold every acknowledged write w times over, on members that the leader
-//! reaches and that are close to its end. (Where w = n there can be only n - 1 of them, and each holds every acknowledged write; without a replacement
+//! reaches now. (Where w = n there can be only n - 1 of them, and each holds every acknowledged write; without a replacement
 //! nothing could be written any more.) One at a time, in the same place of the record as restarts.
 
 use trireme_proto::{
     ReplicaId, Topology,
     breakage::{Breakage, broken},
+    report::FollowerReport,
 };
 
-use super::{LEARNER_LAG_ENTRIES, Turn, memory::Timer, roll};
+use super::{Turn, memory::Timer, roll};
 use crate::decision::Decision;
 
 /// Replaces what is lost, where that is wanted, its time has come, and enough remains.
@@ -23,7 +24,7 @@ pub(crate) fn replace(turn: &mut Turn<'_>, record: &Topology) {
             turn.recheck(after_ms - since_ms);
             continue;
         }
-        if record.restarting != 0 && record.restarting != id {
+        if record.restarting != 0 && record.restarting != id && !broken(Breakage::ReplaceTheLast) {
             continue;
         }
         let name = turn.name(id);
@@ -62,23 +63,21 @@ fn remains(turn: &Turn<'_>, record: &Topology, id: ReplicaId) -> Result<usize, S
     let Some(report) = turn.leading(record).filter(|report| report.serving && !report.leaving) else {
         return Err("no leader serves".to_owned());
     };
-    let close = |id: ReplicaId, incarnation: u64| {
-        id == report.id
-            || report.followers.iter().any(|f| {
-                let here = f.id == id && f.incarnation == incarnation && f.reachable;
-                here && f.snapshot_slots.is_none() && f.lag_entries <= LEARNER_LAG_ENTRIES
-            })
+    let holds_all = |id: ReplicaId, incarnation: u64| {
+        let acknowledged =
+            |f: &&FollowerReport| f.id == id && f.incarnation == incarnation && f.acknowledged >= report.commit;
+        id == report.id || report.followers.iter().find(acknowledged).is_some_and(|f| f.reachable)
     };
     let (n, w) = (record.config.members.len(), record.config.w as usize);
     let others = record.config.members.iter().filter(|m| m.id != id);
-    let remain = others.filter(|m| close(m.id, m.incarnation)).count();
+    let remain = others.filter(|m| holds_all(m.id, m.incarnation)).count();
     if record.config.member(id).is_none() || broken(Breakage::ReplaceTheLast) {
         return Ok(remain);
     }
     let needed = record.config.seal_quorum().max(w.min(n - 1)).max(1);
     if remain < needed {
         return Err(format!(
-            "without it {remain} of {n} members are close to the leader's end, and {needed} must be (n = {n}, w = {w})"
+            "without it {remain} of {n} members are known to hold every acknowledged write, and {needed} must (n = {n}, w = {w})"
         ));
     }
     Ok(remain)
