@@ -213,11 +213,17 @@ impl Scenario {
                 self.sync_us = (1_000, 10_000);
             }
             Focus::Upkeep => {
-                (self.n, self.w) = [(3, 2), (3, 2), (3, 3), (5, 3), (2, 2), (1, 1)][rng.usize(0..6)];
-                self.faults = vec![Fault::Upgrade, Fault::Upgrade, Fault::MachineLost, Fault::Kill, Fault::Worker];
-                self.faults.push([Fault::ChangeN, Fault::Isolate, Fault::Cut, Fault::MachineLost][rng.usize(0..4)]);
-                self.fault_every_us = rng.u64(100_000..600_000);
-                self.faults_until = 6_000_000;
+                if rng.bool() {
+                    (self.n, self.w) = [(3, 2), (3, 2), (3, 3), (5, 3), (2, 2), (1, 1)][rng.usize(0..6)];
+                    self.faults = vec![Fault::Upgrade, Fault::Upgrade, Fault::Kill, Fault::Worker];
+                    self.faults.push([Fault::ChangeN, Fault::Isolate, Fault::Cut, Fault::MachineLost][rng.usize(0..4)]);
+                } else {
+                    (self.n, self.w) = [(3, 2), (5, 3), (4, 2), (3, 3)][rng.usize(0..4)];
+                    self.faults = vec![Fault::MachineLost, Fault::MachineLost, Fault::Worker];
+                    self.faults.push([Fault::Kill, Fault::Upgrade, Fault::Isolate, Fault::ChangeW][rng.usize(0..4)]);
+                }
+                self.fault_every_us = rng.u64(300_000..1_000_000);
+                self.faults_until = 7_000_000;
                 self.replace_lost_after_ms = Some(rng.u64(100..800));
             }
         }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! * [`desired`], [`observed`]: what goes in. "Not heard from" is a value.
-//! * [`plan()`]: the rules of creation, failover, hand-over and change, one file each.
+//! * [`plan()`]: the rules of creation, failover, hand-over, change, restarts and replacement, one file each.
 //! * [`decision`]: what was decided, as data and as a sentence.
 //! * [`status()`]: what users see.
 //! * [`record`]: the record as an object of the API.
@@ -25,7 +25,11 @@
 //! 4. Whatever the policy, a leader is recorded only when no older one can answer any more (a person's force vouches for members that are missing).
 //! 5. A replica counts only in the life of its disk that is a member.
 //! 6. At most one change of members or w is under way; until it is complete, both configurations are in the record.
-//! 7. Every wait has a deadline or a condition that says what it waits for, mostly both.
+//! 7. At most one replica is taken away by the operator's own doing, restarted or replaced. It stands in the record before it is touched, and until it is a
+//!    member that has caught up again.
+//! 8. A disk is given up only where the machine is known to be gone, and every seal and w copies of every acknowledged write remain without it.
+//! 9. A person's force counts for those members that were missing when the person asked, and no others.
+//! 10. Every wait has a deadline or a condition that says what it waits for, mostly both.
 //!
 //! # What is missing
 //!

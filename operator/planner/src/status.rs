@@ -43,7 +43,7 @@ pub fn status(desired: &Desired, observed: &Observed, memory: &Memory, _now_ms: 
         conditions,
         groups,
         replicas,
-        failovers: memory.changes.iter().rev().map(|change| failover(desired, change, &name)).collect(),
+        failovers: memory.failovers(|change| failover(desired, change, &name)),
         // Whoever takes requests up adds it.
         request: None,
     }
@@ -67,6 +67,8 @@ fn phase(observed: &Observed, memory: &Memory) -> StorePhase {
         None => StorePhase::Creating,
         Some(_) if is("Ready", ConditionStatus::True) && is("Degraded", ConditionStatus::True) => StorePhase::Degraded,
         Some(_) if is("Ready", ConditionStatus::True) => StorePhase::Ready,
+        // It may well serve: the operator cannot tell.
+        Some(_) if is("Ready", ConditionStatus::Unknown) => StorePhase::Degraded,
         Some(_) if reason("MembersMissing") || reason("LeaderUnseen") || reason("StartEntryUncommitted") => {
             StorePhase::Down
         }

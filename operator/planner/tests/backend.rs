@@ -13,7 +13,7 @@ use std::{
 
 use trireme_crds::{Mode, ReplicatedStore, ReplicatedStoreSpec, StoreStatus, store::Metadata};
 use trireme_planner::{
-    Backend, Decision, Desired, DesiredReplica, Memory, Observed, Process, RecordError, Seen, conformance, turn,
+    Backend, Decision, Desired, DesiredReplica, Memory, Observed, Process, RecordError, Seen, conformance, plan, turn,
 };
 use trireme_proto::{ReplicaId, Report, Topology};
 
@@ -58,7 +58,7 @@ impl Backend for InMemory {
     async fn observe(&mut self) -> Observed {
         self.observations += 1;
         match self.fault {
-            Fault::SeesOthersLate | Fault::StaysBehindAfterConflict if self.observations % 5 > 0 => {}
+            Fault::SeesOthersLate | Fault::StaysBehindAfterConflict if !self.observations.is_multiple_of(5) => {}
             Fault::NeverSeesOthers => {}
             Fault::StaleReads => self.known = self.shared.borrow().1.clone(),
             _ => self.read_again(),
@@ -206,4 +206,32 @@ fn replicas_are_named_after_their_regions() {
     let expected = |names: [&str; 5]| (1..).zip(names.map(str::to_owned)).collect::<Vec<(u32, String)>>();
     assert_eq!(names(&[]), expected(["s-0", "s-1", "s-2", "s-3", "s-4"]));
     assert_eq!(names(&["eu", "us"]), expected(["s-eu-0", "s-us-0", "s-eu-1", "s-us-1", "s-eu-2"]));
+}
+
+#[test]
+fn an_operator_that_starts_anew_goes_on_from_the_status_that_was_written() {
+    let mut memory = Memory::default();
+    let looking = |wall_ms: u64| Observed { wall_ms, ..Observed::default() };
+    let _ = plan(&desired(), &looking(1_000), &mut memory, 0);
+    let mut before = trireme_planner::status(&desired(), &looking(1_000), &memory, 0, 1_000);
+    before.failovers = vec![trireme_crds::status::FailoverStatus {
+        at: "1970-01-01T00:00:00.500Z".to_owned(),
+        cause: "the group is new".to_owned(),
+        from: String::new(),
+        to: "s-0".to_owned(),
+        epoch: "1".to_owned(),
+        detect_ms: None,
+        seal_ms: Some(2),
+        active_ms: Some(5),
+        write_gap_ms: Some(0),
+        at_risk: 0,
+        recovered: 0,
+        lost: 0,
+        provably_unacknowledged: 0,
+        forced: false,
+    }];
+    let mut memory = Memory::of(&before);
+    let again = plan(&desired(), &looking(9_000), &mut memory, 0);
+    assert_eq!(again.decisions, [], "it has been said before");
+    assert_eq!(trireme_planner::status(&desired(), &looking(9_000), &memory, 0, 9_000), before);
 }

@@ -119,6 +119,7 @@ impl Stage {
                     follower.lag_entries = number();
                     follower.acknowledged = last.saturating_sub(number());
                 }
+                "not-serving" => self.report(id).serving = false,
                 "idle" => self.report(id).role = Role::Idle as i32,
                 other => panic!("see: {other}"),
             }

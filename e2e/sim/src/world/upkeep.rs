@@ -75,7 +75,7 @@ impl World {
             machine.gone_since = Some(now + self.rng.u64(GIVEN_UP_US));
         }
         self.crash(id, Crash::Power);
-        let lasts = self.rng.u64(500_000..4_000_000);
+        let lasts = self.rng.u64(500_000..6_000_000);
         self.queue.after(lasts, Event::Heal(Healing::Machine(id)));
     }
 

@@ -154,7 +154,9 @@ fn served(turn: &mut Turn<'_>, record: &Topology, report: &Report) {
     let leader = turn.name(record.leader);
     let cut: u64 =
         turn.reports().filter_map(|r| r.cut.as_ref()).filter(|cut| cut.by == record.epoch).map(|cut| cut.entries).sum();
-    let Some(change) = turn.memory.change(record.epoch) else { return };
+    let Some(change) = turn.memory.change(record.epoch) else {
+        return turn.memory.earlier_completed(record.epoch, &leader, u64::from(report.write_gap_ms));
+    };
     change.cut = change.cut.max(cut);
     change.recovered = change.recovered.max(report.recovered);
     if change.phase == MemberPhase::Serving {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trireme_crds::Condition;
+use trireme_crds::{Condition, ConditionStatus, StoreStatus, status::FailoverStatus};
 use trireme_proto::{Epoch, ReplicaId, Topology, topology::Member};
 
 use super::turn::members;
@@ -90,6 +90,8 @@ pub struct Memory {
     pub(crate) asked: BTreeMap<ReplicaId, (u64, u64)>,
     /// Changes of leaders, newest last.
     pub(crate) changes: Vec<Change>,
+    /// Changes that an earlier operator told of, newest first.
+    pub(crate) earlier: Vec<FailoverStatus>,
     /// A hand-over that failed: to whom, and until when none is tried without being asked.
     pub(crate) no_handover_until_ms: u64,
     /// The conditions of the last turn, with the times of their transitions.
@@ -97,6 +99,33 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// What an operator that starts anew can know from the status that the one before it wrote: since when conditions hold, what was said of them, and the
+    /// latest changes of leaders. Nothing is decided by it.
+    pub fn of(status: &StoreStatus) -> Memory {
+        let mut earlier = status.failovers.clone();
+        earlier.truncate(CHANGES_MAX);
+        let ready = status.conditions.iter().find(|c| c.kind == "Ready" && c.status == ConditionStatus::False);
+        let waiting = ready.map(|c| format!("{} {}", c.reason, c.message));
+        Memory { conditions: status.conditions.clone(), waiting, earlier, ..Memory::default() }
+    }
+
+    /// The changes of leaders that are known of, newest first, those of this operator put into words by `tell`.
+    pub(crate) fn failovers(&self, tell: impl Fn(&Change) -> FailoverStatus) -> Vec<FailoverStatus> {
+        let mut all: Vec<FailoverStatus> = self.changes.iter().rev().map(tell).collect();
+        all.extend_from_slice(&self.earlier);
+        all.truncate(CHANGES_MAX);
+        all
+    }
+
+    /// A leader serves: the change that led to it is complete, if an earlier operator began it.
+    pub(crate) fn earlier_completed(&mut self, epoch: Epoch, leader: &str, write_gap_ms: u64) {
+        let epoch = epoch.to_string();
+        if let Some(change) = self.earlier.iter_mut().find(|c| c.epoch == epoch && c.write_gap_ms.is_none()) {
+            leader.clone_into(&mut change.to);
+            change.write_gap_ms = Some(write_gap_ms);
+        }
+    }
+
     /// Takes in what people asked for; the oldest requests give way.
     pub(crate) fn ask(&mut self, observed: &Observed) {
         for request in &observed.requests {

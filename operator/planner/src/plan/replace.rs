@@ -3,8 +3,8 @@
 //! What becomes of it is what becomes of any replica that lost its disk: another member, that learns and then takes the place of the old one
 //! (see `change`). Giving up a disk cannot be undone, so it needs more than silence: the backend must know that the machine is gone, and what remains must
 //! be enough without it, for the seal of every later epoch (n - w + 1) and to hold every acknowledged write w times over, on members that the leader
-//! reaches now. (Where w = n there can be only n - 1 of them, and each holds every acknowledged write; without a replacement
-//! nothing could be written any more.) One at a time, in the same place of the record as restarts.
+//! reaches now. Where w = n there can be only n - 1 of them, and each holds every acknowledged write; without a replacement nothing could be written any
+//! more, and after a failover the leader could not even begin to serve. One at a time, in the same place of the record as restarts.
 
 use trireme_proto::{
     ReplicaId, Topology,
@@ -60,13 +60,14 @@ fn remains(turn: &Turn<'_>, record: &Topology, id: ReplicaId) -> Result<usize, S
     if record.old.is_some() || record.handover != 0 {
         return Err("a change of members, of w or of leaders is under way".to_owned());
     }
-    let Some(report) = turn.leading(record).filter(|report| report.serving && !report.leaving) else {
-        return Err("no leader serves".to_owned());
+    let Some(report) = turn.leading(record).filter(|report| !report.leaving) else {
+        return Err("there is no leader".to_owned());
     };
+    // A leader that does not serve yet has every acknowledged write, and cannot say how far they go.
+    let end = if report.serving { report.commit } else { report.last.seq };
     let holds_all = |id: ReplicaId, incarnation: u64| {
-        let acknowledged =
-            |f: &&FollowerReport| f.id == id && f.incarnation == incarnation && f.acknowledged >= report.commit;
-        id == report.id || report.followers.iter().find(acknowledged).is_some_and(|f| f.reachable)
+        let all = |f: &&FollowerReport| f.id == id && f.incarnation == incarnation && f.acknowledged >= end;
+        id == report.id || report.followers.iter().find(all).is_some_and(|f| f.reachable)
     };
     let (n, w) = (record.config.members.len(), record.config.w as usize);
     let others = record.config.members.iter().filter(|m| m.id != id);

@@ -182,14 +182,13 @@ fn is_outdated(turn: &Turn<'_>, id: ReplicaId) -> bool {
     turn.observed.seen(id).is_some_and(|seen| seen.outdated)
 }
 
-/// Whether a replica is no use to anybody: its process has ended for sure, or neither the operator nor a leader that serves hears it.
+/// Whether a replica is no use to anybody: its process has ended for sure, or neither the operator nor the leader hears it.
 pub(super) fn is_down(turn: &Turn<'_>, record: &Topology, id: ReplicaId) -> bool {
     let Some(seen) = turn.observed.seen(id) else { return true };
     let unseen = !seen.alive() || seen.silent_ms >= u64::from(record.settings.suspicion_ms);
     let unreached = || {
-        turn.leading(record).is_some_and(|report| {
-            report.serving && id != report.id && !report.followers.iter().any(|f| f.id == id && f.reachable)
-        })
+        turn.leading(record)
+            .is_some_and(|report| id != report.id && !report.followers.iter().any(|f| f.id == id && f.reachable))
     };
     unseen && (seen.stopped || unreached())
 }
