@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(judged(Some(&lease("a", "2")), Some(&lease("a", "2"))), Err(not_yet));
         assert_eq!(judged(Some(&lease("a", "2")), Some(&lease("", "3"))), Err("nobody holds the Lease l".to_owned()));
         assert_eq!(judged(None, None), Err("there is no Lease l: no operator has ever acted".to_owned()));
-        let why = judge(&vec![KINDS[0].to_owned()], "l", None, None);
+        let why = judge(&[KINDS[0].to_owned()], "l", None, None);
         assert_eq!(
             why,
             Err("trireme.dev/v1alpha1 is served without storetopologies: the CRDs are another version's".to_owned())

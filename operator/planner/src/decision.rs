@@ -235,15 +235,10 @@ pub(crate) fn list(names: &[String]) -> String {
     }
 }
 
-impl fmt::Display for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Decision {
+    /// The three steps of a change of leaders, in words.
+    fn change_of_leaders(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Decision::Created { members, w } => {
-                write!(f, "created with {} as members, n = {}, w = {w}", list(members), members.len())
-            }
-            Decision::Rebuilt { members, epoch } => {
-                write!(f, "the record was lost: rebuilt at epoch {epoch} from {}", list(members))
-            }
             Decision::Sealing { cause, from, epoch, n, w, needed, silent_ms, witnesses } => {
                 write!(f, "sealing epoch {epoch}: {cause}")?;
                 if let Some(Witnesses { heard, agree }) = witnesses {
@@ -293,6 +288,21 @@ impl fmt::Display for Decision {
                 }
                 write!(f, "; write gap {write_gap_ms} ms")
             }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Decision::Created { members, w } => {
+                write!(f, "created with {} as members, n = {}, w = {w}", list(members), members.len())
+            }
+            Decision::Rebuilt { members, epoch } => {
+                write!(f, "the record was lost: rebuilt at epoch {epoch} from {}", list(members))
+            }
+            Decision::Sealing { .. } | Decision::Chosen { .. } | Decision::Serving { .. } => self.change_of_leaders(f),
             Decision::HandingOver { from, to, why } => write!(f, "{from} hands over to {to}: {why}"),
             Decision::HandoverFailed { from, to, after_ms, why } => {
                 write!(f, "{from} did not hand over to {to} within {after_ms} ms and goes on leading: {why}")

@@ -123,11 +123,10 @@ impl Authority {
 
     /// Compare-and-swap. After a conflict, and after any answer that leaves it open whether the record was written, the next read asks the API server.
     pub async fn write(&mut self, wanted: &Wanted, expected: u64, next: &Topology) -> Result<(), RecordError> {
-        let known = self.known.take();
-        let Some(known) = known else { return Err(RecordError::Conflict) };
-        if known.record.as_ref().map_or(0, |record| record.version) != expected {
+        let version = |known: &Known| known.record.as_ref().map_or(0, |record| record.version);
+        let Some(known) = self.known.take_if(|known| version(known) == expected) else {
             return Err(RecordError::Conflict);
-        }
+        };
         let object = object(wanted, next, known.resource_version);
         let params = PostParams { field_manager: Some(build::MANAGER.to_owned()), ..PostParams::default() };
         let writing = async {

@@ -109,3 +109,6 @@ impl Drop for Store {
         self.task.abort();
     }
 }
+
+#[cfg(all(test, feature = "live"))]
+mod tests;

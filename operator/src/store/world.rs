@@ -89,6 +89,12 @@ impl World {
         Ok(())
     }
 
+    /// The status that was last written, by this operator or by one before it.
+    pub fn told(&self) -> Option<StoreStatus> {
+        let store = self.context.cluster.stores.get(&self.key.namespace, &self.key.name)?;
+        store.0.as_ref().ok()?.status.clone()
+    }
+
     /// Whether every replica that has an address was heard.
     pub fn heard_all(&self) -> bool {
         self.replicas.values().all(|replica| replica.link.is_none() || replica.heard.report().is_some())
@@ -127,11 +133,9 @@ impl World {
         }
     }
 
-    /// Looks at the caches: pods' addresses, and the record.
+    /// Looks at the pods' addresses, and has the objects looked at.
     fn look(&mut self) {
         let cluster = &self.context.cluster;
-        let object = cluster.topologies.get(&self.key.namespace, &self.key.name);
-        self.authority.watched(object.as_deref(), &self.wanted);
         let pods: BTreeMap<ReplicaId, Option<Arc<Pod>>> =
             self.replicas.iter().map(|(id, r)| (*id, cluster.pods.get(&self.key.namespace, &r.wanted.name))).collect();
         for (id, pod) in pods {
@@ -301,6 +305,12 @@ fn matters(before: &Report, now: &Report, record: Option<&Topology>) -> bool {
 
 impl Backend for World {
     async fn observe(&mut self) -> Observed {
+        let object = self.context.cluster.topologies.get(&self.key.namespace, &self.key.name);
+        self.authority.watched(object.as_deref(), &self.wanted);
+        if let Err(error) = self.read_record().await {
+            // Without the record nothing can be decided: what is written over one that is not known conflicts.
+            self.cannot(&error.to_string());
+        }
         let pods: BTreeMap<ReplicaId, Option<Arc<Pod>>> = self
             .replicas
             .iter()
