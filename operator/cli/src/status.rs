@@ -6,6 +6,7 @@ use trireme_crds::{
 };
 
 use crate::{
+    history::{from_rfc3339, rfc3339},
     output::{Failure, Output, Screen, json_line, put, thousands},
     store::Store,
 };
@@ -95,8 +96,9 @@ fn asked(request: &RequestStatus, screen: &Screen) -> String {
         Outcome::Done => screen.good("done"),
         Outcome::Refused => screen.bad("refused"),
     };
+    let at = from_rfc3339(&request.at).map_or_else(|| request.at.clone(), rfc3339);
     let message = if request.message.is_empty() { String::new() } else { format!(": {}", request.message) };
-    format!("{} of {}: {what} to {to}: {outcome}{message}", screen.bold("Last request"), request.at)
+    format!("{} of {at}: {what} to {to}: {outcome}{message}", screen.bold("Last request"))
 }
 
 fn replicas(status: &StoreStatus, screen: &Screen) -> String {

@@ -112,7 +112,7 @@ impl Cluster {
             },
             kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => format!(
                 "{url} does not answer: {}. Is the cluster up? `kubectl config current-context` says which one is meant",
-                chain(error)
+                innermost(error)
             ),
             kube::Error::Auth(_) => format!("no credentials for {url}: {}", chain(error)),
             other => format!("{url}: could not {what}: {}", chain(other)),
@@ -140,6 +140,14 @@ pub fn briefly(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
         other => chain(other),
+    }
+}
+
+/// What caused an error in the first place.
+fn innermost(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(inner) => innermost(inner),
+        None => error.to_string(),
     }
 }
 
