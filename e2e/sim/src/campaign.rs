@@ -73,7 +73,10 @@ pub fn focus_of(rule: Breakage) -> Focus {
             Focus::Changes
         }
         Breakage::RestartSeveral | Breakage::ReplaceTheLast => Focus::Upkeep,
-        Breakage::AnswerRepeatedEarly | Breakage::ForgetRequests | Breakage::ReadBehindSession => Focus::Requests,
+        Breakage::AnswerRepeatedEarly
+        | Breakage::ForgetRequests
+        | Breakage::ReadBehindSession
+        | Breakage::IgnoreWatch => Focus::Requests,
         Breakage::AnswerBeforeFsync | Breakage::PromiseBeforeFsync | Breakage::CountEmptyDisk => Focus::Disks,
     }
 }

@@ -7,7 +7,7 @@ use trireme_proto::ReplicaId;
 
 use crate::{
     clock::Micros,
-    history::{Entry, Family, History, KEYS, Outcome, PAIR},
+    history::{Entry, Family, History, KEYS, Outcome, PAIR, SWAPPED},
     model::Act,
     resp::{self, Reply},
 };
@@ -29,6 +29,9 @@ enum Expected {
     Exec(Vec<usize>),
     /// To MULTI or READONLY, or to a command of a transaction.
     Formal,
+    /// To WATCH, and to the GET after it.
+    Watch,
+    Watched(usize),
 }
 
 /// Its connection.
@@ -61,6 +64,9 @@ pub struct Client {
     expected: VecDeque<Expected>,
     received: Vec<u8>,
     counter: u64,
+    /// WATCH was answered OK; and what the watched key held then.
+    watching: bool,
+    watched: Option<Option<String>>,
 }
 
 impl Client {
@@ -77,6 +83,8 @@ impl Client {
             expected: VecDeque::new(),
             received: Vec::new(),
             counter: 0,
+            watching: false,
+            watched: None,
         }
     }
 
@@ -100,15 +108,18 @@ impl Client {
     /// The connection is gone: what was under way is unknown.
     pub fn disconnected(&mut self, history: &mut History) {
         self.connection = None;
+        (self.watching, self.watched) = (false, None);
         for expected in std::mem::take(&mut self.expected) {
             match expected {
-                Expected::Operation(index) => history.entries[index].outcome = Outcome::Unknown,
+                Expected::Operation(index) | Expected::Watched(index) => {
+                    history.entries[index].outcome = Outcome::Unknown;
+                }
                 Expected::Exec(indices) => {
                     for index in indices {
                         history.entries[index].outcome = Outcome::Unknown;
                     }
                 }
-                Expected::Formal => {}
+                Expected::Formal | Expected::Watch => {}
             }
         }
     }
@@ -116,17 +127,43 @@ impl Client {
     /// Some commands to send, noted in the history. `strict` says whether reads at this replica must be linearizable.
     pub fn pipeline(&mut self, now: Micros, strict: bool, history: &mut History, rng: &mut Rng) -> Vec<Vec<Vec<u8>>> {
         let mut commands = Vec::new();
+        self.swap(now, history, &mut commands);
         let length = if rng.bool() { 1 } else { rng.usize(1..=5) };
         for _ in 0..length {
-            if rng.u8(0..6) == 0 {
-                self.transaction(now, strict, history, rng, &mut commands);
-            } else {
-                let key = rng.usize(0..PAIR[0]);
-                let act = self.act(KEYS[key].family, rng);
-                self.ask(now, key, act, strict, history, &mut commands);
+            match rng.u8(0..24) {
+                0..4 => self.transaction(now, strict, history, rng, &mut commands),
+                4 => self.watch(now, strict, history, &mut commands),
+                5 => {
+                    let act = Act::Set(self.unique());
+                    self.ask(now, SWAPPED, act, strict, history, &mut commands);
+                }
+                _ => {
+                    let key = rng.usize(0..PAIR[0]);
+                    let act = self.act(KEYS[key].family, rng);
+                    self.ask(now, key, act, strict, history, &mut commands);
+                }
             }
         }
         commands
+    }
+
+    /// Watches a key and reads it; once it has the answer it will set the key, if nobody else has.
+    fn watch(&mut self, now: Micros, strict: bool, history: &mut History, out: &mut Vec<Vec<Vec<u8>>>) {
+        let name = KEYS[SWAPPED].name;
+        out.push([b"WATCH", name.as_bytes()].map(<[u8]>::to_vec).to_vec());
+        out.push(Act::Get.args(name));
+        let index = self.note(now, SWAPPED, Act::Get, true, strict, None, history);
+        self.expected.extend([Expected::Watch, Expected::Watched(index)]);
+    }
+
+    /// Sets what was watched.
+    fn swap(&mut self, now: Micros, history: &mut History, out: &mut Vec<Vec<Vec<u8>>>) {
+        let Some(seen) = self.watched.take() else { return };
+        self.watching = false;
+        let act = Act::Swap(seen, self.unique());
+        out.extend([vec![b"MULTI".to_vec()], act.args(KEYS[SWAPPED].name), vec![b"EXEC".to_vec()]]);
+        let index = self.note(now, SWAPPED, act, false, true, None, history);
+        self.expected.extend([Expected::Formal, Expected::Formal, Expected::Exec(vec![index])]);
     }
 
     /// Reads every key: what is left at the end.
@@ -233,7 +270,7 @@ impl Client {
         match family {
             Family::Register | Family::Text | Family::Journal | Family::Total | Family::Counter if read => Act::Get,
             Family::Register if rng.u8(0..4) == 0 => Act::Del,
-            Family::Register | Family::Pair => Act::Set(self.unique()),
+            Family::Register | Family::Pair | Family::Swapped => Act::Set(self.unique()),
             Family::Journal => Act::Append(format!("{};", self.unique())),
             Family::Text => match rng.u8(0..6) {
                 0 => Act::Del,
@@ -285,7 +322,20 @@ impl Client {
             match expected {
                 Expected::Operation(index) => end(now, index, reply, still_strict, history),
                 Expected::Formal => {}
-                Expected::Exec(indices) => self.executed(now, &indices, reply, still_strict, history)?,
+                Expected::Watch => self.watching = reply == Reply::ok(),
+                Expected::Watched(index) => {
+                    self.watched = match &reply {
+                        Reply::Null => Some(None),
+                        Reply::Bulk(text) => Some(Some(String::from_utf8_lossy(text).into_owned())),
+                        _ => None,
+                    }
+                    .filter(|_| self.watching);
+                    end(now, index, reply, still_strict, history);
+                }
+                Expected::Exec(indices) => {
+                    (self.watching, self.watched) = (false, None); // EXEC forgets what is watched.
+                    self.executed(now, &indices, reply, still_strict, history)?;
+                }
             }
         }
         self.received.drain(..at);
@@ -304,6 +354,12 @@ impl Client {
             Reply::Array(replies) if replies.len() == indices.len() => {
                 for (index, reply) in indices.iter().zip(replies) {
                     end(now, *index, reply, still_strict, history);
+                }
+                Ok(())
+            }
+            Reply::Null => {
+                for index in indices {
+                    history.entries[*index].outcome = Outcome::Refused(now, "what it watched has changed".to_owned());
                 }
                 Ok(())
             }

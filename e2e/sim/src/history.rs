@@ -7,7 +7,7 @@ use trireme_proto::ReplicaId;
 use crate::{clock::Micros, model::Act, resp::Reply};
 
 /// The keys that clients use, each for one purpose.
-pub const KEYS: [Key; 11] = [
+pub const KEYS: [Key; 12] = [
     Key { name: "register0", family: Family::Register },
     Key { name: "register1", family: Family::Register },
     Key { name: "journal", family: Family::Journal },
@@ -19,9 +19,12 @@ pub const KEYS: [Key; 11] = [
     Key { name: "fields", family: Family::Fields },
     Key { name: "pair{x}a", family: Family::Pair },
     Key { name: "pair{y}b", family: Family::Pair },
+    Key { name: "swapped", family: Family::Swapped },
 ];
 /// The two keys that are only ever written, and read, together.
 pub const PAIR: [usize; 2] = [9, 10];
+/// The key that is watched.
+pub const SWAPPED: usize = 11;
 
 /// A key.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +56,8 @@ pub enum Family {
     Fields,
     /// Two keys, always set to the same value in one transaction, and read in one.
     Pair,
+    /// SET of unique values, and WATCH, GET, then SET in a transaction: it must not have changed in between.
+    Swapped,
 }
 
 /// How an operation ended.

@@ -12,6 +12,8 @@ use crate::resp::Reply;
 pub enum Act {
     /// `SET key value`.
     Set(String),
+    /// `SET key value` in a transaction that has watched the key, and read this: nothing, nil, if it holds something else now.
+    Swap(Option<String>, String),
     /// `GET key`.
     Get,
     /// `DEL key`.
@@ -48,7 +50,7 @@ impl Act {
     pub fn args(&self, key: &str) -> Vec<Vec<u8>> {
         let number;
         let words: Vec<&str> = match self {
-            Act::Set(value) => vec!["SET", key, value],
+            Act::Set(value) | Act::Swap(_, value) => vec!["SET", key, value],
             Act::Get => vec!["GET", key],
             Act::Del => vec!["DEL", key],
             Act::Append(piece) => vec!["APPEND", key, piece],
@@ -157,6 +159,14 @@ impl Value {
     pub fn execute(&mut self, act: &Act) -> Reply {
         match act {
             Act::Set(value) => {
+                *self = Value::Text(value.clone().into_bytes());
+                Reply::ok()
+            }
+            Act::Swap(expected, value) => {
+                let found = if let Value::Text(text) = self { Some(&text[..]) } else { None };
+                if found != expected.as_ref().map(String::as_bytes) {
+                    return Reply::Null;
+                }
                 *self = Value::Text(value.clone().into_bytes());
                 Reply::ok()
             }
@@ -280,6 +290,10 @@ mod tests {
             (Act::IncrBy(3), ":8"),
             (Act::Del, ":1"),
             (Act::Del, ":0"),
+            (Act::Swap(Some("5".into()), "6".into()), "nil"),
+            (Act::Swap(None, "6".into()), "+OK"),
+            (Act::Swap(Some("6".into()), "7".into()), "+OK"),
+            (Act::Del, ":1"),
             (Act::SetHas("x".into()), ":0"),
             (Act::Get, "nil"),
             (Act::SetAdd("x".into()), ":1"),

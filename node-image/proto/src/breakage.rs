@@ -44,6 +44,8 @@ pub enum Breakage {
     KeepDivergentSuffix,
     /// A follower reads its own state for a client whose write it has not applied yet.
     ReadBehindSession,
+    /// A transaction is executed although what it watched has changed.
+    IgnoreWatch,
     /// Replicas are restarted although others are missing, those that were restarted before included.
     RestartSeveral,
     /// A lost replica's disk is given up although too little remains without it.
@@ -52,7 +54,7 @@ pub enum Breakage {
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 22] = [
+    pub const ALL: [Breakage; 23] = [
         Breakage::SealOneLess,
         Breakage::ChooseBySeqAlone,
         Breakage::NoStartEntry,
@@ -73,6 +75,7 @@ impl Breakage {
         Breakage::CountLearners,
         Breakage::KeepDivergentSuffix,
         Breakage::ReadBehindSession,
+        Breakage::IgnoreWatch,
         Breakage::RestartSeveral,
         Breakage::ReplaceTheLast,
     ];

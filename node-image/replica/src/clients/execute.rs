@@ -181,7 +181,8 @@ impl Replica {
         let ((), effect) = self.engine.execute(&at, &mut self.delta, |access| match work {
             Work::One(spec, args) => command::run(access, spec, args, random, &mut reply),
             Work::Transaction(commands, watched) => {
-                if watched.iter().any(|watched| access.version(&watched.key) != watched.version) {
+                let changed = watched.iter().any(|watched| access.version(&watched.key) != watched.version);
+                if changed && !broken(Breakage::IgnoreWatch) {
                     return reply.null_array();
                 }
                 reply.array(commands.len());

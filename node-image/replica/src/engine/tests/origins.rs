@@ -182,3 +182,34 @@ fn clocks_only_rise_follow_what_is_joined_and_refuse_what_is_too_far_ahead() {
     assert_eq!((b.observe_clock(limit, 1_000), b.clock()), (Ok(()), limit));
     assert_eq!((b.observe_clock(1, 1_000), b.clock()), (Ok(()), limit));
 }
+
+/// A replica may hold later deltas of its own origin without the earlier ones: no name is used twice.
+#[test]
+fn a_name_is_taken_beyond_a_gap() {
+    let [mut a, _, _] = engines();
+    let own: Vec<Vec<u8>> = (1..=3).map(|_| run(&mut a, 1_000, |a| assert!(a.increment(K, 1).is_ok()))).collect();
+    let mut copy = Engine::new();
+    copy.set_origin(Origin { group: 1, generation: 0 });
+    copy.join(&own[2], &At { seq: 1, now_ms: 1, keep_undo: false }).unwrap();
+    run(&mut copy, 1_000, |a| a.put_string(b"other", b"", false));
+    let origin = Origin { group: 1, generation: 0 };
+    assert_eq!((copy.received().upto(origin), copy.received().highest(origin)), (0, 4));
+}
+
+/// What an origin said to have received is forgotten with the delta that said so.
+#[test]
+fn what_was_heard_by_a_delta_that_is_undone_was_not_heard() {
+    let [mut a, mut b, mut c] = engines();
+    let at = |keep_undo| At { seq: 5, now_ms: 1, keep_undo };
+    let five = run(&mut a, 1_000, |a| assert!(a.increment(K, 5).is_ok()));
+    b.join(&five, &at(false)).unwrap();
+    let reset = run(&mut b, 2_000, |a| a.put_string(K, b"0", false));
+    // The reset waits beside the key until everything of its counter's origin is known to have come.
+    c.join(&reset, &at(false)).unwrap();
+    let more = run(&mut a, 3_000, |a| a.put_string(b"other", b"", false));
+    let before = c.heard.clone();
+    c.join(&more, &at(true)).unwrap();
+    assert_ne!(c.heard, before);
+    c.undo_after(4);
+    assert_eq!(c.heard, before);
+}
