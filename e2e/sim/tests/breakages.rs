@@ -4,7 +4,7 @@ use trireme_proto::breakage::Breakage;
 use trireme_sim::campaign::{self, Finding};
 
 /// Seeds of the rule's focus that may be run before it must have been found: one in eight of this range.
-const SEEDS: u64 = 8 * 400;
+const SEEDS: u64 = 8 * 800;
 
 /// Findings that say "slow", not "wrong", prove nothing about a safety rule.
 fn proves(finding: &Finding) -> bool {
