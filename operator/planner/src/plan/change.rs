@@ -110,10 +110,15 @@ fn step(turn: &Turn<'_>, record: &Topology, report: &Report) -> (Config, String)
             }
         }
     }
+    // Those that the leader does not reach leave first: without the others the configuration that is left might not be able to go on.
+    let reached = |m: &Member| {
+        m.id == report.id
+            || report.followers.iter().any(|f| f.id == m.id && f.incarnation == m.incarnation && f.reachable)
+    };
+    let unwanted = members.iter().filter(|m| turn.desired.replica(m.id).is_none());
     if why.is_empty()
         && members.len() > 1
-        && let Some(extra) =
-            members.iter().filter(|m| turn.desired.replica(m.id).is_none()).max_by_key(|m| m.id).copied()
+        && let Some(extra) = unwanted.max_by_key(|m| (!reached(m), m.id)).copied()
     {
         members.retain(|m| *m != extra);
         why.push(format!("{} is no longer wanted", turn.name(extra.id)));
