@@ -4,7 +4,7 @@ use std::{fs::File, io::Read as _, sync::Arc};
 
 use kube::{Client, runtime::events::Reporter};
 
-use crate::{cluster::Cluster, metrics::Metrics};
+use crate::{cluster::Cluster, metrics::Metrics, store::wanted::Operator};
 
 /// What every store's tasks share.
 pub(crate) struct Context {
@@ -18,8 +18,8 @@ pub(crate) struct Context {
     pub metrics: Arc<Metrics>,
     /// Random number of this process, which replicas know it by.
     pub boot: u64,
-    /// What replicas run where a resource names no image.
-    pub node_image: String,
+    /// What every store has from this operator.
+    pub operator: Operator,
 }
 
 /// Milliseconds since 1970.

@@ -47,6 +47,7 @@ use crate::{
     context::{Context, random_u64},
     lease::Candidate,
     metrics::Metrics,
+    store::wanted::Operator,
 };
 
 fn main() -> ExitCode {
@@ -108,7 +109,7 @@ async fn run(arguments: RunArguments) -> Result<(), Failure> {
         reporter: Reporter { controller: build::MANAGER.into(), instance: Some(arguments.identity.clone()) },
         metrics: Arc::clone(&metrics),
         boot: random_u64().map_err(Failure::Random)?,
-        node_image: arguments.node_image.clone(),
+        operator: Operator { node_image: arguments.node_image.clone(), namespace: arguments.lease_namespace.clone() },
     });
     let mut candidate = Candidate::new(
         Api::<Lease>::namespaced(client, &arguments.lease_namespace),

@@ -54,7 +54,7 @@ impl Stores {
             DeserializeGuard(Ok(store)) => store,
             DeserializeGuard(Err(error)) => return self.invalid(&key, &error.error.to_string()),
         };
-        match Wanted::parse(store, &self.context.node_image) {
+        match Wanted::parse(store, &self.context.operator) {
             Ok(wanted) => self.wanted(key, store, Arc::new(wanted)),
             Err(error) => self.invalid(&key, &error.to_string()),
         }

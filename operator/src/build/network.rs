@@ -87,7 +87,10 @@ pub(super) fn policy(wanted: &Wanted) -> Option<NetworkPolicy> {
     let clients = wanted.clients.clone()?;
     let peers = NetworkPolicyPeer { pod_selector: Some(select(selector(wanted))), ..NetworkPolicyPeer::default() };
     let operator = NetworkPolicyPeer {
-        namespace_selector: Some(LabelSelector::default()),
+        namespace_selector: Some(select(BTreeMap::from([(
+            "kubernetes.io/metadata.name".to_owned(),
+            wanted.operator_namespace.clone(),
+        )]))),
         pod_selector: Some(select(BTreeMap::from([(OPERATOR.to_owned(), "true".to_owned())]))),
         ..NetworkPolicyPeer::default()
     };

@@ -2,6 +2,11 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use trireme_crds::kubernetes::ReplicatedStore;
 
 use super::*;
+use crate::store::wanted::Operator;
+
+fn operator() -> Operator {
+    Operator { node_image: "registry/node:1".to_owned(), namespace: "trireme-system".to_owned() }
+}
 
 /// What this spec (a JSON object without `mode`) wants, by way of the real parser.
 fn wanted(spec: &str) -> Wanted {
@@ -14,7 +19,7 @@ fn wanted(spec: &str) -> Wanted {
         "spec": spec,
     }))
     .unwrap();
-    Wanted::parse(&store, "registry/node:1").unwrap()
+    Wanted::parse(&store, &operator()).unwrap()
 }
 
 fn built(wanted: &Wanted) -> Objects {
@@ -159,7 +164,7 @@ fn what_makes_no_sense_is_named() {
             "metadata": { "name": "orders", "namespace": "shop" }, "spec": spec,
         }))
         .unwrap();
-        Wanted::parse(&store, "x").map_err(|error| error.to_string())
+        Wanted::parse(&store, &operator()).map_err(|error| error.to_string())
     };
     let error = store(serde_json::json!({ "mode": "SingleLeader", "n": 3, "w": 4 })).unwrap_err();
     assert!(error.contains("spec.w: w is 4, but there are only n = 3 replicas"), "{error}");

@@ -13,12 +13,19 @@ use tokio::{sync::mpsc, task::JoinSet};
 use trireme_crds::kubernetes::ReplicatedStore;
 use trireme_planner::conformance;
 
-use super::{wanted::Wanted, world::World};
+use super::{
+    wanted::{Operator, Wanted},
+    world::World,
+};
 use crate::{
     cluster::{self, News},
     context::{Context, random_u64},
     metrics::Metrics,
 };
+
+fn operator() -> Operator {
+    Operator { node_image: "none".to_owned(), namespace: "none".to_owned() }
+}
 
 /// A backend of the store, and what must be kept for it to see.
 async fn world(client: &Client, boot: u64, wanted: &Arc<Wanted>) -> (World, JoinSet<()>, mpsc::Receiver<News>) {
@@ -31,7 +38,7 @@ async fn world(client: &Client, boot: u64, wanted: &Arc<Wanted>) -> (World, Join
         reporter: Reporter { controller: "conformance".into(), instance: None },
         metrics,
         boot,
-        node_image: "none".to_owned(),
+        operator: operator(),
     };
     let (happenings, _happened) = mpsc::channel(64);
     (World::new(Arc::new(context), Arc::clone(wanted), happenings), watches, news)
@@ -59,7 +66,7 @@ async fn kubernetes_does_what_every_backend_must_do() {
     let api: Api<ReplicatedStore> = Api::namespaced(client.clone(), &name);
     let store = api.create(&PostParams::default(), &store).await.unwrap();
     assert_eq!(store.name_any(), "orders");
-    let mut wanted = Wanted::parse(&store, "none").unwrap();
+    let mut wanted = Wanted::parse(&store, &operator()).unwrap();
     // The suite's records name this store.
     wanted.desired.store = "conformance".to_owned();
     let wanted = Arc::new(wanted);

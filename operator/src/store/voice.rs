@@ -11,7 +11,7 @@ use kube::{
     api::{Patch, PatchParams},
     runtime::events::{Event, EventType, Recorder},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -194,23 +194,12 @@ pub(crate) async fn write(context: &Context, store: &Key, status: &StoreStatus) 
         "apiVersion": ReplicatedStore::api_version(&()),
         "kind": ReplicatedStore::kind(&()),
         "metadata": { "name": store.name },
-        "status": without_nulls(serde_json::to_value(status).map_err(kube::Error::SerdeError)?),
+        "status": status,
     });
     match api.patch_status(&store.name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body)).await {
         // It was deleted meanwhile: nobody wants to know.
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         other => other.map(drop),
-    }
-}
-
-/// To the API server a field that is null is of the wrong type; what is not known is left out.
-fn without_nulls(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            fields.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect()
-        }
-        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
-        other => other,
     }
 }
 

@@ -58,6 +58,15 @@ pub(crate) enum Auth {
     Named(String),
 }
 
+/// What every store has from the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Operator {
+    /// What replicas run where a resource names no image.
+    pub node_image: String,
+    /// Its own namespace.
+    pub namespace: String,
+}
+
 /// What is wanted, in full.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Wanted {
@@ -113,14 +122,16 @@ pub(crate) struct Wanted {
     pub clients: Option<Vec<NetworkPolicyPeer>>,
     /// Labels of the PodMonitor, where one is made.
     pub monitor: Option<BTreeMap<String, String>>,
+    /// Namespace of the operator, whose calls replicas take.
+    pub operator_namespace: String,
 }
 
 impl Wanted {
-    /// Parses a resource. `node_image` is what replicas run where the resource names no image.
+    /// Parses a resource. `operator` is what the operator itself brings to it.
     ///
     /// # Errors
     /// [`InvalidStore`]
-    pub fn parse(store: &ReplicatedStore, node_image: &str) -> Result<Wanted, InvalidStore> {
+    pub fn parse(store: &ReplicatedStore, operator: &Operator) -> Result<Wanted, InvalidStore> {
         let violations = trireme_crds::validate(store);
         if !violations.is_empty() {
             let each = violations.iter().map(|v| format!("{}: {}; allowed: {}", v.path, v.what, v.allowed));
@@ -135,7 +146,7 @@ impl Wanted {
             desired: desired(store, &namespace, &name),
             owner: store.controller_owner_ref(&()).unwrap_or_default(),
             regions: spec.settle().regions,
-            image: spec.image.clone().unwrap_or_else(|| node_image.to_owned()),
+            image: spec.image.clone().unwrap_or_else(|| operator.node_image.clone()),
             image_pull_policy: spec.image_pull_policy.map(|policy| {
                 match policy {
                     ImagePullPolicy::Always => "Always",
@@ -181,6 +192,7 @@ impl Wanted {
                 true => Some(many("spec.networkPolicy.clients", &spec.network_policy.clients)?),
                 false => None,
             },
+            operator_namespace: operator.namespace.clone(),
             monitor: objects.pod_monitor.then(|| spec.monitoring.labels.clone()),
             namespace,
             name,
