@@ -8,6 +8,7 @@
 //!
 //! * [`store`]: the trait that both implement.
 //! * [`status`], [`lag`], [`request`], [`verify`], [`history`], [`explain`]: one file per question: its arguments, its words as text, its JSON.
+//! * [`ledger`], [`resp`]: clients that remember what a store told them, and the check that it kept its word: the demo's, and the live tests'.
 //! * [`output`], [`table`]: human or JSON, colours and width only where somebody looks; which exit status says what.
 //!
 //! # Invariants
@@ -21,8 +22,10 @@
 pub mod explain;
 pub mod history;
 pub mod lag;
+pub mod ledger;
 pub mod output;
 pub mod request;
+pub mod resp;
 pub mod status;
 pub mod store;
 pub mod table;

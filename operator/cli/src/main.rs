@@ -3,8 +3,7 @@
 //! ```text
 //! commands/NAME.rs   one file per subcommand: its arguments, and what it does
 //! running.rs         a store that runs on this machine, as the commands of `trireme_cli` ask it
-//! demo/              the load, the check and the screen of `trireme demo`
-//! resp.rs            the client of the Redis protocol that the demo uses
+//! demo/              the course and the screen of `trireme demo`; its load and its check are `trireme_cli::ledger`
 //! ```
 //!
 //! The stores are run by `trireme_local`, one replica by `trireme_node`, and what is said of stores is in `trireme_cli`, the library of this crate.
@@ -15,7 +14,6 @@ use clap::Parser as _;
 
 mod commands;
 mod demo;
-mod resp;
 mod running;
 
 /// Fewer bytes per pair and less jitter than the system's allocator: a replica is mostly memory.

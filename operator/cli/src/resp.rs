@@ -1,4 +1,4 @@
-//! A small client of the Redis protocol: what the demo's load and its check need, and no more.
+//! A small client of the Redis protocol: what the ledger's clients and its check need, and no more.
 
 use std::{io, net::SocketAddr};
 
@@ -7,7 +7,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Longest reply line and largest bulk string accepted, in bytes: the demo's own values are far smaller.
+/// Longest reply line and largest bulk string accepted, in bytes: the ledger's values are far smaller.
 const REPLY_BYTES_MAX: usize = 1 << 20;
 
 /// A reply.
@@ -31,14 +31,20 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects.
+    /// Connects, and says the password where there is one.
     ///
     /// # Errors
-    /// Where nobody listens.
-    pub async fn connect(address: SocketAddr) -> io::Result<Client> {
+    /// Where nobody listens, or the password is not the right one.
+    pub async fn connect(address: SocketAddr, password: Option<&str>) -> io::Result<Client> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Client { stream, output: Vec::new(), input: Vec::new(), read: 0 })
+        let mut client = Client { stream, output: Vec::new(), input: Vec::new(), read: 0 };
+        if let Some(password) = password
+            && let Reply::Error(error) = client.call(&[b"AUTH", password.as_bytes()]).await?
+        {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, error));
+        }
+        Ok(client)
     }
 
     /// Adds a command to what [`Client::flush`] sends.
@@ -64,7 +70,7 @@ impl Client {
     /// Reads the next reply.
     ///
     /// # Errors
-    /// Where the connection is lost, or what comes is no reply that the demo's commands can have.
+    /// Where the connection is lost, or what comes is no reply that these commands can have.
     pub async fn reply(&mut self) -> io::Result<Reply> {
         loop {
             if let Some((reply, length)) = parse(&self.input[self.read..])? {

@@ -1,8 +1,8 @@
 //! `trireme demo`: kills the leader of a store under load, and checks every promise that the store made.
 //!
-//! * [`load`]: clients that write without pause and remember what they were told;
-//! * [`show`]: what is on the screen;
-//! * [`check`]: every acknowledged write, on every replica.
+//! * [`trireme_cli::ledger`]: clients that write without pause and remember what they were told, and the check of every acknowledged write, on every
+//!   replica;
+//! * [`show`]: what is on the screen.
 //!
 //! The demo is an ordinary user of `trireme_local`: it sees the same events as `trireme up`, and kills with SIGKILL from outside.
 
@@ -17,15 +17,14 @@ use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     time::{interval, sleep, timeout},
 };
-use trireme_cli::Failure;
+use trireme_cli::{
+    Failure,
+    ledger::{self, Found, Load, Outcome, Places, Survivors},
+};
 use trireme_local::{Event, Local, Verification, View};
 
-use check::Found;
-use load::{Load, Outcome, Survivors};
 use show::Show;
 
-pub mod check;
-pub mod load;
 pub mod show;
 
 /// Load before the first kill.
@@ -76,7 +75,7 @@ impl Results {
 pub async fn run(store: &Local, clients: usize, kills: u32, show: &mut Show) -> Result<Results, Failure> {
     let addresses: Vec<SocketAddr> = store.view().borrow().replicas.iter().map(|r| r.address).collect();
     let mut events = store.events();
-    let load = Load::start(addresses.clone(), clients);
+    let load = Load::start(Places::fixed(addresses.clone()), clients);
     show.load_begins(clients, addresses.len());
     let mut rate = Rate::new();
     watch(store, &load, &mut rate, show, WARM_UP).await;
@@ -92,7 +91,7 @@ pub async fn run(store: &Local, clients: usize, kills: u32, show: &mut Show) -> 
     let names: Vec<String> = store.view().borrow().replicas.iter().map(|r| r.name.clone()).collect();
     let mut found = Vec::new();
     for (name, address) in names.into_iter().zip(addresses) {
-        let result = check::check(address, &outcomes).await;
+        let result = ledger::check(address, None, &outcomes).await;
         found.push((name.clone(), result.map_err(|e| Failure::Failed(format!("{name} could not be read: {e}")))?));
     }
     Ok(Results { kills: done, outcomes, found, verification, first_error })

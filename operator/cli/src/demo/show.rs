@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use trireme_cli::{
+    ledger::{Outcome, Survivors},
     output::{Screen, thousands},
     table::table,
 };
 use trireme_local::{Event, View};
 
-use super::{
-    Results,
-    load::{Outcome, Survivors},
-};
+use super::Results;
 
 /// The demo's screen.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
-//! After the kills: is every acknowledged write on every replica?
+//! Afterwards: is every acknowledged write on every replica?
 
 use std::{collections::VecDeque, io, net::SocketAddr};
 
 use crate::{
-    demo::load::{Outcome, key, value},
+    ledger::{Outcome, key, value},
     resp::{Client, Reply},
 };
 
@@ -29,8 +29,8 @@ pub struct Found {
 ///
 /// # Errors
 /// Where the replica cannot be read.
-pub async fn check(address: SocketAddr, outcomes: &[Vec<Outcome>]) -> io::Result<Found> {
-    let mut connection = Client::connect(address).await?;
+pub async fn check(address: SocketAddr, password: Option<&str>, outcomes: &[Vec<Outcome>]) -> io::Result<Found> {
+    let mut connection = Client::connect(address, password).await?;
     // From its own state: asked for without this, a follower would have its leader answer.
     if let Reply::Error(error) = connection.call(&[b"READONLY"]).await? {
         return Err(io::Error::other(format!("{address}: READONLY: {error}")));

@@ -1,10 +1,13 @@
-//! Clients that write without pause, and remember exactly what they were told.
+//! Clients that write, and remember exactly what they were told; afterwards [`check()`] looks for each write on each replica.
 //!
-//! Every write has a key of its own, so that afterwards each can be looked for by itself: one that was acknowledged must be found everywhere.
-//! The clients run on a thread of their own: what they measure is not disturbed by the demo's other work.
+//! Every write has a key of its own, so that each can be looked for by itself: one that was acknowledged must be found everywhere.
+//! The clients run on a thread of their own: what they measure is not disturbed by other work of the program. The demo uses them on a store of this
+//! machine, the live tests on one in a cluster.
+
+mod check;
 
 use std::{
-    io,
+    fmt, io,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -17,6 +20,8 @@ use std::{
 use tokio::time::{sleep, timeout};
 
 use crate::resp::{Client, Reply};
+
+pub use check::{Found, check};
 
 /// Longest wait for a reply; above the store's own time-out, so that the store answers first.
 const REPLY_MAX: Duration = Duration::from_secs(15);
@@ -45,6 +50,36 @@ pub fn value(client: usize, write: usize) -> Vec<u8> {
     format!("{client:03}:{write:07}:{:x<88}", "").into_bytes()
 }
 
+/// Where the replicas are, and what a client does there.
+pub struct Places {
+    /// How many there are.
+    pub count: usize,
+    /// Where replica number i listens; `None` while it is nowhere. Asked before each connection, since a replica may come back elsewhere.
+    pub find: Box<dyn Fn(usize) -> Option<SocketAddr> + Send + Sync>,
+    /// The password, where there is one.
+    pub password: Option<String>,
+    /// How long a client waits after an answer before it writes again.
+    pub pause: Duration,
+}
+
+impl Places {
+    /// Fixed places without a password, where clients write without pause.
+    pub fn fixed(addresses: Vec<SocketAddr>) -> Places {
+        Places {
+            count: addresses.len(),
+            find: Box::new(move |index| addresses.get(index).copied()),
+            password: None,
+            pause: Duration::ZERO,
+        }
+    }
+}
+
+impl fmt::Debug for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} places, pause {:?}", self.count, self.pause)
+    }
+}
+
 /// One client as others see it while it runs.
 #[derive(Debug, Default)]
 struct Seen {
@@ -54,13 +89,17 @@ struct Seen {
     gap_us: AtomicU64,
     /// When it ended, in microseconds since the load began.
     gap_end_us: AtomicU64,
+    /// When it was last served, in microseconds since the load began; 0 if never.
+    served_us: AtomicU64,
     /// Error answers and lost connections since then.
     errors: AtomicU64,
+    /// Of these, lost connections.
+    broken: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Shared {
-    addresses: Vec<SocketAddr>,
+    places: Places,
     began: Instant,
     stop: AtomicBool,
     acknowledged: AtomicU64,
@@ -78,19 +117,21 @@ pub struct Load {
 /// What the clients of the surviving replicas saw since [`Load::mark`].
 #[derive(Clone, Debug, Default)]
 pub struct Survivors {
-    /// The longest wait between two acknowledgements of any of them.
+    /// The longest wait between two acknowledgements of any of them, the wait that goes on included.
     pub gap: Duration,
     /// When the first of them was served again after its longest wait.
     pub first: Option<Instant>,
     /// Error answers and lost connections of all of them.
     pub errors: u64,
+    /// Of these, lost connections.
+    pub broken: u64,
 }
 
 impl Load {
     /// Starts `clients` clients, spread over the replicas.
-    pub fn start(addresses: Vec<SocketAddr>, clients: usize) -> Load {
+    pub fn start(places: Places, clients: usize) -> Load {
         let shared = Arc::new(Shared {
-            addresses,
+            places,
             began: Instant::now(),
             stop: AtomicBool::new(false),
             acknowledged: AtomicU64::new(0),
@@ -119,24 +160,32 @@ impl Load {
         for client in &self.shared.clients {
             client.gap_us.store(0, Relaxed);
             client.errors.store(0, Relaxed);
+            client.broken.store(0, Relaxed);
         }
         self.shared.clients.iter().map(|c| c.replica.load(Relaxed)).collect()
     }
 
     /// What happened since the mark to clients that were not connected to this replica then.
     pub fn survivors(&self, mark: &[usize], killed: usize) -> Survivors {
-        let others = self.shared.clients.iter().zip(mark).filter(|&(_, &replica)| replica != killed);
-        let seen: Vec<(u64, u64, u64)> =
-            others.map(|(c, _)| (c.gap_us.load(Relaxed), c.gap_end_us.load(Relaxed), c.errors.load(Relaxed))).collect();
-        let longest_us = seen.iter().map(|&(gap_us, ..)| gap_us).max().unwrap_or(0);
+        let others = || self.shared.clients.iter().zip(mark).filter(|&(_, &replica)| replica != killed).map(|(c, _)| c);
+        let seen: Vec<(u64, u64)> = others().map(|c| (c.gap_us.load(Relaxed), c.gap_end_us.load(Relaxed))).collect();
+        let longest_us = seen.iter().map(|&(gap_us, _)| gap_us).max().unwrap_or(0);
         // A client that has not been served again yet has only short waits to show: these say nothing of when the long one ended.
-        let served_us =
-            seen.iter().filter(|&&(gap_us, ..)| gap_us >= longest_us / 2).map(|&(_, end_us, _)| end_us).min();
+        let served_us = seen.iter().filter(|&&(gap_us, _)| gap_us >= longest_us / 2).map(|&(_, end_us)| end_us).min();
         Survivors {
-            gap: Duration::from_micros(longest_us),
+            gap: Duration::from_micros(longest_us).max(self.waiting(mark, killed)),
             first: served_us.map(|us| self.shared.began + Duration::from_micros(us)),
-            errors: seen.iter().map(|&(.., errors)| errors).sum(),
+            errors: others().map(|c| c.errors.load(Relaxed)).sum(),
+            broken: others().map(|c| c.broken.load(Relaxed)).sum(),
         }
+    }
+
+    /// The longest that any of these clients has been waiting now.
+    pub fn waiting(&self, mark: &[usize], killed: usize) -> Duration {
+        let now_us = self.shared.began.elapsed().as_micros() as u64;
+        let others = self.shared.clients.iter().zip(mark).filter(|&(_, &replica)| replica != killed);
+        let longest_us = others.map(|(c, _)| now_us.saturating_sub(c.served_us.load(Relaxed))).max();
+        Duration::from_micros(longest_us.unwrap_or(0))
     }
 
     /// Stops; the outcome of each write of each client.
@@ -165,20 +214,18 @@ fn run(shared: &Arc<Shared>) -> io::Result<Vec<Vec<Outcome>>> {
 
 /// Writes until told to stop; goes to the next replica when its own is gone.
 async fn client(number: usize, shared: Arc<Shared>) -> Vec<Outcome> {
-    let me = &shared.clients[number];
+    let (me, places) = (&shared.clients[number], &shared.places);
     let mut outcomes = Vec::new();
-    let mut replica = number % shared.addresses.len();
-    let mut last_us = None;
+    let mut replica = number % places.count;
     while !shared.stop.load(Relaxed) {
         me.replica.store(replica, Relaxed);
-        let Ok(Ok(mut connection)) = timeout(REPLY_MAX, Client::connect(shared.addresses[replica])).await else {
-            replica = (replica + 1) % shared.addresses.len();
+        let Ok(mut connection) = connect(places, replica).await else {
+            replica = (replica + 1) % places.count;
             sleep(RECONNECT_AFTER).await;
             continue;
         };
         while !shared.stop.load(Relaxed) {
-            let write = outcomes.len();
-            let outcome = match write_one(&mut connection, number, write).await {
+            let outcome = match write_one(&mut connection, number, outcomes.len()).await {
                 Ok(None) => Outcome::Acknowledged,
                 Ok(Some(error)) => {
                     me.errors.fetch_add(1, Relaxed);
@@ -191,27 +238,40 @@ async fn client(number: usize, shared: Arc<Shared>) -> Vec<Outcome> {
                 }
                 Err(_) => {
                     me.errors.fetch_add(1, Relaxed);
+                    me.broken.fetch_add(1, Relaxed);
                     outcomes.push(Outcome::InDoubt);
-                    replica = (replica + 1) % shared.addresses.len();
+                    replica = (replica + 1) % places.count;
                     break;
                 }
             };
             outcomes.push(outcome);
             if outcome == Outcome::Acknowledged {
-                let now_us = shared.began.elapsed().as_micros() as u64;
-                if let Some(last_us) = last_us.replace(now_us)
-                    && me.gap_us.fetch_max(now_us - last_us, Relaxed) < now_us - last_us
-                {
-                    me.gap_end_us.store(now_us, Relaxed);
-                }
-                shared.acknowledged.fetch_add(1, Relaxed);
+                shared.served(me);
+            }
+            if !places.pause.is_zero() {
+                sleep(places.pause).await;
             }
         }
     }
     outcomes
 }
 
+async fn connect(places: &Places, replica: usize) -> io::Result<Client> {
+    let address = (places.find)(replica).ok_or(io::ErrorKind::NotConnected)?;
+    let connected = timeout(REPLY_MAX, Client::connect(address, places.password.as_deref())).await;
+    connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
 impl Shared {
+    fn served(&self, client: &Seen) {
+        let now_us = self.began.elapsed().as_micros() as u64;
+        self.acknowledged.fetch_add(1, Relaxed);
+        let before_us = client.served_us.swap(now_us, Relaxed);
+        if before_us > 0 && client.gap_us.fetch_max(now_us - before_us, Relaxed) < now_us - before_us {
+            client.gap_end_us.store(now_us, Relaxed);
+        }
+    }
+
     fn note(&self, error: String) {
         if let Ok(mut first) = self.first_error.lock() {
             first.get_or_insert(error);
