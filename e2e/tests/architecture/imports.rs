@@ -26,7 +26,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("trireme-bench", &[]),
     (
         "trireme-e2e",
-        &["trireme-bench", "trireme-crds", "trireme-local", "trireme-planner", "trireme-proto", "trireme-sim"],
+        &[
+            "trireme-bench",
+            "trireme-cli",
+            "trireme-crds",
+            "trireme-local",
+            "trireme-planner",
+            "trireme-proto",
+            "trireme-sim",
+        ],
     ),
 ];
 

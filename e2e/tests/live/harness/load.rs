@@ -1,0 +1,176 @@
+//! Clients of a store in the cluster, and what they must find afterwards.
+
+use std::{
+    fmt,
+    future::Future,
+    thread,
+    time::{Duration, Instant},
+};
+
+use trireme_cli::{
+    ledger::{self, Load, Outcome as Written, Places, Survivors},
+    resp::{Client, Reply},
+};
+
+use super::{
+    Failure, Outcome, Store, ensure,
+    store::{CLIENT_PORT, Pod, pod_of},
+};
+
+/// How long a client waits after an answer: the load is to be noticed, not to take both cores from the cluster.
+const PAUSE: Duration = Duration::from_millis(4);
+/// Clients of a load.
+const CLIENTS: usize = 9;
+/// Longest wait until every replica has everything.
+const CAUGHT_UP: Duration = Duration::from_secs(30);
+/// Load before and after what is done to a store.
+pub const A_WHILE: Duration = Duration::from_millis(1_000);
+
+/// Clients that write to the first replicas of a store.
+pub struct LiveLoad<'a> {
+    store: &'a Store<'a>,
+    load: Load,
+    password: Option<String>,
+}
+
+/// What a load has come to.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// Writes that the store said OK to, each found on every replica.
+    pub acknowledged: u64,
+    /// Of these, not found somewhere.
+    pub lost: u64,
+    /// Writes without an answer.
+    pub in_doubt: u64,
+    /// Writes that the store said it did not do.
+    pub refused: u64,
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} acknowledged, {} lost", self.acknowledged, self.lost)?;
+        if self.in_doubt + self.refused > 0 {
+            write!(f, ", {} in doubt, {} refused", self.in_doubt, self.refused)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'a> LiveLoad<'a> {
+    /// Starts it on the pods of a store, and lets it run for a while.
+    pub fn start(store: &'a Store<'a>) -> Outcome<LiveLoad<'a>> {
+        let password = password(store)?;
+        let pods = store.stage.pods.view();
+        let name = store.name.clone();
+        let names: Vec<String> = store.pods().into_iter().map(|pod| pod.name).collect();
+        let find = move |index: usize| {
+            let pod = pods.look(|pods| pod_of(&name, pods.get(names.get(index)?)?))?;
+            Some((pod.address, CLIENT_PORT).into())
+        };
+        let count = store.pods().len();
+        let places = Places { count, find: Box::new(find), password: password.clone(), pause: PAUSE };
+        let load = Load::start(places, CLIENTS);
+        thread::sleep(A_WHILE);
+        Ok(LiveLoad { store, load, password })
+    }
+
+    /// Begins to measure anew.
+    pub fn mark(&self) -> Vec<usize> {
+        self.load.mark()
+    }
+
+    /// What clients saw since the mark that were not connected to this pod then.
+    pub fn survivors(&self, mark: &[usize], pod: &Pod) -> Survivors {
+        self.load.survivors(mark, pod.index)
+    }
+
+    /// What all clients saw since the mark.
+    pub fn all(&self, mark: &[usize]) -> Survivors {
+        self.load.survivors(mark, usize::MAX)
+    }
+
+    /// Waits until every client that was not connected to this pod at the mark was served after `since`; then what they saw.
+    pub fn served(&self, mark: &[usize], pod: &Pod, since: Instant, within: Duration) -> Outcome<Survivors> {
+        loop {
+            thread::sleep(Duration::from_millis(50));
+            let seen = self.survivors(mark, pod);
+            if self.load.waiting(mark, pod.index) < since.elapsed() {
+                return Ok(seen);
+            }
+            ensure(since.elapsed() < within, || {
+                format!("a client of a surviving replica was not served within {within:?}\n{}", self.store.describe())
+            })?;
+        }
+    }
+
+    /// The first error answer, for the text of a failure.
+    pub fn first_error(&self) -> String {
+        self.load.first_error().unwrap_or_else(|| "none but lost connections".to_owned())
+    }
+
+    /// Ends it after a while, and reads every write back from every replica.
+    pub fn finish(self) -> Outcome<Ledger> {
+        thread::sleep(A_WHILE);
+        let outcomes = block(self.load.finish()).map_err(|error| Failure(error.to_string()))?;
+        check(self.store, self.password.as_deref(), &outcomes)
+    }
+}
+
+/// Every acknowledged write is on every replica, no refused one is anywhere, and all replicas have the same.
+fn check(store: &Store<'_>, password: Option<&str>, outcomes: &[Vec<Written>]) -> Outcome<Ledger> {
+    let count = |wanted: Written| outcomes.iter().flatten().filter(|&&o| o == wanted).count() as u64;
+    let mut ledger = Ledger {
+        acknowledged: count(Written::Acknowledged),
+        lost: 0,
+        in_doubt: count(Written::InDoubt),
+        refused: count(Written::Refused),
+    };
+    let end = Instant::now() + CAUGHT_UP;
+    let mut all = Vec::new();
+    for pod in store.pods() {
+        let found = loop {
+            let found = block(ledger::check((pod.address, CLIENT_PORT).into(), password, outcomes));
+            // A follower may be a moment behind.
+            match found {
+                Ok(found) if found.lost == 0 || Instant::now() > end => break found,
+                Err(error) if Instant::now() > end => {
+                    return Err(Failure(format!("{} could not be read: {error}", pod.name)));
+                }
+                _ => thread::sleep(Duration::from_millis(300)),
+            }
+        };
+        ledger.lost += found.lost;
+        all.push((pod.name, found));
+    }
+    ensure(ledger.acknowledged > 0, || "no write was acknowledged: nothing was tested".to_owned())?;
+    ensure(ledger.lost == 0, || format!("LOST: {} acknowledged writes are missing: {all:?}", ledger.lost))?;
+    ensure(all.iter().all(|(_, f)| f.refused_present == 0), || format!("writes that were refused are there: {all:?}"))?;
+    ensure(all.windows(2).all(|pair| pair[0].1 == pair[1].1), || format!("replicas differ: {all:?}"))?;
+    Ok(ledger)
+}
+
+/// The password of a store, unless it wants none.
+pub fn password(store: &Store<'_>) -> Outcome<Option<String>> {
+    match store.object()?["spec"]["auth"]["enabled"].as_bool() {
+        Some(false) => Ok(None),
+        _ => store.password().map(Some),
+    }
+}
+
+/// One command to one address, on a connection of its own.
+pub fn call(store: &Store<'_>, address: std::net::SocketAddr, arguments: &[&str]) -> Outcome<Reply> {
+    let password = password(store)?;
+    let arguments: Vec<&[u8]> = arguments.iter().map(|a| a.as_bytes()).collect();
+    let reply = block(async {
+        let asked = async { Client::connect(address, password.as_deref()).await?.call(&arguments).await };
+        tokio::time::timeout(Duration::from_secs(12), asked).await
+    });
+    let reply = reply.map_err(|_| Failure(format!("{address} does not answer")))?;
+    reply.map_err(|error| Failure(format!("{address}: {error}")))
+}
+
+/// Runs a future to its end.
+pub fn block<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.unwrap_or_else(|error| panic!("no runtime: {error}")).block_on(future)
+}

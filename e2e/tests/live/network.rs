@@ -1,0 +1,39 @@
+//! Who may connect to whom: clients to the client port, and nobody but replicas and the operator to the peer port.
+
+use serde_json::json;
+
+use crate::harness::{Case, Outcome, Stage, ensure, stage::KUBERNETES};
+
+pub const CASES: &[Case] = &[Case { name: "peer_port_is_closed", faults: false, run: peer_port_is_closed }];
+
+fn peer_port_is_closed(stage: &Stage) -> Outcome {
+    let store = stage.store("orders", &json!({ "mode": "SingleLeader" }))?;
+    store.all_pods_ready(3)?;
+    let target = store.leader()?.address;
+    // A policy takes a moment to hold for a pod that has just been made: the client waits before it tries.
+    let script = format!(
+        "sleep 5; for port in 6379 7600 9600; do nc -z -w 3 {target} $port >/dev/null 2>&1 && echo $port open || echo $port closed; done"
+    );
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "stranger", "labels": { "app": "shop" } },
+        "spec": {
+            "restartPolicy": "Never", "automountServiceAccountToken": false,
+            "securityContext": { "runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": { "type": "RuntimeDefault" } },
+            "containers": [{
+                "name": "client", "image": "localhost/busybox:1", "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", script],
+                "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+            }],
+        },
+    });
+    stage.apply(&pod.to_string())?;
+    stage.pods.wait(KUBERNETES, "the client to end", |pods| {
+        let phase = pods.get("stranger")?["status"]["phase"].as_str()?;
+        matches!(phase, "Succeeded" | "Failed").then_some(())
+    })?;
+    let said = stage.kubectl(&["logs", "stranger"])?;
+    ensure(said.contains("6379 open") && said.contains("7600 closed"), || {
+        format!("a pod without any label found: {said}")
+    })?;
+    // The store goes on: the operator and its peers are let in.
+    store.ready(KUBERNETES).map(drop)
+}
