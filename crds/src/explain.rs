@@ -32,7 +32,7 @@ pub struct Explanation {
     pub failover_with_down: u32,
     /// Members that the leader must hear from to answer: w, or a majority where w = 1.
     pub lease_needs: u32,
-    /// Whether a READONLY client of a follower can read what is older than an acknowledged write.
+    /// Whether a client of a follower can read what is older than an acknowledged write.
     pub follower_reads_may_be_stale: bool,
     /// The same in sentences, one per line.
     pub lines: Vec<String>,
@@ -166,7 +166,7 @@ fn policy_line(e: &Explanation) -> String {
 fn reads_line(e: &Explanation) -> String {
     match (e.n, e.r) {
         (1, _) => "Reads: never stale; there is one copy.".to_owned(),
-        (_, 1) => "Reads: never stale where the leader answers, which is the default on every replica; a READONLY client of a follower may read what is older than an acknowledged write, by the lag that status shows.".to_owned(),
+        (_, 1) => "Reads (r = 1): each replica answers from its own state: never stale at the leader; a follower may answer what is older than an acknowledged write, by the lag that status shows, but never what is older than the connection has seen. With r = 2 or more followers ask the leader.".to_owned(),
         (_, r) => format!("Reads: confirmed (r = {r}): followers ask the leader, so what they answer is never stale."),
     }
 }

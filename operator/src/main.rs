@@ -9,7 +9,7 @@
 //! * [`cluster`]: a copy of every object that matters, kept current by watches.
 //! * [`stores`]: who is there; [`store`]: everything that is done for one of them, and in which order.
 //! * [`build`]: the objects that a store owns, as a pure function of what is wanted.
-//! * [`lease`]: of several operators one acts. [`metrics`], [`http`]: what is shown of it. [`check`]: what `helm test` asks.
+//! * [`lease`]: of several operators one acts. [`metrics`], [`http`]: what is shown of it. [`mod@check`]: what `helm test` asks.
 //!
 //! Invariants:
 //!

@@ -85,7 +85,7 @@ pub const RULES: &[Rule] = &[
         check: Check::Advice(|store, s| s.n == 1 || s.w + s.r > s.n || store.spec.r.is_none()),
         message: |_, s| {
             let who = if s.r == 1 {
-                "a READONLY client of a follower may read what is older than an acknowledged write.".to_owned()
+                "a client of a follower may read what is older than an acknowledged write.".to_owned()
             } else {
                 format!(
                     "{} replicas need not include one that has the latest acknowledged write, so followers must ask the leader.",
