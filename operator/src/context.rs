@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::Read as _, sync::Arc};
 
-use kube::{Client, runtime::events::Reporter};
+use kube::Client;
 
 use crate::{cluster::Cluster, metrics::Metrics, store::wanted::Operator};
 
@@ -12,8 +12,8 @@ pub(crate) struct Context {
     pub client: Client,
     /// What the watches know.
     pub cluster: Cluster,
-    /// Who says Events.
-    pub reporter: Reporter,
+    /// Name of this operator, who says Events.
+    pub identity: String,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Random number of this process, which replicas know it by.
@@ -29,7 +29,7 @@ pub(crate) fn wall_ms() -> u64 {
 
 /// Now, as RFC 3339 in UTC.
 pub(crate) fn timestamp() -> String {
-    jiff::Timestamp::now().to_string()
+    format!("{:.3}", jiff::Timestamp::now())
 }
 
 /// Why the API server did not do what it was asked for, in its own words; the error itself prints a whole object.

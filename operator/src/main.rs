@@ -34,7 +34,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser as _;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, Client, runtime::events::Reporter};
+use kube::{Api, Client};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -106,7 +106,7 @@ async fn run(arguments: RunArguments) -> Result<(), Failure> {
     let context = Arc::new(Context {
         client: client.clone(),
         cluster,
-        reporter: Reporter { controller: build::MANAGER.into(), instance: Some(arguments.identity.clone()) },
+        identity: arguments.identity.clone(),
         metrics: Arc::clone(&metrics),
         boot: random_u64().map_err(Failure::Random)?,
         operator: Operator { node_image: arguments.node_image.clone(), namespace: arguments.lease_namespace.clone() },

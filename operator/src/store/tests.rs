@@ -6,7 +6,6 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ObjectMeta, PostParams},
-    runtime::events::Reporter,
 };
 use serde_json::json;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -35,7 +34,7 @@ async fn world(client: &Client, boot: u64, wanted: &Arc<Wanted>) -> (World, Join
     let context = Context {
         client: client.clone(),
         cluster,
-        reporter: Reporter { controller: "conformance".into(), instance: None },
+        identity: "conformance".to_owned(),
         metrics,
         boot,
         operator: operator(),

@@ -5,11 +5,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
 use kube::{
     Api, Resource as _,
-    api::{Patch, PatchParams},
-    runtime::events::{Event, EventType, Recorder},
+    api::{Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use tokio::{
@@ -97,8 +99,7 @@ impl Voice {
     pub fn start(context: Arc<Context>, wanted: Arc<Wanted>) -> Voice {
         let (newest, followed) = watch::channel(Newest { wanted, status: None, trouble: Vec::new() });
         let (notes, noted) = mpsc::channel(NOTES_MAX);
-        let recorder = Recorder::new(context.client.clone(), context.reporter.clone());
-        Voice { newest, notes, task: tokio::spawn(speak(context, recorder, followed, noted)) }
+        Voice { newest, notes, task: tokio::spawn(speak(context, followed, noted)) }
     }
 
     /// The resource has changed.
@@ -138,12 +139,7 @@ impl Drop for Voice {
     }
 }
 
-async fn speak(
-    context: Arc<Context>,
-    recorder: Recorder,
-    mut newest: watch::Receiver<Newest>,
-    mut notes: mpsc::Receiver<Note>,
-) {
+async fn speak(context: Arc<Context>, mut newest: watch::Receiver<Newest>, mut notes: mpsc::Receiver<Note>) {
     let mut written: Option<StoreStatus> = None;
     let (mut due, mut last) = (None, Instant::now());
     loop {
@@ -151,7 +147,7 @@ async fn speak(
             note = notes.recv() => {
                 let Some(note) = note else { return };
                 let wanted = Arc::clone(&newest.borrow().wanted);
-                say(&context, &recorder, &wanted, note).await;
+                say(&context, &wanted, note).await;
                 continue;
             }
             changed = newest.changed() => if changed.is_err() { return },
@@ -203,7 +199,8 @@ pub(crate) async fn write(context: &Context, store: &Key, status: &StoreStatus) 
     }
 }
 
-async fn say(context: &Context, recorder: &Recorder, wanted: &Wanted, note: Note) {
+/// Writes an Event of its own for each: kube's recorder would count those of one reason as one, and keep the first one's words.
+async fn say(context: &Context, wanted: &Wanted, note: Note) {
     let mut text = note.text;
     if text.len() > NOTE_BYTES_MAX {
         let cut = (0..=NOTE_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
@@ -211,21 +208,30 @@ async fn say(context: &Context, recorder: &Recorder, wanted: &Wanted, note: Note
         text.push_str(" ...");
     }
     let event = Event {
-        type_: if note.warning { EventType::Warning } else { EventType::Normal },
-        action: note.reason.clone(),
-        reason: note.reason,
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{}-", wanted.name)),
+            namespace: Some(wanted.namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
+        action: Some(note.reason.clone()),
+        reason: Some(note.reason),
         note: Some(text),
-        secondary: None,
+        regarding: Some(ObjectReference {
+            api_version: Some(ReplicatedStore::api_version(&()).into_owned()),
+            kind: Some(ReplicatedStore::kind(&()).into_owned()),
+            namespace: Some(wanted.namespace.clone()),
+            name: Some(wanted.name.clone()),
+            uid: Some(wanted.owner.uid.clone()),
+            ..ObjectReference::default()
+        }),
+        event_time: Some(MicroTime(jiff::Timestamp::now())),
+        reporting_controller: Some(MANAGER.to_owned()),
+        reporting_instance: Some(context.identity.clone()),
+        ..Event::default()
     };
-    let about = ObjectReference {
-        api_version: Some(ReplicatedStore::api_version(&()).into_owned()),
-        kind: Some(ReplicatedStore::kind(&()).into_owned()),
-        namespace: Some(wanted.namespace.clone()),
-        name: Some(wanted.name.clone()),
-        uid: Some(wanted.owner.uid.clone()),
-        ..ObjectReference::default()
-    };
-    if let Err(error) = recorder.publish(&event, &about).await {
+    let api: Api<Event> = Api::namespaced(context.client.clone(), &wanted.namespace);
+    if let Err(error) = api.create(&PostParams::default(), &event).await {
         context.metrics.error("event");
         tracing::warn!(store = wanted.desired.store, error = why(&error), "an Event could not be written");
     }
