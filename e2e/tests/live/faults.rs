@@ -16,7 +16,7 @@ use crate::harness::{
     runner::long,
     shell::fault,
     stage::KUBERNETES,
-    store::Pod,
+    store::{Pod, epoch_of},
 };
 
 pub const CASES: &[Case] = &[
@@ -59,11 +59,13 @@ fn lose_leader(stage: &Stage, loss: &Loss) -> Outcome<Vec<Survivors>> {
         }
         let (leader, epoch) = (store.leader()?, store.epoch()?);
         let mark = load.mark();
-        let began = Instant::now();
         (loss.lose)(&store, &leader)?;
-        let survivors = load.served(&mark, &leader, began, SERVED);
+        let next = store.wait(SERVED, "another leader that serves", |status| {
+            epoch_of(status) > epoch && status.groups.first().is_some_and(|group| group.serving)
+        });
+        let served = next.and_then(|_| load.served(&mark, &leader, Instant::now(), SERVED));
         (loss.mend)(&leader)?;
-        survivors?;
+        served?;
         store.ready_after(epoch, KUBERNETES)?;
         store.all_pods_ready(3)?;
         let survivors = load.survivors(&mark, &leader);

@@ -81,7 +81,10 @@ fn pause(stage: &Stage) -> Outcome {
     store.annotate("paused", None)?;
     store.ready_after(0, KUBERNETES)?;
     store.wait(KUBERNETES, "a leader after the pause", |s| s.groups.first().is_some_and(|g| g.serving))?;
-    call(&store, store.service("rw")?, &["PING"]).map(drop)
+    poll(KUBERNETES, "the leader's Service to answer after the pause", || {
+        call(&store, store.service("rw")?, &["SET", "after", "the pause"]).map(Some)
+    })?;
+    store.ready(KUBERNETES).map(drop)
 }
 
 fn columns(stage: &Stage) -> Outcome {

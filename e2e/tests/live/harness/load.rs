@@ -21,6 +21,8 @@ use super::{
 const PAUSE: Duration = Duration::from_millis(4);
 /// Clients of a load.
 const CLIENTS: usize = 9;
+/// Time in which clients go back to the replicas that they began with.
+const SPREAD: Duration = Duration::from_millis(300);
 /// Longest wait until every replica has everything.
 const CAUGHT_UP: Duration = Duration::from_secs(30);
 /// Load before and after what is done to a store.
@@ -74,8 +76,10 @@ impl<'a> LiveLoad<'a> {
         Ok(LiveLoad { store, load, password })
     }
 
-    /// Begins to measure anew.
+    /// Begins to measure anew, with clients at every replica that the load began with.
     pub fn mark(&self) -> Vec<usize> {
+        self.load.spread();
+        thread::sleep(SPREAD);
         self.load.mark()
     }
 

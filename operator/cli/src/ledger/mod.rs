@@ -102,6 +102,8 @@ struct Shared {
     places: Places,
     began: Instant,
     stop: AtomicBool,
+    /// Rises when every client is to go back to where it began.
+    homeward: AtomicU64,
     acknowledged: AtomicU64,
     clients: Vec<Seen>,
     first_error: Mutex<Option<String>>,
@@ -134,6 +136,7 @@ impl Load {
             places,
             began: Instant::now(),
             stop: AtomicBool::new(false),
+            homeward: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             clients: (0..clients).map(|_| Seen::default()).collect(),
             first_error: Mutex::new(None),
@@ -153,6 +156,11 @@ impl Load {
     /// The first error answer that any client got, if one did.
     pub fn first_error(&self) -> Option<String> {
         self.shared.first_error.lock().ok()?.clone()
+    }
+
+    /// Sends every client back to the replica that it began with, when its present write is answered: those that lost theirs have gathered elsewhere.
+    pub fn spread(&self) {
+        self.shared.homeward.fetch_add(1, Relaxed);
     }
 
     /// Begins to measure gaps anew; returns which clients are connected to which replica.
@@ -216,7 +224,8 @@ fn run(shared: &Arc<Shared>) -> io::Result<Vec<Vec<Outcome>>> {
 async fn client(number: usize, shared: Arc<Shared>) -> Vec<Outcome> {
     let (me, places) = (&shared.clients[number], &shared.places);
     let mut outcomes = Vec::new();
-    let mut replica = number % places.count;
+    let home = number % places.count;
+    let (mut replica, mut homeward) = (home, 0);
     while !shared.stop.load(Relaxed) {
         me.replica.store(replica, Relaxed);
         let Ok(mut connection) = connect(places, replica).await else {
@@ -225,6 +234,11 @@ async fn client(number: usize, shared: Arc<Shared>) -> Vec<Outcome> {
             continue;
         };
         while !shared.stop.load(Relaxed) {
+            let called = shared.homeward.load(Relaxed);
+            if std::mem::replace(&mut homeward, called) != called && replica != home {
+                replica = home;
+                break;
+            }
             let outcome = match write_one(&mut connection, number, outcomes.len()).await {
                 Ok(None) => Outcome::Acknowledged,
                 Ok(Some(error)) => {
