@@ -24,8 +24,6 @@ pub const CASES: &[Case] = &[
 
 /// Longest time from `kubectl apply` until all of a store is ready, images present.
 const READY_MAX: Duration = Duration::from_secs(10);
-/// How much longer it may take where the machine is shared with builds: what is measured is in the figures.
-const SLACK: u32 = 3;
 
 fn apply_to_ready(stage: &Stage) -> Outcome {
     let mut took = Vec::new();
@@ -42,7 +40,7 @@ fn apply_to_ready(stage: &Stage) -> Outcome {
         "ready",
         &format!("median {:.1}, max {:.1} s of {}", median.as_secs_f32(), max.as_secs_f32(), took.len()),
     );
-    ensure(median < READY_MAX * SLACK, || format!("Ready only after {took:?}"))
+    ensure(median < figures::allowed(READY_MAX), || format!("Ready only after {took:?}"))
 }
 
 /// Each Service leads where its name says, and what is written by one is read by the others.

@@ -93,7 +93,7 @@ fn operator_cut_off(stage: &Stage) -> Outcome {
     thread::sleep(Duration::from_secs(8));
     fault(&["heal", &holder.node])?;
     let seen = load.all(&mark);
-    ensure(seen.errors == 0 && seen.gap < Duration::from_secs(1), || {
+    ensure(seen.errors == 0 && seen.gap < figures::allowed(Duration::from_secs(1)), || {
         format!("clients noticed: {seen:?}, the first error: {}", load.first_error())
     })?;
     poll(TAKEN_OVER, "an operator that acts", || operator::holder().map(Some))?;
