@@ -186,6 +186,8 @@ pub enum Cause {
     Silent,
     /// The leader is cut off from its members and cannot commit; they hear each other.
     Isolated,
+    /// The leader can neither commit, nor bring those members up to its end that it needs for that, before the other is done.
+    Stuck,
     /// It was handed over: somebody asked, or it was told to end.
     Handover,
     /// Members or w change.
@@ -218,6 +220,7 @@ impl fmt::Display for Cause {
             }
             Cause::Silent => "the leader is silent to the operator and to a majority of its members",
             Cause::Isolated => "the leader is cut off from its members",
+            Cause::Stuck => "the leader cannot commit before members are whole, nor make them whole before it commits",
             Cause::Handover => "leadership is handed over",
             Cause::Change => "members or w change",
             Cause::Degrade => "members are gone and the policy is PreferAvailable",

@@ -119,6 +119,11 @@ impl Stage {
                     follower.lag_entries = number();
                     follower.acknowledged = last.saturating_sub(number());
                 }
+                "snapshot" => {
+                    let leader = self.observed.record.as_ref().unwrap().leader;
+                    let follower = self.report(leader).followers.iter_mut().find(|f| f.id == id).unwrap();
+                    (follower.snapshot_slots, follower.acknowledged) = (Some(number() as u32), 0);
+                }
                 "not-serving" => self.report(id).serving = false,
                 "idle" => self.report(id).role = Role::Idle as i32,
                 other => panic!("see: {other}"),

@@ -12,11 +12,15 @@
 use trireme_proto::breakage::{Breakage, broken};
 use trireme_proto::{
     ReplicaId, Report, Topology,
+    report::FollowerReport,
     topology::{Config, Phase},
 };
 
 use super::{Change, MemberPhase, Turn, memory::Timer};
 use crate::decision::{Cause, Decision, Witnesses};
+
+/// A snapshot that does not move on for this long, while nothing can be committed without it, never will.
+const STUCK_MS: u64 = 10_000;
 
 /// Begins a failover where the leader is lost.
 pub(crate) fn check(turn: &mut Turn<'_>, record: &Topology) {
@@ -58,7 +62,10 @@ fn lost(turn: &mut Turn<'_>, record: &Topology) -> Option<Cause> {
         return Some(Cause::DiskLost);
     }
     if turn.leading(record).is_some() {
-        return isolated(turn, record, report, suspicion_ms).then_some(Cause::Isolated);
+        if isolated(turn, record, report, suspicion_ms) {
+            return Some(Cause::Isolated);
+        }
+        return stuck(turn, record, report).then_some(Cause::Stuck);
     }
     if turn.memory.led_by.is_some_and(|(epoch, boot)| epoch == record.epoch && boot != report.boot) {
         return Some(Cause::Restarted);
@@ -135,6 +142,24 @@ fn isolated(turn: &Turn<'_>, record: &Topology, report: &Report, suspicion_ms: u
     let reached = reachable(&record.config, report);
     let (heard, deaf) = peers(turn, record, suspicion_ms);
     reached < record.config.lease_quorum() && deaf * 2 > heard && deaf >= record.config.lease_quorum()
+}
+
+/// The leader cannot commit what it has executed, because the members that it needs for that are being sent a snapshot; and the snapshot cannot end,
+/// because slots are taken when their last write is committed. A new epoch, mostly with the same leader, resolves it: whoever steps down takes what is not
+/// committed out of its state, and executes nothing before its start entry is committed. A snapshot that moves on is left alone, however long it takes.
+fn stuck(turn: &mut Turn<'_>, record: &Topology, report: &Report) -> bool {
+    let member = |f: &&FollowerReport| f.reachable && record.config.has(f.id, f.incarnation);
+    let sent: Vec<u64> =
+        report.followers.iter().filter(member).filter_map(|f| f.snapshot_slots).map(u64::from).collect();
+    let able = reachable(&record.config, report).saturating_sub(sent.len());
+    if !report.serving || report.commit >= report.last.seq || sent.is_empty() || able >= record.config.w as usize {
+        return false;
+    }
+    let since_ms = turn.since(Timer::Stuck(record.epoch, report.commit, sent.iter().sum()));
+    if since_ms < STUCK_MS {
+        turn.recheck(STUCK_MS - since_ms);
+    }
+    since_ms >= STUCK_MS
 }
 
 /// Members that the leader reaches, itself included.

@@ -23,6 +23,8 @@ pub(crate) enum Timer {
     Sealing(Epoch),
     /// The leader of this epoch has been told and does not lead.
     NotLeading(Epoch),
+    /// The leader of this epoch cannot commit more than this, before the members are whole that are being sent so many slots.
+    Stuck(Epoch, u64, u64),
     /// The connections to the leader of this epoch have ended.
     Disconnected(Epoch),
     /// The leader of this epoch reaches too few members.
