@@ -187,7 +187,10 @@ impl Gauges {
         let complete =
             status.failovers.iter().take_while(|f| f.epoch != self.counted).filter(|f| f.active_ms.is_some());
         let newest: Vec<_> = complete.collect();
-        self.failovers += count(newest.iter().filter(|f| !f.from.is_empty()).count());
+        // What an earlier operator has seen stands in the first status: it is not counted again.
+        if !self.counted.is_empty() {
+            self.failovers += count(newest.iter().filter(|f| !f.from.is_empty()).count());
+        }
         if let Some(last) = newest.first() {
             self.counted.clone_from(&last.epoch);
             self.write_gap_s = last.write_gap_ms.map(|ms| ms as f64 / 1_000.0);
