@@ -12,12 +12,12 @@ use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 use trireme_crds::kubernetes::ReplicatedStore;
 use trireme_planner::DesiredReplica;
 
-use super::{Happening, Key, keep::Keeper, requests, voice::Note, wanted::Wanted};
+use super::{Happening, Key, keep::Keeper, requests, until, voice::Note, wanted::Wanted};
 use crate::context::{Context, why};
 
 /// Orders that may wait.
@@ -195,13 +195,6 @@ impl Doer {
         let api: Api<ReplicatedStore> = Api::namespaced(self.context.client.clone(), &self.key.namespace);
         let patch = json!({ "metadata": { "annotations": { asked.annotation: null } } });
         api.patch(&self.key.name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop)
-    }
-}
-
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }
 

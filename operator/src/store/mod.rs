@@ -33,7 +33,11 @@ pub(crate) mod world;
 
 use std::{fmt, sync::Arc};
 
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
 use trireme_link::Said;
 
 use self::{hands::Outcome, wanted::Wanted};
@@ -75,6 +79,14 @@ pub(crate) enum Happening {
 impl From<Said> for Happening {
     fn from(said: Said) -> Happening {
         Happening::Link(said)
+    }
+}
+
+/// Waits until then; for ever where nothing is due.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

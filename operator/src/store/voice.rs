@@ -17,12 +17,12 @@ use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 use trireme_crds::{Condition, ConditionStatus, StoreStatus, kubernetes::ReplicatedStore};
 use trireme_planner::Decision;
 
-use super::{Key, wanted::Wanted};
+use super::{Key, until, wanted::Wanted};
 use crate::{
     build::MANAGER,
     context::{Context, why},
@@ -173,13 +173,6 @@ async fn speak(context: Arc<Context>, mut newest: watch::Receiver<Newest>, mut n
                 due = Some(Instant::now() + RETRY);
             }
         }
-    }
-}
-
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }
 
