@@ -13,6 +13,7 @@ use trireme_crds::ConditionStatus;
 use trireme_proto::{
     ReplicaId, Report, Topology,
     breakage::{Breakage, broken},
+    report::Role,
 };
 
 use super::{LEARNER_LAG_ENTRIES, Turn, handover, memory::Timer};
@@ -245,6 +246,10 @@ fn follows(turn: &Turn<'_>, record: &Topology, leader: &Report, id: ReplicaId) -
     }
     if id == leader.id {
         return Ok(());
+    }
+    // What the leader says of it may still be about the process before.
+    if report.role() != Role::Follower {
+        return Err(format!("{name} does not follow yet"));
     }
     match leader.followers.iter().find(|f| f.id == id && f.incarnation == report.incarnation) {
         Some(f) if f.reachable && f.snapshot_slots.is_some() => Err(format!("{name} is being sent a snapshot")),
