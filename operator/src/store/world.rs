@@ -133,12 +133,15 @@ impl World {
         }
     }
 
+    /// Each replica's pod, where there is one.
+    fn pods(&self) -> BTreeMap<ReplicaId, Option<Arc<Pod>>> {
+        let pod = |replica: &Replica| self.context.cluster.pods.get(&self.key.namespace, &replica.wanted.name);
+        self.replicas.iter().map(|(id, replica)| (*id, pod(replica))).collect()
+    }
+
     /// Looks at the pods' addresses, and has the objects looked at.
     fn look(&mut self) {
-        let cluster = &self.context.cluster;
-        let pods: BTreeMap<ReplicaId, Option<Arc<Pod>>> =
-            self.replicas.iter().map(|(id, r)| (*id, cluster.pods.get(&self.key.namespace, &r.wanted.name))).collect();
-        for (id, pod) in pods {
+        for (id, pod) in self.pods() {
             self.link(id, pod.as_deref());
         }
         self.hands.look();
@@ -311,11 +314,7 @@ impl Backend for World {
             // Without the record nothing can be decided: what is written over one that is not known conflicts.
             self.cannot(&error.to_string());
         }
-        let pods: BTreeMap<ReplicaId, Option<Arc<Pod>>> = self
-            .replicas
-            .iter()
-            .map(|(id, r)| (*id, self.context.cluster.pods.get(&self.key.namespace, &r.wanted.name)))
-            .collect();
+        let pods = self.pods();
         for (id, pod) in &pods {
             if let Some(replica) = self.replicas.get_mut(id) {
                 replica.pod = pod.as_ref().and_then(|pod| pod.uid());
