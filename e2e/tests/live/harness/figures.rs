@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Failure, Outcome, shell};
 
@@ -125,12 +126,13 @@ fn heading() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let said =
         |program: &str, arguments: &[&str]| shell::run(program, arguments, None).unwrap_or_default().trim().to_owned();
+    let kubernetes: Value = serde_json::from_str(&said("kubectl", &["version", "-o", "json"])).unwrap_or_default();
     format!(
         "{}: {model}, {cores} cores, Linux {}, load {}; Kubernetes {}.",
         said("date", &["-u", "+%F"]),
         said("uname", &["-r"]),
         load.split(' ').next().unwrap_or_default(),
-        said("kubectl", &["version", "-o", "go-template={{.serverVersion.gitVersion}}"]),
+        kubernetes["serverVersion"]["gitVersion"].as_str().unwrap_or("of an unknown version"),
     )
 }
 
