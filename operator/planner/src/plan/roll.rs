@@ -32,11 +32,12 @@ pub(crate) fn roll(turn: &mut Turn<'_>, record: &Topology) {
     }
 }
 
-/// Starts a replica anew that is down for sure and outdated, in any phase.
+/// Starts a replica anew that is down for sure and outdated, in any phase; also one that is on its way out: as long as it is a member, nobody may be chosen
+/// without it.
 pub(crate) fn repair(turn: &mut Turn<'_>) {
     let down =
         |id: ReplicaId| turn.observed.seen(id).is_some_and(|seen| seen.outdated && seen.stopped && !seen.alive());
-    let ids: Vec<ReplicaId> = turn.desired.replicas.iter().map(|r| r.id).filter(|id| down(*id)).collect();
+    let ids: Vec<ReplicaId> = turn.observed.replicas.keys().copied().filter(|id| down(*id)).collect();
     for id in ids {
         if turn.plan.restart.is_some() {
             // One a turn, and the next turn soon.
