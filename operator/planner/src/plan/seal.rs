@@ -88,6 +88,7 @@ pub(crate) fn sealing(turn: &mut Turn<'_>, record: &Topology) {
     }
     let best = choose(turn, record, &sealed.answers);
     if let Some(best) = best {
+        refuse_others(turn, &sealed, best);
         activate(turn, record, &sealed, best, forced.is_some());
     }
 }
@@ -188,6 +189,26 @@ fn forced(turn: &mut Turn<'_>, record: &Topology, sealed: &Sealed<'_>, elapsed_m
         turn.recheck(patience_ms - elapsed_ms);
     }
     None
+}
+
+/// A person forced somebody who does not come first: asked for again and again, that would seal one epoch after the other, and change nothing.
+fn refuse_others(turn: &mut Turn<'_>, sealed: &Sealed<'_>, best: &Report) {
+    for request in turn.memory.requests.clone() {
+        let HumanRequest::Promote { replica, force: true } = request else { continue };
+        if replica == best.id {
+            continue;
+        }
+        let name = turn.name(best.id);
+        let why = match sealed.answers.iter().find(|report| report.id == replica) {
+            Some(answer) if position(best) > position(answer) => format!(
+                "{name} has more ({}, against {}) and leads now: hand over to the other when it has caught up",
+                best.last, answer.last
+            ),
+            Some(_) => format!("it is to leave the members, and {name} leads now"),
+            None => format!("it did not answer, and {name} leads now: hand over to it when it is back"),
+        };
+        refuse(turn, replica, why);
+    }
 }
 
 /// Tells the person why this one does not lead, and forgets the request.
