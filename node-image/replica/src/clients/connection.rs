@@ -19,6 +19,9 @@ use super::{
     execute::Work,
 };
 
+/// A version that no key has.
+const VOID: u64 = u64::MAX;
+
 impl Replica {
     /// Runs a connection command.
     pub(super) fn run_connection(&mut self, id: ClientId, which: ConnectionCommand, args: &[&[u8]]) -> Flow {
@@ -163,15 +166,34 @@ impl Replica {
         if client.session_seq > applied || !client.in_order() || !in_history {
             return Flow::NotNow;
         }
+        let versions: Vec<Watched> = args[1..]
+            .iter()
+            .map(|key| Watched { key: Bytes::copy_from_slice(key), version: self.version(key) })
+            .collect();
+        self.with_client(id, |client| client.watched.extend(versions))
+    }
+
+    fn version(&mut self, key: &[u8]) -> u64 {
         let at = At { seq: self.batch_last, now_ms: self.now.wall_ms, keep_undo: false };
         self.delta.clear();
-        let (versions, _) = self.engine.execute(&at, &mut self.delta, |access| {
-            args[1..]
-                .iter()
-                .map(|key| Watched { key: Bytes::copy_from_slice(key), version: access.version(key) })
-                .collect::<Vec<_>>()
-        });
-        self.with_client(id, |client| client.watched.extend(versions))
+        self.engine.execute(&at, &mut self.delta, |access| access.version(key)).0
+    }
+
+    /// What was not committed was taken out of the state: a key watched while it was there has changed, also if the same entry is committed later. What
+    /// its client reads in between is without it.
+    pub(crate) fn void_watched(&mut self) {
+        for id in self.clients.ids() {
+            let Some(client) = self.clients.get_mut(id).filter(|client| !client.watched.is_empty()) else { continue };
+            let mut watched = std::mem::take(&mut client.watched);
+            for one in &mut watched {
+                if one.version != self.version(&one.key) {
+                    one.version = VOID;
+                }
+            }
+            if let Some(client) = self.clients.get_mut(id) {
+                client.watched = watched;
+            }
+        }
     }
 
     /// WAIT and WAITAOF. A write's reply has come only with w copies, as durable as the store keeps them; more are waited for on the leader. On another

@@ -119,6 +119,7 @@ impl Replica {
         let undone = self.applied - self.commit;
         if !broken(Breakage::NoUndo) {
             self.undo_uncommitted();
+            self.void_watched();
         }
         self.applied = self.commit;
         self.checkpointing = None;
