@@ -32,13 +32,18 @@ mod stores;
 
 use std::{process::ExitCode, sync::Arc};
 
+use axum::http::Request;
 use clap::Parser as _;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, Client};
+use kube::{
+    Api, Client, Config,
+    client::{Body, ClientBuilder},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
 };
+use tower::util::MapRequestLayer;
 
 use crate::{
     check::CheckArguments,
@@ -98,9 +103,9 @@ enum Failure {
 }
 
 async fn run(arguments: RunArguments) -> Result<(), Failure> {
-    let client = Client::try_default().await.map_err(Failure::Client)?;
-    let listener = http::listen(arguments.http_listen).await.map_err(|e| Failure::Listen(arguments.http_listen, e))?;
     let metrics = Arc::new(Metrics::default());
+    let client = connect(&metrics).await?;
+    let listener = http::listen(arguments.http_listen).await.map_err(|e| Failure::Listen(arguments.http_listen, e))?;
     let (cluster, news, watches) = cluster::watch(&client, &arguments.namespaces, &metrics);
     let (ready, readiness) = watch::channel(false);
     let context = Arc::new(Context {
@@ -127,6 +132,18 @@ async fn run(arguments: RunArguments) -> Result<(), Failure> {
     // Whatever was begun goes on under the next operator; it need not wait.
     candidate.release().await;
     Ok(())
+}
+
+/// A client whose requests are counted.
+async fn connect(metrics: &Arc<Metrics>) -> Result<Client, Failure> {
+    let config = Config::infer().await.map_err(|error| Failure::Client(kube::Error::InferConfig(error)))?;
+    let metrics = Arc::clone(metrics);
+    let counted = MapRequestLayer::new(move |request: Request<Body>| {
+        metrics.request(request.method(), request.uri());
+        request
+    });
+    let builder = ClientBuilder::try_from(config).map_err(Failure::Client)?;
+    Ok(builder.with_layer(&counted).build())
 }
 
 /// Takes care of the stores while the Lease is held. Stands by otherwise, with everything in sight.

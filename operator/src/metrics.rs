@@ -6,6 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use axum::http::{Method, Uri};
 use trireme_crds::{ConditionStatus, StoreStatus};
 
 use crate::store::{Key, wanted::Wanted};
@@ -19,6 +20,7 @@ struct Inner {
     leader: bool,
     errors: BTreeMap<&'static str, u64>,
     turns: BTreeMap<&'static str, u64>,
+    requests: BTreeMap<&'static str, u64>,
     stores: BTreeMap<Key, Gauges>,
 }
 
@@ -60,6 +62,21 @@ impl Metrics {
         *self.inner().turns.entry(result).or_default() += 1;
     }
 
+    /// A request goes to the API server.
+    pub fn request(&self, method: &Method, uri: &Uri) {
+        let (path, query) = (uri.path(), uri.query().unwrap_or_default());
+        let kind = match method.as_str() {
+            _ if path.contains("/leases/") => "lease",
+            "GET" if query.contains("watch=true") => "watch",
+            "GET" => "get",
+            "POST" => "create",
+            "PUT" | "PATCH" => "write",
+            "DELETE" => "delete",
+            _ => "other",
+        };
+        *self.inner().requests.entry(kind).or_default() += 1;
+    }
+
     /// Whether this operator is the one that acts.
     pub fn leader(&self, leads: bool) {
         self.inner().leader = leads;
@@ -96,6 +113,13 @@ impl Metrics {
             "kind",
             "What could not be done, by what it was.",
             &inner.errors,
+        );
+        counters(
+            &mut out,
+            "trireme_operator_api_requests_total",
+            "kind",
+            "Requests to the API server, by kind; those for the Lease of whatever kind are of their own.",
+            &inner.requests,
         );
         for (name, kind, help, value) in STORE_FAMILIES {
             family(&mut out, name, kind, help);
@@ -246,6 +270,17 @@ mod tests {
         let conditions = vec![holds("Ready", ConditionStatus::Unknown), holds("RolloutStalled", ConditionStatus::True)];
         gauges.take(&StoreStatus { conditions, ..StoreStatus::default() });
         assert_eq!((gauges.ready, gauges.paused, gauges.rollout_stalled), (0.0, 0.0, 1.0));
+    }
+
+    #[test]
+    fn requests_are_counted_by_kind() {
+        let metrics = Metrics::default();
+        let asked = |method: &Method, uri: &'static str| metrics.request(method, &Uri::from_static(uri));
+        asked(&Method::GET, "/apis/trireme.dev/v1alpha1/replicatedstores?watch=true&resourceVersion=1");
+        asked(&Method::GET, "/api/v1/namespaces/a/secrets/b");
+        asked(&Method::PATCH, "/apis/coordination.k8s.io/v1/namespaces/a/leases/trireme-operator");
+        let kinds: Vec<_> = metrics.inner().requests.iter().map(|(kind, count)| (*kind, *count)).collect();
+        assert_eq!(kinds, [("get", 1), ("lease", 1), ("watch", 1)]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use trireme_crds::quantity::Bytes;
+use trireme_planner::DesiredReplica;
 
 use super::{
     Key,
@@ -20,6 +21,7 @@ use super::{
     hands::{Outcome, Work, overtaken},
     pods,
     voice::Note,
+    wanted::Auth,
 };
 use crate::{
     build::{self, MANAGER, ROLE, STORE},
@@ -60,7 +62,10 @@ impl Keeper {
             }};
         }
         keep!(accounts, &account);
-        self.secret(secret.as_ref(), &owner, &mut outcome).await;
+        match &secret {
+            Some(secret) => self.secret(secret, &owner, &mut outcome).await,
+            None => self.named_secret(work, &mut outcome).await,
+        }
         for service in &services {
             keep!(services, service);
         }
@@ -89,8 +94,7 @@ impl Keeper {
     }
 
     /// The password is made once. A Secret that is there is never written again: somebody may have put another password into it.
-    async fn secret(&mut self, secret: Option<&Secret>, owner: &str, outcome: &mut Outcome) {
-        let Some(secret) = secret else { return };
+    async fn secret(&mut self, secret: &Secret, owner: &str, outcome: &mut Outcome) {
         let name = secret.name_any();
         if let Some(there) = self.context.cluster.secrets.get(&self.key.namespace, &name) {
             outcome.trouble.extend(owned(&*there, owner).err().map(|error| error.to_string()));
@@ -103,6 +107,22 @@ impl Keeper {
                 outcome.take(&self.context, applied, secret);
             }
             Err(error) => outcome.trouble.push(format!("no password could be made for Secret {name}: {error}")),
+        }
+    }
+
+    /// The Secret that the user names is the user's. A pod waits for it without a word that is seen from here, so while one does not run it is looked for.
+    async fn named_secret(&self, work: &Work, outcome: &mut Outcome) {
+        let Auth::Named(name) = &work.wanted.auth else { return };
+        let pod = |replica: &DesiredReplica| self.context.cluster.pods.get(&self.key.namespace, &replica.name);
+        if work.replicas.iter().all(|replica| pod(replica).is_some_and(|pod| !pods::stopped(&pod))) {
+            return;
+        }
+        let what = "spec.auth.secretName names it, and replicas that start wait for its key password";
+        match self.api::<Secret>().get_opt(name).await {
+            Ok(Some(secret)) if secret.data.iter().flatten().any(|(key, _)| key == "password") => {}
+            Ok(Some(_)) => outcome.trouble.push(format!("Secret {name} has no key password: {what}")),
+            Ok(None) => outcome.trouble.push(format!("Secret {name} is missing: {what}")),
+            Err(error) => outcome.trouble.push(format!("Secret {name} could not be looked at: {}", why(&error))),
         }
     }
 
