@@ -30,7 +30,7 @@ fn down(stage: &Stage, what: &str, row: &str, seconds: u64) -> Outcome {
     store.all_pods_ready(3)?;
     let (load, registers) = (LiveLoad::start(&store)?, Registers::start(&store)?);
     let epoch = store.epoch()?;
-    let mark = load.mark();
+    let mark = load.mark()?;
     fault(&[what, "down"])?;
     thread::sleep(Duration::from_secs(seconds));
     let seen = load.all(&mark);

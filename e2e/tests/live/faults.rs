@@ -58,7 +58,7 @@ fn lose_leader(stage: &Stage, loss: &Loss) -> Outcome<Vec<Survivors>> {
             lead_apart_from_operator(&store)?;
         }
         let (leader, epoch) = (store.leader()?, store.epoch()?);
-        let mark = load.mark();
+        let mark = load.mark()?;
         (loss.lose)(&store, &leader)?;
         let next = store.wait(SERVED, "another leader that serves", |status| {
             epoch_of(status) > epoch && status.groups.first().is_some_and(|group| group.serving)

@@ -35,7 +35,7 @@ fn operator_killed_during_failover(stage: &Stage) -> Outcome {
     for pause_ms in [0, 30] {
         let (leader, epoch, holder) = (store.leader()?, store.epoch()?, operator::holder()?);
         let target = format!("{}/{}", operator::NAMESPACE, holder.name);
-        let mark = load.mark();
+        let mark = load.mark()?;
         let began = Instant::now();
         store.fault("kill-container", &leader)?;
         thread::sleep(Duration::from_millis(pause_ms));
@@ -59,7 +59,7 @@ fn holder_killed(stage: &Stage) -> Outcome {
     let store = stage.store("orders", &json!({ "mode": "SingleLeader" }))?;
     store.all_pods_ready(3)?;
     let load = LiveLoad::start(&store)?;
-    let mark = load.mark();
+    let mark = load.mark()?;
     let killed = operator::kill_holder()?;
     let began = Instant::now();
     let now = operator::holder_other_than(&killed.name, TAKEN_OVER)?;
@@ -87,7 +87,7 @@ fn operator_cut_off(stage: &Stage) -> Outcome {
     store.all_pods_ready(3)?;
     let load = LiveLoad::start(&store)?;
     let (epoch, holder) = (store.epoch()?, operator::holder()?);
-    let mark = load.mark();
+    let mark = load.mark()?;
     fault(&["cut-out", &holder.node, &holder.address])?;
     fault(&["cut-in", &holder.node, &holder.address])?;
     thread::sleep(Duration::from_secs(8));

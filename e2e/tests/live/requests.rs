@@ -34,7 +34,7 @@ fn switchover(stage: &Stage) -> Outcome {
     let mut gaps = Vec::new();
     for named in [true, false, true] {
         let (leader, epoch, to) = (store.leader()?, store.epoch()?, store.follower()?);
-        let mark = load.mark();
+        let mark = load.mark()?;
         store.annotate("switchover", Some(if named { &to.name } else { "" }))?;
         store.ready_after(epoch, ANSWERED)?;
         let now = store.leader()?;

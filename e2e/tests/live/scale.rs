@@ -29,7 +29,7 @@ fn scale_3_5_3(stage: &Stage) -> Outcome {
     let store = stage.store("orders", &json!({ "mode": "SingleLeader" }))?;
     store.all_pods_ready(3)?;
     let load = LiveLoad::start(&store)?;
-    let mark = load.mark();
+    let mark = load.mark()?;
     for (n, w) in [(5, 3), (3, 2)] {
         let began = Instant::now();
         store.patch(&json!({ "n": n }))?;
@@ -58,7 +58,7 @@ fn change_w(stage: &Stage) -> Outcome {
     let store = stage.store("orders", &spec)?;
     store.all_pods_ready(3)?;
     let load = LiveLoad::start(&store)?;
-    let mark = load.mark();
+    let mark = load.mark()?;
     for w in [3, 1, 2] {
         store.patch(&json!({ "w": w }))?;
         store.wait(KUBERNETES, &format!("w = {w} to be in force"), |status| {

@@ -300,6 +300,7 @@ impl Replica {
             // Every process is started with what is wanted, and this machine is here.
             outdated: false,
             stopped: self.pid == 0,
+            unready: false,
             machine_gone: false,
         }
     }

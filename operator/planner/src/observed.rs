@@ -34,6 +34,8 @@ pub struct Seen {
     /// No process of it runs now, for sure: its pod is pending or missing, or its container waits or has ended. What cannot be seen from where the backend
     /// looks (a node that has fallen silent) is not sure.
     pub stopped: bool,
+    /// Whoever leads clients to replicas does not lead them to this one yet, although it may serve: a probe has not said so yet.
+    pub unready: bool,
     /// The machine that it runs on, or is bound to, is known to be gone: deleted, or given up by those who watch machines.
     pub machine_gone: bool,
     /// `host:port` of its peer port, where known.

@@ -77,6 +77,7 @@ impl Stage {
             report: Some(Report { id, incarnation: u64::from(id), boot: u64::from(id), ..Report::default() }),
             outdated: false,
             stopped: false,
+            unready: false,
             machine_gone: false,
             peer_address: Some(format!("10.0.0.{id}:7600")),
             client_address: Some(format!("10.0.0.{id}:6379")),
@@ -111,6 +112,7 @@ impl Stage {
                 "cut-off" => self.report(id).leader_link_closed = number() != 0,
                 "outdated" => self.seen(id).outdated = number() != 0,
                 "stopped" => self.seen(id).stopped = number() != 0,
+                "unready" => self.seen(id).unready = number() != 0,
                 "machine-gone" => self.seen(id).machine_gone = number() != 0,
                 "lag" => {
                     let leader = self.observed.record.as_ref().unwrap().leader;

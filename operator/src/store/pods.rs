@@ -19,6 +19,12 @@ pub(crate) fn stopped(pod: &Pod) -> bool {
     }
 }
 
+/// Whether Services lead clients to it.
+pub(crate) fn ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
 /// Whether it is being deleted.
 pub(crate) fn terminating(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()

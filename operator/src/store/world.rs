@@ -253,6 +253,7 @@ impl World {
             report: replica.heard.report().cloned(),
             outdated: pod.is_some_and(|pod| self.outdated(replica, pod)),
             stopped: pod.is_none_or(pods::stopped),
+            unready: pod.is_none_or(|pod| !pods::ready(pod)),
             machine_gone: self.machine_gone(replica, pod),
             peer_address: address.map(|ip| format!("{ip}:{PEER_PORT}")),
             client_address: address.map(|ip| format!("{ip}:{CLIENT_PORT}")),

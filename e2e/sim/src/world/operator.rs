@@ -251,6 +251,7 @@ impl World {
                 client_address: address(6379),
                 outdated: self.outdated(machine),
                 stopped: machine.process.is_none() && machine.end_known && machine.gone_since.is_none(),
+                unready: false,
                 machine_gone: machine.gone_since.is_some_and(|since| since <= now),
             };
             replicas.insert(*id, seen);

@@ -77,10 +77,18 @@ impl<'a> LiveLoad<'a> {
     }
 
     /// Begins to measure anew, with clients at every replica that the load began with.
-    pub fn mark(&self) -> Vec<usize> {
+    ///
+    /// # Errors
+    /// A client still waits for what it asked before: its wait would be taken for one that begins now.
+    pub fn mark(&self) -> Outcome<Vec<usize>> {
         self.load.spread();
+        let since = Instant::now();
         thread::sleep(SPREAD);
-        self.load.mark()
+        while self.load.waiting(&self.load.places(), usize::MAX) > since.elapsed() {
+            ensure(since.elapsed() < CAUGHT_UP, || "a client still waits for an answer from before".to_owned())?;
+            thread::sleep(SPREAD);
+        }
+        Ok(self.load.mark())
     }
 
     /// What clients saw since the mark that were not connected to this pod then.

@@ -170,6 +170,11 @@ impl Load {
             client.errors.store(0, Relaxed);
             client.broken.store(0, Relaxed);
         }
+        self.places()
+    }
+
+    /// Which clients are connected to which replica.
+    pub fn places(&self) -> Vec<usize> {
         self.shared.clients.iter().map(|c| c.replica.load(Relaxed)).collect()
     }
 

@@ -228,7 +228,12 @@ fn back(turn: &Turn<'_>, record: &Topology, id: ReplicaId) -> Result<(), String>
     if boot.is_some() && boot == turn.memory.asked.get(&id).map(|(before, _)| *before) {
         return Err("the process that is to end still runs".to_owned());
     }
-    follows(turn, record, report, id)
+    follows(turn, record, report, id)?;
+    // Clients are led elsewhere until then; to take the next one away would leave them with too few.
+    if turn.observed.seen(id).is_some_and(|seen| seen.unready) {
+        return Err(format!("{} follows, and clients are not led to it yet", turn.name(id)));
+    }
+    Ok(())
 }
 
 /// Whether this replica is a member, heard, reached by the leader, and close to its end; what is missing.
