@@ -9,14 +9,18 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::{
     Api, Resource, ResourceExt as _,
     api::{Patch, PatchParams, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{build::MANAGER, context::why};
+
+/// How often it is tried to claim an object that others write at the same time.
+const CLAIMS_MAX: usize = 10;
 
 /// Why an object is not as it is wanted.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +88,25 @@ pub(crate) struct Applier {
 }
 
 impl Applier {
+    /// Makes an object that is never written again; `None` where it is there.
+    pub async fn make<K>(&self, api: &Api<K>, wanted: &K, owner: &str) -> Result<Option<K>, ApplyError>
+    where
+        K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
+    {
+        let (kind, name) = (K::kind(&()).into_owned(), wanted.name_any());
+        let failed = |source| ApplyError::Api { kind: kind.clone(), name: name.clone(), source };
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        match api.create(&params, wanted).await {
+            Ok(made) => Ok(Some(made)),
+            // The watch has not shown it yet, or it is not in the watch because it is not ours.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                let there = api.get(&name).await.map_err(failed)?;
+                owned(&there, owner).map(|()| None)
+            }
+            Err(source) => Err(failed(source)),
+        }
+    }
+
     /// Makes `wanted` so. `cached` is the object as the watch has it; `owner` is the uid of the store.
     pub async fn apply<K>(
         &mut self,
@@ -109,19 +132,10 @@ impl Applier {
         let before = self.applied.get(&key).copied();
         let digest = hash(&mask);
         let Some(live) = cached else {
-            let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-            return match api.create(&params, wanted).await {
-                Ok(made) => {
-                    self.applied.insert(key, Applied { wanted: digest, live: hash(&project(&json(&made)?, &mask)) });
-                    Ok(if before.is_some() { Change::Restored } else { Change::Created })
-                }
-                // The watch has not shown it yet, or it is not in the watch because it is not ours.
-                Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                    let there = api.get(&name).await.map_err(failed)?;
-                    owned(&there, owner).map(|()| Change::None)
-                }
-                Err(source) => Err(failed(source)),
-            };
+            let Some(made) = self.make(api, wanted, owner).await? else { return Ok(Change::None) };
+            let made = claim(api, made).await.map_err(failed)?;
+            self.applied.insert(key, Applied { wanted: digest, live: hash(&project(&json(&made)?, &mask)) });
+            return Ok(if before.is_some() { Change::Restored } else { Change::Created });
         };
         owned(live, owner)?;
         if live.meta().deletion_timestamp.is_some() {
@@ -142,6 +156,34 @@ impl Applier {
             _ if changed => Change::Updated,
             _ => Change::None,
         })
+    }
+}
+
+/// What a POST has made belongs to the POST: an apply that leaves a field out later would not remove it. So the fields are handed to applies.
+async fn claim<K>(api: &Api<K>, made: K) -> Result<K, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
+{
+    let mut made = made;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut fields = made.managed_fields().to_vec();
+        let ours = |entry: &&mut ManagedFieldsEntry| {
+            entry.manager.as_deref() == Some(MANAGER)
+                && entry.operation.as_deref() == Some("Update")
+                && entry.subresource.is_none()
+        };
+        let Some(entry) = fields.iter_mut().find(ours) else { return Ok(made) };
+        entry.operation = Some("Apply".to_owned());
+        let body = json!({ "metadata": { "resourceVersion": made.resource_version(), "managedFields": fields } });
+        match api.patch(&made.name_any(), &PatchParams::default(), &Patch::Merge(&body)).await {
+            // A controller was faster.
+            Err(kube::Error::Api(status)) if status.is_conflict() && tries < CLAIMS_MAX => {
+                made = api.get(&made.name_any()).await?;
+            }
+            done => return done,
+        }
     }
 }
 
@@ -188,8 +230,6 @@ fn hash(value: &Value) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -103,7 +103,8 @@ impl Keeper {
         match password() {
             Ok(password) => {
                 let made = build::password_secret(secret, &password);
-                let applied = self.applier.apply(&self.api(), None, &made, owner).await;
+                let applied = self.applier.make(&self.api(), &made, owner).await;
+                let applied = applied.map(|made| made.map_or(Change::None, |_| Change::Created));
                 outcome.take(&self.context, applied, secret);
             }
             Err(error) => outcome.trouble.push(format!("no password could be made for Secret {name}: {error}")),
