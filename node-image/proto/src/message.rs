@@ -24,7 +24,7 @@ pub enum Message {
     Hello(Hello),
     /// Operator or peer to replica: the record.
     #[prost(message, tag = "2")]
-    Topology(Topology),
+    Topology(Box<Topology>),
     /// Replica to operator.
     #[prost(message, tag = "3")]
     Report(Box<Report>),

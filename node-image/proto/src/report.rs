@@ -1,6 +1,6 @@
 //! What a replica says of itself to the operator: on every change that matters to a decision, and with every heartbeat.
 
-use crate::ids::{Epoch, Incarnation, Position, ReplicaId};
+use crate::ids::{Epoch, Incarnation, Origin, Position, ReplicaId};
 
 /// A replica's state as it sees it. Where `promise` equals the record's epoch, this is its answer to the seal: `last` can no longer change but by
 /// that epoch's leader.
@@ -42,7 +42,7 @@ pub struct Report {
     /// Milliseconds since it last heard from its leader; 0 on the leader itself.
     #[prost(uint32, tag = "12")]
     pub leader_silence_ms: u32,
-    /// Leader only: the start entry is committed and clients are served.
+    /// Leader only: the start entry is committed and clients are served. No leader: it can coordinate; whether enough others are there is not meant.
     #[prost(bool, tag = "13")]
     pub serving: bool,
     /// Leader only: a hand-over was asked for and the member named holds everything.
@@ -51,7 +51,7 @@ pub struct Report {
     /// It was told to end (SIGTERM) and waits for its leadership to be taken over.
     #[prost(bool, tag = "15")]
     pub leaving: bool,
-    /// Leader only: how each other replica stands.
+    /// Leader only: how each other replica stands. No leader: how each other one stands to this one's own entries.
     #[prost(message, repeated, tag = "16")]
     pub followers: Vec<FollowerReport>,
     /// Its disk is full: it refuses writes.
@@ -72,13 +72,64 @@ pub struct Report {
     /// Milliseconds since the last write was refused or in doubt began; the measured write gap of the last change of leaders, at this leader.
     #[prost(uint32, tag = "22")]
     pub write_gap_ms: u32,
-    /// XOR of all slot digests at `applied`; two replicas with the same `applied` must have the same.
+    /// XOR of all slot digests at `applied`; two replicas with the same `applied` must have the same, where there is no leader those with the same
+    /// `received`.
     #[prost(fixed64, tag = "23")]
     pub digest: u64,
     /// Follower and learner only: its connection to its leader has ended, in this epoch, and none has been made since. More than silence: a process that
     /// ends closes its connections at once.
     #[prost(bool, tag = "24")]
     pub leader_link_closed: bool,
+    /// No leader only: its name as an origin is spent. Its machine restarted without a clean stop, so it may have sent entries that its own disk lost: it
+    /// coordinates nothing until the record gives it a new generation.
+    #[prost(bool, tag = "25")]
+    pub origin_spent: bool,
+    /// No leader only: what it holds durably of each origin.
+    #[prost(message, repeated, tag = "26")]
+    pub received: Vec<OriginSeq>,
+    /// No leader only: its state holds everything that some member held when it joined, so that it may count.
+    #[prost(bool, tag = "27")]
+    pub whole: bool,
+    /// No leader only: what comparing and mending has done since the process started.
+    #[prost(message, optional, tag = "28")]
+    pub repair: Option<Repair>,
+    /// No leader only: the largest difference between a peer's clock and its own, in milliseconds; positive where the peer's is ahead.
+    #[prost(sint64, tag = "29")]
+    pub clock_offset_ms: i64,
+}
+
+/// How much of an origin's entries a replica holds.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct OriginSeq {
+    /// Whose entries.
+    #[prost(message, required, tag = "1")]
+    pub origin: Origin,
+    /// All up to this one, and
+    #[prost(uint64, tag = "2")]
+    pub upto: u64,
+    /// beyond that one some with so many gaps between.
+    #[prost(uint32, tag = "3")]
+    pub gaps: u32,
+}
+
+/// What comparing slots with peers has found and mended.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Repair {
+    /// Slots that differ from a peer's as last compared, and are not mended yet.
+    #[prost(uint64, tag = "1")]
+    pub slots_differing: u64,
+    /// Keys joined with a peer's state.
+    #[prost(uint64, tag = "2")]
+    pub keys_repaired: u64,
+    /// Bytes of digests and state sent.
+    #[prost(uint64, tag = "3")]
+    pub bytes_sent: u64,
+    /// Bytes of digests and state received.
+    #[prost(uint64, tag = "4")]
+    pub bytes_received: u64,
+    /// Keys that reads coordinated here found stale somewhere, and mended.
+    #[prost(uint64, tag = "5")]
+    pub read_repairs: u64,
 }
 
 /// What a replica does.
@@ -89,10 +140,12 @@ pub enum Role {
     Idle = 0,
     /// Copies its leader's log, and counts for w.
     Follower = 1,
-    /// Copies its leader's log, and counts for nothing yet.
+    /// Copies its leader's log, or where there is none everybody's entries, and counts for nothing yet.
     Learner = 2,
     /// Leads.
     Leader = 3,
+    /// No leader: counts for n, w and r, and coordinates whatever clients ask of it.
+    Peer = 4,
 }
 
 /// How a leader sees another replica.

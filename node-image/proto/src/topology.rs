@@ -20,19 +20,20 @@ pub struct Topology {
     /// What the epoch is in.
     #[prost(enumeration = "Phase", tag = "5")]
     pub phase: i32,
-    /// Who leads the epoch; 0 while sealing.
+    /// Who leads the epoch; 0 while sealing, and always in [`Mode::Leaderless`], where the phase is Active from the first record on.
     #[prost(uint32, tag = "6")]
     pub leader: ReplicaId,
     /// The members and w in force.
     #[prost(message, required, tag = "7")]
     pub config: Config,
-    /// The configuration being left, until the start entry is committed under the new one: as long as it is here, both must be sealed.
+    /// The configuration being left, until the start entry is committed under the new one: as long as it is here, both must be sealed. In
+    /// [`Mode::Leaderless`], until no replica coordinates under it alone: as long as it is here, a write needs w and a read r of both.
     #[prost(message, optional, tag = "8")]
     pub old: Option<Config>,
     /// Every replica of the group with its address. Those that are no members are learners.
     #[prost(message, repeated, tag = "9")]
     pub replicas: Vec<Replica>,
-    /// The group's generation as an origin of deltas.
+    /// The group's generation as an origin of deltas. In [`Mode::Leaderless`] each replica is a group: see [`Replica::generation`].
     #[prost(uint32, tag = "10")]
     pub generation: u32,
     /// Not 0: the leader accepts no more writes, brings this member up to its end and says `drained`, so that it can take over.
@@ -99,6 +100,48 @@ pub struct Replica {
     /// `host:port` where clients reach it.
     #[prost(string, tag = "5")]
     pub client_address: String,
+    /// [`Mode::Leaderless`] only: the life of its disk that this row knows, member or learner; 0 while it has not been heard.
+    #[prost(fixed64, tag = "6")]
+    pub incarnation: Incarnation,
+    /// [`Mode::Leaderless`] only: that life's number as an origin of deltas. It rises with each incarnation, and when a life's name is spent
+    /// ([`crate::Report::origin_spent`]), so that no name is used twice. A replica coordinates nothing before the row has its own incarnation with a
+    /// generation that it has not spent.
+    #[prost(uint32, tag = "7")]
+    pub generation: u32,
+}
+
+/// How a store's replicas move deltas: who produces them, and when a client is told OK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Mode {
+    /// One group of n replicas; its leader produces them.
+    SingleLeader = 0,
+    /// One group per region, each with a leader, and feeds between them.
+    MultiLeader = 1,
+    /// Every replica is a group of one that leads itself; w of the n hold a write, r of the n are asked for a read.
+    Leaderless = 2,
+}
+
+/// What keeps a later write from losing to an earlier one of a faster clock, where there is no leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum WriteOrder {
+    /// A coordinator brings its clock above that of n - w + 1 replicas before it writes.
+    Strict = 0,
+    /// The clocks are trusted.
+    Clock = 1,
+}
+
+/// When replicas get what a read found them to lack, where there is no leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum ReadRepair {
+    /// Before the client gets its answer: what one read has shown, every later one shows.
+    Blocking = 0,
+    /// After it.
+    Async = 1,
+    /// Not by reads.
+    Off = 2,
 }
 
 /// When a copy counts for w.
@@ -148,6 +191,18 @@ pub struct Settings {
     /// Bytes of log kept for followers that are behind.
     #[prost(uint64, tag = "8")]
     pub log_bytes_max: u64,
+    /// How the store's replicas move deltas.
+    #[prost(enumeration = "Mode", tag = "9")]
+    pub mode: i32,
+    /// [`Mode::Leaderless`]: what orders writes.
+    #[prost(enumeration = "WriteOrder", tag = "10")]
+    pub write_order: i32,
+    /// [`Mode::Leaderless`]: when stale replicas get what a read found.
+    #[prost(enumeration = "ReadRepair", tag = "11")]
+    pub read_repair: i32,
+    /// Bytes a second that a replica sends to each peer at most of what that one missed: backlog and repair, never live entries. 0 for no cap.
+    #[prost(uint64, tag = "12")]
+    pub feed_bytes_per_second: u64,
 }
 
 impl Settings {
@@ -162,6 +217,10 @@ impl Settings {
             unreplicated: Unreplicated::Recover as i32,
             request_timeout_ms: 10_000,
             log_bytes_max: 64 << 20,
+            mode: Mode::SingleLeader as i32,
+            write_order: WriteOrder::Strict as i32,
+            read_repair: ReadRepair::Blocking as i32,
+            feed_bytes_per_second: 0,
         }
     }
 }

@@ -278,7 +278,7 @@ impl Replica {
 
     fn operator_message(&mut self, number: u32, message: Message) {
         match message {
-            Message::Topology(topology) => self.obey(topology),
+            Message::Topology(topology) => self.obey(*topology),
             Message::Digests(digests) if digests.ask => {
                 let all = self.digests(0, trireme_proto::SLOTS);
                 self.output.send.push((Peer::Operator(number), Message::Digests(all)));
@@ -293,7 +293,7 @@ impl Replica {
             Message::AppendAck(ack) => self.on_append_ack(from, &ack),
             Message::Forward(forward) => self.on_forward(from, forward),
             Message::ForwardReply(reply) => self.on_forward_reply(reply),
-            Message::Topology(topology) => self.obey(topology),
+            Message::Topology(topology) => self.obey(*topology),
             Message::Fenced(fenced) => self.on_fenced(&fenced),
             Message::LogState(state) => self.on_log_state(from, &state),
             Message::Resume(resume) => self.on_resume(from, &resume),
@@ -334,7 +334,7 @@ impl Replica {
             Peer::Replica(id) => {
                 self.peers.insert(id, PeerState { incarnation, heard_us: self.now.mono_us });
                 if let Some(topology) = self.meta.topology.clone() {
-                    self.send(id, Message::Topology(topology));
+                    self.send(id, Message::Topology(Box::new(topology)));
                 }
                 self.group_peer_opened(id);
             }

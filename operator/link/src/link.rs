@@ -167,7 +167,7 @@ async fn converse<H: From<Said>>(
         if let Some(topology) = newest
             && sent.as_ref().is_none_or(|sent| !Arc::ptr_eq(sent, &topology))
         {
-            connection.send(Message::Topology(Topology::clone(&topology))).await?;
+            connection.send(Message::Topology(Box::new(Topology::clone(&topology)))).await?;
             sent = Some(topology);
         }
         tokio::select! {

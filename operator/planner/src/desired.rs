@@ -90,6 +90,7 @@ impl Desired {
                 },
                 request_timeout_ms: ms(settled.request_timeout_ms),
                 log_bytes_max: settled.log_bytes_max,
+                ..topology::Settings::standard()
             },
             failover: Failover {
                 policy: settled.policy,

@@ -92,6 +92,8 @@ pub fn from_object(store: &str, object: &GroupRecord) -> Result<Topology, Record
                 region: r.region.clone(),
                 peer_address: r.peer_address.clone(),
                 client_address: r.client_address.clone(),
+                incarnation: 0,
+                generation: 0,
             })
             .collect(),
         generation: object.generation,
@@ -113,6 +115,7 @@ pub fn from_object(store: &str, object: &GroupRecord) -> Result<Topology, Record
             },
             request_timeout_ms: object.settings.request_timeout_ms,
             log_bytes_max: object.settings.log_bytes_max,
+            ..Settings::standard()
         },
     })
 }

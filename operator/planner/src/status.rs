@@ -121,6 +121,7 @@ fn replica(id: u32, name: String, region: String, observed: &Observed, leader: O
         Some(Role::Follower) => "Follower",
         Some(Role::Learner) => "Learner",
         Some(Role::Leader) => "Leader",
+        Some(Role::Peer) => "Peer",
     };
     let zero = |of: fn(&FollowerReport) -> u64| if leads { Some(0) } else { lag.map(of) };
     ReplicaStatus {

@@ -120,7 +120,7 @@ impl Backend for InWorld<'_, '_> {
         let world = &mut **self.world.borrow_mut();
         let (now, delays) = (world.now(), world.scenario.delays);
         let (from, to) = (Peer::Operator(self.number), Peer::Replica(replica));
-        world.network.send(now, from, to, Message::Topology(topology.clone()), delays, &mut world.rng);
+        world.network.send(now, from, to, Message::Topology(Box::new(topology.clone())), delays, &mut world.rng);
     }
 
     async fn provision(&mut self, replicas: &[DesiredReplica]) {

@@ -37,9 +37,13 @@ pub(super) fn write(shell: &Shell, report: &Report) -> String {
 
 fn position(page: &mut Page, report: &Report) {
     page.head("role", "What the replica does: 1 for its role, 0 for the others.", "gauge");
-    for (role, name) in
-        [(Role::Idle, "idle"), (Role::Follower, "follower"), (Role::Learner, "learner"), (Role::Leader, "leader")]
-    {
+    for (role, name) in [
+        (Role::Idle, "idle"),
+        (Role::Follower, "follower"),
+        (Role::Learner, "learner"),
+        (Role::Leader, "leader"),
+        (Role::Peer, "peer"),
+    ] {
         page.row("role", &format!("role=\"{name}\""), u8::from(report.role() == role));
     }
     page.gauge("serving", "1 where the replica leads and serves clients.", u8::from(report.serving));

@@ -147,6 +147,8 @@ fn readiness(report: &Report, topology: Option<&Topology>) -> Result<(), String>
         Role::Follower if report.leader_silence_ms <= topology.settings.suspicion_ms => Ok(()),
         Role::Follower => Err(format!("its leader has been silent for {} ms", report.leader_silence_ms)),
         Role::Learner => Err("it is a learner: it is still copying its leader's state".into()),
+        Role::Peer if report.serving => Ok(()),
+        Role::Peer => Err("it cannot coordinate yet: it waits for a record that knows this life of its disk".into()),
         Role::Idle => {
             let phase = if topology.leader == 0 { "is being sealed" } else { "has one that was not heard" };
             Err(format!("it knows no leader: epoch {} {}", topology.epoch, phase))
@@ -178,6 +180,8 @@ mod tests {
             (report(Role::Follower, false, 1_001), false),
             (report(Role::Learner, false, 0), false),
             (report(Role::Idle, false, 0), false),
+            (report(Role::Peer, true, 0), true),
+            (report(Role::Peer, false, 0), false),
         ] {
             assert_eq!(readiness(&report, Some(&topology)).is_ok(), ready, "{report:?}");
         }

@@ -146,6 +146,7 @@ fn role(role: Role) -> &'static str {
         Role::Follower => "Follower",
         Role::Learner => "Learner",
         Role::Leader => "Leader",
+        Role::Peer => "Peer",
     }
 }
 

@@ -154,6 +154,7 @@ impl Authority {
                 region: String::new(),
                 peer_address: node.at.peer.to_string(),
                 client_address: node.at.client.to_string(),
+                ..Replica::default()
             })
             .collect();
         // Reads that two confirm are asked of the leader: followers may not answer from a state that is behind.
@@ -193,7 +194,7 @@ impl Authority {
         self.record.version += 1;
         (self.record.phase, self.record.leader) = (phase as i32, leader);
         for operator in &mut self.operators {
-            operator.say(Message::Topology(self.record.clone()));
+            operator.say(Message::Topology(Box::new(self.record.clone())));
         }
     }
 }

@@ -146,7 +146,7 @@ impl Replica {
     pub(crate) fn fence(&mut self, from: ReplicaId, refused: Epoch) {
         self.send(from, Message::Fenced(Fenced { promise: self.meta.promise, refused }));
         if let Some(topology) = self.meta.topology.clone() {
-            self.send(from, Message::Topology(topology));
+            self.send(from, Message::Topology(Box::new(topology)));
         }
     }
 
@@ -155,7 +155,7 @@ impl Replica {
         let Some(topology) = self.meta.topology.clone() else { return };
         let peers: Vec<ReplicaId> = self.peers.keys().copied().collect();
         for peer in peers {
-            self.send(peer, Message::Topology(topology.clone()));
+            self.send(peer, Message::Topology(Box::new(topology.clone())));
         }
     }
 

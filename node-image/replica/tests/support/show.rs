@@ -178,6 +178,8 @@ pub fn state(report: &Report) -> String {
         Role::Learner => "learner",
         Role::Leader if report.serving => "leader, serving",
         Role::Leader => "leader, not serving",
+        Role::Peer if report.serving => "peer, serving",
+        Role::Peer => "peer, not serving",
     };
     format!(
         "{role}: promise {} last {} commit {} applied {} keys {}",

@@ -356,7 +356,9 @@ impl World {
     pub fn tell(&mut self, record: &Topology, to: &[ReplicaId]) {
         for id in to {
             if let Some(process) = self.machines.get_mut(id).and_then(|machine| machine.process.as_mut()) {
-                process.inbox.push_back(Arrival::Message(Peer::Operator(1), Message::Topology(record.clone())));
+                process
+                    .inbox
+                    .push_back(Arrival::Message(Peer::Operator(1), Message::Topology(Box::new(record.clone()))));
             }
         }
     }

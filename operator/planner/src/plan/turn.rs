@@ -191,6 +191,8 @@ impl<'a> Turn<'a> {
                     seen.and_then(|s| s.client_address.as_ref()),
                     before.map(|b| &b.client_address),
                 ),
+                incarnation: before.map_or(0, |b| b.incarnation),
+                generation: before.map_or(0, |b| b.generation),
             }
         };
         let mut rows: Vec<Replica> = self.desired.replicas.iter().map(|r| row(r.id, &r.name, &r.region)).collect();

@@ -119,7 +119,7 @@ impl Rig {
     /// Everybody learns of the record, as it is now.
     pub(super) fn tell(&mut self) {
         for id in self.running() {
-            let message = Message::Topology(self.record.clone());
+            let message = Message::Topology(Box::new(self.record.clone()));
             self.step(id, Input::Peer { peer: Peer::Operator(1), message });
         }
     }
