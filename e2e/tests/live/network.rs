@@ -12,7 +12,7 @@ fn peer_port_is_closed(stage: &Stage) -> Outcome {
     let target = store.leader()?.address;
     // A policy takes a moment to hold for a pod that has just been made: the client waits before it tries.
     let script = format!(
-        "sleep 5; for port in 6379 7600 9600; do nc -w 3 -e true {target} $port >/dev/null 2>&1 && echo $port open || echo $port closed; done"
+        "sleep 5; for port in 6379 7600 9600; do echo | timeout 5 nc -w 3 {target} $port >/dev/null 2>&1 && echo $port open || echo $port closed; done"
     );
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "stranger", "labels": { "app": "shop" } },

@@ -17,7 +17,7 @@ use std::{
 };
 
 use tokio::time::{Sleep, sleep_until};
-use trireme_proto::{Epoch, Message, topology::Phase};
+use trireme_proto::{Epoch, Message};
 use trireme_replica::io::{Event, Input, Output};
 
 use crate::{
@@ -137,20 +137,10 @@ impl Pump {
     fn ending(&self, now: Instant) -> Option<Ending> {
         let stop_at = self.shell.stop_at.get()?;
         match () {
-            () if self.output.finished && self.is_succeeded() => Some(Ending::Finished),
+            () if self.output.finished => Some(Ending::Finished),
             () if now >= stop_at => Some(Ending::OutOfTime),
             () => None,
         }
-    }
-
-    /// Somebody else leads, as the record says. A leader that has stepped down must still tell the operator what it promised: where every member's answer is
-    /// needed (w = 1), leaving before would look like a loss.
-    fn is_succeeded(&self) -> bool {
-        let core = self.shell.core.borrow();
-        core.topology().is_none_or(|topology| {
-            let other_leads = topology.phase() == Phase::Active && topology.leader != self.shell.identity.id;
-            other_leads || topology.replicas.len() <= 1
-        })
     }
 
     fn step(&self, input: Input<'_>) {

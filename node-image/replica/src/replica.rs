@@ -8,7 +8,7 @@ use trireme_proto::{
     ids::{Origin, Peer},
     message::{Digests, Forward, ForwardReply},
     report::Counters,
-    topology::{Durability, Settings},
+    topology::{Durability, Phase, Settings},
 };
 
 use crate::{
@@ -383,10 +383,15 @@ impl Replica {
     }
 
     /// Told to end, it hands over what it leads, and then lets its clients go: each when it has the answers to all it has asked, which whoever leads
-    /// now gives. The shell does not wait for it for ever.
+    /// now gives. One that has stepped down is still there until somebody else leads: where every member's answer is needed (w = 1), to go before would
+    /// look like a loss. Where nobody is connected, there is nobody to wait for: a store is deleted whole. The shell does not wait for it for ever.
     fn finish_if_leaving(&mut self) {
-        let handing_over =
-            self.leads() && self.meta.topology.as_ref().is_some_and(|topology| topology.replicas.len() > 1);
-        self.output.finished = self.leaving && !handing_over && self.batch.is_empty() && self.clients.let_go();
+        let alone = self.peers.is_empty() && self.operators.is_empty();
+        let succeeded = self.meta.topology.as_ref().is_none_or(|topology| {
+            let other_leads = topology.phase() == Phase::Active && topology.leader != self.identity.id;
+            other_leads || topology.replicas.len() <= 1
+        });
+        let may_go = self.leaving && (succeeded || alone) && self.batch.is_empty();
+        self.output.finished = may_go && self.clients.let_go();
     }
 }
