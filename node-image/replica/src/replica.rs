@@ -391,7 +391,8 @@ impl Replica {
             let other_leads = topology.phase() == Phase::Active && topology.leader != self.identity.id;
             other_leads || topology.replicas.len() <= 1
         });
-        let may_go = self.leaving && (succeeded || alone) && self.batch.is_empty();
-        self.output.finished = may_go && self.clients.let_go();
+        let hands_over = self.leads() && !succeeded && !alone;
+        let answered = self.leaving && !hands_over && self.batch.is_empty() && self.clients.let_go();
+        self.output.finished = answered && (succeeded || alone);
     }
 }
