@@ -76,7 +76,7 @@ const LACKING: &[(&str, &str)] = &[
     ("monitoring", "PodMonitor"),
     ("own-image", "registry.example.org"),
     ("own-password", "orders-password"),
-    ("production", "fast"),
+    ("production", "data-orders-0 of storage class fast"),
     ("three-regions", "cannot be scheduled"),
 ];
 

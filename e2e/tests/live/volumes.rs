@@ -1,10 +1,10 @@
 //! What becomes of data: a volume that is lost, a store that is deleted and made again, volumes that go with it, a record that is lost.
 
-use serde_json::json;
-use trireme_crds::StorePhase;
+use serde_json::{Value, json};
+use trireme_crds::{ConditionStatus, StorePhase};
 
 use crate::harness::{
-    Case, Outcome, Stage, Store, ensure,
+    Case, Failure, Outcome, Stage, Store, ensure,
     load::{LiveLoad, call},
     stage::{KUBERNETES, poll},
 };
@@ -14,6 +14,7 @@ pub const CASES: &[Case] = &[
     Case { name: "volume_lost", faults: false, run: volume_lost },
     Case { name: "made_again_over_its_volumes", faults: false, run: made_again_over_its_volumes },
     Case { name: "volumes_deleted", faults: false, run: volumes_deleted },
+    Case { name: "volumes_grow", faults: false, run: volumes_grow },
     Case { name: "record_lost", faults: false, run: record_lost },
 ];
 
@@ -90,6 +91,46 @@ fn volumes_deleted(stage: &Stage) -> Outcome {
     let store = stage.store("orders", &spec)?;
     let found = get(&store, "kept")?;
     ensure(found == Reply::Nothing, || format!("a store without volumes answers {found:?}"))
+}
+
+/// More is wanted of each volume: where its class allows that the claims are grown; elsewhere the claim is named that could not be.
+fn volumes_grow(stage: &Stage) -> Outcome {
+    let class = |name: &str, grows: bool| -> Outcome {
+        let classes = stage.get(&["storageclasses"])?["items"].as_array().cloned().unwrap_or_default();
+        let default = |class: &&Value| {
+            class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == json!("true")
+        };
+        let provisioner = classes.iter().find(default).map(|class| class["provisioner"].clone());
+        let provisioner = provisioner.ok_or_else(|| Failure("the cluster has no default storage class".to_owned()))?;
+        let class = json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": { "name": name }, "provisioner": provisioner,
+            "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer", "allowVolumeExpansion": grows,
+        });
+        stage.apply(&class.to_string()).map(drop)
+    };
+    let grown = |name: &str, grows: bool| -> Outcome {
+        class(name, grows)?;
+        let storage = |size: &str| json!({ "size": size, "storageClassName": name });
+        let store = stage
+            .store("orders", &json!({ "mode": "SingleLeader", "storage": storage("1Gi"), "volumes": "Delete" }))?;
+        store.patch(&json!({ "storage": storage("2Gi") }))?;
+        if grows {
+            poll(KUBERNETES, "every claim to ask for 2Gi", || {
+                let claims = stage.get(&["pvc"])?["items"].as_array().cloned().unwrap_or_default();
+                let asks = |claim: &&Value| claim["spec"]["resources"]["requests"]["storage"] == json!("2Gi");
+                Ok((claims.iter().filter(asks).count() == 3).then_some(()))
+            })?;
+            stage.event("VolumeGrows", "data-orders-0", KUBERNETES)?;
+        } else {
+            store.condition("Degraded", ConditionStatus::True, "data-orders-0 could not grow to 2Gi", KUBERNETES)?;
+            store.ready(KUBERNETES)?;
+        }
+        stage.kubectl(&["delete", "replicatedstore", "orders", "--timeout=60s"])?;
+        gone(stage, "pods")
+    };
+    let outcome = grown("trireme-grows", true).and_then(|()| grown("trireme-fixed", false));
+    stage.kubectl(&["delete", "storageclass", "--ignore-not-found", "trireme-grows", "trireme-fixed"])?;
+    outcome
 }
 
 /// The record is rebuilt from what the replicas know; nothing that was acknowledged is lost, and the epoch never goes back.

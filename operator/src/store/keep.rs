@@ -88,7 +88,8 @@ impl Keeper {
         self.label(work, &mut outcome).await;
         for replica in &work.replicas {
             let pod = context.cluster.pods.get(&namespace, &replica.name);
-            outcome.trouble.extend(pod.and_then(|pod| pods::trouble(&pod)));
+            let claim = context.cluster.claims.get(&namespace, &format!("data-{}", replica.name));
+            outcome.trouble.extend(pod.and_then(|pod| pods::trouble(&pod, claim.as_deref())));
         }
         outcome
     }

@@ -1,6 +1,7 @@
 //! What a pod says of its replica.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Node, NodeCondition, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Node, NodeCondition, PersistentVolumeClaim, Pod};
+use kube::ResourceExt as _;
 
 /// Where its replica can be reached; `None` while it has no address, or has ended.
 pub(crate) fn address(pod: &Pod) -> Option<&str> {
@@ -31,7 +32,7 @@ pub(crate) fn terminating(pod: &Pod) -> bool {
 }
 
 /// What keeps it from running, and what to look at; `None` where it runs, or has not been there for long enough to tell.
-pub(crate) fn trouble(pod: &Pod) -> Option<String> {
+pub(crate) fn trouble(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> Option<String> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let status = pod.status.as_ref()?;
     let unscheduled = status
@@ -41,7 +42,9 @@ pub(crate) fn trouble(pod: &Pod) -> Option<String> {
         .find(|c| c.type_ == "PodScheduled" && c.status == "False")
         .and_then(|c| c.message.clone());
     if let Some(why) = unscheduled {
-        return Some(format!("pod {name} cannot be scheduled: {why}"));
+        // The scheduler does not say which claim, nor of which class.
+        let claim = claim.filter(|_| why.contains("PersistentVolumeClaim")).and_then(unbound).unwrap_or_default();
+        return Some(format!("pod {name} cannot be scheduled: {why}{claim}"));
     }
     status.container_statuses.iter().flatten().find_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;
@@ -52,6 +55,13 @@ pub(crate) fn trouble(pod: &Pod) -> Option<String> {
         let what = waiting.message.as_deref().unwrap_or("no more is said");
         Some(format!("pod {name} does not start: {reason}: {what}"))
     })
+}
+
+fn unbound(claim: &PersistentVolumeClaim) -> Option<String> {
+    let bound = claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"));
+    let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
+    let class = class.map_or_else(|| "no storage class".to_owned(), |class| format!("storage class {class}"));
+    (!bound).then(|| format!("; PersistentVolumeClaim {} of {class} is not bound", claim.name_any()))
 }
 
 /// Whether those who watch machines have given this one up.
