@@ -18,6 +18,7 @@ mod faults;
 mod harness;
 mod invalid;
 mod network;
+mod nodes;
 mod operators;
 mod ownership;
 mod requests;
@@ -33,6 +34,7 @@ use harness::Case;
 const SUBJECTS: &[&[Case]] = &[
     create::CASES,
     faults::CASES,
+    nodes::CASES,
     requests::CASES,
     rollout::CASES,
     scale::CASES,

@@ -125,6 +125,9 @@ pub struct Append {
     /// Milliseconds that the lease asked for runs.
     #[prost(uint32, tag = "7")]
     pub lease_ms: u32,
+    /// Milliseconds since the leader last heard this follower: where only one direction of a path is lost, the other end learns of it by this.
+    #[prost(uint32, tag = "8")]
+    pub unheard_ms: u32,
 }
 
 /// What the sender holds durably.

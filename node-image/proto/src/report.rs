@@ -39,7 +39,8 @@ pub struct Report {
     /// What is left of the lease that it granted to a leader of an older epoch than `promise`, in milliseconds.
     #[prost(uint32, tag = "11")]
     pub lease_remaining_ms: u32,
-    /// Milliseconds since it last heard from its leader; 0 on the leader itself.
+    /// Milliseconds since it last heard from its leader, or since its leader last heard it, by what the leader said: whichever is longer. 0 on the leader
+    /// itself.
     #[prost(uint32, tag = "12")]
     pub leader_silence_ms: u32,
     /// Leader only: the start entry is committed and clients are served. No leader: it can coordinate; whether enough others are there is not meant.

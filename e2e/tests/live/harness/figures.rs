@@ -26,6 +26,7 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("cut-node", "leader's node cut off: write gap", "≤ suspicion time + 500 ms"),
     ("cut-one-way", "leader's pod cut off in one direction: write gap", ""),
     ("stop-node", "leader's node stops: write gap", ""),
+    ("drain", "leader's node drained: write gap", ""),
     ("switchover", "switchover: write gap", ""),
     ("operator-killed", "operator killed during a failover: write gap", ""),
     ("api-down", "API server down: longest wait of a read or write", "no effect"),

@@ -38,7 +38,7 @@ impl Replica {
         if follower.leader != from || (follower.epoch != append.epoch && !broken(Breakage::ObeyOldEpochs)) {
             return;
         }
-        follower.heard_us = now_us;
+        follower.heard_us = follower.heard_us.max(now_us.saturating_sub(u64::from(append.unheard_ms) * 1_000));
         follower.lease_ms = append.lease_ms;
         let first = !follower.hears_leader();
         follower.echo_us = follower.echo_us.max(append.sent_us).max(1);

@@ -141,6 +141,9 @@ impl Replica {
     }
 
     fn send_append(&mut self, id: ReplicaId, previous: Position, entries: Bytes) {
+        let Role::Leader(leader) = &self.role else { return };
+        let heard_us = leader.followers.get(&id).map_or(self.now.mono_us, |progress| progress.heard_us);
+        let unheard_ms = self.now.mono_us.saturating_sub(heard_us) / 1_000;
         let append = Append {
             epoch: self.meta.led,
             previous,
@@ -149,6 +152,7 @@ impl Replica {
             sent_us: self.now.mono_us,
             clock: self.engine.clock(),
             lease_ms: self.settings().lease_ms,
+            unheard_ms: u32::try_from(unheard_ms).unwrap_or(u32::MAX),
         };
         self.send(id, Message::Append(append));
     }

@@ -63,6 +63,7 @@ pub(crate) struct Follower {
     pub(crate) echo_us: u64,
     /// How long a lease the leader asks for, in milliseconds.
     pub(crate) lease_ms: u32,
+    /// When the path to the leader last carried something in both directions, as far as the leader has said.
     pub(crate) heard_us: u64,
     /// The connection to the leader has ended since it is followed, and there is no new one.
     pub(crate) link_closed: bool,

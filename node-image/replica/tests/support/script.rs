@@ -302,6 +302,7 @@ impl Stage {
                 sent_us: self.world.now_us,
                 clock: 0,
                 lease_ms: self.record.settings.lease_ms,
+                unheard_ms: words.number("unheard").unwrap_or(0) as u32,
             }),
             other => panic!("say: {other}"),
         };

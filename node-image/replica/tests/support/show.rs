@@ -194,6 +194,9 @@ pub fn report(report: &Report) -> Vec<String> {
         "record v{}, log from {}, lease granted {} ms",
         report.topology_version, report.log_start, report.lease_remaining_ms
     ));
+    if report.leader_silence_ms >= 1_000 {
+        lines.push(format!("without its leader for {} ms", report.leader_silence_ms));
+    }
     let flags = [(report.drained, "drained"), (report.leaving, "leaving"), (report.disk_full, "disk full")];
     lines.extend(flags.iter().filter(|(set, _)| *set).map(|(_, name)| (*name).to_owned()));
     for f in &report.followers {

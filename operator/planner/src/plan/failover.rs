@@ -22,6 +22,9 @@ use crate::decision::{Cause, Decision, Witnesses};
 /// A snapshot that does not move on for this long, while nothing can be committed without it, never will.
 const STUCK_MS: u64 = 10_000;
 
+/// Reports come with each heartbeat: so many that are missing are no accident of scheduling.
+const OVERDUE_HEARTBEATS: u64 = 4;
+
 /// Begins a failover where the leader is lost.
 pub(crate) fn check(turn: &mut Turn<'_>, record: &Topology) {
     if turn.reports().any(|report| report.promise > record.epoch) {
@@ -56,6 +59,9 @@ fn lost(turn: &mut Turn<'_>, record: &Topology) -> Option<Cause> {
     }
     if seen.is_none_or(|seen| seen.silent_ms >= suspicion_ms) {
         return silent(turn, record, suspicion_ms).then_some(Cause::Silent);
+    }
+    if seen.is_some_and(|seen| overdue(turn, record, seen.silent_ms)) {
+        return Some(Cause::Silent);
     }
     let report = observed.live_report(leader)?;
     if record.config.member(leader).is_none_or(|member| member.incarnation != report.incarnation) {
@@ -115,6 +121,21 @@ fn disconnected(turn: &mut Turn<'_>, record: &Topology) -> bool {
         turn.recheck(patience_ms - since_ms);
     }
     since_ms >= patience_ms
+}
+
+/// Reports of the leader are overdue, and most of the members that are heard have been without it for as long as makes it suspect, in one direction or the
+/// other. Where nothing reaches the leader any more, what it sends still arrives for a while: the operator's own silence begins late.
+fn overdue(turn: &mut Turn<'_>, record: &Topology, silent_ms: u64) -> bool {
+    let suspicion_ms = u64::from(record.settings.suspicion_ms);
+    let overdue_ms = u64::from(record.settings.heartbeat_ms) * OVERDUE_HEARTBEATS;
+    let (heard, deaf) = peers(turn, record, suspicion_ms);
+    if deaf * 2 <= heard {
+        return false;
+    }
+    if silent_ms < overdue_ms {
+        turn.recheck(overdue_ms - silent_ms);
+    }
+    silent_ms >= overdue_ms
 }
 
 /// The operator does not hear the leader: does a majority of those that it hears agree?
