@@ -79,5 +79,17 @@ fn others_objects_are_left_alone(stage: &Stage) -> Outcome {
     stage.kubectl(&["delete", "service", "orders-rw"])?;
     store.condition("Degraded", ConditionStatus::False, "", KUBERNETES)?;
     let owned = stage.get(&["service", "orders-rw"])?["metadata"]["ownerReferences"][0]["name"] == "orders";
-    ensure(owned, || "the Service was not made when its name was free".to_owned())
+    ensure(owned, || "the Service was not made when its name was free".to_owned())?;
+    // The same of what replicas run from, and of the password.
+    stage.apply(
+        r#"{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: taken}, spec: {replicas: 0, serviceName: taken, selector: {matchLabels: {app: shop}},
+            template: {metadata: {labels: {app: shop}}, spec: {containers: [{name: shop, image: shop}]}}}}"#,
+    )?;
+    stage.apply(r#"{apiVersion: v1, kind: Secret, metadata: {name: taken-auth}, stringData: {password: theirs}}"#)?;
+    let taken = stage.apply_store("taken", &json!({ "mode": "SingleLeader" }))?;
+    for what in ["StatefulSet taken", "Secret taken-auth"] {
+        taken.condition("Degraded", ConditionStatus::True, what, KUBERNETES)?;
+    }
+    let replicas = &stage.get(&["statefulset", "taken"])?["spec"]["replicas"];
+    ensure(*replicas == 0, || format!("a StatefulSet that belongs to nobody was changed: {replicas} replicas"))
 }

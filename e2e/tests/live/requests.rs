@@ -54,8 +54,10 @@ fn switchover(stage: &Stage) -> Outcome {
             .as_ref()
             .is_some_and(|r| r.outcome == Came::Refused && r.message.contains("orders-0, orders-1, orders-2"))
     })?;
-    let annotations = store.object()?["metadata"]["annotations"].to_string();
-    ensure(!annotations.contains("switchover"), || format!("the annotation was left: {annotations}"))?;
+    poll(ANSWERED, "the annotation to be gone", || {
+        let annotations = store.object()?["metadata"]["annotations"].to_string();
+        Ok((!annotations.contains("switchover")).then_some(()))
+    })?;
     let ledger = load.finish()?;
     figures::spread("switchover", &gaps, &format!("{ledger}, no error"));
     Ok(())
