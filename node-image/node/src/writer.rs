@@ -4,8 +4,11 @@
 //! goes to the disk thread and what comes up meanwhile is gathered into the next one: one write and one fdatasync for all of it. Where they count when the
 //! operating system has them, the core's thread writes them itself, as that costs less than to wake another thread; only what
 //! waits for the device is done there. The fsync once a second then needs no [`Disk`]: it has handles of its own, and another thread, so that writes go on.
+//!
+//! A checkpoint is written by a third thread, at its own pace: nothing of the log waits for it, but the reset of a snapshot that is installed.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, mpsc},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -15,12 +18,12 @@ use tokio::sync::Notify;
 use trireme_proto::topology::Durability;
 use trireme_replica::io::{CheckpointOp, DiskOp};
 
-use crate::disk::{Applied, Disk, DiskError, Reached, Space, SyncWork};
+use crate::disk::{Applied, Disk, DiskError, Reached, Space, StepsDone, StepsWork, SyncWork};
 
 /// Bytes that may be gathered before no more input is read.
 const GATHERED_BYTES_MAX: usize = 64 << 20;
-/// Bytes of a checkpoint that are written before appends get their turn.
-const CHECKPOINT_BYTES_MAX: usize = 128 << 10;
+/// Bytes of a checkpoint that are written in one piece of work.
+const STEPS_BYTES: usize = 512 << 10;
 /// How often the disk is looked after: room, and fsync where batches do without.
 const CARE_EVERY: Duration = Duration::from_secs(1);
 
@@ -55,6 +58,10 @@ pub(crate) trait Store: Send {
     fn sync_work(&mut self) -> Result<Option<SyncWork>, DiskError>;
     /// See [`Disk::synced`].
     fn synced(&mut self, result: Result<Reached, DiskError>) -> Result<(), DiskError>;
+    /// See [`Disk::steps_work`].
+    fn steps_work(&mut self, steps: Vec<(u64, CheckpointOp)>) -> Result<StepsWork, DiskError>;
+    /// See [`Disk::steps_done`].
+    fn steps_done(&mut self, done: StepsDone) -> Result<u64, DiskError>;
     /// See [`Disk::set_durability`].
     fn set_durability(&mut self, durability: Durability) -> Result<(), DiskError>;
     /// See [`Disk::space`].
@@ -76,6 +83,14 @@ impl Store for Disk {
         Disk::synced(self, result)
     }
 
+    fn steps_work(&mut self, steps: Vec<(u64, CheckpointOp)>) -> Result<StepsWork, DiskError> {
+        Disk::steps_work(self, steps)
+    }
+
+    fn steps_done(&mut self, done: StepsDone) -> Result<u64, DiskError> {
+        Disk::steps_done(self, done)
+    }
+
     fn set_durability(&mut self, durability: Durability) -> Result<(), DiskError> {
         Disk::set_durability(self, durability)
     }
@@ -94,6 +109,8 @@ impl Store for Disk {
 pub(crate) enum Written {
     /// Everything up to this ticket is as durable as asked for.
     Durable(u64),
+    /// The steps of a checkpoint up to this ticket are done.
+    Stored(u64),
     /// The disk has become full (true) or has room again.
     Full(bool),
     /// The disk cannot go on.
@@ -148,33 +165,54 @@ pub(crate) struct Writer {
     jobs: mpsc::Sender<Job>,
     done: mpsc::Receiver<Done>,
     thread: JoinHandle<()>,
-    syncer: Syncer,
+    syncer: Beside<(Result<Reached, DiskError>, Duration)>,
+    /// Steps of a checkpoint that wait.
+    steps: VecDeque<(u64, CheckpointOp)>,
+    checkpointer: Beside<StepsDone>,
+    /// Until this ticket the log is being reset, and the checkpoint that comes with it is one with it; [`u64::MAX`] as long as its end has not come.
+    resetting: Option<u64>,
 }
 
-/// The thread that syncs beside the writes, one sync at a time.
-struct Syncer {
-    work: mpsc::Sender<SyncWork>,
-    /// What became of it, and how long it took.
-    done: mpsc::Receiver<(Result<Reached, DiskError>, Duration)>,
+/// A thread that does work beside the writes, one piece at a time.
+struct Beside<T> {
+    work: mpsc::Sender<Box<dyn FnOnce() -> T + Send>>,
+    done: mpsc::Receiver<T>,
     thread: JoinHandle<()>,
     busy: bool,
 }
 
-impl Syncer {
-    fn start(wake: Arc<Notify>) -> std::io::Result<Syncer> {
-        let (work, todo) = mpsc::channel::<SyncWork>();
+impl<T: Send + 'static> Beside<T> {
+    fn start(name: &str, wake: Arc<Notify>) -> std::io::Result<Beside<T>> {
+        let (work, todo) = mpsc::channel::<Box<dyn FnOnce() -> T + Send>>();
         let (report, done) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("sync".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
             for work in todo {
-                let begin = Instant::now();
-                let result = work();
-                if report.send((result, begin.elapsed())).is_err() {
+                if report.send(work()).is_err() {
                     return;
                 }
                 wake.notify_one();
             }
         })?;
-        Ok(Syncer { work, done, thread, busy: false })
+        Ok(Beside { work, done, thread, busy: false })
+    }
+
+    fn begin(&mut self, work: Box<dyn FnOnce() -> T + Send>) -> Result<(), DiskError> {
+        self.busy = true;
+        self.work.send(work).map_err(|_| DiskError::Stopped("a thread beside the writes has ended".into()))
+    }
+
+    /// What has come of it, if it is done.
+    fn take(&mut self) -> Option<T> {
+        let done = self.done.try_recv().ok()?;
+        self.busy = false;
+        Some(done)
+    }
+
+    /// Waits for what is under way, and ends.
+    fn end(self) -> Result<Option<T>, DiskError> {
+        drop(self.work);
+        self.thread.join().map_err(|_| DiskError::Stopped("a thread beside the writes has panicked".into()))?;
+        Ok(self.done.try_recv().ok())
     }
 }
 
@@ -184,7 +222,8 @@ impl Writer {
     /// # Errors
     /// The system has no more threads.
     pub(crate) fn start(disk: Box<dyn Store>, durability: Durability, wake: Arc<Notify>) -> std::io::Result<Writer> {
-        let syncer = Syncer::start(Arc::clone(&wake))?;
+        let syncer = Beside::start("sync", Arc::clone(&wake))?;
+        let checkpointer = Beside::start("checkpoint", Arc::clone(&wake))?;
         let (jobs, todo) = mpsc::channel::<Job>();
         let (report, done) = mpsc::channel();
         let thread = std::thread::Builder::new().name("disk".into()).spawn(move || {
@@ -210,6 +249,9 @@ impl Writer {
             done,
             thread,
             syncer,
+            steps: VecDeque::new(),
+            checkpointer,
+            resetting: None,
         })
     }
 
@@ -220,8 +262,20 @@ impl Writer {
 
     /// Takes in operations; they are begun by [`Writer::advance`].
     pub(crate) fn put(&mut self, operations: &mut Batch) {
-        self.gathered_bytes += operations.iter().map(|(_, operation)| bytes_of(operation)).sum::<usize>();
-        self.gathered.append(operations);
+        for (ticket, operation) in operations.drain(..) {
+            self.gathered_bytes += bytes_of(&operation);
+            let under_way = self.resetting == Some(u64::MAX);
+            match operation {
+                DiskOp::Reset { .. } => self.resetting = Some(u64::MAX),
+                DiskOp::Checkpoint(CheckpointOp::Finish { .. }) if under_way => self.resetting = Some(ticket),
+                DiskOp::Checkpoint(step) if !under_way => {
+                    self.steps.push_back((ticket, step));
+                    continue;
+                }
+                _ => {}
+            }
+            self.gathered.push((ticket, operation));
+        }
     }
 
     /// When copies count from the next batch on.
@@ -245,7 +299,9 @@ impl Writer {
             self.take_back(done, written);
         }
         let Some(mut disk) = self.disk.take() else { return };
-        if let Err(error) = self.sync_beside(disk.as_mut()) {
+        if let Err(error) =
+            self.sync_beside(disk.as_mut()).and_then(|()| self.checkpoint_beside(disk.as_mut(), written))
+        {
             self.disk = Some(disk);
             return written.push(Written::Failed(error));
         }
@@ -256,7 +312,7 @@ impl Writer {
         } else if care {
             self.care_at = Instant::now() + CARE_EVERY;
             Work::Care
-        } else if self.gathered.is_empty() || self.stuck {
+        } else if self.stuck || self.ready() == 0 {
             // Only care can find that there is room again.
             self.disk = Some(disk);
             return;
@@ -276,34 +332,56 @@ impl Writer {
         }
     }
 
-    /// What goes to the disk next. Steps of a checkpoint go by themselves and a few at a time: each may wait for the device, and appends wait behind it.
+    /// How many of the operations gathered can be begun: a reset waits for the steps of its checkpoint.
+    fn ready(&self) -> usize {
+        let is_reset = |operation: &DiskOp| matches!(operation, DiskOp::Reset { .. });
+        let waits = |ticket: u64| self.checkpointer.busy || self.steps.front().is_some_and(|(step, _)| *step < ticket);
+        let reset = || self.gathered.iter().position(|(ticket, operation)| is_reset(operation) && waits(*ticket));
+        self.resetting.and_then(|_| reset()).unwrap_or(self.gathered.len())
+    }
+
     fn take_gathered(&mut self, batch: &mut Batch) {
-        let step = |operation: &DiskOp| matches!(operation, DiskOp::Checkpoint(_));
-        let steps = self.gathered.first().is_some_and(|(_, operation)| step(operation));
-        let mut bytes = 0;
-        let take = self.gathered.iter().position(|(_, operation)| {
-            let enough = step(operation) != steps || (steps && bytes >= CHECKPOINT_BYTES_MAX);
-            bytes += bytes_of(operation);
-            enough
-        });
-        match take {
-            Some(take) => {
-                batch.extend(self.gathered.drain(..take));
-                self.gathered_bytes -= batch.iter().map(|(_, operation)| bytes_of(operation)).sum::<usize>();
-            }
-            None => {
-                std::mem::swap(batch, &mut self.gathered);
-                self.gathered_bytes = 0;
-            }
+        let ready = self.ready();
+        if ready == self.gathered.len() {
+            std::mem::swap(batch, &mut self.gathered);
+        } else {
+            batch.extend(self.gathered.drain(..ready));
         }
+        self.gathered_bytes -= batch.iter().map(|(_, operation)| bytes_of(operation)).sum::<usize>();
+    }
+
+    /// Ends the steps of a checkpoint beside the writes if they are done, and begins the next ones.
+    fn checkpoint_beside(&mut self, disk: &mut dyn Store, written: &mut Vec<Written>) -> Result<(), DiskError> {
+        if self.checkpointer.busy
+            && let Some(done) = self.checkpointer.take()
+        {
+            written.push(Written::Stored(disk.steps_done(done)?));
+        }
+        if self.checkpointer.busy || self.steps.is_empty() {
+            return Ok(());
+        }
+        // What comes after a reset waits until that is done.
+        let until = self.resetting.unwrap_or(u64::MAX);
+        let (mut take, mut bytes) = (0, 0);
+        for (ticket, step) in &self.steps {
+            if *ticket > until || bytes >= STEPS_BYTES {
+                break;
+            }
+            (take, bytes) = (take + 1, bytes + step_bytes(step));
+        }
+        if take == 0 {
+            return Ok(());
+        }
+        let steps: Vec<(u64, CheckpointOp)> = self.steps.drain(..take).collect();
+        self.gathered_bytes -= bytes;
+        self.checkpointer.begin(disk.steps_work(steps)?)
     }
 
     /// Where copies count in memory: ends the sync beside the writes if it is done, and begins one if it is time.
     fn sync_beside(&mut self, disk: &mut dyn Store) -> Result<(), DiskError> {
         if self.syncer.busy
-            && let Ok((result, took)) = self.syncer.done.try_recv()
+            && let Some((result, took)) = self.syncer.take()
         {
-            self.syncer.busy = false;
             self.times.add(took);
             disk.synced(result)?;
         }
@@ -311,9 +389,10 @@ impl Writer {
             return Ok(());
         }
         if let Some(work) = disk.sync_work()? {
-            let ended = |_| DiskError::Stopped("the thread that syncs has ended".into());
-            self.syncer.work.send(work).map_err(ended)?;
-            self.syncer.busy = true;
+            self.syncer.begin(Box::new(move || {
+                let begin = Instant::now();
+                (work(), begin.elapsed())
+            }))?;
         }
         Ok(())
     }
@@ -324,6 +403,7 @@ impl Writer {
         }
         self.disk = Some(done.disk);
         self.stuck = done.stuck || (self.stuck && done.full);
+        self.resetting = self.resetting.filter(|until| done.ticket.is_none_or(|ticket| ticket < *until));
         written.extend(done.ticket.map(Written::Durable));
         if self.full != done.full {
             self.full = done.full;
@@ -335,9 +415,11 @@ impl Writer {
             self.spare = batch;
         } else {
             // What found no room comes before what was gathered since.
+            let left = batch.len();
             batch.append(&mut self.gathered);
             self.gathered = batch;
-            self.gathered_bytes = self.gathered.iter().map(|(_, operation)| bytes_of(operation)).sum();
+            self.gathered_bytes +=
+                self.gathered[..left].iter().map(|(_, operation)| bytes_of(operation)).sum::<usize>();
         }
     }
 
@@ -361,15 +443,16 @@ impl Writer {
             return Err(error);
         }
         let Some(mut disk) = self.disk.take() else { return Ok(()) };
-        drop(self.syncer.work);
-        if self.syncer.thread.join().is_err() {
-            return Err(DiskError::Stopped("the thread that syncs has panicked".into()));
-        }
-        for (result, _) in self.syncer.done.try_iter() {
+        if let Some((result, _)) = self.syncer.end()? {
             disk.synced(result)?;
         }
-        if !self.gathered.is_empty() {
-            disk.apply(&mut self.gathered)?;
+        if let Some(done) = self.checkpointer.end()? {
+            disk.steps_done(done)?;
+        }
+        let steps = self.steps.into_iter().map(|(ticket, step)| (ticket, DiskOp::Checkpoint(step)));
+        let mut left: Batch = steps.chain(self.gathered).collect();
+        if !left.is_empty() {
+            disk.apply(&mut left)?;
         }
         disk.close()
     }
@@ -409,8 +492,15 @@ fn waits_for_device(operation: &DiskOp) -> bool {
 fn bytes_of(operation: &DiskOp) -> usize {
     match operation {
         DiskOp::Append { bytes, .. } => bytes.len(),
-        DiskOp::Checkpoint(CheckpointOp::Slot { image, .. }) => image.len(),
-        DiskOp::Checkpoint(CheckpointOp::Begin { meta, .. }) => meta.len(),
+        DiskOp::Checkpoint(step) => step_bytes(step),
         _ => 0,
+    }
+}
+
+fn step_bytes(step: &CheckpointOp) -> usize {
+    match step {
+        CheckpointOp::Slot { image, .. } => image.len(),
+        CheckpointOp::Begin { meta, .. } => meta.len(),
+        CheckpointOp::Finish { .. } => 0,
     }
 }
