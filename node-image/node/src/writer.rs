@@ -18,7 +18,10 @@ use tokio::sync::Notify;
 use trireme_proto::topology::Durability;
 use trireme_replica::io::{CheckpointOp, DiskOp};
 
-use crate::disk::{Applied, Disk, DiskError, Reached, Space, StepsDone, StepsWork, SyncWork};
+use crate::{
+    beside::Beside,
+    disk::{Applied, Disk, DiskError, Reached, Space, StepsDone, StepsWork, SyncWork},
+};
 
 /// Bytes that may be gathered before no more input is read.
 const GATHERED_BYTES_MAX: usize = 64 << 20;
@@ -171,49 +174,6 @@ pub(crate) struct Writer {
     checkpointer: Beside<StepsDone>,
     /// Until this ticket the log is being reset, and the checkpoint that comes with it is one with it; [`u64::MAX`] as long as its end has not come.
     resetting: Option<u64>,
-}
-
-/// A thread that does work beside the writes, one piece at a time.
-struct Beside<T> {
-    work: mpsc::Sender<Box<dyn FnOnce() -> T + Send>>,
-    done: mpsc::Receiver<T>,
-    thread: JoinHandle<()>,
-    busy: bool,
-}
-
-impl<T: Send + 'static> Beside<T> {
-    fn start(name: &str, wake: Arc<Notify>) -> std::io::Result<Beside<T>> {
-        let (work, todo) = mpsc::channel::<Box<dyn FnOnce() -> T + Send>>();
-        let (report, done) = mpsc::channel();
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
-            for work in todo {
-                if report.send(work()).is_err() {
-                    return;
-                }
-                wake.notify_one();
-            }
-        })?;
-        Ok(Beside { work, done, thread, busy: false })
-    }
-
-    fn begin(&mut self, work: Box<dyn FnOnce() -> T + Send>) -> Result<(), DiskError> {
-        self.busy = true;
-        self.work.send(work).map_err(|_| DiskError::Stopped("a thread beside the writes has ended".into()))
-    }
-
-    /// What has come of it, if it is done.
-    fn take(&mut self) -> Option<T> {
-        let done = self.done.try_recv().ok()?;
-        self.busy = false;
-        Some(done)
-    }
-
-    /// Waits for what is under way, and ends.
-    fn end(self) -> Result<Option<T>, DiskError> {
-        drop(self.work);
-        self.thread.join().map_err(|_| DiskError::Stopped("a thread beside the writes has panicked".into()))?;
-        Ok(self.done.try_recv().ok())
-    }
 }
 
 impl Writer {

@@ -203,7 +203,9 @@ impl<F: Files> Disk<F> {
         if let Some((start, floor)) = resumed.checkpoint {
             (self.start, self.floor) = (start.seq, floor);
         }
-        self.log = Some(resumed.log);
+        let mut log = resumed.log;
+        log.spares().set_zeros(self.durability == Durability::Disk);
+        self.log = Some(log);
         Ok(resumed.recovered)
     }
 
@@ -262,6 +264,7 @@ impl<F: Files> Disk<F> {
         let result = identity::mark(&self.files, durability, false);
         self.note(result)?;
         self.durability = durability;
+        self.log()?.spares().set_zeros(durability == Durability::Disk);
         Ok(())
     }
 
