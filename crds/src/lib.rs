@@ -12,7 +12,7 @@
 //! * [`topology`]: `StoreTopology`, the authority's record, as an object.
 //! * [`rules`]: one list of rules, for local mode and for the API server.
 //! * [`parse()`]: YAML with the place of every problem.
-//! * [`explain()`]: what a choice of n, w, r, durability and policy means, in numbers.
+//! * [`explain()`]: what a choice of n, w, r, durability and policy means, in numbers; [`quorums`] counts where there is no leader.
 //! * [`quantity`]: durations and sizes.
 //!
 //! * `kubernetes`: the same types as objects of an API server, and their definitions; only with the feature of that name.
@@ -25,17 +25,20 @@ pub mod kubernetes;
 pub mod objects;
 pub mod parse;
 pub mod quantity;
+pub mod quorums;
 pub mod rules;
 pub mod status;
 pub mod store;
 pub mod topology;
 
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, Meaning, explain, meaning};
 pub use objects::{Password, SettledObjects, Volumes};
 pub use parse::{Problem, parse};
+pub use quorums::Quorums;
 pub use rules::{validate, validate_change, warnings};
 pub use status::{Condition, ConditionStatus, StorePhase, StoreStatus};
 pub use store::{
-    API_VERSION, Durability, Mode, Policy, ReplicatedStore, ReplicatedStoreSpec, STORE_KIND, Settled, Unreplicated,
+    API_VERSION, Durability, Mode, Policy, ReadRepair, ReplicatedStore, ReplicatedStoreSpec, STORE_KIND, Settled,
+    Unreplicated, WriteOrder,
 };
 pub use topology::StoreTopology;

@@ -118,6 +118,9 @@ pub struct GroupStatus {
     pub generation: u32,
     /// Version of the record.
     pub version: u64,
+    /// Mode Leaderless: replicas that a read asks, in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r: Option<u32>,
 }
 
 /// One replica.
@@ -131,7 +134,7 @@ pub struct ReplicaStatus {
     pub id: u32,
     /// Its region; empty where there is only one.
     pub region: String,
-    /// Leader, Follower, Learner, Idle or Unknown.
+    /// Leader, Follower, Peer, Learner, Idle or Unknown.
     pub role: String,
     /// It counts for w and for seals.
     pub member: bool,
@@ -166,12 +169,42 @@ pub struct ReplicaStatus {
     pub keys: u64,
     /// XOR of its slot digests at `applied`, in hexadecimal.
     pub digest: String,
-    /// Slots found to differ from the leader's at the same position: never, unless there is a bug or bad memory.
+    /// Slots found to differ from the leader's, or where there is none another replica's, at the same position: never, unless there is a bug or bad memory.
     pub digest_mismatches: u64,
     /// Connections it refused for another store, version, replica number or incarnation.
     pub peer_refusals: u64,
     /// `host:port` where clients reach it.
     pub client_address: String,
+    /// Mode Leaderless: how it stands to the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerStatus>,
+}
+
+/// How a replica stands to the others where there is no leader.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct PeerStatus {
+    /// Its number as an origin of deltas: rises with each life of its disk.
+    pub generation: u32,
+    /// It takes clients' commands: it knows its number, and so does the record.
+    pub coordinates: bool,
+    /// Its state holds everything that the others held when it joined.
+    pub whole: bool,
+    /// Names of the members that it reaches, itself included.
+    pub reaches: Vec<String>,
+    /// What it has received of each origin, as `replica.generation:entries`, with `+gaps` where some are missing below the last.
+    pub received: Vec<String>,
+    /// Slots that differ from another replica's and are not mended yet.
+    pub slots_differing: u64,
+    /// Keys mended by comparing slots, since its process started.
+    pub keys_repaired: u64,
+    /// Keys mended by reads that it coordinated, since its process started.
+    pub read_repairs: u64,
+    /// Bytes that comparing and mending has moved, both ways, since its process started.
+    pub repair_bytes: u64,
+    /// Largest difference between another replica's clock and its own, in milliseconds; positive where the other one is ahead.
+    pub clock_offset_ms: i64,
 }
 
 /// One change of leaders.

@@ -129,6 +129,30 @@ pub enum Unreplicated {
     Discard,
 }
 
+/// What keeps a later write from losing to an earlier one of a faster clock, where there is no leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+pub enum WriteOrder {
+    /// Whoever takes a write first brings its clock above that of n - w + 1 replicas: one more message.
+    #[default]
+    Strict,
+    /// The clocks are trusted: a write may lose to an earlier one.
+    Clock,
+}
+
+/// When replicas get what a read found them to lack, where there is no leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+pub enum ReadRepair {
+    /// Before the client gets its answer: what one read has shown, every later one shows.
+    #[default]
+    Blocking,
+    /// After it: a later read may show what is older.
+    Async,
+    /// Not by reads.
+    Off,
+}
+
 /// What is wanted. Only `mode` is required.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
@@ -142,9 +166,15 @@ pub struct ReplicatedStoreSpec {
     /// Replicas that must hold a write before the client is told OK, 1 to n. Default: a majority of n.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub w: Option<u32>,
-    /// Replicas that confirm a read, 1 to n. Default 1.
+    /// Replicas that confirm a read, 1 to n. Default 1; in mode Leaderless a majority of n.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub r: Option<u32>,
+    /// Mode Leaderless: what keeps a later write from losing to an earlier one of a faster clock. Default Strict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_order: Option<WriteOrder>,
+    /// Mode Leaderless: when replicas get what a read found them to lack. Default Blocking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_repair: Option<ReadRepair>,
     /// Failure domains that the replicas are spread over, in turn. Default: one without a name. Cannot be changed: replica i belongs to region
     /// (i - 1) modulo their count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -273,6 +303,10 @@ pub struct Settled {
     pub w: u32,
     /// Replicas that confirm a read.
     pub r: u32,
+    /// What orders writes where there is no leader.
+    pub write_order: WriteOrder,
+    /// When replicas get what a read found, where there is no leader.
+    pub read_repair: ReadRepair,
     /// Region of replica i is number i modulo their count; never empty, the default region has an empty name.
     pub regions: Vec<String>,
     /// When a copy counts.
@@ -307,6 +341,8 @@ impl ReplicatedStoreSpec {
             n: None,
             w: None,
             r: None,
+            write_order: None,
+            read_repair: None,
             regions: Vec::new(),
             durability: None,
             storage: None,
@@ -337,7 +373,9 @@ impl ReplicatedStoreSpec {
             mode: self.mode,
             n,
             w,
-            r: self.r.unwrap_or(1),
+            r: self.r.unwrap_or(if self.mode == Mode::Leaderless { n / 2 + 1 } else { 1 }),
+            write_order: self.write_order.unwrap_or_default(),
+            read_repair: self.read_repair.unwrap_or_default(),
             regions: if regions.is_empty() { vec![String::new()] } else { regions },
             durability: self.durability.unwrap_or_default(),
             policy: failover.policy.unwrap_or(if w >= 2 { Policy::NeverLose } else { Policy::PreferAvailable }),

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::Metadata;
+use crate::store::{Metadata, Mode, ReadRepair, WriteOrder};
 
 /// Kind of [`StoreTopology`].
 pub const TOPOLOGY_KIND: &str = "StoreTopology";
@@ -113,6 +113,24 @@ pub struct ReplicaRecord {
     pub peer_address: String,
     /// `host:port` where clients reach it.
     pub client_address: String,
+    /// Mode Leaderless: which life of its disk this row knows, as 16 hexadecimal digits; empty while it has not been heard.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub incarnation: String,
+    /// Mode Leaderless: that life's number as an origin of deltas.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub generation: u32,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn single_leader() -> Mode {
+    Mode::SingleLeader
+}
+
+fn is_single_leader(mode: &Mode) -> bool {
+    *mode == Mode::SingleLeader
 }
 
 /// What replicas need to know of the spec.
@@ -136,4 +154,16 @@ pub struct SettingsRecord {
     pub request_timeout_ms: u32,
     /// Bytes of log kept for replicas that are behind.
     pub log_bytes_max: u64,
+    /// How replicas move deltas.
+    #[serde(default = "single_leader", skip_serializing_if = "is_single_leader")]
+    pub mode: Mode,
+    /// Mode Leaderless: what orders writes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub write_order: WriteOrder,
+    /// Mode Leaderless: when replicas get what a read found them to lack.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub read_repair: ReadRepair,
+    /// Bytes a second that a replica sends to each peer at most of what that one missed; 0 for no cap.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub feed_bytes_per_second: u64,
 }

@@ -6,7 +6,10 @@
 
 use std::{fs, path::Path};
 
-use trireme_crds::{Durability, Mode, Policy, explain, parse, validate, warnings};
+use trireme_crds::{
+    Durability, Mode, Policy, ReadRepair, ReplicatedStoreSpec, Settled, WriteOrder, explain, meaning, parse, validate,
+    warnings,
+};
 
 /// Compares with what is expected, or writes it.
 fn golden(path: &Path, found: &str) -> Result<(), String> {
@@ -70,6 +73,11 @@ fn any_cut_or_bent_text_gets_an_answer() {
     }
 }
 
+fn leaderless(n: u32, w: u32, r: u32) -> Settled {
+    let spec = ReplicatedStoreSpec { n: Some(n), w: Some(w), r: Some(r), ..ReplicatedStoreSpec::new(Mode::Leaderless) };
+    spec.settle()
+}
+
 #[test]
 fn every_choice_is_explained() {
     let mut all = String::new();
@@ -86,6 +94,13 @@ fn every_choice_is_explained() {
     }
     all += &explain(Mode::SingleLeader, 3, 2, 1, Durability::Memory, Policy::PreferAvailable).to_string();
     all += &explain(Mode::SingleLeader, 3, 1, 1, Durability::Disk, Policy::NeverLose).to_string();
+    for (n, w, r) in [(1, 1, 1), (3, 1, 1), (3, 2, 1), (3, 2, 2), (3, 3, 1), (5, 2, 2), (5, 3, 3), (5, 4, 2)] {
+        all += &meaning(&leaderless(n, w, r)).to_string();
+    }
+    let memory = Settled { durability: Durability::Memory, read_repair: ReadRepair::Async, ..leaderless(3, 2, 2) };
+    all += &meaning(&memory).to_string();
+    let clock = Settled { write_order: WriteOrder::Clock, read_repair: ReadRepair::Off, ..leaderless(3, 1, 1) };
+    all += &meaning(&clock).to_string();
     golden(&root().join("tests/explanations.txt"), &all).unwrap_or_else(|e| panic!("{e}"));
 }
 

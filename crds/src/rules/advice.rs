@@ -1,7 +1,7 @@
 //! Rules that advise: what is accepted and has a price, in plain numbers.
 
 use super::{Check, Rule};
-use crate::store::{Durability, Policy};
+use crate::store::{Durability, Mode, Policy};
 
 /// The rules.
 pub const RULES: &[Rule] = &[
@@ -34,7 +34,7 @@ pub const RULES: &[Rule] = &[
         path: "spec.w",
         cel: "",
         says: "",
-        check: Check::Advice(|_, s| s.w != 1 || s.n == 1),
+        check: Check::Advice(|_, s| s.w != 1 || s.n == 1 || s.mode == Mode::Leaderless),
         message: |_, s| match s.policy {
             Policy::PreferAvailable => format!(
                 "w = 1 of {}: a write is acknowledged when the leader alone has it; when the leader is lost, writes that the others had not received are at risk until it returns, and lost if its disk is.",
@@ -82,7 +82,9 @@ pub const RULES: &[Rule] = &[
         path: "spec.r",
         cel: "",
         says: "",
-        check: Check::Advice(|store, s| s.n == 1 || s.w + s.r > s.n || store.spec.r.is_none()),
+        check: Check::Advice(|store, s| {
+            s.n == 1 || s.w + s.r > s.n || store.spec.r.is_none() || s.mode == Mode::Leaderless
+        }),
         message: |_, s| {
             let who = if s.r == 1 {
                 "a client of a follower may read what is older than an acknowledged write.".to_owned()

@@ -42,6 +42,7 @@ macro_rules! text {
 mod advice;
 mod changes;
 mod objects;
+mod odds;
 mod refused;
 
 /// Most replicas that one group may have: every write goes to all of them, and a seal asks most of them.
@@ -115,7 +116,7 @@ pub struct Violation {
 
 /// All rules.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    [refused::RULES, objects::RULES, changes::RULES, advice::RULES].into_iter().flatten()
+    [refused::RULES, objects::RULES, changes::RULES, advice::RULES, odds::RULES].into_iter().flatten()
 }
 
 /// Rules that refuse an object.

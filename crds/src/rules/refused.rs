@@ -3,7 +3,7 @@
 use super::{Check, DURATION_MS_MAX, LOG_BYTES_MIN, N_MAX, NAME_MAX, Rule};
 use crate::{
     quantity::{Bytes, Millis},
-    store::Mode,
+    store::{Failover, Mode},
 };
 
 fn name_is_label(name: &str) -> bool {
@@ -122,6 +122,39 @@ pub const RULES: &[Rule] = &[
             }
         },
         allowed: "1 to n",
+    },
+    Rule {
+        id: "write-order-leaderless",
+        path: "spec.writeOrder",
+        cel: "!has(self.writeOrder) || self.mode == 'Leaderless'",
+        says: "'in mode ' + self.mode + ' the leader orders writes'",
+        check: Check::Object(|store, s| store.spec.write_order.is_none() || s.mode == Mode::Leaderless),
+        message: |_, s| format!("in mode {:?} the leader orders writes", s.mode),
+        allowed: "Strict or Clock, and only with mode Leaderless",
+    },
+    Rule {
+        id: "read-repair-leaderless",
+        path: "spec.readRepair",
+        cel: "!has(self.readRepair) || self.mode == 'Leaderless'",
+        says: "'in mode ' + self.mode + ' reads find nothing to repair'",
+        check: Check::Object(|store, s| store.spec.read_repair.is_none() || s.mode == Mode::Leaderless),
+        message: |_, s| format!("in mode {:?} reads find nothing to repair", s.mode),
+        allowed: "Blocking, Async or Off, and only with mode Leaderless",
+    },
+    Rule {
+        id: "failover-has-leader",
+        path: "spec.failover.policy",
+        cel: "self.mode != 'Leaderless' || !has(self.failover) || !(has(self.failover.policy) || has(self.failover.giveUpAfter) || has(self.failover.preferredRegion))",
+        says: "",
+        check: Check::Object(|store, s| {
+            let about_leaders =
+                |f: &Failover| f.policy.is_some() || f.give_up_after.is_some() || f.preferred_region.is_some();
+            s.mode != Mode::Leaderless || !store.spec.failover.as_ref().is_some_and(about_leaders)
+        }),
+        message: |_, _| {
+            "policy, giveUpAfter and preferredRegion are about leaders, and mode Leaderless has none".to_owned()
+        },
+        allowed: "NeverLose or PreferAvailable, and only with leaders",
     },
     Rule {
         id: "regions-covered",

@@ -237,10 +237,7 @@ impl Process {
                     replica.step(Input::Command { client, args: &args }, now);
                 }
             },
-            Arrival::Persisted(ticket) => {
-                replica.step(Input::Persisted(ticket), now);
-                replica.step(Input::Stored(ticket), now);
-            }
+            Arrival::Persisted(ticket) => replica.step(Input::Persisted(ticket), now),
             Arrival::DiskFull(full) => replica.step(Input::DiskFull(full), now),
             Arrival::Shutdown => replica.step(Input::Shutdown, now),
             Arrival::Tick => replica.step(Input::Tick, now),

@@ -16,8 +16,7 @@
 //! # The disk
 //!
 //! Where copies count when they are fsynced, a batch goes to the disk thread ([`disk`] is synchronous), and what comes up meanwhile is the next batch. Where they
-//! count when the operating system has them, the core's thread writes them; only what waits for the device goes to the thread. Checkpoints are written by a
-//! thread of their own, so that no batch waits for one.
+//! count when the operating system has them, the core's thread writes them; only what waits for the device goes to the thread.
 //!
 //! # Start and end
 //!
@@ -36,7 +35,6 @@
 
 mod adapter;
 mod admin;
-mod beside;
 mod client;
 pub mod config;
 pub mod disk;

@@ -152,7 +152,6 @@ impl Pump {
         for written in std::mem::take(&mut self.written) {
             match written {
                 Written::Durable(ticket) => self.step(Input::Persisted(ticket)),
-                Written::Stored(ticket) => self.step(Input::Stored(ticket)),
                 Written::Full(full) => {
                     tracing::warn!(
                         full,

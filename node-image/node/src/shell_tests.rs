@@ -6,12 +6,11 @@ use tokio::{
     net::TcpStream,
 };
 use trireme_proto::{
-    Message, PROTOCOL_VERSION, Position, frame,
+    Message, PROTOCOL_VERSION, frame,
     ids::Peer,
     message::{AppendAck, Hello},
     topology::Durability,
 };
-use trireme_replica::io::{CheckpointOp, DiskOp};
 
 use crate::{
     client::COMMANDS_PER_TURN,
@@ -214,37 +213,6 @@ fn a_sync_beside_the_writes_holds_nothing_up_and_its_failure_ends_the_replica() 
         let Ending::Fatal(why) = world.pump.await.unwrap() else { panic!("it goes on") };
         assert!(why.contains("sync failed"), "{why}");
     });
-}
-
-#[test]
-fn a_checkpoint_holds_nothing_up_but_the_reset_of_its_snapshot() {
-    for durability in [Durability::Memory, Durability::Disk] {
-        in_world(durability, async |world| {
-            let (open, gate) = std::sync::mpsc::channel();
-            world.disk.state.lock().unwrap().steps_gate = Some(gate);
-            let slot = || DiskOp::Checkpoint(CheckpointOp::Slot { slot: 1, image: b"image".as_slice().into() });
-            let finish = || DiskOp::Checkpoint(CheckpointOp::Finish { whole_at: 1 });
-            let reset = DiskOp::Reset { position: Position::ZERO };
-            world.script.borrow_mut().next.persist.extend([
-                (900, slot()),
-                (901, DiskOp::Commit(1)),
-                (902, reset),
-                (903, finish()),
-                (904, slot()),
-                (905, finish()),
-            ]);
-            world.ring();
-            world.until_seen("Persisted(901)").await;
-            let mut client = world.connect().await;
-            client.write_all(b"PING\r\n").await.unwrap();
-            assert!(!world.script.borrow().seen.iter().any(|seen| seen.starts_with("Stored")));
-            open.send(()).unwrap();
-            world.until_seen("Stored(905)").await;
-            let seen = world.script.borrow().seen.clone();
-            let at = |words: &str| seen.iter().position(|seen| seen == words).unwrap();
-            assert!(at("Stored(900)") < at("Persisted(903)") && at("Persisted(903)") < at("Stored(905)"), "{seen:?}");
-        });
-    }
 }
 
 #[test]

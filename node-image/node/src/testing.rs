@@ -14,11 +14,11 @@ use tokio::{
     task::{LocalSet, spawn_local},
 };
 use trireme_proto::{Report, Topology, message::Digests, topology::Durability};
-use trireme_replica::io::{CheckpointOp, ClientId, DiskOp, Identity, Input, Now, Output};
+use trireme_replica::io::{ClientId, DiskOp, Identity, Input, Now, Output};
 
 use crate::{
     config::NodeConfig,
-    disk::{Applied, DiskError, Reached, Space, StepsDone, StepsWork, SyncWork},
+    disk::{Applied, DiskError, Reached, Space, SyncWork},
     process::Listening,
     pump::{Ending, Pump},
     shell::{Clock, Core, Shell},
@@ -145,8 +145,6 @@ pub(crate) struct FakeDiskState {
     /// The next sync waits for it.
     pub(crate) sync_gate: Option<std::sync::mpsc::Receiver<()>>,
     pub(crate) syncs: usize,
-    /// The next steps of a checkpoint wait for it.
-    pub(crate) steps_gate: Option<std::sync::mpsc::Receiver<()>>,
     /// Threads that carried out a batch, in words.
     pub(crate) threads: Vec<Option<String>>,
 }
@@ -181,19 +179,6 @@ impl Store for FakeDisk {
 
     fn synced(&mut self, result: Result<Reached, DiskError>) -> Result<(), DiskError> {
         result.map(|_| ())
-    }
-
-    fn steps_work(&mut self, steps: Vec<(u64, CheckpointOp)>) -> Result<StepsWork, DiskError> {
-        let gate = self.state.lock().unwrap().steps_gate.take();
-        let last = steps.last().map_or(0, |(ticket, _)| *ticket);
-        Ok(Box::new(move || {
-            gate.map(|gate| gate.recv());
-            StepsDone::upto(last)
-        }))
-    }
-
-    fn steps_done(&mut self, done: StepsDone) -> Result<u64, DiskError> {
-        done.ticket()
     }
 
     fn set_durability(&mut self, _: Durability) -> Result<(), DiskError> {

@@ -4,11 +4,8 @@
 //! goes to the disk thread and what comes up meanwhile is gathered into the next one: one write and one fdatasync for all of it. Where they count when the
 //! operating system has them, the core's thread writes them itself, as that costs less than to wake another thread; only what
 //! waits for the device is done there. The fsync once a second then needs no [`Disk`]: it has handles of its own, and another thread, so that writes go on.
-//!
-//! A checkpoint is written by a third thread, at its own pace: nothing of the log waits for it, but the reset of a snapshot that is installed.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, mpsc},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -18,15 +15,12 @@ use tokio::sync::Notify;
 use trireme_proto::topology::Durability;
 use trireme_replica::io::{CheckpointOp, DiskOp};
 
-use crate::{
-    beside::Beside,
-    disk::{Applied, Disk, DiskError, Reached, Space, StepsDone, StepsWork, SyncWork},
-};
+use crate::disk::{Applied, Disk, DiskError, Reached, Space, SyncWork};
 
 /// Bytes that may be gathered before no more input is read.
 const GATHERED_BYTES_MAX: usize = 64 << 20;
-/// Bytes of a checkpoint that are written in one piece of work.
-const STEPS_BYTES: usize = 512 << 10;
+/// Bytes of a checkpoint that are written before appends get their turn.
+const CHECKPOINT_BYTES_MAX: usize = 128 << 10;
 /// How often the disk is looked after: room, and fsync where batches do without.
 const CARE_EVERY: Duration = Duration::from_secs(1);
 
@@ -61,10 +55,6 @@ pub(crate) trait Store: Send {
     fn sync_work(&mut self) -> Result<Option<SyncWork>, DiskError>;
     /// See [`Disk::synced`].
     fn synced(&mut self, result: Result<Reached, DiskError>) -> Result<(), DiskError>;
-    /// See [`Disk::steps_work`].
-    fn steps_work(&mut self, steps: Vec<(u64, CheckpointOp)>) -> Result<StepsWork, DiskError>;
-    /// See [`Disk::steps_done`].
-    fn steps_done(&mut self, done: StepsDone) -> Result<u64, DiskError>;
     /// See [`Disk::set_durability`].
     fn set_durability(&mut self, durability: Durability) -> Result<(), DiskError>;
     /// See [`Disk::space`].
@@ -86,14 +76,6 @@ impl Store for Disk {
         Disk::synced(self, result)
     }
 
-    fn steps_work(&mut self, steps: Vec<(u64, CheckpointOp)>) -> Result<StepsWork, DiskError> {
-        Disk::steps_work(self, steps)
-    }
-
-    fn steps_done(&mut self, done: StepsDone) -> Result<u64, DiskError> {
-        Disk::steps_done(self, done)
-    }
-
     fn set_durability(&mut self, durability: Durability) -> Result<(), DiskError> {
         Disk::set_durability(self, durability)
     }
@@ -112,8 +94,6 @@ impl Store for Disk {
 pub(crate) enum Written {
     /// Everything up to this ticket is as durable as asked for.
     Durable(u64),
-    /// The steps of a checkpoint up to this ticket are done.
-    Stored(u64),
     /// The disk has become full (true) or has room again.
     Full(bool),
     /// The disk cannot go on.
@@ -168,12 +148,34 @@ pub(crate) struct Writer {
     jobs: mpsc::Sender<Job>,
     done: mpsc::Receiver<Done>,
     thread: JoinHandle<()>,
-    syncer: Beside<(Result<Reached, DiskError>, Duration)>,
-    /// Steps of a checkpoint that wait.
-    steps: VecDeque<(u64, CheckpointOp)>,
-    checkpointer: Beside<StepsDone>,
-    /// Until this ticket the log is being reset, and the checkpoint that comes with it is one with it; [`u64::MAX`] as long as its end has not come.
-    resetting: Option<u64>,
+    syncer: Syncer,
+}
+
+/// The thread that syncs beside the writes, one sync at a time.
+struct Syncer {
+    work: mpsc::Sender<SyncWork>,
+    /// What became of it, and how long it took.
+    done: mpsc::Receiver<(Result<Reached, DiskError>, Duration)>,
+    thread: JoinHandle<()>,
+    busy: bool,
+}
+
+impl Syncer {
+    fn start(wake: Arc<Notify>) -> std::io::Result<Syncer> {
+        let (work, todo) = mpsc::channel::<SyncWork>();
+        let (report, done) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("sync".into()).spawn(move || {
+            for work in todo {
+                let begin = Instant::now();
+                let result = work();
+                if report.send((result, begin.elapsed())).is_err() {
+                    return;
+                }
+                wake.notify_one();
+            }
+        })?;
+        Ok(Syncer { work, done, thread, busy: false })
+    }
 }
 
 impl Writer {
@@ -182,8 +184,7 @@ impl Writer {
     /// # Errors
     /// The system has no more threads.
     pub(crate) fn start(disk: Box<dyn Store>, durability: Durability, wake: Arc<Notify>) -> std::io::Result<Writer> {
-        let syncer = Beside::start("sync", Arc::clone(&wake))?;
-        let checkpointer = Beside::start("checkpoint", Arc::clone(&wake))?;
+        let syncer = Syncer::start(Arc::clone(&wake))?;
         let (jobs, todo) = mpsc::channel::<Job>();
         let (report, done) = mpsc::channel();
         let thread = std::thread::Builder::new().name("disk".into()).spawn(move || {
@@ -209,9 +210,6 @@ impl Writer {
             done,
             thread,
             syncer,
-            steps: VecDeque::new(),
-            checkpointer,
-            resetting: None,
         })
     }
 
@@ -222,20 +220,8 @@ impl Writer {
 
     /// Takes in operations; they are begun by [`Writer::advance`].
     pub(crate) fn put(&mut self, operations: &mut Batch) {
-        for (ticket, operation) in operations.drain(..) {
-            self.gathered_bytes += bytes_of(&operation);
-            let under_way = self.resetting == Some(u64::MAX);
-            match operation {
-                DiskOp::Reset { .. } => self.resetting = Some(u64::MAX),
-                DiskOp::Checkpoint(CheckpointOp::Finish { .. }) if under_way => self.resetting = Some(ticket),
-                DiskOp::Checkpoint(step) if !under_way => {
-                    self.steps.push_back((ticket, step));
-                    continue;
-                }
-                _ => {}
-            }
-            self.gathered.push((ticket, operation));
-        }
+        self.gathered_bytes += operations.iter().map(|(_, operation)| bytes_of(operation)).sum::<usize>();
+        self.gathered.append(operations);
     }
 
     /// When copies count from the next batch on.
@@ -259,9 +245,7 @@ impl Writer {
             self.take_back(done, written);
         }
         let Some(mut disk) = self.disk.take() else { return };
-        if let Err(error) =
-            self.sync_beside(disk.as_mut()).and_then(|()| self.checkpoint_beside(disk.as_mut(), written))
-        {
+        if let Err(error) = self.sync_beside(disk.as_mut()) {
             self.disk = Some(disk);
             return written.push(Written::Failed(error));
         }
@@ -272,7 +256,7 @@ impl Writer {
         } else if care {
             self.care_at = Instant::now() + CARE_EVERY;
             Work::Care
-        } else if self.stuck || self.ready() == 0 {
+        } else if self.gathered.is_empty() || self.stuck {
             // Only care can find that there is room again.
             self.disk = Some(disk);
             return;
@@ -292,56 +276,34 @@ impl Writer {
         }
     }
 
-    /// How many of the operations gathered can be begun: a reset waits for the steps of its checkpoint.
-    fn ready(&self) -> usize {
-        let is_reset = |operation: &DiskOp| matches!(operation, DiskOp::Reset { .. });
-        let waits = |ticket: u64| self.checkpointer.busy || self.steps.front().is_some_and(|(step, _)| *step < ticket);
-        let reset = || self.gathered.iter().position(|(ticket, operation)| is_reset(operation) && waits(*ticket));
-        self.resetting.and_then(|_| reset()).unwrap_or(self.gathered.len())
-    }
-
+    /// What goes to the disk next. Steps of a checkpoint go by themselves and a few at a time: each may wait for the device, and appends wait behind it.
     fn take_gathered(&mut self, batch: &mut Batch) {
-        let ready = self.ready();
-        if ready == self.gathered.len() {
-            std::mem::swap(batch, &mut self.gathered);
-        } else {
-            batch.extend(self.gathered.drain(..ready));
-        }
-        self.gathered_bytes -= batch.iter().map(|(_, operation)| bytes_of(operation)).sum::<usize>();
-    }
-
-    /// Ends the steps of a checkpoint beside the writes if they are done, and begins the next ones.
-    fn checkpoint_beside(&mut self, disk: &mut dyn Store, written: &mut Vec<Written>) -> Result<(), DiskError> {
-        if self.checkpointer.busy
-            && let Some(done) = self.checkpointer.take()
-        {
-            written.push(Written::Stored(disk.steps_done(done)?));
-        }
-        if self.checkpointer.busy || self.steps.is_empty() {
-            return Ok(());
-        }
-        // What comes after a reset waits until that is done.
-        let until = self.resetting.unwrap_or(u64::MAX);
-        let (mut take, mut bytes) = (0, 0);
-        for (ticket, step) in &self.steps {
-            if *ticket > until || bytes >= STEPS_BYTES {
-                break;
+        let step = |operation: &DiskOp| matches!(operation, DiskOp::Checkpoint(_));
+        let steps = self.gathered.first().is_some_and(|(_, operation)| step(operation));
+        let mut bytes = 0;
+        let take = self.gathered.iter().position(|(_, operation)| {
+            let enough = step(operation) != steps || (steps && bytes >= CHECKPOINT_BYTES_MAX);
+            bytes += bytes_of(operation);
+            enough
+        });
+        match take {
+            Some(take) => {
+                batch.extend(self.gathered.drain(..take));
+                self.gathered_bytes -= batch.iter().map(|(_, operation)| bytes_of(operation)).sum::<usize>();
             }
-            (take, bytes) = (take + 1, bytes + step_bytes(step));
+            None => {
+                std::mem::swap(batch, &mut self.gathered);
+                self.gathered_bytes = 0;
+            }
         }
-        if take == 0 {
-            return Ok(());
-        }
-        let steps: Vec<(u64, CheckpointOp)> = self.steps.drain(..take).collect();
-        self.gathered_bytes -= bytes;
-        self.checkpointer.begin(disk.steps_work(steps)?)
     }
 
     /// Where copies count in memory: ends the sync beside the writes if it is done, and begins one if it is time.
     fn sync_beside(&mut self, disk: &mut dyn Store) -> Result<(), DiskError> {
         if self.syncer.busy
-            && let Some((result, took)) = self.syncer.take()
+            && let Ok((result, took)) = self.syncer.done.try_recv()
         {
+            self.syncer.busy = false;
             self.times.add(took);
             disk.synced(result)?;
         }
@@ -349,10 +311,9 @@ impl Writer {
             return Ok(());
         }
         if let Some(work) = disk.sync_work()? {
-            self.syncer.begin(Box::new(move || {
-                let begin = Instant::now();
-                (work(), begin.elapsed())
-            }))?;
+            let ended = |_| DiskError::Stopped("the thread that syncs has ended".into());
+            self.syncer.work.send(work).map_err(ended)?;
+            self.syncer.busy = true;
         }
         Ok(())
     }
@@ -363,7 +324,6 @@ impl Writer {
         }
         self.disk = Some(done.disk);
         self.stuck = done.stuck || (self.stuck && done.full);
-        self.resetting = self.resetting.filter(|until| done.ticket.is_none_or(|ticket| ticket < *until));
         written.extend(done.ticket.map(Written::Durable));
         if self.full != done.full {
             self.full = done.full;
@@ -375,11 +335,9 @@ impl Writer {
             self.spare = batch;
         } else {
             // What found no room comes before what was gathered since.
-            let left = batch.len();
             batch.append(&mut self.gathered);
             self.gathered = batch;
-            self.gathered_bytes +=
-                self.gathered[..left].iter().map(|(_, operation)| bytes_of(operation)).sum::<usize>();
+            self.gathered_bytes = self.gathered.iter().map(|(_, operation)| bytes_of(operation)).sum();
         }
     }
 
@@ -403,16 +361,15 @@ impl Writer {
             return Err(error);
         }
         let Some(mut disk) = self.disk.take() else { return Ok(()) };
-        if let Some((result, _)) = self.syncer.end()? {
+        drop(self.syncer.work);
+        if self.syncer.thread.join().is_err() {
+            return Err(DiskError::Stopped("the thread that syncs has panicked".into()));
+        }
+        for (result, _) in self.syncer.done.try_iter() {
             disk.synced(result)?;
         }
-        if let Some(done) = self.checkpointer.end()? {
-            disk.steps_done(done)?;
-        }
-        let steps = self.steps.into_iter().map(|(ticket, step)| (ticket, DiskOp::Checkpoint(step)));
-        let mut left: Batch = steps.chain(self.gathered).collect();
-        if !left.is_empty() {
-            disk.apply(&mut left)?;
+        if !self.gathered.is_empty() {
+            disk.apply(&mut self.gathered)?;
         }
         disk.close()
     }
@@ -452,15 +409,8 @@ fn waits_for_device(operation: &DiskOp) -> bool {
 fn bytes_of(operation: &DiskOp) -> usize {
     match operation {
         DiskOp::Append { bytes, .. } => bytes.len(),
-        DiskOp::Checkpoint(step) => step_bytes(step),
+        DiskOp::Checkpoint(CheckpointOp::Slot { image, .. }) => image.len(),
+        DiskOp::Checkpoint(CheckpointOp::Begin { meta, .. }) => meta.len(),
         _ => 0,
-    }
-}
-
-fn step_bytes(step: &CheckpointOp) -> usize {
-    match step {
-        CheckpointOp::Slot { image, .. } => image.len(),
-        CheckpointOp::Begin { meta, .. } => meta.len(),
-        CheckpointOp::Finish { .. } => 0,
     }
 }

@@ -4,10 +4,7 @@ use std::collections::VecDeque;
 
 use trireme_proto::{Epoch, Position};
 
-use crate::io::{CheckpointOp, DiskOp};
-
-/// Bytes of a checkpoint that may be on their way before no more slots are taken: it goes as fast as the disk does.
-const STORING_BYTES_MAX: usize = 4 << 20;
+use crate::io::DiskOp;
 
 /// What becomes true with an operation's durability.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,27 +26,14 @@ pub(crate) enum Becomes {
 pub(crate) struct DiskQueue {
     ticket: u64,
     waiting: VecDeque<(u64, Becomes)>,
-    /// Steps of a checkpoint, with their bytes.
-    storing: VecDeque<(u64, usize, Option<Becomes>)>,
-    storing_bytes: usize,
 }
 
 impl DiskQueue {
     /// Hands an operation out, with what it makes true.
     pub(crate) fn put(&mut self, op: DiskOp, becomes: Option<Becomes>, persist: &mut Vec<(u64, DiskOp)>) {
         self.ticket += 1;
-        let step = match &op {
-            // What is installed becomes so as one with the log's reset.
-            DiskOp::Checkpoint(_) if becomes == Some(Becomes::Installed) => None,
-            DiskOp::Checkpoint(CheckpointOp::Slot { image, .. }) => Some(image.len()),
-            DiskOp::Checkpoint(_) => Some(0),
-            _ => None,
-        };
         persist.push((self.ticket, op));
-        if let Some(bytes) = step {
-            self.storing.push_back((self.ticket, bytes, becomes));
-            self.storing_bytes += bytes;
-        } else if let Some(becomes) = becomes {
+        if let Some(becomes) = becomes {
             self.waiting.push_back((self.ticket, becomes));
         }
     }
@@ -59,21 +43,6 @@ impl DiskQueue {
         std::iter::from_fn(move || {
             self.waiting.pop_front_if(|(waiting, _)| *waiting <= ticket).map(|(_, becomes)| becomes)
         })
-    }
-
-    /// The steps of a checkpoint up to this ticket are durable: what that makes true, in order.
-    pub(crate) fn stored(&mut self, ticket: u64) -> impl Iterator<Item = Becomes> + '_ {
-        std::iter::from_fn(move || {
-            let (_, bytes, becomes) = self.storing.pop_front_if(|(storing, ..)| *storing <= ticket)?;
-            self.storing_bytes -= bytes;
-            Some(becomes)
-        })
-        .flatten()
-    }
-
-    /// Whether the disk can take more of a checkpoint.
-    pub(crate) fn may_store(&self) -> bool {
-        self.storing_bytes < STORING_BYTES_MAX
     }
 
     /// The log was cut: appends on their way make no more durable than what is left of them.

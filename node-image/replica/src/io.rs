@@ -54,11 +54,8 @@ pub enum Input<'a> {
         /// What.
         message: Message,
     },
-    /// Everything in [`Output::persist`] up to and including this ticket is as durable as the store's `durability` asks for; steps of a checkpoint need not
-    /// be, unless a reset of the log stands before them.
+    /// Everything in [`Output::persist`] up to and including this ticket is as durable as the store's `durability` asks for.
     Persisted(u64),
-    /// And so are the steps of a checkpoint up to and including this ticket: they are written beside the log, so that no entry waits for them.
-    Stored(u64),
     /// The disk has become full (true: the log may grow no more), or has room again.
     DiskFull(bool),
     /// SIGTERM: hand over what is led, let every client go when it has its answers, then [`Output::finished`].
@@ -70,8 +67,7 @@ pub enum Input<'a> {
 /// What a replica wants done. The shell takes it after every batch of inputs, hands it back empty, and keeps to the duties in the crate's front page.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// Disk operations, in order. When all of a turn's are durable, the shell answers [`Input::Persisted`] with the last ticket, and [`Input::Stored`] where
-    /// there are steps of a checkpoint among them.
+    /// Disk operations, in order. When all of a turn's are durable, the shell answers [`Input::Persisted`] with the last ticket.
     pub persist: Vec<(u64, DiskOp)>,
     /// Messages, in order per peer. What depends on durability is only handed out when that has been reported.
     pub send: Vec<(Peer, Message)>,
@@ -93,7 +89,7 @@ pub struct Output {
     pub fatal: Option<String>,
 }
 
-/// One operation on the disk. They take effect in order; steps of a checkpoint in an order of their own, up to a reset.
+/// One operation on the disk. They take effect in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DiskOp {
     /// Replace what is remembered outside the log.

@@ -159,7 +159,6 @@ impl Replica {
             Input::LastWords { client, words } => self.last_words(client, words),
             Input::Password(password) => self.clients.password = Bytes::copy_from_slice(password),
             Input::Persisted(ticket) => self.persisted(ticket),
-            Input::Stored(ticket) => self.stored(ticket),
             Input::Peer { peer, message } => self.message(peer, message),
             Input::ClientOpened(client) => self.clients.open(client),
             Input::ClientClosed(client) => self.client_closed(client),
@@ -312,16 +311,6 @@ impl Replica {
 
     fn persisted(&mut self, ticket: u64) {
         let became: Vec<Becomes> = self.disk.durable(ticket).collect();
-        self.have_become(became);
-        self.on_durable();
-    }
-
-    fn stored(&mut self, ticket: u64) {
-        let became: Vec<Becomes> = self.disk.stored(ticket).collect();
-        self.have_become(became);
-    }
-
-    fn have_become(&mut self, became: Vec<Becomes>) {
         for becomes in became {
             match becomes {
                 Becomes::Log(seq) => self.durable = self.durable.max(seq),
@@ -334,6 +323,7 @@ impl Replica {
                 Becomes::Checkpoint(position) => self.checkpoint_finished(position),
             }
         }
+        self.on_durable();
     }
 
     fn peer_opened(&mut self, peer: Peer, incarnation: Incarnation) {

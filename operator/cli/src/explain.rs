@@ -76,8 +76,7 @@ pub fn run(choice: &Choice, output: Output) -> Result<(), Failure> {
 /// # Errors
 /// None that is known of.
 pub fn explain(spec: &ReplicatedStoreSpec, output: Output) -> Result<(), Failure> {
-    let s = spec.settle();
-    let explanation = trireme_crds::explain(s.mode, s.n, s.w, s.r, s.durability, s.policy);
+    let explanation = trireme_crds::meaning(&spec.settle());
     match output {
         Output::Json => put(&json_line(&explanation)?),
         Output::Text => put(&format!("{}\n", explanation.to_string().trim_end())),

@@ -65,6 +65,14 @@ pub fn phase(phase: StorePhase, screen: &Screen) -> String {
 }
 
 fn leadership(group: &GroupStatus, screen: &Screen) -> String {
+    if let Some(r) = group.r {
+        let serving = match group.serving {
+            true => screen.good("reads and writes by every member"),
+            false => screen.bad("not everything is served"),
+        };
+        let (n, w, epoch) = (group.n, group.w, &group.epoch);
+        return format!("no leader, {serving}   epoch {epoch}   n={n} w={w} r={r}");
+    }
     let leader = if group.leader.is_empty() { "none" } else { &group.leader };
     format!(
         "leader {} {}   epoch {} {}   n={} w={}   a failover needs {} answers",
@@ -102,6 +110,9 @@ fn asked(request: &RequestStatus, screen: &Screen) -> String {
 }
 
 fn replicas(status: &StoreStatus, screen: &Screen) -> String {
+    if status.replicas.iter().any(|r| r.peer.is_some()) {
+        return peers(status, screen);
+    }
     let heads = ["REPLICA", "ROLE", "POSITION", "COMMIT", "LAG", "KEYS", "HEARD", "CLIENTS AT", "DIGEST"];
     let row = |replica: &ReplicaStatus| {
         vec![
@@ -119,9 +130,48 @@ fn replicas(status: &StoreStatus, screen: &Screen) -> String {
     screen.table(&heads, &status.replicas.iter().map(row).collect::<Vec<_>>())
 }
 
+/// Replicas of a store without a leader: how each stands to the others.
+fn peers(status: &StoreStatus, screen: &Screen) -> String {
+    let heads = [
+        "REPLICA",
+        "ROLE",
+        "NAME",
+        "REACHES",
+        "LACKS",
+        "REPAIRED",
+        "DIFFERING",
+        "CLOCK",
+        "KEYS",
+        "HEARD",
+        "CLIENTS AT",
+        "DIGEST",
+    ];
+    let n: usize = status.groups.iter().map(|group| group.members.len()).sum();
+    let row = |replica: &ReplicaStatus| {
+        let peer = replica.peer.clone().unwrap_or_default();
+        let reaches = format!("{} of {n}", peer.reaches.len());
+        vec![
+            screen.name(&replica.name),
+            role(replica, screen),
+            format!("{}.{}", replica.id, peer.generation),
+            if replica.member && peer.reaches.len() < n { screen.bad(reaches) } else { reaches },
+            lag(replica.lag_entries, replica.lag_ms),
+            format!("{} + {} read", thousands(peer.keys_repaired), thousands(peer.read_repairs)),
+            if peer.slots_differing > 0 { screen.bold(thousands(peer.slots_differing)) } else { "0".to_owned() },
+            format!("{:+} ms", peer.clock_offset_ms),
+            thousands(replica.keys),
+            heard(replica, screen),
+            dash(&replica.client_address),
+            digest(replica, status, screen),
+        ]
+    };
+    screen.table(&heads, &status.replicas.iter().map(row).collect::<Vec<_>>())
+}
+
 fn role(replica: &ReplicaStatus, screen: &Screen) -> String {
     let role = match (replica.role.as_str(), replica.member) {
         ("Leader", _) => screen.good("Leader"),
+        ("Peer", true) => screen.good("Peer"),
         (role, true) => role.to_owned(),
         (role, false) => format!("{role} (no member)"),
     };
@@ -141,9 +191,19 @@ fn heard(replica: &ReplicaStatus, screen: &Screen) -> String {
 
 /// Replicas that have applied the same must have the same digest.
 fn digest(replica: &ReplicaStatus, status: &StoreStatus, screen: &Screen) -> String {
+    let received = |r: &ReplicaStatus| {
+        let mut received = r.peer.as_ref().map(|peer| peer.received.clone());
+        received.iter_mut().for_each(|received| received.sort());
+        received
+    };
+    // Where there is no leader each has a log of its own: what it has received of the others is what counts.
     let differs = |other: &ReplicaStatus| {
         let known = !replica.digest.is_empty() && !other.digest.is_empty();
-        known && other.applied == replica.applied && other.digest != replica.digest
+        let same = match (&replica.peer, &other.peer) {
+            (None, None) => other.applied == replica.applied,
+            _ => received(replica) == received(other),
+        };
+        known && same && other.digest != replica.digest
     };
     let mismatches = replica.digest_mismatches > 0;
     match mismatches || status.replicas.iter().any(differs) {

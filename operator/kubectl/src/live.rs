@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use trireme_cli::{Answer, Failure, Happened, Line, Request, Store};
 use trireme_crds::StoreStatus;
-use trireme_link::Verification;
+use trireme_link::{By, Verification};
 
 use crate::{
     cluster::Cluster,
@@ -73,7 +73,9 @@ impl Store for Live {
         let status = self.status().await?;
         let pods = status.replicas.iter().map(|r| (r.name.clone(), (self.cluster.clone(), r.name.clone()))).collect();
         let ask = |(cluster, pod)| pods::digests(cluster, pod);
-        Ok(trireme_link::compare(pods, within, DIGESTS_PAUSE, ask).await)
+        let leaderless = status.groups.iter().any(|group| group.r.is_some());
+        let by = if leaderless { By::Digest } else { By::LastWrite };
+        Ok(trireme_link::compare(pods, by, within, DIGESTS_PAUSE, ask).await)
     }
 
     async fn history(&mut self) -> Result<Vec<Happened>, Failure> {

@@ -21,4 +21,4 @@ pub mod verify;
 
 pub use heard::Heard;
 pub use link::{Connection, Link, OpenError, Orders, Said, Target};
-pub use verify::{Slots, Verification, compare, verify};
+pub use verify::{By, Slots, Verification, compare, verify};

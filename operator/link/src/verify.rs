@@ -1,7 +1,8 @@
 //! Are the replicas the same? Compares all 16,384 slot digests of all replicas, over their peer ports or in whatever way they can be asked.
 //!
 //! Two replicas whose slot was last written by the same entry must have the same digest of it. A slot that is being written is asked for again,
-//! until the positions meet once or time is up; a difference counts when it is seen twice.
+//! until the positions meet once or time is up; a difference counts when it is seen twice. Where there is no leader each replica has positions of its own:
+//! then digests are compared alone, and one that differs is asked for again until time is up.
 
 use std::{future::Future, time::Duration};
 
@@ -59,6 +60,15 @@ impl Slots {
     }
 }
 
+/// What tells that two replicas must be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The same last write: they share a log.
+    LastWrite,
+    /// Time: they tell each other everything, each in its own order.
+    Digest,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Slot {
     Unsettled,
@@ -67,13 +77,15 @@ enum Slot {
 }
 
 /// Compares the replicas over their peer ports, for at most `within`.
-pub async fn verify(targets: Vec<(String, Target)>, within: Duration) -> Verification {
-    compare(targets, within, ROUND, |target| async move { ask(&target).await.map_err(|error| error.to_string()) }).await
+pub async fn verify(targets: Vec<(String, Target)>, by: By, within: Duration) -> Verification {
+    compare(targets, by, within, ROUND, |target| async move { ask(&target).await.map_err(|error| error.to_string()) })
+        .await
 }
 
 /// Compares replicas by name, for at most `within` and with a pause between two rounds; `ask` asks one of them.
 pub async fn compare<T, A>(
     targets: Vec<(String, T)>,
+    by: By,
     within: Duration,
     pause: Duration,
     ask: impl Fn(T) -> A,
@@ -91,7 +103,7 @@ where
         result.replicas = answers.iter().map(|(name, _)| name.clone()).collect();
         result.missing = missing;
         for (number, slot) in slots.iter_mut().enumerate() {
-            *slot = judge(*slot, number, &answers);
+            *slot = judge(*slot, by, number, &answers);
         }
         let open = slots.iter().any(|s| !matches!(s, Slot::Same | Slot::Different(SEEN_MAX..)));
         if (!open && result.missing.is_empty()) || Instant::now() + pause >= deadline {
@@ -109,14 +121,14 @@ where
     result
 }
 
-fn judge(before: Slot, number: usize, answers: &[(String, Slots)]) -> Slot {
+fn judge(before: Slot, by: By, number: usize, answers: &[(String, Slots)]) -> Slot {
     let Some((_, first)) = answers.first() else { return before };
-    if answers.iter().any(|(_, a)| a.last_writes[number] != first.last_writes[number]) {
-        return before;
-    }
     let same = answers.iter().all(|(_, a)| a.digests[number] == first.digests[number]);
+    let written = answers.iter().any(|(_, a)| a.last_writes[number] != first.last_writes[number]);
     match (before, same) {
+        _ if by == By::LastWrite && written => before,
         (_, true) => Slot::Same,
+        (_, false) if by == By::Digest => Slot::Different(1),
         (Slot::Different(seen), false) => Slot::Different(seen.saturating_add(1)),
         (_, false) => Slot::Different(1),
     }
@@ -184,14 +196,22 @@ mod tests {
     #[test]
     fn a_difference_counts_when_seen_twice_at_the_same_write() {
         let differ = [answer("a", 7, 1), answer("b", 7, 2)];
-        let once = judge(Slot::Unsettled, 0, &differ);
+        let once = judge(Slot::Unsettled, By::LastWrite, 0, &differ);
         assert!(once == Slot::Different(1));
-        assert!(judge(once, 0, &differ) == Slot::Different(2));
-        assert!(judge(once, 0, &[answer("a", 8, 1), answer("b", 8, 1)]) == Slot::Same);
+        assert!(judge(once, By::LastWrite, 0, &differ) == Slot::Different(2));
+        assert!(judge(once, By::LastWrite, 0, &[answer("a", 8, 1), answer("b", 8, 1)]) == Slot::Same);
     }
 
     #[test]
     fn different_positions_say_nothing() {
-        assert!(judge(Slot::Unsettled, 0, &[answer("a", 7, 1), answer("b", 8, 2)]) == Slot::Unsettled);
+        assert!(judge(Slot::Unsettled, By::LastWrite, 0, &[answer("a", 7, 1), answer("b", 8, 2)]) == Slot::Unsettled);
+    }
+
+    #[test]
+    fn without_a_leader_only_digests_count_and_a_difference_may_pass() {
+        let differ = [answer("a", 7, 1), answer("b", 9, 2)];
+        let seen = judge(judge(Slot::Unsettled, By::Digest, 0, &differ), By::Digest, 0, &differ);
+        assert!(seen == Slot::Different(1), "it is asked for again");
+        assert!(judge(seen, By::Digest, 0, &[answer("a", 8, 3), answer("b", 9, 3)]) == Slot::Same);
     }
 }

@@ -104,6 +104,9 @@ fn asked(request: Request, answers: mpsc::Sender<Answer>, world: &mut World, wai
         let _ = answers.try_send(Answer::Refused(why));
     };
     let view = world.view();
+    if view.leaderless {
+        return refuse("the store has no leader: every member takes reads and writes".to_owned());
+    }
     let Some(name) = name.or_else(|| successor(&view)) else {
         return refuse("there is no follower that could take over: see `trireme status`".to_owned());
     };

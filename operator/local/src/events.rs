@@ -66,8 +66,8 @@ impl Event {
                 })
             })
             .collect();
-        let leader = view.leader.as_deref().unwrap_or("none");
-        let message = format!("{store} is ready: {leader} leads, {} of {} replicas", view.ready(), replicas.len());
+        let who = view.who_serves();
+        let message = format!("{store} is ready: {who}, {} of {} replicas", view.ready(), replicas.len());
         Event::new("ready", message, json!({ "store": store, "replicas": replicas }))
     }
 

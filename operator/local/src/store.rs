@@ -12,9 +12,9 @@ use tokio::{
     task::JoinHandle,
 };
 use trireme_crds::{Durability, Mode, ReplicatedStore};
-use trireme_link::{Target, Verification};
+use trireme_link::{By, Target, Verification};
 use trireme_planner::Desired;
-use trireme_proto::ReplicaId;
+use trireme_proto::{ReplicaId, topology};
 
 use crate::{
     addresses::{self, AddressError},
@@ -175,12 +175,12 @@ impl Local {
         Event::ready(self.name(), &self.view.borrow())
     }
 
-    /// Waits until a leader serves and every replica is up to date, or, once `patience` is over, until a leader serves.
+    /// Waits until somebody serves and every replica is up to date, or, once `patience` is over, until somebody serves.
     pub async fn wait_ready(&self, patience: Duration) {
         let mut view = self.view.clone();
         if tokio::time::timeout(patience, view.wait_for(View::is_whole)).await.is_err() {
             // The sender only goes when the store ends; then there is nothing to wait for.
-            let _ = view.wait_for(|view| view.leader.is_some()).await;
+            let _ = view.wait_for(|view| view.serving).await;
         }
     }
 
@@ -237,5 +237,9 @@ pub async fn verify(dir: &Path, names: &[String], within: Duration) -> Result<Ve
         let target = Target { id, address: address.peer(), store: owner.uid.clone(), boot };
         Some((name.clone(), target))
     };
-    Ok(trireme_link::verify(names.iter().enumerate().filter_map(target).collect(), within).await)
+    let by = match record.as_ref().map(|record| record.settings.mode()) {
+        Some(topology::Mode::Leaderless) => By::Digest,
+        _ => By::LastWrite,
+    };
+    Ok(trireme_link::verify(names.iter().enumerate().filter_map(target).collect(), by, within).await)
 }

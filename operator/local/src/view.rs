@@ -11,6 +11,10 @@ pub struct View {
     pub status: StoreStatus,
     /// The leader that serves, if there is one.
     pub leader: Option<String>,
+    /// Somebody serves: the leader, or where there is none a replica that reaches enough others.
+    pub serving: bool,
+    /// The store has no leader: every member takes reads and writes.
+    pub leaderless: bool,
     /// The replicas, in order.
     pub replicas: Vec<ReplicaView>,
 }
@@ -28,7 +32,7 @@ pub struct ReplicaView {
     pub pid: u32,
     /// Its own directory.
     pub directory: PathBuf,
-    /// Leader, Follower, Learner, Idle or Unknown.
+    /// Leader, Follower, Peer, Learner, Idle or Unknown.
     pub role: String,
     /// It runs, is heard, and is a member that is up to date.
     pub ready: bool,
@@ -40,8 +44,18 @@ impl View {
         self.replicas.iter().filter(|r| r.ready).count()
     }
 
-    /// A leader serves and every replica is ready.
+    /// Who serves, in words.
+    pub fn who_serves(&self) -> String {
+        match (&self.leader, self.leaderless) {
+            (Some(leader), _) => format!("{leader} leads"),
+            (None, true) if self.serving => "every member takes reads and writes".to_owned(),
+            (None, true) => "nobody takes reads and writes".to_owned(),
+            (None, false) => "none leads".to_owned(),
+        }
+    }
+
+    /// Somebody serves and every replica is ready.
     pub fn is_whole(&self) -> bool {
-        self.leader.is_some() && self.status.phase == StorePhase::Ready && self.ready() == self.replicas.len()
+        self.serving && self.status.phase == StorePhase::Ready && self.ready() == self.replicas.len()
     }
 }

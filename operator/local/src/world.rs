@@ -244,7 +244,7 @@ impl World {
         let replicas = self.replicas.values().map(|replica| {
             let said = status.replicas.iter().find(|r| r.name == replica.wanted.name);
             let up_to_date = |r: &trireme_crds::status::ReplicaStatus| {
-                r.member && r.reachable && matches!(r.role.as_str(), "Leader" | "Follower")
+                r.member && r.reachable && matches!(r.role.as_str(), "Leader" | "Follower" | "Peer")
             };
             ReplicaView {
                 name: replica.wanted.name.clone(),
@@ -256,7 +256,13 @@ impl World {
                 ready: replica.pid != 0 && said.is_some_and(up_to_date),
             }
         });
-        View { status: status.clone(), leader, replicas: replicas.collect() }
+        View {
+            status: status.clone(),
+            leader,
+            serving: status.groups.iter().any(|g| g.serving),
+            leaderless: status.groups.iter().any(|g| g.r.is_some()),
+            replicas: replicas.collect(),
+        }
     }
 }
 

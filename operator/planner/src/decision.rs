@@ -134,6 +134,15 @@ pub enum Decision {
         /// Members that remain and hold every acknowledged write.
         remain: usize,
     },
+    /// No leader: a life of a replica's disk has got a name that nobody has written under.
+    Named {
+        /// Name of the replica.
+        replica: String,
+        /// Its number as an origin from now on.
+        generation: u32,
+        /// Why it needed one.
+        why: String,
+    },
     /// Settings or addresses of the record were brought up to date.
     Refreshed {
         /// What.
@@ -320,6 +329,9 @@ impl fmt::Display for Decision {
                 f,
                 "replacing {replica}, which has been lost with its machine for {after_ms} ms: it starts elsewhere on a new disk; {remain} members hold every acknowledged write without it"
             ),
+            Decision::Named { replica, generation, why } => {
+                write!(f, "{replica} writes as its generation {generation}: {why}")
+            }
             Decision::Refreshed { what } => write!(f, "the record was brought up to date: {what}"),
             Decision::Refused { what, why } => write!(f, "refused to {what}: {why}"),
             Decision::Waiting { what } => write!(f, "waiting: {what}"),

@@ -1,7 +1,9 @@
 //! What is wanted: the store's resource, with every default filled in.
 
-use trireme_crds::{Durability, Policy, ReplicatedStore, Unreplicated, store::Meta};
+use trireme_crds::{Policy, Quorums, ReplicatedStore, store::Meta, topology::SettingsRecord};
 use trireme_proto::{ReplicaId, topology};
+
+use crate::record;
 
 /// The annotation of a store that pauses its reconciliation, where its value is `true`.
 pub const PAUSED: &str = "trireme.dev/paused";
@@ -75,23 +77,20 @@ impl Desired {
             group: 0,
             replicas: (1..=settled.n).map(replica).collect(),
             w: settled.w,
-            settings: topology::Settings {
-                durability: match settled.durability {
-                    Durability::Disk => topology::Durability::Disk as i32,
-                    Durability::Memory => topology::Durability::Memory as i32,
-                },
+            settings: record::settings_from_object(&SettingsRecord {
+                durability: settled.durability,
                 r: settled.r,
                 heartbeat_ms: ms(settled.heartbeat_ms),
                 lease_ms: ms(settled.lease_ms),
                 suspicion_ms: ms(settled.suspicion_ms),
-                unreplicated: match settled.unreplicated {
-                    Unreplicated::Recover => topology::Unreplicated::Recover as i32,
-                    Unreplicated::Discard => topology::Unreplicated::Discard as i32,
-                },
+                unreplicated: settled.unreplicated,
                 request_timeout_ms: ms(settled.request_timeout_ms),
                 log_bytes_max: settled.log_bytes_max,
-                ..topology::Settings::standard()
-            },
+                mode: settled.mode,
+                write_order: settled.write_order,
+                read_repair: settled.read_repair,
+                feed_bytes_per_second: 0,
+            }),
             failover: Failover {
                 policy: settled.policy,
                 give_up_after_ms: settled.give_up_after_ms,
@@ -107,6 +106,12 @@ impl Desired {
     /// Number of members wanted.
     pub fn n(&self) -> usize {
         self.replicas.len()
+    }
+
+    /// What w and r need, where there is no leader.
+    pub fn quorums(&self) -> Option<Quorums> {
+        let n = u32::try_from(self.n()).unwrap_or(u32::MAX);
+        (self.settings.mode() == topology::Mode::Leaderless).then(|| record::quorums(n, self.w, &self.settings))
     }
 
     /// The replica with this number, if it is wanted.

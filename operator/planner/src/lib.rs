@@ -9,6 +9,7 @@
 //!
 //! * [`desired`], [`observed`]: what goes in. "Not heard from" is a value.
 //! * [`plan()`]: the rules of creation, failover, hand-over, change, restarts and replacement, one file each.
+//! * `plan/leaderless`: the same where there is no leader: names, members, w and r, and what quorums are left.
 //! * [`decision`]: what was decided, as data and as a sentence.
 //! * [`status()`]: what users see.
 //! * [`record`]: the record as an object of the API.

@@ -1,7 +1,7 @@
 //! The record as an object of the API, and back. Nothing is lost either way.
 
 use trireme_crds::{
-    Durability, Unreplicated,
+    Durability, Mode, Quorums, ReadRepair, Unreplicated, WriteOrder,
     topology::{ConfigRecord, GroupRecord, MemberRecord, RecordPhase, ReplicaRecord, SettingsRecord},
 };
 use trireme_proto::{
@@ -34,31 +34,65 @@ pub fn to_object(record: &Topology) -> GroupRecord {
                 region: r.region.clone(),
                 peer_address: r.peer_address.clone(),
                 client_address: r.client_address.clone(),
+                incarnation: if r.incarnation == 0 { String::new() } else { format!("{:016x}", r.incarnation) },
+                generation: r.generation,
             })
             .collect(),
         generation: record.generation,
         handover: record.handover,
         previous_leader: record.previous_leader,
         restarting: record.restarting,
-        settings: SettingsRecord {
-            durability: if record.settings.durability == topology::Durability::Memory as i32 {
-                Durability::Memory
-            } else {
-                Durability::Disk
-            },
-            r: record.settings.r,
-            heartbeat_ms: record.settings.heartbeat_ms,
-            lease_ms: record.settings.lease_ms,
-            suspicion_ms: record.settings.suspicion_ms,
-            unreplicated: if record.settings.unreplicated == topology::Unreplicated::Discard as i32 {
-                Unreplicated::Discard
-            } else {
-                Unreplicated::Recover
-            },
-            request_timeout_ms: record.settings.request_timeout_ms,
-            log_bytes_max: record.settings.log_bytes_max,
-        },
+        settings: settings_to_object(&record.settings),
     }
+}
+
+fn settings_to_object(settings: &Settings) -> SettingsRecord {
+    SettingsRecord {
+        durability: if settings.durability == topology::Durability::Memory as i32 {
+            Durability::Memory
+        } else {
+            Durability::Disk
+        },
+        r: settings.r,
+        heartbeat_ms: settings.heartbeat_ms,
+        lease_ms: settings.lease_ms,
+        suspicion_ms: settings.suspicion_ms,
+        unreplicated: if settings.unreplicated == topology::Unreplicated::Discard as i32 {
+            Unreplicated::Discard
+        } else {
+            Unreplicated::Recover
+        },
+        request_timeout_ms: settings.request_timeout_ms,
+        log_bytes_max: settings.log_bytes_max,
+        mode: match settings.mode() {
+            topology::Mode::SingleLeader => Mode::SingleLeader,
+            topology::Mode::MultiLeader => Mode::MultiLeader,
+            topology::Mode::Leaderless => Mode::Leaderless,
+        },
+        write_order: write_order(settings),
+        read_repair: read_repair(settings),
+        feed_bytes_per_second: settings.feed_bytes_per_second,
+    }
+}
+
+fn write_order(settings: &Settings) -> WriteOrder {
+    match settings.write_order() {
+        topology::WriteOrder::Strict => WriteOrder::Strict,
+        topology::WriteOrder::Clock => WriteOrder::Clock,
+    }
+}
+
+fn read_repair(settings: &Settings) -> ReadRepair {
+    match settings.read_repair() {
+        topology::ReadRepair::Blocking => ReadRepair::Blocking,
+        topology::ReadRepair::Async => ReadRepair::Async,
+        topology::ReadRepair::Off => ReadRepair::Off,
+    }
+}
+
+/// What n members with this w need for reads and writes where there is no leader. r above n means all of them.
+pub(crate) fn quorums(n: u32, w: u32, settings: &Settings) -> Quorums {
+    Quorums { n, w, r: settings.r.min(n.max(1)), order: write_order(settings), repair: read_repair(settings) }
 }
 
 fn config_to_object(config: &Config) -> ConfigRecord {
@@ -83,50 +117,68 @@ pub fn from_object(store: &str, object: &GroupRecord) -> Result<Topology, Record
         leader: object.leader,
         config: config_from_object(&object.config)?,
         old: object.old.as_ref().map(config_from_object).transpose()?,
-        replicas: object
-            .replicas
-            .iter()
-            .map(|r| Replica {
-                id: r.id,
-                name: r.name.clone(),
-                region: r.region.clone(),
-                peer_address: r.peer_address.clone(),
-                client_address: r.client_address.clone(),
-                incarnation: 0,
-                generation: 0,
-            })
-            .collect(),
+        replicas: object.replicas.iter().map(replica_from_object).collect::<Result<_, _>>()?,
         generation: object.generation,
         handover: object.handover,
         previous_leader: object.previous_leader,
         restarting: object.restarting,
-        settings: Settings {
-            durability: match object.settings.durability {
-                Durability::Disk => topology::Durability::Disk as i32,
-                Durability::Memory => topology::Durability::Memory as i32,
-            },
-            r: object.settings.r,
-            heartbeat_ms: object.settings.heartbeat_ms,
-            lease_ms: object.settings.lease_ms,
-            suspicion_ms: object.settings.suspicion_ms,
-            unreplicated: match object.settings.unreplicated {
-                Unreplicated::Recover => topology::Unreplicated::Recover as i32,
-                Unreplicated::Discard => topology::Unreplicated::Discard as i32,
-            },
-            request_timeout_ms: object.settings.request_timeout_ms,
-            log_bytes_max: object.settings.log_bytes_max,
-            ..Settings::standard()
-        },
+        settings: settings_from_object(&object.settings),
     })
 }
 
+fn replica_from_object(row: &ReplicaRecord) -> Result<Replica, RecordTextError> {
+    Ok(Replica {
+        id: row.id,
+        name: row.name.clone(),
+        region: row.region.clone(),
+        peer_address: row.peer_address.clone(),
+        client_address: row.client_address.clone(),
+        incarnation: if row.incarnation.is_empty() { 0 } else { incarnation(&row.incarnation)? },
+        generation: row.generation,
+    })
+}
+
+/// What replicas need to know of the spec, as the wire has it.
+pub(crate) fn settings_from_object(settings: &SettingsRecord) -> Settings {
+    Settings {
+        durability: match settings.durability {
+            Durability::Disk => topology::Durability::Disk as i32,
+            Durability::Memory => topology::Durability::Memory as i32,
+        },
+        r: settings.r,
+        heartbeat_ms: settings.heartbeat_ms,
+        lease_ms: settings.lease_ms,
+        suspicion_ms: settings.suspicion_ms,
+        unreplicated: match settings.unreplicated {
+            Unreplicated::Recover => topology::Unreplicated::Recover as i32,
+            Unreplicated::Discard => topology::Unreplicated::Discard as i32,
+        },
+        request_timeout_ms: settings.request_timeout_ms,
+        log_bytes_max: settings.log_bytes_max,
+        mode: match settings.mode {
+            Mode::SingleLeader => topology::Mode::SingleLeader as i32,
+            Mode::MultiLeader => topology::Mode::MultiLeader as i32,
+            Mode::Leaderless => topology::Mode::Leaderless as i32,
+        },
+        write_order: match settings.write_order {
+            WriteOrder::Strict => topology::WriteOrder::Strict as i32,
+            WriteOrder::Clock => topology::WriteOrder::Clock as i32,
+        },
+        read_repair: match settings.read_repair {
+            ReadRepair::Blocking => topology::ReadRepair::Blocking as i32,
+            ReadRepair::Async => topology::ReadRepair::Async as i32,
+            ReadRepair::Off => topology::ReadRepair::Off as i32,
+        },
+        feed_bytes_per_second: settings.feed_bytes_per_second,
+    }
+}
+
 fn config_from_object(config: &ConfigRecord) -> Result<Config, RecordTextError> {
-    let member = |m: &MemberRecord| {
-        let digits = m.incarnation.len() == 16;
-        let incarnation = u64::from_str_radix(&m.incarnation, 16).ok().filter(|_| digits);
-        incarnation
-            .map(|incarnation| Member { id: m.id, incarnation })
-            .ok_or_else(|| RecordTextError(m.incarnation.clone()))
-    };
+    let member = |m: &MemberRecord| Ok(Member { id: m.id, incarnation: incarnation(&m.incarnation)? });
     Ok(Config { members: config.members.iter().map(member).collect::<Result<_, _>>()?, w: config.w })
+}
+
+fn incarnation(text: &str) -> Result<u64, RecordTextError> {
+    let parsed = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16);
+    parsed.ok_or_else(|| RecordTextError(text.to_owned()))
 }

@@ -11,6 +11,10 @@
 //! reach 1            the leader reaches only these
 //! ask promote 2 [force], ask switchover 2
 //! forget             the operator starts anew
+//! store leaderless n=3 w=2 r=2                              no leader; then
+//! meet [1 2]         these replicas (or all that are there) reach each other and nobody else, and hold all that any of them does
+//! wrote 1 7          replica 1 has taken 7 writes in all under its name, which nobody else has received yet
+//! see 3 life=9 empty, see 3 whole=0 spent=1 offset=6000 digest=7 learner    its disk is new and empty; what else it says
 //! plan               plans, prints, and writes the record
 //! ```
 //!
@@ -18,18 +22,18 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests: clippy's exception knows only functions that are tests themselves.
 
-use std::{fmt::Write, fs, path::Path};
+use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 
-use trireme_crds::{ConditionStatus, Mode, Policy, ReplicatedStore, ReplicatedStoreSpec, store::Metadata};
+use trireme_crds::{ConditionStatus, Durability, Mode, Policy, ReplicatedStore, ReplicatedStoreSpec, store::Metadata};
 use trireme_planner::{Desired, HumanRequest, Memory, Observed, Process, Seen, plan};
 use trireme_proto::{
-    Epoch, Position, Report, Topology,
-    report::{FollowerReport, Role},
-    topology::{Config, Phase},
+    Epoch, Origin, Position, Report, Topology,
+    report::{FollowerReport, OriginSeq, Role},
+    topology::{self, Config, Phase},
 };
 
 /// Reasons of conditions that are not worth a line.
-const CALM: [&str; 5] = ["Stable", "ChangingLeader", "None", "NotPaused", "NotStalled"];
+const CALM: [&str; 6] = ["Stable", "ChangingLeader", "None", "NotPaused", "NotStalled", "NotDiverged"];
 
 struct Stage {
     desired: Desired,
@@ -40,9 +44,12 @@ struct Stage {
 
 fn desired(words: &[&str]) -> Desired {
     let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key));
-    let mut spec = ReplicatedStoreSpec::new(Mode::SingleLeader);
+    let mode = if words.contains(&"leaderless") { Mode::Leaderless } else { Mode::SingleLeader };
+    let mut spec = ReplicatedStoreSpec::new(mode);
     spec.n = value("n=").map(|v| v.parse().unwrap());
     spec.w = value("w=").map(|v| v.parse().unwrap());
+    spec.r = value("r=").map(|v| v.parse().unwrap());
+    spec.durability = words.contains(&"memory").then_some(Durability::Memory);
     let store = ReplicatedStore {
         api_version: trireme_crds::API_VERSION.to_owned(),
         kind: trireme_crds::STORE_KIND.to_owned(),
@@ -128,6 +135,16 @@ impl Stage {
                 }
                 "not-serving" => self.report(id).serving = false,
                 "idle" => self.report(id).role = Role::Idle as i32,
+                "learner" => self.report(id).role = Role::Learner as i32,
+                "empty" => {
+                    let report = self.report(id);
+                    let (incarnation, boot) = (report.incarnation, report.boot);
+                    *report = Report { id, incarnation, boot, ..Report::default() };
+                }
+                "whole" => self.report(id).whole = number() != 0,
+                "spent" => self.report(id).origin_spent = number() != 0,
+                "offset" => self.report(id).clock_offset_ms = value.parse().unwrap(),
+                "digest" => self.report(id).digest = number(),
                 other => panic!("see: {other}"),
             }
         }
@@ -147,6 +164,10 @@ impl Stage {
             report.topology_version = record.version;
             report.leader_silence_ms = 0;
             report.leader_link_closed = false;
+            if record.settings.mode() == topology::Mode::Leaderless {
+                self.obey_as_peer(id, &record);
+                continue;
+            }
             let member = record.config.has(id, report.incarnation);
             report.role = match (active, active && id == record.leader && member) {
                 (false, _) => Role::Idle,
@@ -166,6 +187,60 @@ impl Stage {
                 (report.serving, report.drained) = (false, false);
                 report.followers.clear();
             }
+        }
+    }
+
+    /// What a replica of a store without a leader says once it knows the record.
+    fn obey_as_peer(&mut self, id: u32, record: &Topology) {
+        let row = record.replica(id).cloned().unwrap_or_default();
+        let report = self.report(id);
+        let member = record.config.has(id, report.incarnation);
+        let known = row.incarnation == report.incarnation;
+        report.role = match (member, known) {
+            (true, _) => Role::Peer,
+            (_, true) => Role::Learner,
+            _ => Role::Idle,
+        } as i32;
+        (report.serving, report.whole, report.origin_spent) = (member && known, member || report.whole, false);
+        let origin = Origin { group: id, generation: row.generation };
+        if known && !report.received.iter().any(|part| part.origin == origin) {
+            report.received.push(OriginSeq { origin, upto: 0, gaps: 0 });
+        }
+    }
+
+    fn wrote(&mut self, id: u32, upto: u64) {
+        let generation = self.observed.record.as_ref().unwrap().replica(id).unwrap().generation;
+        let origin = Origin { group: id, generation };
+        let part = self.report(id).received.iter_mut().find(|part| part.origin == origin).unwrap();
+        part.upto = upto;
+    }
+
+    fn meet(&mut self, only: &[&str]) {
+        let among = |id: &u32| only.is_empty() || only.contains(&id.to_string().as_str());
+        let ids: Vec<u32> =
+            self.observed.replicas.iter().filter(|(id, s)| s.alive() && among(id)).map(|(id, _)| *id).collect();
+        let mut all: BTreeMap<Origin, u64> = BTreeMap::new();
+        for part in ids.iter().flat_map(|id| self.observed.replicas[id].report.as_ref().unwrap().received.clone()) {
+            let upto = all.entry(part.origin).or_default();
+            *upto = part.upto.max(*upto);
+        }
+        let lives: Vec<(u32, u64)> =
+            self.observed.replicas.iter().map(|(id, s)| (*id, s.report.as_ref().unwrap().incarnation)).collect();
+        for id in &ids {
+            let report = self.report(*id);
+            report.received =
+                all.iter().map(|(origin, upto)| OriginSeq { origin: *origin, upto: *upto, gaps: 0 }).collect();
+            report.followers = lives
+                .iter()
+                .filter(|(other, _)| other != id)
+                .map(|(other, life)| FollowerReport {
+                    id: *other,
+                    incarnation: *life,
+                    reachable: ids.contains(other),
+                    ..FollowerReport::default()
+                })
+                .collect();
+            report.whole = true;
         }
     }
 
@@ -207,6 +282,8 @@ impl Stage {
             "see" => self.see(&words[1..]),
             "obey" => self.obey(&words[1..]),
             "serve" => self.serve(&[]),
+            "meet" => self.meet(&words[1..]),
+            "wrote" => self.wrote(id(), words[2].parse().unwrap()),
             "reach" => self.serve(&words[1..]),
             "forget" => self.memory = Memory::default(),
             "end" => {
@@ -256,7 +333,10 @@ impl Stage {
             writeln!(out, "> replace {replica}").unwrap();
         }
         let kinds: Vec<&str> = plan.conditions.iter().map(|c| c.kind.as_str()).collect();
-        assert_eq!(kinds, ["Ready", "Progressing", "Degraded", "ConfigurationWarning", "Paused", "RolloutStalled"]);
+        assert_eq!(
+            kinds,
+            ["Ready", "Progressing", "Degraded", "ConfigurationWarning", "Paused", "RolloutStalled", "Diverged"]
+        );
         let ready = plan.conditions[0].status == ConditionStatus::True;
         for c in
             plan.conditions.iter().filter(|c| !CALM.contains(&c.reason.as_str()) && (ready || c.kind != "Degraded"))
@@ -285,7 +365,11 @@ fn config(config: &Config) -> String {
 
 fn describe(record: &Topology) -> String {
     let mut text = format!("v{} epoch {} ", record.version, record.epoch);
-    text += &if record.phase == Phase::Active as i32 {
+    text += &if record.settings.mode() == topology::Mode::Leaderless {
+        let name = |r: &topology::Replica| format!("{}.{}", r.id, r.generation);
+        let names: Vec<String> = record.replicas.iter().filter(|r| r.incarnation != 0).map(name).collect();
+        format!("r={} names {}", record.settings.r, names.join(" "))
+    } else if record.phase == Phase::Active as i32 {
         format!("Active leader={}", record.leader)
     } else {
         "Sealing".to_owned()

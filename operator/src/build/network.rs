@@ -13,10 +13,13 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
+use trireme_proto::topology::Mode;
+
 use super::{CLIENT_PORT, HTTP_PORT, OPERATOR, PEER_PORT, ROLE, metadata, selector};
 use crate::store::wanted::Wanted;
 
-/// `-peers` names every pod, ready or not; `-rw` is the leader, `-ro` are followers, `-r` is any replica that is ready.
+/// `-peers` names every pod, ready or not; `-rw` is the leader, `-ro` are followers, `-r` is any replica that is ready. Where there is no leader `-rw` is any
+/// that is ready, too, and there is no `-ro`.
 pub(super) fn services(wanted: &Wanted) -> Vec<Service> {
     let peers = Service {
         metadata: metadata(wanted, peers_name(wanted)),
@@ -30,7 +33,10 @@ pub(super) fn services(wanted: &Wanted) -> Vec<Service> {
         ..Service::default()
     };
     let of = |suffix: &str, role: Option<&str>| clients(wanted, suffix, role);
-    vec![peers, of("rw", Some("leader")), of("ro", Some("follower")), of("r", None)]
+    match wanted.desired.settings.mode() {
+        Mode::Leaderless => vec![peers, of("rw", None), of("r", None)],
+        _ => vec![peers, of("rw", Some("leader")), of("ro", Some("follower")), of("r", None)],
+    }
 }
 
 /// Name of the headless Service.
@@ -66,11 +72,16 @@ fn port(name: &str, number: u16) -> ServicePort {
 }
 
 /// As many may be evicted as can be missing while writes go on; at least one, because a store that nobody may evict keeps its nodes from ever being
-/// drained: with w = n writes wait for the moment that takes, which the store's warning says.
+/// drained: with w = n writes wait for the moment that takes, which the store's warning says. Where there is no leader reads count, too: as many as can be
+/// missing while both go on.
 pub(super) fn budget(wanted: &Wanted) -> PodDisruptionBudget {
     let (n, w) = (wanted.desired.n(), wanted.desired.w as usize);
-    let needed = if w == 1 { n / 2 + 1 } else { w };
-    let spare = i32::try_from(n.saturating_sub(needed).max(1)).unwrap_or(1);
+    let spare = match (wanted.desired.quorums(), w) {
+        (Some(quorums), _) => quorums.all_goes_on_with_down() as usize,
+        (None, 1) => n - n / 2 - 1,
+        (None, w) => n.saturating_sub(w),
+    };
+    let spare = i32::try_from(spare.max(1)).unwrap_or(1);
     PodDisruptionBudget {
         metadata: metadata(wanted, wanted.name.clone()),
         spec: Some(PodDisruptionBudgetSpec {

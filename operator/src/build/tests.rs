@@ -1,5 +1,6 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use trireme_crds::kubernetes::ReplicatedStore;
+use trireme_proto::topology::Mode;
 
 use super::*;
 use crate::store::wanted::Operator;
@@ -128,6 +129,36 @@ fn services_choose_by_role() {
         ("orders-r".to_owned(), None, balanced(), true),
     ];
     assert_eq!(services.iter().map(of).collect::<Vec<_>>(), expected);
+}
+
+/// The same without a leader.
+fn leaderless(spec: &str, r: u32) -> Wanted {
+    let mut wanted = wanted(spec);
+    wanted.desired.settings.mode = Mode::Leaderless as i32;
+    wanted.desired.settings.r = r;
+    wanted
+}
+
+#[test]
+fn without_a_leader_every_replica_that_is_ready_is_served_from() {
+    let services = built(&leaderless("{}", 2)).services;
+    let of = |service: &Service| {
+        let role = service.spec.as_ref().unwrap().selector.as_ref().unwrap().get(ROLE).cloned();
+        (service.metadata.name.clone().unwrap(), role)
+    };
+    let expected = ["orders-peers", "orders-rw", "orders-r"].map(|name| (name.to_owned(), None));
+    assert_eq!(services.iter().map(of).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn without_a_leader_as_many_may_be_evicted_as_reads_and_writes_can_miss() {
+    let spare = |spec: &str, r: u32| built(&leaderless(spec, r)).budget.spec.unwrap().max_unavailable.unwrap();
+    assert_eq!(spare("{}", 2), IntOrString::Int(1));
+    assert_eq!(spare(r#"{"n": 5}"#, 3), IntOrString::Int(2));
+    // A read that finds a difference repairs it on w before it answers.
+    assert_eq!(spare(r#"{"n": 5, "w": 4}"#, 2), IntOrString::Int(1));
+    assert_eq!(spare(r#"{"n": 5, "w": 2}"#, 4), IntOrString::Int(1));
+    assert_eq!(spare(r#"{"n": 3, "w": 3}"#, 1), IntOrString::Int(1), "at least one: nodes must be drained");
 }
 
 #[test]

@@ -274,6 +274,10 @@ fn significant(status: &StoreStatus) -> StoreStatus {
     for r in &mut status.replicas {
         (r.commit, r.applied, r.keys) = (0, 0, 0);
         (r.lag_entries, r.lag_bytes, r.lag_ms, r.silent_ms, r.snapshot_slots) = (None, None, None, None, None);
+        if let Some(peer) = &mut r.peer {
+            (peer.received, peer.clock_offset_ms) = (Vec::new(), 0);
+            (peer.slots_differing, peer.keys_repaired, peer.read_repairs, peer.repair_bytes) = (0, 0, 0, 0);
+        }
         r.position.clear();
         r.digest.clear();
     }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use trireme_crds::{StoreStatus, status::RequestStatus};
 use trireme_link::{Heard, Link, Orders, Said, Target};
 use trireme_planner::{Backend, Decision, DesiredReplica, HumanRequest, Observed, Process, RecordError, Seen};
-use trireme_proto::{ReplicaId, Report, Topology};
+use trireme_proto::{ReplicaId, Report, Topology, topology::Mode};
 
 use super::{
     Happening, Key,
@@ -280,13 +280,20 @@ impl World {
     }
 
     fn roles(&self, record: &Topology) -> BTreeMap<String, &'static str> {
+        let leaderless = record.settings.mode() == Mode::Leaderless;
         let role = |id: ReplicaId| match id {
-            id if id == record.leader => "leader",
-            id if record.config.member(id).is_some() => "follower",
+            id if !leaderless && id == record.leader => "leader",
+            id if record.config.member(id).is_some() => {
+                if leaderless {
+                    "peer"
+                } else {
+                    "follower"
+                }
+            }
             _ => "learner",
         };
-        // While nobody leads, the labels stay as they are: who is asked holds its clients until somebody does.
-        let known = self.replicas.values().filter(|_| record.leader != 0);
+        // While nobody leads who should, the labels stay as they are: who is asked holds its clients until somebody does.
+        let known = self.replicas.values().filter(|_| leaderless || record.leader != 0);
         known.map(|r| (r.wanted.name.clone(), role(r.wanted.id))).collect()
     }
 }
@@ -294,7 +301,19 @@ impl World {
 /// Whether a report says something else than the one before, beyond having moved on.
 fn matters(before: &Report, now: &Report, record: Option<&Topology>) -> bool {
     let fixed = |r: &Report| {
-        (r.incarnation, r.boot, r.role, r.promise, r.topology_version, r.serving, r.drained, r.leaving, r.disk_full)
+        let own = (r.origin_spent, r.whole);
+        (
+            r.incarnation,
+            r.boot,
+            r.role,
+            r.promise,
+            r.topology_version,
+            r.serving,
+            r.drained,
+            r.leaving,
+            r.disk_full,
+            own,
+        )
     };
     let reach =
         |r: &Report| r.followers.iter().map(|f| (f.id, f.reachable, f.snapshot_slots.is_some())).collect::<Vec<_>>();

@@ -52,8 +52,6 @@ pub(super) struct Unsynced<F: Files> {
     /// In the order in which they were written: a segment is durable only when those before it are.
     segments: Vec<Left<F>>,
     named: bool,
-    /// Segments to be removed.
-    dropped: Vec<String>,
     reached: Reached,
 }
 
@@ -73,7 +71,6 @@ impl<F: Files> Unsynced<F> {
         for segment in &self.segments {
             segment.file.sync().map_err(unsynced(&segment.path))?;
         }
-        remove_in_order(&self.files, self.dropped)?;
         Ok(self.reached)
     }
 }
@@ -94,10 +91,6 @@ pub(super) struct Log<F: Files> {
     /// Segments before the one being written that are not durable; whether the names in the folder are.
     left: Vec<Left<F>>,
     named: bool,
-    /// Segments that nobody needs and that are still to be removed, oldest first.
-    dropped: Vec<String>,
-    /// [`Unsynced`] is removing older ones.
-    removing: bool,
     /// Last record, staged ones included.
     last: Position,
     next_serial: u64,
@@ -130,8 +123,6 @@ impl<F: Files> Log<F> {
             synced: end,
             left: Vec::new(),
             named: true,
-            dropped: Vec::new(),
-            removing: false,
             last,
             next_serial,
             frame,
@@ -250,8 +241,8 @@ impl<F: Files> Log<F> {
         Ok(())
     }
 
-    /// Writes what was gathered, and returns what is to be synced; `None` if everything is durable. `removes`: and what is to be removed then.
-    pub(super) fn unsynced(&mut self, removes: bool) -> Result<Option<Unsynced<F>>, DiskError> {
+    /// Writes what was gathered, and returns what is to be synced; `None` if everything is durable.
+    pub(super) fn unsynced(&mut self) -> Result<Option<Unsynced<F>>, DiskError> {
         self.write()?;
         if self.synced >= self.tail {
             return Ok(None);
@@ -267,14 +258,11 @@ impl<F: Files> Log<F> {
         let active = self.active();
         let reached = Reached { serial: active.header.serial, tail: self.tail };
         segments.push(again(&self.file, &active.path, reached.serial)?);
-        let dropped = if removes { std::mem::take(&mut self.dropped) } else { Vec::new() };
-        self.removing |= removes;
-        Ok(Some(Unsynced { files: self.files.clone(), segments, named: self.named, dropped, reached }))
+        Ok(Some(Unsynced { files: self.files.clone(), segments, named: self.named, reached }))
     }
 
     /// Takes note of what [`Unsynced::sync`] has done.
-    pub(super) fn synced(&mut self, reached: Reached, removed: bool) {
-        self.removing &= !removed;
+    pub(super) fn synced(&mut self, reached: Reached) {
         self.left.retain(|old| old.serial >= reached.serial);
         if self.active().header.serial == reached.serial {
             self.synced = self.synced.max(reached.tail);
@@ -393,21 +381,17 @@ impl<F: Files> Log<F> {
         self.discard(&void)
     }
 
-    /// Drops segments that lie wholly before `from`: at once if `wait`, else with the next [`Unsynced::sync`].
-    pub(super) fn retain(&mut self, from: u64, wait: bool) -> Result<(), DiskError> {
+    /// Drops segments that lie wholly before `from`.
+    pub(super) fn retain(&mut self, from: u64) -> Result<(), DiskError> {
         if self.reset {
             return Ok(());
         }
         while self.chain.len() > 1 && self.chain[0].last.seq < from {
             let Some(old) = self.chain.pop_front() else { return Ok(()) };
-            self.dropped.push(old.path);
+            // One at a time, oldest first: a later one must not vanish before it.
+            self.discard(std::slice::from_ref(&old))?;
         }
-        if wait { self.remove_dropped() } else { Ok(()) }
-    }
-
-    /// Removes what nobody needs, unless another thread is at it: then its turn comes later.
-    pub(super) fn remove_dropped(&mut self) -> Result<(), DiskError> {
-        if self.removing { Ok(()) } else { remove_in_order(&self.files, std::mem::take(&mut self.dropped)) }
+        Ok(())
     }
 
     fn discard(&mut self, segments: &[Segment]) -> Result<(), DiskError> {
@@ -416,15 +400,6 @@ impl<F: Files> Log<F> {
         }
         if segments.is_empty() { Ok(()) } else { self.files.sync_folder("log").map_err(unsynced("log")) }
     }
-}
-
-/// One at a time, oldest first: a later one must not vanish before it.
-fn remove_in_order<F: Files>(files: &F, paths: Vec<String>) -> Result<(), DiskError> {
-    for path in paths {
-        files.remove(&path).map_err(failed(&path, "remove"))?;
-        files.sync_folder("log").map_err(unsynced("log"))?;
-    }
-    Ok(())
 }
 
 /// A segment to be made.

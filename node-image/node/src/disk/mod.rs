@@ -32,7 +32,6 @@ mod real;
 mod recover;
 mod segment;
 mod spares;
-mod steps;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -40,19 +39,18 @@ mod types;
 use std::{fs, path::Path};
 
 use trireme_proto::{Position, ReplicaId, topology::Durability};
-use trireme_replica::io::{DiskOp, Identity};
+use trireme_replica::io::{CheckpointOp, DiskOp, Identity};
 
 pub use self::log::Reached;
-pub use self::steps::{StepsDone, StepsWork};
 pub use self::types::{
     Applied, Corruption, DiskError, OpenError, Opened, RecoverError, Recovered, Restore, Sizes, Space,
 };
 use self::{
+    checkpoint::Writer,
     files::{File, Files, failed, replace, unsynced},
     identity::Found,
     log::Log,
     real::Real,
-    steps::Writing,
 };
 
 /// An opened directory: owns its files. Synchronous; a disk thread carries it.
@@ -79,6 +77,15 @@ pub struct Disk<F: Files = Real> {
 
 /// Work that waits for the device and needs nothing but itself.
 pub type SyncWork = Box<dyn FnOnce() -> Result<Reached, DiskError> + Send>;
+
+/// The checkpoint being written.
+#[derive(Debug)]
+enum Writing<F: Files> {
+    Nothing,
+    /// It did not fit on the disk and was given up; what is left of it is passed over.
+    Dropped,
+    File(Box<Writer<F>>),
+}
 
 /// Creates or opens `dir` and locks it, for as long as the disk lives.
 ///
@@ -203,9 +210,7 @@ impl<F: Files> Disk<F> {
         if let Some((start, floor)) = resumed.checkpoint {
             (self.start, self.floor) = (start.seq, floor);
         }
-        let mut log = resumed.log;
-        log.spares().set_zeros(self.durability == Durability::Disk);
-        self.log = Some(log);
+        self.log = Some(resumed.log);
         Ok(resumed.recovered)
     }
 
@@ -225,8 +230,7 @@ impl<F: Files> Disk<F> {
     /// See [`DiskError`]; all are fatal.
     pub fn sync_now(&mut self) -> Result<(), DiskError> {
         self.usable()?;
-        let log = self.log()?;
-        let result = log.sync().and_then(|()| log.remove_dropped());
+        let result = self.log()?.sync();
         self.note(result)
     }
 
@@ -237,7 +241,7 @@ impl<F: Files> Disk<F> {
     /// See [`DiskError`]; all are fatal.
     pub fn sync_work(&mut self) -> Result<Option<SyncWork>, DiskError> {
         self.usable()?;
-        let result = self.log()?.unsynced(true);
+        let result = self.log()?.unsynced();
         let unsynced = self.note(result)?;
         Ok(unsynced.map(|unsynced| Box::new(move || unsynced.sync()) as SyncWork))
     }
@@ -248,7 +252,7 @@ impl<F: Files> Disk<F> {
     /// The sync failed: fatal, like any other.
     pub fn synced(&mut self, result: Result<Reached, DiskError>) -> Result<(), DiskError> {
         let reached = self.note(result)?;
-        self.log()?.synced(reached, true);
+        self.log()?.synced(reached);
         Ok(())
     }
 
@@ -264,7 +268,6 @@ impl<F: Files> Disk<F> {
         let result = identity::mark(&self.files, durability, false);
         self.note(result)?;
         self.durability = durability;
-        self.log()?.spares().set_zeros(durability == Durability::Disk);
         Ok(())
     }
 
@@ -384,7 +387,67 @@ impl<F: Files> Disk<F> {
                 self.retain = self.retain.max(*from);
                 Ok(())
             }
-            DiskOp::Checkpoint(step) => self.checkpoint_step(step),
+            DiskOp::Checkpoint(CheckpointOp::Begin { start, meta }) => {
+                self.writer = Writing::Nothing;
+                let begun = Writer::begin(self.files.clone(), *start, meta);
+                self.writing(begun.map(|writer| Writing::File(Box::new(writer))))
+            }
+            DiskOp::Checkpoint(CheckpointOp::Slot { slot, image }) => match &mut self.writer {
+                Writing::Nothing => Err(DiskError::Order("a slot, and no checkpoint was begun".to_owned())),
+                Writing::Dropped => Ok(()),
+                Writing::File(writer) => match writer.slot(*slot, image) {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.writing(Err(error)),
+                },
+            },
+            DiskOp::Checkpoint(CheckpointOp::Finish { whole_at }) => self.finish(*whole_at),
+        }
+    }
+
+    /// What becomes of the checkpoint being written. One that does not fit is given up, so that the log and promises go on; one that comes with a reset waits.
+    fn writing(&mut self, result: Result<Writing<F>, DiskError>) -> Result<(), DiskError> {
+        match result {
+            Ok(writer) => self.writer = writer,
+            Err(DiskError::Full { .. }) if self.log()?.pending_floor().is_none() => {
+                if let Writing::File(writer) = std::mem::replace(&mut self.writer, Writing::Dropped) {
+                    writer.abandon()?;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, whole_at: u64) -> Result<(), DiskError> {
+        let floor = self.floor;
+        let log = self.log.as_mut().ok_or_else(|| DiskError::Stopped("it was not recovered".to_owned()))?;
+        let writer = match &mut self.writer {
+            Writing::Nothing => return Err(DiskError::Order("the end of a checkpoint that was not begun".to_owned())),
+            Writing::Dropped => {
+                self.writer = Writing::Nothing;
+                return Ok(());
+            }
+            Writing::File(writer) => writer,
+        };
+        log.sync()?;
+        let (start, last, base) = (writer.start(), log.last(), log.base());
+        if start.seq < base.seq || start.seq.max(whole_at) > last.seq {
+            let what = format!("a checkpoint from {start} to {whole_at}, and the log goes from {base} to {last}");
+            return Err(DiskError::Order(what));
+        }
+        let floor = log.pending_floor().unwrap_or(floor);
+        match writer.finish(whole_at, floor) {
+            Ok(()) => {
+                self.writer = Writing::Nothing;
+                (self.start, self.floor) = (start.seq, floor);
+                log.confirm_reset()
+            }
+            Err(error) => {
+                self.writing(Err(error))?;
+                // It was given up, and this was its end.
+                self.writer = Writing::Nothing;
+                Ok(())
+            }
         }
     }
 
@@ -423,9 +486,9 @@ impl<F: Files> Disk<F> {
         self.files.sync_folder("").map_err(unsynced("."))
     }
 
-    /// Drops what neither peers nor a restart need: at once, or with the next [`Disk::sync_work`] where nothing here waits for the device.
+    /// Drops what neither peers nor a restart need.
     fn drop_old(&mut self) -> Result<(), DiskError> {
-        let (from, wait) = (self.retain.min(self.start + 1), self.durability == Durability::Disk);
-        self.log()?.retain(from, wait)
+        let from = self.retain.min(self.start + 1);
+        self.log()?.retain(from)
     }
 }

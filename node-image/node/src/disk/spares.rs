@@ -1,5 +1,4 @@
-//! Empty segments, made ready ahead: space taken and, where appends wait for the device, zeros written, so that an append overwrites what is there and its
-//! fdatasync has no metadata to write.
+//! Empty segments, made ready ahead: space taken and zeros written, so that an append overwrites what is there and its fdatasync has no metadata to write.
 //!
 //! A spare is filled as `log/prepare-N` and called `log/spare-N` once that is durable.
 //! A thread does it, where there is one, so that appends go on meanwhile.
@@ -20,7 +19,6 @@ const SYNC_EVERY: u64 = 4 << 20;
 struct Job {
     number: u64,
     length: u64,
-    zeros: bool,
 }
 
 /// The spares of one log.
@@ -33,8 +31,6 @@ pub(super) struct Spares<F: Files> {
     ready: Vec<u64>,
     in_flight: usize,
     next: u64,
-    /// They are filled with zeros.
-    zeros: bool,
     /// The last one could not be made for lack of space.
     full: bool,
     worker: Option<Worker>,
@@ -61,17 +57,8 @@ impl Drop for Worker {
 impl<F: Files> Spares<F> {
     /// Takes over the spares that are there if they are to be kept, and removes others and unfinished ones.
     pub(super) fn open(files: F, wanted: usize, length: u64, background: bool, keep: bool) -> io::Result<Spares<F>> {
-        let mut spares = Spares {
-            files,
-            wanted,
-            length,
-            ready: Vec::new(),
-            in_flight: 0,
-            next: 1,
-            zeros: true,
-            full: false,
-            worker: None,
-        };
+        let mut spares =
+            Spares { files, wanted, length, ready: Vec::new(), in_flight: 0, next: 1, full: false, worker: None };
         for name in spares.files.list("log")? {
             let spare = name.strip_prefix("spare-").and_then(|number| number.parse::<u64>().ok());
             let path = format!("log/{name}");
@@ -93,11 +80,6 @@ impl<F: Files> Spares<F> {
             spares.worker = Some(start(spares.files.clone())?);
         }
         Ok(spares)
-    }
-
-    /// Whether those made from now on are filled with zeros.
-    pub(super) fn set_zeros(&mut self, zeros: bool) {
-        self.zeros = zeros;
     }
 
     /// Bytes of the spares that are ready.
@@ -140,7 +122,7 @@ impl<F: Files> Spares<F> {
     }
 
     fn request(&mut self, number: u64) {
-        let job = Job { number, length: self.length, zeros: self.zeros };
+        let job = Job { number, length: self.length };
         self.in_flight += 1;
         match &self.worker {
             Some(worker) => {
@@ -211,9 +193,6 @@ fn make<F: Files>(files: &F, job: &Job) -> io::Result<()> {
 fn fill<F: Files>(files: &F, path: &str, job: &Job) -> io::Result<()> {
     let file = files.create(path)?;
     file.allocate(job.length)?;
-    if !job.zeros {
-        return file.sync();
-    }
     let zeros = vec![0; CHUNK.min(job.length as usize)];
     let mut at = 0;
     while at < job.length {

@@ -97,9 +97,6 @@ impl Replica {
             }
             return;
         }
-        if !self.disk.may_store() {
-            return;
-        }
         let images = checkpointing.sweep.take(&self.engine, commit, BYTES_PER_TURN, SLOTS_PER_TURN);
         self.write_slots(images);
     }
@@ -127,7 +124,7 @@ impl Replica {
 
     /// It is in force: the log before it may go, where no follower needs it.
     pub(crate) fn checkpoint_finished(&mut self, start: Position) {
-        if let Some(done) = self.checkpointing.take_if(|checkpointing| checkpointing.start == start) {
+        if let Some(done) = self.checkpointing.take() {
             self.checkpoint = Checkpoint { seq: start.seq, log_offset: done.log_offset, bytes: done.bytes };
         }
         self.event(Event::CheckpointFinished(start));

@@ -111,8 +111,7 @@ impl Replica {
 
     /// When this replica has something to do before the next tick.
     pub(crate) fn soon_us(&self) -> Option<u64> {
-        let sweeping = (self.disk.may_store()
-            && self.checkpointing.as_ref().is_some_and(super::checkpoint::Checkpointing::sweeps))
+        let sweeping = self.checkpointing.as_ref().is_some_and(super::checkpoint::Checkpointing::sweeps)
             || self.snapshot_has_room();
         let commit_due = match &self.role {
             Role::Leader(leader) => leader.commit_due_us,

@@ -371,10 +371,7 @@ fn step(replica: &mut Replica, arrival: Arrival, now: Now) {
         Arrival::Message(peer, message) => Input::Peer { peer, message },
         Arrival::ClientOpened(client) => Input::ClientOpened(client),
         Arrival::ClientClosed(client) => Input::ClientClosed(client),
-        Arrival::Persisted(ticket) => {
-            replica.step(Input::Persisted(ticket), now);
-            Input::Stored(ticket)
-        }
+        Arrival::Persisted(ticket) => Input::Persisted(ticket),
         Arrival::DiskFull(full) => Input::DiskFull(full),
         Arrival::Shutdown => Input::Shutdown,
         Arrival::Command(client, args) => {

@@ -148,7 +148,7 @@ fn caught_up(turn: &Turn<'_>, record: &Topology, report: &Report, id: u32) -> Op
 /// Brings settings and addresses of the record up to date.
 pub(crate) fn refresh(turn: &mut Turn<'_>, record: &Topology) {
     let mut what = Vec::new();
-    if record.settings != turn.desired.settings {
+    if record.settings != turn.settings(record) {
         what.push("settings");
     }
     if record.replicas != turn.directory(record) {

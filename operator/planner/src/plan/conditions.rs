@@ -2,21 +2,23 @@
 //!
 //! | type | true means |
 //! | --- | --- |
-//! | Ready | a leader serves, and enough members are reached for writes |
+//! | Ready | a leader serves, and enough members are reached for writes; where there is no leader: somebody reaches enough for reads and writes |
 //! | Progressing | something is being changed, or waits to be: the reason says what |
 //! | Degraded | something is missing: a member, the wanted w, room on a disk, a leader |
 //! | ConfigurationWarning | what is wanted is legal and risky |
 //! | Paused | reconciliation is paused |
 //! | RolloutStalled | a replica that was restarted does not come back |
+//! | Diverged | replicas that must be the same are not |
 
 use trireme_crds::{Condition, ConditionStatus};
 use trireme_proto::{Report, Topology, topology::Phase};
 
-use super::{Turn, replace};
+use super::{Turn, leaderless, replace};
 use crate::{decision::list, status::timestamp};
 
 /// Every type, in the order in which they are shown.
-const KINDS: [&str; 6] = ["Ready", "Progressing", "Degraded", "ConfigurationWarning", "Paused", "RolloutStalled"];
+const KINDS: [&str; 7] =
+    ["Ready", "Progressing", "Degraded", "ConfigurationWarning", "Paused", "RolloutStalled", "Diverged"];
 /// Reasons of not being ready that do not pass by themselves within moments.
 const STUCK: [&str; 5] = ["MembersMissing", "LeaderUnseen", "LeaderStarting", "StartEntryUncommitted", "LossPossible"];
 
@@ -87,22 +89,30 @@ fn degraded(turn: &mut Turn<'_>, record: &Topology, report: &Report) {
     if record.config.w < turn.desired.w {
         what.push(format!("w is {} until then, {} is wanted", record.config.w, turn.desired.w));
     }
-    let lost = turn.names(replace::lost(turn, record));
-    if !lost.is_empty() && record.restarting == 0 {
-        let then = match turn.desired.failover.replace_lost_after_ms {
-            Some(ms) => format!("it is replaced after {} s, where enough remain", ms / 1_000),
-            None => "its volume is kept for the machine's return. If it will not return: delete the replica's volume claim and \
-                     its pod, or set failover.replaceLostAfter; it then starts elsewhere on a new disk"
-                .to_owned(),
-        };
-        what.push(format!("the machine of {} is gone: {then}", list(&lost)));
-    }
+    what.extend(missing_machines(turn, record));
     if what.is_empty() {
         let what = "every replica is a member and can be reached".to_owned();
         turn.condition("Degraded", ConditionStatus::False, "Complete", what);
     } else {
         turn.condition("Degraded", ConditionStatus::True, "Incomplete", what.join("; "));
     }
+}
+
+/// Replicas whose machines are gone, and what becomes of them.
+pub(super) fn missing_machines(turn: &Turn<'_>, record: &Topology) -> Option<String> {
+    let lost = turn.names(replace::lost(turn, record));
+    if lost.is_empty() || record.restarting != 0 {
+        return None;
+    }
+    let then = match turn.desired.failover.replace_lost_after_ms {
+        Some(ms) => format!("it is replaced after {} s, where enough remain", ms / 1_000),
+        None => {
+            "its volume is kept for the machine's return. If it will not return: delete the replica's volume claim and \
+                 its pod, or set failover.replaceLostAfter; it then starts elsewhere on a new disk"
+                .to_owned()
+        }
+    };
+    Some(format!("the machine of {} is gone: {then}", list(&lost)))
 }
 
 /// Adds the types that nothing was said of in this turn, and the times.
@@ -142,6 +152,10 @@ pub(super) fn complete(turn: &mut Turn<'_>) {
         Some(before) => turn.condition("Degraded", before.status, &before.reason, before.message),
         None => turn.condition("Degraded", ConditionStatus::Unknown, "Starting", "no leader has served yet".to_owned()),
     }
+    if let Some(record) = &turn.observed.record {
+        leaderless::diverged(turn, record);
+    }
+    turn.condition("Diverged", calm, "NotDiverged", "no difference between replicas is known".to_owned());
     turn.condition("Paused", calm, "NotPaused", "reconciliation goes on".to_owned());
     turn.condition("RolloutStalled", calm, "NotStalled", "no restart is overdue".to_owned());
 

@@ -12,7 +12,7 @@ use trireme_proto::{
     topology::{Config, Member, Phase},
 };
 
-use super::{Change, MemberPhase, Turn};
+use super::{Change, MemberPhase, Turn, leaderless};
 use crate::{
     decision::{Cause, Decision, list},
     observed::HumanRequest,
@@ -65,7 +65,10 @@ pub(crate) fn create(turn: &mut Turn<'_>) {
     if members.is_empty() {
         return turn.waiting("ReplicasMissing", "the record was lost, and no replica that holds data is connected");
     }
-    first_record(turn, members, data);
+    match turn.leaderless() {
+        true => leaderless::create(turn, members, data),
+        false => first_record(turn, members, data),
+    }
 }
 
 fn first_record(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use trireme_crds::{Condition, ConditionStatus, StoreStatus, status::FailoverStatus};
 use trireme_proto::{Epoch, ReplicaId, Topology, topology::Member};
 
-use super::turn::members;
+use super::{leaderless::Spread, turn::members};
 use crate::{
     decision::Cause,
     observed::{HumanRequest, Observed},
@@ -84,6 +84,8 @@ pub struct Memory {
     pub(crate) timers: BTreeMap<Timer, u64>,
     /// The process that was seen leading an epoch.
     pub(crate) led_by: Option<(Epoch, u64)>,
+    /// No leader: what must have spread before reads may rely on it, and the version of the record that it was asked of.
+    pub(crate) spread: Option<(u64, Spread)>,
     /// What was last said to be waited for.
     pub(crate) waiting: Option<String>,
     /// What each replica was last sent: version, its process, when.

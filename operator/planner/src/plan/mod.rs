@@ -10,6 +10,8 @@
 //!             ──▶ roll        replicas run as they are wanted: restarts, one at a time
 //! ```
 //!
+//! Where there is no leader, `leaderless` has the steps in their place, and shares those that are not about leaders.
+//!
 //! **While reconciliation is paused nothing is begun**: no failover, no hand-over, no change, no restart, and what people ask for is refused. What had
 //! been begun is completed, so that a pause never leaves a store without a leader by itself: a seal chooses one, a hand-over ends. Reports are taken in,
 //! replicas that lack the record are sent it, and the status says how things stand.
@@ -23,6 +25,7 @@ mod conditions;
 mod create;
 mod failover;
 mod handover;
+mod leaderless;
 mod memory;
 mod replace;
 mod roll;
@@ -82,6 +85,7 @@ pub fn plan(desired: &Desired, observed: &Observed, memory: &mut Memory, now_ms:
     match &observed.record {
         None if desired.paused => turn.waiting("Paused", "the store is new and reconciliation is paused"),
         None => create::create(&mut turn),
+        Some(record) if turn.leaderless() => leaderless::active(&mut turn, record),
         Some(record) if record.phase == Phase::Active as i32 => active(&mut turn, record),
         Some(record) => seal::sealing(&mut turn, record),
     }

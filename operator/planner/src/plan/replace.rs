@@ -12,7 +12,7 @@ use trireme_proto::{
     report::FollowerReport,
 };
 
-use super::{Turn, memory::Timer, roll};
+use super::{Turn, leaderless, memory::Timer, roll};
 use crate::decision::Decision;
 
 /// Replaces what is lost, where that is wanted, its time has come, and enough remains.
@@ -60,6 +60,9 @@ fn remains(turn: &Turn<'_>, record: &Topology, id: ReplicaId) -> Result<usize, S
     if record.old.is_some() || record.handover != 0 {
         return Err("a change of members, of w or of leaders is under way".to_owned());
     }
+    if turn.leaderless() {
+        return remains_of_peers(turn, record, id);
+    }
     let Some(report) = turn.leading(record).filter(|report| !report.leaving) else {
         return Err("there is no leader".to_owned());
     };
@@ -79,6 +82,26 @@ fn remains(turn: &Turn<'_>, record: &Topology, id: ReplicaId) -> Result<usize, S
     if remain < needed {
         return Err(format!(
             "without it {remain} of {n} members are known to hold every acknowledged write, and {needed} must (n = {n}, w = {w})"
+        ));
+    }
+    Ok(remain)
+}
+
+/// The same where there is no leader: every other member stands, so that what was acknowledged is on w - 1 of them and spreads from there.
+fn remains_of_peers(turn: &Turn<'_>, record: &Topology, id: ReplicaId) -> Result<usize, String> {
+    let (n, w) = (record.config.members.len(), record.config.w);
+    let others = record.config.members.iter().filter(|m| m.id != id);
+    let remain = others.filter(|m| leaderless::stands(turn, record, m.id).is_ok()).count();
+    if record.config.member(id).is_none() || broken(Breakage::ReplaceTheLast) {
+        return Ok(remain);
+    }
+    if w < 2 {
+        return Err(format!("with w = {w} it may be the only one that has what it acknowledged"));
+    }
+    if remain + 1 < n {
+        return Err(format!(
+            "{remain} of {n} members are known to stand without it, and {} must (n = {n}, w = {w})",
+            n - 1
         ));
     }
     Ok(remain)

@@ -16,7 +16,7 @@ use trireme_proto::{
     report::Role,
 };
 
-use super::{LEARNER_LAG_ENTRIES, Turn, handover, memory::Timer};
+use super::{LEARNER_LAG_ENTRIES, Turn, handover, leaderless, memory::Timer};
 use crate::decision::{Decision, list};
 
 /// What was asked of the backend is asked again, where nothing came of it, after this long.
@@ -189,6 +189,9 @@ pub(super) fn is_down(turn: &Turn<'_>, record: &Topology, id: ReplicaId) -> bool
     let Some(seen) = turn.observed.seen(id) else { return true };
     let unseen = !seen.alive() || seen.silent_ms >= u64::from(record.settings.suspicion_ms);
     let unreached = || {
+        if turn.leaderless() {
+            return leaderless::is_unreached(turn, record, id);
+        }
         turn.leading(record)
             .is_some_and(|report| id != report.id && !report.followers.iter().any(|f| f.id == id && f.reachable))
     };
@@ -203,24 +206,21 @@ fn whole(turn: &Turn<'_>, record: &Topology, except: Option<ReplicaId>) -> Resul
     if record.old.is_some() || record.handover != 0 {
         return Err("a change of members, of w or of leaders is under way".to_owned());
     }
-    let Some(report) = turn.leading(record).filter(|report| report.serving) else {
-        return Err("no leader serves".to_owned());
-    };
     let strangers = record.config.members.iter().filter(|m| turn.desired.replica(m.id).is_none()).count();
     if strangers > 0 || record.config.members.len() != turn.desired.n() || record.config.w != turn.desired.w {
         return Err(format!("members and w are not yet those wanted: {}", turn.describe(&record.config)));
     }
     for member in record.config.members.iter().filter(|member| Some(member.id) != except) {
-        follows(turn, record, report, member.id)?;
+        follows(turn, record, member.id)?;
     }
     Ok(())
 }
 
 /// Whether a replica that was restarted is back.
 fn back(turn: &Turn<'_>, record: &Topology, id: ReplicaId) -> Result<(), String> {
-    let Some(report) = turn.leading(record).filter(|report| report.serving) else {
+    if !turn.leaderless() && serving(turn, record).is_none() {
         return Err("no leader serves".to_owned());
-    };
+    }
     if broken(Breakage::RestartSeveral) {
         return Ok(());
     }
@@ -228,7 +228,7 @@ fn back(turn: &Turn<'_>, record: &Topology, id: ReplicaId) -> Result<(), String>
     if boot.is_some() && boot == turn.memory.asked.get(&id).map(|(before, _)| *before) {
         return Err("the process that is to end still runs".to_owned());
     }
-    follows(turn, record, report, id)?;
+    follows(turn, record, id)?;
     // Clients are led elsewhere until then; to take the next one away would leave them with too few.
     if turn.observed.seen(id).is_some_and(|seen| seen.unready) {
         return Err(format!("{} follows, and clients are not led to it yet", turn.name(id)));
@@ -236,8 +236,19 @@ fn back(turn: &Turn<'_>, record: &Topology, id: ReplicaId) -> Result<(), String>
     Ok(())
 }
 
-/// Whether this replica is a member, heard, reached by the leader, and close to its end; what is missing.
-fn follows(turn: &Turn<'_>, record: &Topology, leader: &Report, id: ReplicaId) -> Result<(), String> {
+/// What the leader says, where it serves.
+fn serving<'a>(turn: &Turn<'a>, record: &Topology) -> Option<&'a Report> {
+    turn.leading(record).filter(|report| report.serving)
+}
+
+/// Whether this replica is a member, heard, reached by the leader, and close to its end; where there is no leader, by all others; what is missing.
+fn follows(turn: &Turn<'_>, record: &Topology, id: ReplicaId) -> Result<(), String> {
+    if turn.leaderless() {
+        return leaderless::stands(turn, record, id);
+    }
+    let Some(leader) = serving(turn, record) else {
+        return Err("no leader serves".to_owned());
+    };
     let name = turn.name(id);
     let seen = turn.observed.seen(id);
     let heard = seen.is_some_and(|seen| !seen.stopped && seen.silent_ms < u64::from(record.settings.suspicion_ms));

@@ -6,7 +6,7 @@ use trireme_crds::{Condition, ConditionStatus};
 use trireme_proto::{
     Epoch, ReplicaId, Report, Topology,
     report::Role,
-    topology::{Config, Member, Replica},
+    topology::{Config, Member, Mode, Replica, Settings},
 };
 
 use super::{IDLE_RECHECK_MS, Memory, Plan, TELL_AGAIN_MS, memory::Timer};
@@ -30,6 +30,17 @@ pub(crate) struct Turn<'a> {
 impl<'a> Turn<'a> {
     pub fn new(desired: &'a Desired, observed: &'a Observed, memory: &'a mut Memory, now_ms: u64) -> Turn<'a> {
         Turn { desired, observed, memory, now_ms, plan: Plan::default(), touched: BTreeSet::new(), waiting: None }
+    }
+
+    /// Whether nobody leads this store.
+    pub fn leaderless(&self) -> bool {
+        self.desired.settings.mode() == Mode::Leaderless
+    }
+
+    /// What replicas are to know, with this record: what is wanted; but r changes in turn with members and w, where there is no leader.
+    pub fn settings(&self, record: &Topology) -> Settings {
+        let r = if self.leaderless() { record.settings.r } else { self.desired.settings.r };
+        Settings { r, ..self.desired.settings.clone() }
     }
 
     /// Milliseconds since this turn or an earlier one without a gap first asked for this timer.
@@ -180,7 +191,8 @@ impl<'a> Turn<'a> {
     pub fn directory(&self, record: &Topology) -> Vec<Replica> {
         let known = self.observed.record.as_ref();
         let row = |id: ReplicaId, name: &str, region: &str| {
-            let (before, seen) = (known.and_then(|k| k.replica(id)), self.observed.seen(id));
+            let before = record.replica(id).or_else(|| known.and_then(|k| k.replica(id)));
+            let seen = self.observed.seen(id);
             let address = |seen: Option<&String>, before: Option<&String>| seen.or(before).cloned().unwrap_or_default();
             Replica {
                 id,
@@ -210,7 +222,7 @@ impl<'a> Turn<'a> {
     /// Makes this the next record, under the next version, with the newest settings and addresses.
     pub fn record(&mut self, mut next: Topology) {
         next.version = self.next_version();
-        next.settings = self.desired.settings.clone();
+        next.settings = self.settings(&next);
         next.replicas = self.directory(&next);
         self.plan.record = Some(next);
         self.recheck(super::CONFLICT_RECHECK_MS);

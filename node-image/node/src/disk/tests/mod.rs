@@ -220,37 +220,6 @@ fn segments_go_once_a_checkpoint_covers_them_and_nobody_needs_them() {
 }
 
 #[test]
-fn a_checkpoint_is_written_while_the_log_goes_on_and_what_it_covers_goes_with_the_next_sync() {
-    let model = Model::new(1);
-    let (mut disk, ..) = start(&model, Durability::Memory);
-    let write = |disk: &mut Disk<Model>, seqs: std::ops::RangeInclusive<u64>| {
-        for seq in seqs {
-            apply(disk, vec![append(&[record_of(at(1, seq), &[7; 150])])]);
-        }
-    };
-    write(&mut disk, 1..=60);
-    let steps = checkpoint_ops(at(1, 55), &[(1, b"one"), (9, b"nine")], 60).into_iter().map(|op| match op {
-        DiskOp::Checkpoint(step) => step,
-        other => panic!("{other:?}"),
-    });
-    let work = disk.steps_work((101..).zip(steps).collect()).unwrap();
-    write(&mut disk, 61..=80);
-    let done = std::thread::spawn(work).join().unwrap();
-    write(&mut disk, 81..=90);
-    assert_eq!(disk.steps_done(done).unwrap(), 104);
-    let segments = || model.paths().iter().filter(|path| path.ends_with(".log")).count();
-    let all = segments();
-    apply(&mut disk, vec![DiskOp::Retain { from: 60 }]);
-    assert_eq!(segments(), all, "nothing waits for the device");
-    let reached = disk.sync_work().unwrap().unwrap()();
-    disk.synced(reached).unwrap();
-    assert!(segments() < all);
-    let (_, recovered, seen) = start(&model, Durability::Memory);
-    assert_eq!((recovered.last, seen.checkpoint.unwrap().slots.len()), (at(1, 90), 2));
-    assert!(position_of(&seen.records[0]).seq <= 56, "the log begins at or before the checkpoint");
-}
-
-#[test]
 fn a_record_larger_than_a_segment_gets_its_own() {
     let model = Model::new(1);
     let (mut disk, ..) = start(&model, Durability::Disk);

@@ -164,7 +164,6 @@ impl Rig {
                 && let Some(ticket) = self.nodes.get_mut(&id).unwrap().last_ticket.take()
             {
                 self.step(id, Input::Persisted(ticket));
-                self.step(id, Input::Stored(ticket));
             }
             self.step(id, Input::Tick);
             self.take(id);

@@ -4,7 +4,38 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::store::{Durability, Mode, Policy};
+use crate::store::{Durability, Mode, Policy, Settled};
+
+pub use leaderless::LeaderlessExplanation;
+
+pub mod leaderless;
+
+/// What a store means, whatever its mode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Meaning {
+    /// One with leaders.
+    Group(Explanation),
+    /// One without.
+    Leaderless(LeaderlessExplanation),
+}
+
+/// Explains a store.
+pub fn meaning(s: &Settled) -> Meaning {
+    match s.mode {
+        Mode::Leaderless => Meaning::Leaderless(leaderless::explain(s)),
+        _ => Meaning::Group(explain(s.mode, s.n, s.w, s.r, s.durability, s.policy)),
+    }
+}
+
+impl fmt::Display for Meaning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Meaning::Group(explanation) => explanation.fmt(f),
+            Meaning::Leaderless(explanation) => explanation.fmt(f),
+        }
+    }
+}
 
 /// What a choice means. [`fmt::Display`] says it to a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

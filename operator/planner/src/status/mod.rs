@@ -7,8 +7,10 @@ use trireme_crds::{
 use trireme_proto::{
     Report, Topology,
     report::{FollowerReport, Role},
-    topology::{Phase, Unreplicated},
+    topology::{Mode, Phase, Unreplicated},
 };
+
+mod peers;
 
 use crate::{
     desired::Desired,
@@ -28,8 +30,9 @@ pub fn status(desired: &Desired, observed: &Observed, memory: &Memory, _now_ms: 
             condition.last_transition_time = timestamp(wall_ms);
         }
     }
-    let groups: Vec<GroupStatus> = observed.record.iter().map(|record| group(record, observed, &name)).collect();
-    let replicas = replicas(desired, observed);
+    let ready = conditions.iter().any(|c| c.kind == "Ready" && c.status == ConditionStatus::True);
+    let groups: Vec<GroupStatus> = observed.record.iter().map(|record| group(record, observed, ready, &name)).collect();
+    let replicas = replicas(desired, observed, &name);
     let leader = groups.first().map_or_else(String::new, |group| group.leader.clone());
     StoreStatus {
         phase: phase(observed, memory),
@@ -38,7 +41,7 @@ pub fn status(desired: &Desired, observed: &Observed, memory: &Memory, _now_ms: 
         w: desired.w,
         r: desired.settings.r,
         ready: format!("{}/{}", replicas.iter().filter(|r| r.member && r.reachable).count(), desired.n()),
-        lag: lag(&leader, &replicas),
+        lag: lag(&leader, &replicas, desired.settings.mode() == Mode::Leaderless),
         leader,
         conditions,
         groups,
@@ -50,10 +53,11 @@ pub fn status(desired: &Desired, observed: &Observed, memory: &Memory, _now_ms: 
 }
 
 /// How far the member that is most behind is behind, of those that are heard.
-fn lag(leader: &str, replicas: &[ReplicaStatus]) -> String {
+fn lag(leader: &str, replicas: &[ReplicaStatus], leaderless: bool) -> String {
     let followers = replicas.iter().filter(|r| r.member && r.reachable && r.name != leader);
     match followers.filter_map(|r| r.lag_ms).max() {
-        _ if leader.is_empty() => String::new(),
+        None if leaderless => String::new(),
+        _ if leader.is_empty() && !leaderless => String::new(),
         None | Some(0) => "0".to_owned(),
         Some(ms) => format!("{ms} ms"),
     }
@@ -72,14 +76,22 @@ fn phase(observed: &Observed, memory: &Memory) -> StorePhase {
         Some(_) if reason("MembersMissing") || reason("LeaderUnseen") || reason("StartEntryUncommitted") => {
             StorePhase::Down
         }
+        Some(_) if reason("QuorumsLost") || reason("NobodyCoordinates") => StorePhase::Down,
+        Some(_) if reason("WritesLost") || reason("ReadsLost") => StorePhase::Degraded,
+        Some(record) if record.settings.mode() == Mode::Leaderless => StorePhase::Creating,
         Some(record) if record.previous_leader == 0 && record.phase == Phase::Sealing as i32 => StorePhase::Creating,
         Some(_) => StorePhase::FailingOver,
     }
 }
 
-fn group(record: &Topology, observed: &Observed, name: &impl Fn(u32) -> String) -> GroupStatus {
+/// `ready`: the condition of this name holds.
+fn group(record: &Topology, observed: &Observed, ready: bool, name: &impl Fn(u32) -> String) -> GroupStatus {
     let active = record.phase == Phase::Active as i32;
-    let serving = observed.live_report(record.leader).is_some_and(|r| active && r.serving && r.promise == record.epoch);
+    let leaderless = record.settings.mode() == Mode::Leaderless;
+    let serving = match leaderless {
+        true => ready,
+        false => observed.live_report(record.leader).is_some_and(|r| active && r.serving && r.promise == record.epoch),
+    };
     GroupStatus {
         group: record.group,
         epoch: record.epoch.to_string(),
@@ -93,10 +105,11 @@ fn group(record: &Topology, observed: &Observed, name: &impl Fn(u32) -> String) 
         old_members: record.old.iter().flat_map(|old| &old.members).map(|m| name(m.id)).collect(),
         generation: record.generation,
         version: record.version,
+        r: leaderless.then_some(record.settings.r),
     }
 }
 
-fn replicas(desired: &Desired, observed: &Observed) -> Vec<ReplicaStatus> {
+fn replicas(desired: &Desired, observed: &Observed, names: &impl Fn(u32) -> String) -> Vec<ReplicaStatus> {
     let mut rows: Vec<(u32, String, String)> =
         desired.replicas.iter().map(|r| (r.id, r.name.clone(), r.region.clone())).collect();
     for row in observed.record.iter().flat_map(|record| &record.replicas) {
@@ -105,7 +118,18 @@ fn replicas(desired: &Desired, observed: &Observed) -> Vec<ReplicaStatus> {
         }
     }
     let leader = observed.record.as_ref().and_then(|record| observed.live_report(record.leader));
-    rows.into_iter().map(|(id, name, region)| replica(id, name, region, observed, leader)).collect()
+    let record = observed.record.as_ref().filter(|record| record.settings.mode() == Mode::Leaderless);
+    let mut rows: Vec<ReplicaStatus> =
+        rows.into_iter().map(|(id, name, region)| replica(id, name, region, observed, leader)).collect();
+    for row in rows.iter_mut().filter(|_| record.is_some()) {
+        let report = observed.seen(row.id).and_then(|seen| seen.report.as_ref());
+        row.peer = record.zip(report).map(|(record, report)| peers::peer(record, report, names));
+        if let Some(lag) = report.and_then(|report| peers::lag(report, observed)) {
+            (row.lag_entries, row.lag_bytes) = (Some(lag.lag_entries), Some(lag.lag_bytes));
+            (row.lag_ms, row.snapshot_slots) = (Some(lag.lag_ms), lag.snapshot_slots);
+        }
+    }
+    rows
 }
 
 fn replica(id: u32, name: String, region: String, observed: &Observed, leader: Option<&Report>) -> ReplicaStatus {
@@ -147,6 +171,7 @@ fn replica(id: u32, name: String, region: String, observed: &Observed, leader: O
         digest_mismatches: report.map_or(0, |r| r.counters.digest_mismatches),
         peer_refusals: report.map_or(0, |r| r.counters.peer_refusals),
         client_address: seen.and_then(|seen| seen.client_address.clone()).unwrap_or_default(),
+        peer: None,
     }
 }
 

@@ -1,0 +1,184 @@
+//! What users are told where there is no leader: which quorum is lost, reads, writes or both, for whom, and who is missing.
+
+use trireme_crds::ConditionStatus;
+use trireme_proto::{Report, Topology};
+
+use super::{
+    Reach,
+    change::{of, quorums},
+    coordinators,
+    members::heard,
+    reaches,
+};
+use crate::{
+    decision::list,
+    plan::{Turn, conditions::missing_machines},
+};
+
+/// Clocks that differ by more than this are worth a word.
+const CLOCK_WORTH_MS: u64 = 1_000;
+/// Messages of a clock that is further ahead are refused.
+const CLOCK_REFUSED_MS: u64 = 5_000;
+
+/// Whether the coordinator can (write, read).
+fn able(record: &Topology, reach: &Reach<'_>) -> (bool, bool) {
+    let now = quorums(record);
+    let (mut writes, mut reads) = (reach.now >= now.writes_need() as usize, reach.now >= now.reads_need() as usize);
+    if let Some(old) = &record.old {
+        let q = of(old, record);
+        writes &= reach.old >= q.writes_need() as usize;
+        reads &= reach.old >= q.reads_need() as usize;
+    }
+    (writes, reads)
+}
+
+/// Ready and Degraded, from what is heard.
+pub(super) fn standing(turn: &mut Turn<'_>, record: &Topology) {
+    let coordinators = coordinators(turn, record);
+    let (n, q) = (record.config.members.len(), quorums(record));
+    let missing = unheard(turn, record, &coordinators);
+    if coordinators.is_empty() {
+        let any = record.config.members.iter().any(|m| heard(turn, record, m.id).is_some());
+        let what = match any {
+            true => format!("no member takes commands yet; waiting for {}", list(&missing)),
+            false => format!("no member is heard, so it is not known who serves; missing {}", list(&missing)),
+        };
+        match any {
+            true => turn.waiting("NobodyCoordinates", &what),
+            false => turn.condition("Ready", ConditionStatus::Unknown, "ReplicasUnseen", what),
+        }
+        return degraded(turn, record, &coordinators);
+    }
+    let all: Vec<(bool, bool)> = coordinators.iter().map(|c| able(record, c)).collect();
+    let (writes, reads) = (all.iter().any(|a| a.0), all.iter().any(|a| a.1));
+    let reached = coordinators.iter().map(|c| c.now).max().unwrap_or(0);
+    let (needs_w, needs_r) = (q.writes_need(), q.reads_need());
+    let numbers = format!(
+        "{reached} of {n} members reach each other, writes need {needs_w} (w = {}), reads {needs_r} (r = {}); missing {}",
+        q.w,
+        q.r,
+        list(&missing)
+    );
+    if writes && reads {
+        let names = turn.names(coordinators.iter().zip(&all).filter(|(_, a)| a.0 && a.1).map(|(c, _)| c.report.id));
+        turn.condition(
+            "Ready",
+            ConditionStatus::True,
+            "Serving",
+            format!("reads and writes are served by {}", list(&names)),
+        );
+    } else {
+        let (reason, what) = match (writes, reads) {
+            (_, true) => ("WritesLost", "writes are refused, reads go on"),
+            (true, _) => ("ReadsLost", "reads are refused, writes that read nothing go on"),
+            _ => ("QuorumsLost", "reads and writes are refused"),
+        };
+        turn.waiting(reason, &format!("{what}: {numbers}"));
+    }
+    degraded(turn, record, &coordinators);
+}
+
+/// Names of members that are not heard, or take no commands.
+fn unheard(turn: &Turn<'_>, record: &Topology, coordinators: &[Reach<'_>]) -> Vec<String> {
+    let able = |id| coordinators.iter().any(|c| c.report.id == id);
+    turn.names(record.config.members.iter().filter(|m| !able(m.id)).map(|m| m.id))
+}
+
+/// What is missing, whether or not the rest serves.
+fn degraded(turn: &mut Turn<'_>, record: &Topology, coordinators: &[Reach<'_>]) {
+    let mut what = Vec::new();
+    let missing = unheard(turn, record, coordinators);
+    if !missing.is_empty() {
+        what.push(format!("{} cannot be reached, or takes no commands", list(&missing)));
+    }
+    for reach in coordinators {
+        what.extend(cut_off(turn, record, coordinators, reach));
+    }
+    let learners: Vec<String> =
+        turn.desired.replicas.iter().filter(|r| record.config.member(r.id).is_none()).map(|r| r.name.clone()).collect();
+    if !learners.is_empty() {
+        what.push(format!("{} counts for nothing yet", list(&learners)));
+    }
+    let full = turn.names(record.config.members.iter().map(|m| m.id).filter(|id| turn.disk_full(*id)));
+    if !full.is_empty() {
+        what.push(format!("the disk of {} is full", list(&full)));
+    }
+    if record.config.w < turn.desired.w {
+        what.push(format!("w is {} until then, {} is wanted", record.config.w, turn.desired.w));
+    }
+    what.extend(clocks(turn, record));
+    what.extend(missing_machines(turn, record));
+    if what.is_empty() {
+        let what = "every replica is a member and reaches every other".to_owned();
+        turn.condition("Degraded", ConditionStatus::False, "Complete", what);
+    } else {
+        turn.condition("Degraded", ConditionStatus::True, "Incomplete", what.join("; "));
+    }
+}
+
+/// What a coordinator cannot do that others can, because it does not reach those that are heard.
+fn cut_off(turn: &Turn<'_>, record: &Topology, coordinators: &[Reach<'_>], reach: &Reach<'_>) -> Option<String> {
+    let heard = |id| coordinators.iter().any(|c| c.report.id == id);
+    let lacking = record.config.members.iter().filter(|m| heard(m.id) && !reaches(reach.report, m)).map(|m| m.id);
+    let lacking = turn.names(lacking);
+    if lacking.is_empty() {
+        return None;
+    }
+    let then = match able(record, reach) {
+        (true, true) => "",
+        (false, true) => ": it refuses writes",
+        (true, false) => ": it refuses reads",
+        (false, false) => ": it refuses reads and writes",
+    };
+    Some(format!("{} does not reach {}{then}", turn.name(reach.report.id), list(&lacking)))
+}
+
+/// Clocks that differ too much.
+fn clocks(turn: &Turn<'_>, record: &Topology) -> Option<String> {
+    let reports = record.config.members.iter().filter_map(|m| heard(turn, record, m.id));
+    let worst: &Report = reports.max_by_key(|report| report.clock_offset_ms.unsigned_abs())?;
+    let ms = worst.clock_offset_ms.unsigned_abs();
+    if ms <= CLOCK_WORTH_MS {
+        return None;
+    }
+    let refused = match ms > CLOCK_REFUSED_MS {
+        true => format!(", more than the {} s beyond which messages are refused", CLOCK_REFUSED_MS / 1_000),
+        false => String::new(),
+    };
+    // In whole seconds: what is said should not change with every look.
+    let seconds = ms.div_ceil(1_000);
+    Some(format!("the clocks of {} and of another replica differ by up to {seconds} s{refused}", turn.name(worst.id)))
+}
+
+/// Replicas that have received the same and are not the same; or that found so themselves.
+pub(crate) fn diverged(turn: &mut Turn<'_>, record: &Topology) {
+    let reports: Vec<&Report> = record.config.members.iter().filter_map(|m| heard(turn, record, m.id)).collect();
+    let parts = |report: &Report| {
+        let mut parts: Vec<_> = report.received.iter().map(|p| (p.origin, p.upto, p.gaps)).collect();
+        parts.sort_unstable();
+        parts
+    };
+    let same = |a: &Report, b: &Report| {
+        let (a, b) = (parts(a), parts(b));
+        !a.is_empty() && a == b && a.iter().all(|(.., gaps)| *gaps == 0)
+    };
+    let mut what = Vec::new();
+    for (i, a) in reports.iter().enumerate() {
+        for b in
+            reports[i + 1..].iter().filter(|b| same(a, b) && a.digest != b.digest && a.digest != 0 && b.digest != 0)
+        {
+            what.push(format!("{} and {} have received the same and differ", turn.name(a.id), turn.name(b.id)));
+        }
+        let (found, keys) = (a.counters.digest_mismatches, a.keys);
+        if found > 0 {
+            what.push(format!(
+                "{} ({keys} keys) has found {found} slots to differ at the same position",
+                turn.name(a.id)
+            ));
+        }
+    }
+    if !what.is_empty() {
+        what.push("`trireme verify` names the slots".to_owned());
+        turn.condition("Diverged", ConditionStatus::True, "DigestsDiffer", what.join("; "));
+    }
+}
