@@ -11,7 +11,7 @@ use crate::harness::{
     operator, shell,
     shell::fault,
     stage::{KUBERNETES, poll},
-    store::Pod,
+    store::{Pod, epoch_of},
 };
 
 pub const CASES: &[Case] = &[
@@ -46,7 +46,11 @@ fn node_drained(stage: &Stage) -> Outcome {
     let mark = load.mark()?;
     let drained = drain(&leader.node, "60s")
         .and_then(|_| load.served(&mark, &leader, Instant::now(), SERVED))
-        .and_then(|_| store.ready_after(epoch, KUBERNETES))
+        .and_then(|_| {
+            store.wait(SERVED, "another leader that serves, with two of three replicas", |status| {
+                epoch_of(status) > epoch && status.groups.first().is_some_and(|group| group.serving)
+            })
+        })
         .and_then(|_| match drain(&next.node, "10s") {
             Ok(said) => Err(Failure(format!("two of three replicas were drained: {said}"))),
             Err(Failure(said)) => {
@@ -67,7 +71,7 @@ fn node_drained(stage: &Stage) -> Outcome {
 
 /// A machine that is gone for good takes a volume with it. Where the store says so, its replica starts elsewhere, empty, and learns everything.
 fn node_dead(stage: &Stage) -> Outcome {
-    let spec = json!({ "mode": "SingleLeader", "failover": { "replaceLostAfter": "5s" } });
+    let spec = json!({ "mode": "SingleLeader", "failover": { "replaceLostAfter": "10s" } });
     let store = stage.store("orders", &spec)?;
     store.all_pods_ready(3)?;
     let (load, holder, leader) = (LiveLoad::start(&store)?, operator::holder()?, store.leader()?);

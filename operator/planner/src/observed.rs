@@ -91,4 +91,9 @@ impl Seen {
     pub fn alive(&self) -> bool {
         self.connected && self.process != Process::Ended
     }
+
+    /// Nobody hears it, and its machine is known to be gone. The connection to a machine that has lost its power is not closed by anybody.
+    pub fn is_lost(&self, suspicion_ms: u64) -> bool {
+        self.machine_gone && (!self.alive() || self.silent_ms >= suspicion_ms)
+    }
 }

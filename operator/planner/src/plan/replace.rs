@@ -50,7 +50,7 @@ pub(crate) fn replace(turn: &mut Turn<'_>, record: &Topology) {
 
 /// Wanted replicas that nobody hears, and whose machines are known to be gone.
 pub(crate) fn lost(turn: &Turn<'_>, record: &Topology) -> Vec<ReplicaId> {
-    let gone = |id: &ReplicaId| turn.observed.seen(*id).is_some_and(|seen| seen.machine_gone && !seen.alive());
+    let gone = |id: &ReplicaId| turn.observed.seen(*id).is_some_and(|seen| seen.is_lost(turn.suspicion_ms()));
     let wanted = turn.desired.replicas.iter().map(|replica| replica.id);
     wanted.filter(|id| *id != record.leader && gone(id) && roll::is_down(turn, record, *id)).collect()
 }

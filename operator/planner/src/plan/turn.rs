@@ -37,6 +37,11 @@ impl<'a> Turn<'a> {
         self.desired.settings.mode() == Mode::Leaderless
     }
 
+    /// Milliseconds of silence after which a replica is suspect.
+    pub fn suspicion_ms(&self) -> u64 {
+        self.desired.settings.suspicion_ms.into()
+    }
+
     /// What replicas are to know, with this record: what is wanted; but r changes in turn with members and w, where there is no leader.
     pub fn settings(&self, record: &Topology) -> Settings {
         let r = if self.leaderless() { record.settings.r } else { self.desired.settings.r };
@@ -56,7 +61,7 @@ impl<'a> Turn<'a> {
             self.since(Timer::Restarting(restarting));
         }
         for (id, seen) in &self.observed.replicas {
-            if seen.machine_gone && !seen.alive() {
+            if seen.is_lost(self.suspicion_ms()) {
                 self.since(Timer::Lost(*id));
             }
         }
