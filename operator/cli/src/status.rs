@@ -158,7 +158,7 @@ fn peers(status: &StoreStatus, screen: &Screen) -> String {
             lag(replica.lag_entries, replica.lag_ms),
             format!("{} + {} read", thousands(peer.keys_repaired), thousands(peer.read_repairs)),
             if peer.slots_differing > 0 { screen.bold(thousands(peer.slots_differing)) } else { "0".to_owned() },
-            format!("{:+} ms", peer.clock_offset_ms),
+            format!("{:+} ms", peer.clock_offset_ms.max(0)),
             thousands(replica.keys),
             heard(replica, screen),
             dash(&replica.client_address),

@@ -136,8 +136,9 @@ fn cut_off(turn: &Turn<'_>, record: &Topology, coordinators: &[Reach<'_>], reach
 /// Clocks that differ too much.
 fn clocks(turn: &Turn<'_>, record: &Topology) -> Option<String> {
     let reports = record.config.members.iter().filter_map(|m| heard(turn, record, m.id));
-    let worst: &Report = reports.max_by_key(|report| report.clock_offset_ms.unsigned_abs())?;
-    let ms = worst.clock_offset_ms.unsigned_abs();
+    let worst: &Report = reports.max_by_key(|report| report.clock_offset_ms)?;
+    // A clock that is behind shows as others ahead of it, there: what is ahead is certain, what seems behind may just have had nothing to say.
+    let ms = u64::try_from(worst.clock_offset_ms).unwrap_or(0);
     if ms <= CLOCK_WORTH_MS {
         return None;
     }
@@ -147,7 +148,10 @@ fn clocks(turn: &Turn<'_>, record: &Topology) -> Option<String> {
     };
     // In whole seconds: what is said should not change with every look.
     let seconds = ms.div_ceil(1_000);
-    Some(format!("the clocks of {} and of another replica differ by up to {seconds} s{refused}", turn.name(worst.id)))
+    Some(format!(
+        "another replica's clock is ahead of the one of {} by up to {seconds} s{refused}",
+        turn.name(worst.id)
+    ))
 }
 
 /// Replicas that have received the same and are not the same; or that found so themselves.
