@@ -12,6 +12,7 @@ use super::state::cells::Handle;
 use super::state::edit::Write;
 use super::state::register::{Register, integer};
 use super::state::{State, version_of};
+use super::vector::ReceivedSet;
 use super::{At, Effect, Engine};
 
 /// The type of a key, as a client sees it.
@@ -143,10 +144,11 @@ impl<'a> Access<'a> {
             self.wrote = true;
             self.engine.write_header(self.delta, self.dot, self.w.clock);
         }
-        if let Some(side) = &self.engine.state.slot(slot).side {
+        if self.engine.state.slot(slot).side.is_some() {
             let same = self.last_key.is_some_and(|(begin, end)| &self.delta[begin..end] == key);
-            if !same && !side.seen.is_empty() {
-                put_change(self.delta, &mut self.last_key, key, &Change::Seen(side.seen.clone()));
+            let seen = if same { ReceivedSet::default() } else { self.engine.state.seen_of(slot, key) };
+            if !seen.is_empty() {
+                put_change(self.delta, &mut self.last_key, key, &Change::Seen(seen));
             }
         }
         put_change(self.delta, &mut self.last_key, key, &change);
@@ -288,7 +290,7 @@ impl<'a> Access<'a> {
     fn put_element(&mut self, key: &[u8], kind: Kind, at: (Part, &[u8]), value: &[u8]) -> Result<bool, WrongType> {
         let (part, name) = at;
         let new = self.element(key, kind, part, name)?.is_none();
-        if part == Part::Set && !new && self.engine.alone {
+        if part == Part::Set && !new && self.engine.alone && !self.engine.shared {
             return Ok(false);
         }
         self.clean(key);

@@ -31,6 +31,7 @@ pub mod vector;
 
 pub use access::{Access, IncrementError, Kind, WrongType};
 pub use bytes::DeltaError;
+pub use image::{BUCKETS, Scope};
 pub use clock::{ClockDrift, DRIFT_MS_MAX};
 pub use slot::{SLOTS, slot_of};
 pub use vector::ReceivedSet;
@@ -84,6 +85,8 @@ pub struct Engine {
     loading: bool,
     /// No other group has written so far: adding a member that is there need not be told anybody.
     alone: bool,
+    /// Other groups write at the same time, whether or not anything of theirs has arrived.
+    shared: bool,
     joins_since_sweep: usize,
 }
 
@@ -107,6 +110,7 @@ impl Engine {
             moved: Moved::default(),
             loading: true,
             alone: true,
+            shared: false,
             joins_since_sweep: 0,
         }
     }
@@ -116,6 +120,11 @@ impl Engine {
         self.origin = origin;
         self.alone = self.received.origins().iter().all(|s| s.origin.group == origin.group);
         self.moved.forget_old(&self.received);
+    }
+
+    /// Other groups write into the same state from now on.
+    pub fn share(&mut self) {
+        self.shared = true;
     }
 
     /// Runs `f` as one unit of work, one command or one whole transaction, and appends its changes to `delta` as one delta.
@@ -207,6 +216,35 @@ impl Engine {
     #[must_use]
     pub fn digest(&self, slot: u16) -> u64 {
         self.state.slot(slot).digest
+    }
+
+    /// Digest of one key: 0 where there is none. Two replicas that have the same one show clients the same of it.
+    #[must_use]
+    pub fn key_digest(&self, key: &[u8]) -> u64 {
+        let handle = self.state.find(slot_of(key), key);
+        handle.map_or(0, |handle| self.state.digest_of(handle))
+    }
+
+    /// Digests of a slot's buckets.
+    #[must_use]
+    pub fn bucket_digests(&self, slot: u16) -> [u64; BUCKETS] {
+        let mut digests = [0; BUCKETS];
+        for handle in &self.state.slot(slot).table {
+            digests[usize::from(image::bucket_of(self.state.name(*handle)))] ^= self.state.digest_of(*handle);
+        }
+        digests
+    }
+
+    /// How many keys a slot has, with those that are kept and show nothing.
+    #[must_use]
+    pub fn keys_of(&self, slot: u16) -> usize {
+        self.state.slot(slot).table.len()
+    }
+
+    /// Whether something beside the slot waits for deltas to arrive: its digest does not tell all of it.
+    #[must_use]
+    pub fn is_sided(&self, slot: u16) -> bool {
+        self.state.slot(slot).side.is_some()
     }
 
     /// XOR of all slots' digests.

@@ -14,7 +14,7 @@ impl State {
     /// One change of one key, of this slot.
     pub(crate) fn apply(&mut self, slot: u16, key: &[u8], change: Change<'_>, w: &mut Write<'_>) {
         self.touch(slot, w.seq);
-        w.known = w.context.is_some() && self.slot(slot).side.as_ref().is_some_and(|s| s.seen.contains(w.dot));
+        w.known = w.context.is_some() && self.reflected(slot, key, w.dot);
         match change {
             Change::Seen(set) => w.extra = Some(set),
             Change::Reset { part, name, origin, seq, total } => {

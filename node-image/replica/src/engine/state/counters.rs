@@ -99,6 +99,9 @@ impl State {
             self.settle_reset(slot, key, reset);
         }
         self.edit_side(slot, key, |side| {
+            if received.covers(&side.seen) {
+                side.seen = ReceivedSet::default();
+            }
             side.pending.retain(|(_, context): &(Target, _)| !received.covers(context));
             side.resets.retain(|r| !resets.contains(r));
         });

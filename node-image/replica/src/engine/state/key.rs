@@ -111,13 +111,15 @@ pub(crate) struct Reset {
 /// What deletion leaves behind of a key until certain deltas have arrived.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Side {
+    /// What of this key is reflected here although it may not have been received: it came by the key's joined state.
+    pub(crate) seen: ReceivedSet,
     pub(crate) pending: Vec<(Target, ReceivedSet)>,
     pub(crate) resets: Vec<Reset>,
 }
 
 impl Side {
     pub(crate) fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.resets.is_empty()
+        self.seen.is_empty() && self.pending.is_empty() && self.resets.is_empty()
     }
 
     pub(crate) fn reset(&self, part: Part, name: &[u8], origin: Origin) -> Option<(u64, i64)> {

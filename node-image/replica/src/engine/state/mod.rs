@@ -129,8 +129,24 @@ impl State {
     /// Whether a record must not come in here: it was seen to come and go, or a removal that arrived earlier names it.
     pub(crate) fn blocked(&self, slot: u16, key: &[u8], path: Path<'_>, dot: Dot) -> bool {
         let Some(side) = &self.slot(slot).side else { return false };
-        side.seen.contains(dot)
-            || side.keys.get(key).is_some_and(|s| s.pending.iter().any(|(t, c)| t.takes(path, dot) && c.contains(dot)))
+        let waits = |s: &Side| s.pending.iter().any(|(t, c)| t.takes(path, dot) && c.contains(dot));
+        side.seen.contains(dot) || side.keys.get(key).is_some_and(|s| s.seen.contains(dot) || waits(s))
+    }
+
+    /// Whether a delta is reflected in a key although it may not have been received.
+    pub(crate) fn reflected(&self, slot: u16, key: &[u8], dot: Dot) -> bool {
+        let Some(side) = &self.slot(slot).side else { return false };
+        side.seen.contains(dot) || side.keys.get(key).is_some_and(|s| s.seen.contains(dot))
+    }
+
+    /// What is reflected in a key although it may not have been received.
+    pub(crate) fn seen_of(&self, slot: u16, key: &[u8]) -> ReceivedSet {
+        let Some(side) = &self.slot(slot).side else { return ReceivedSet::default() };
+        let mut seen = side.seen.clone();
+        if let Some(side) = side.keys.get(key) {
+            seen.merge(&side.seen);
+        }
+        seen
     }
 
     /// Whether a client can see something of the key, expiry aside.

@@ -7,7 +7,7 @@ use trireme_proto::ids::Origin;
 
 use super::{exported, seeds};
 use crate::engine::delta::{Change, Part};
-use crate::engine::{At, Engine, slot_of};
+use crate::engine::{At, Engine, Scope, slot_of};
 
 const KEYS: [&[u8]; 2] = [b"x", b"y"];
 
@@ -194,10 +194,24 @@ fn random_op(rng: &mut Rng) -> Op {
     }
 }
 
-fn join_key(replicas: &mut [Replica], to: usize, from: usize, key: usize) {
-    let mut image = Vec::new();
-    replicas[from].engine.export_slot(slot_of(KEYS[key]), &mut image);
-    replicas[to].engine.import_slot(slot_of(KEYS[key]), &image).unwrap();
+/// The state of a key, as an image of its slot, of its bucket, or of itself alone.
+fn join_key(replicas: &mut [Replica], to: usize, from: usize, key: usize, rng: &mut Rng) {
+    let (mut image, slot, name) = (Vec::new(), slot_of(KEYS[key]), KEYS[key]);
+    match rng.u8(..3) {
+        0 => {
+            replicas[from].engine.export_slot(slot, &mut image);
+            replicas[to].engine.import_slot(slot, &image).unwrap();
+        }
+        kind => {
+            let bucket = Scope::Bucket(crate::engine::image::bucket_of(name));
+            let (scope, named) = if kind == 1 { (bucket, &[][..]) } else { (Scope::Named, &[name][..]) };
+            replicas[from].engine.export_part(slot, scope, named, &mut image);
+            let seq = replicas[to].at(false).seq;
+            let before = replicas[to].engine.key_digest(name);
+            let changed = replicas[to].engine.import_part(slot, &image, seq).unwrap();
+            assert_eq!(changed, replicas[to].engine.key_digest(name) != before);
+        }
+    }
     let seen = replicas[from].seen[key].clone();
     replicas[to].seen[key].extend(seen);
 }
@@ -236,9 +250,9 @@ fn run(seed: u64) {
             let (to, id) = flying.remove(next);
             deliver(&mut replicas, &entries, to, id);
         } else if act < 0.84 {
-            join_key(&mut replicas, r, other, key);
+            join_key(&mut replicas, r, other, key, &mut rng);
         } else if act < 0.87 {
-            (0..keys).for_each(|key| join_key(&mut replicas, r, other, key));
+            (0..keys).for_each(|key| join_key(&mut replicas, r, other, key, &mut rng));
             let mut meta = Vec::new();
             replicas[other].engine.export_meta(&mut meta);
             replicas[r].engine.import_meta(&meta).unwrap();

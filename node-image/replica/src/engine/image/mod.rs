@@ -1,24 +1,76 @@
 //! State as bytes: one slot, with what its sender had seen, and what belongs to no slot. Reading an image is a join: nothing that is newer here
 //! is lost, what the sender had seen come and go does not come back.
 //!
+//! [`bytes`] is how an image is written, [`build`] makes a key of its records.
+//!
 //! An image is the same for the same state, whatever happened before: keys and elements are in order.
 
-use std::collections::BTreeMap;
+mod bytes;
+mod build;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use trireme_proto::ids::Dot;
 
+use self::bytes::{read_key, read_side, write_key, write_side};
 use super::Engine;
-use super::bytes::{DeltaError, Reader, put_bytes, put_number, put_signed};
-use super::delta::{Part, put_dot, read_dot};
+use super::bytes::{DeltaError, Reader, put_bytes, put_number};
+use super::delta::Part;
 use super::moved::Moved;
 use super::state::State;
 use super::state::cells::Handle;
-use super::state::key::{Expiry, Key, Path, Reset, Side, Target};
-use super::state::register::{Count, Register, Sibling};
-use super::state::{SlotSide, version_of};
+use super::state::key::{Path, Side, Target};
+use super::state::register::Register;
+use super::state::{SlotSide, hash, version_of};
 use super::vector::ReceivedSet;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+
+/// Buckets of a slot, by the hash of keys: what is compared where a slot differs that holds many.
+pub const BUCKETS: usize = 16;
+
+/// What of a slot an image speaks of: what it does not name there was not there at its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it.
+    Slot,
+    /// The keys of one bucket.
+    Bucket(u8),
+    /// The keys that it names.
+    Named,
+}
+
+impl Scope {
+    fn to_byte(self) -> u8 {
+        match self {
+            Scope::Slot => 0,
+            Scope::Named => 1,
+            Scope::Bucket(bucket) => 2 + bucket,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Option<Scope> {
+        match byte {
+            0 => Some(Scope::Slot),
+            1 => Some(Scope::Named),
+            bucket => (usize::from(bucket) < 2 + BUCKETS).then(|| Scope::Bucket(bucket - 2)),
+        }
+    }
+
+    fn has(self, key: &[u8], named: impl Fn(&[u8]) -> bool) -> bool {
+        match self {
+            Scope::Slot => true,
+            Scope::Named => named(key),
+            Scope::Bucket(bucket) => bucket_of(key) == bucket,
+        }
+    }
+}
+
+/// The bucket of a key within its slot.
+pub(crate) fn bucket_of(key: &[u8]) -> u8 {
+    // Not the low bits: those choose the place in the slot's table.
+    (hash(key) >> 32) as u8 % BUCKETS as u8
+}
 
 /// What a record holds, beside its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,21 +98,41 @@ impl Engine {
         if at.table.is_empty() && at.last_write == 0 && at.side.is_none() {
             return;
         }
-        out.push(FORMAT);
+        self.export(slot, Scope::Slot, &[], out);
+    }
+
+    /// Appends the image of a part of a slot: of one bucket, or of the keys named, which are there or not. The same holds as for a whole slot.
+    pub fn export_part(&self, slot: u16, scope: Scope, named: &[&[u8]], out: &mut Vec<u8>) {
+        self.export(slot, scope, named, out);
+    }
+
+    fn export(&self, slot: u16, scope: Scope, named: &[&[u8]], out: &mut Vec<u8>) {
+        let at = self.state.slot(slot);
+        out.extend_from_slice(&[FORMAT, scope.to_byte()]);
         put_number(out, at.last_write);
         let mut seen = self.committed.clone();
         if let Some(side) = &at.side {
             seen.merge(&side.seen);
         }
         seen.write(out);
-        let mut handles: Vec<Handle> = at.table.iter().copied().collect();
+        let is_named = |key: &[u8]| named.contains(&key);
+        let mut handles: Vec<Handle> = match scope {
+            Scope::Named => named.iter().filter_map(|key| self.state.find(slot, key)).collect(),
+            _ => at.table.iter().copied().filter(|h| scope.has(self.state.name(*h), is_named)).collect(),
+        };
         handles.sort_unstable_by(|a, b| self.state.name(*a).cmp(self.state.name(*b)));
-        put_number(out, handles.len() as u64);
+        let absent: Vec<&[u8]> = named.iter().copied().filter(|key| self.state.find(slot, key).is_none()).collect();
+        put_number(out, (handles.len() + absent.len()) as u64);
+        for key in absent {
+            put_bytes(out, key);
+            out.extend_from_slice(&[0, 0]);
+        }
         for handle in handles {
             write_key(&self.state, handle, out);
         }
         let none = BTreeMap::new();
         let sides = at.side.as_ref().map_or(&none, |s| &s.keys);
+        let sides: Vec<_> = sides.iter().filter(|(key, _)| scope.has(key, is_named)).collect();
         put_number(out, sides.len() as u64);
         for (key, side) in sides {
             put_bytes(out, key);
@@ -76,10 +148,37 @@ impl Engine {
         if image.is_empty() {
             return Ok(());
         }
+        let last_write = self.import(slot, image)?;
+        let at = self.state.slot_mut(slot);
+        at.last_write = at.last_write.max(last_write);
+        Ok(())
+    }
+
+    /// Joins the image of a slot of another group, or of a part of it: it becomes the slot's last write, at this seq of the own log. Says whether a client
+    /// can come to see a difference.
+    ///
+    /// # Errors
+    /// The bytes are no image: nothing has changed.
+    pub fn import_part(&mut self, slot: u16, image: &[u8], seq: u64) -> Result<bool, DeltaError> {
+        self.loading = false;
+        let before = self.state.slot(slot).digest;
+        self.import(slot, image)?;
+        let changed = self.state.slot(slot).digest != before;
+        if changed {
+            self.state.begin();
+            self.state.touch(slot, seq);
+            self.state.end(seq, self.clock, None, 0, false);
+        }
+        Ok(changed)
+    }
+
+    /// Joins an image: the slot's last write at its sender.
+    fn import(&mut self, slot: u16, image: &[u8]) -> Result<u64, DeltaError> {
         let mut reader = Reader { rest: image };
         if reader.byte()? != FORMAT {
             return reader.error("an image of another version");
         }
+        let Some(scope) = Scope::from_byte(reader.byte()?) else { return reader.error("an unknown part of a slot") };
         let last_write = reader.number()?;
         let seen = ReceivedSet::read(&mut reader)?;
         let mut keys: BTreeMap<&[u8], KeyImage> = BTreeMap::new();
@@ -97,15 +196,14 @@ impl Engine {
         if !reader.rest.is_empty() {
             return reader.error("bytes after the end");
         }
-        self.join_image(slot, &seen, keys, sides);
-        let at = self.state.slot_mut(slot);
-        at.last_write = at.last_write.max(last_write);
-        Ok(())
+        self.join_image(slot, scope, &seen, keys, sides);
+        Ok(last_write)
     }
 
     fn join_image(
         &mut self,
         slot: u16,
+        scope: Scope,
         seen: &ReceivedSet,
         mut keys: BTreeMap<&[u8], KeyImage>,
         sides: Vec<(&[u8], Side)>,
@@ -117,28 +215,51 @@ impl Engine {
             ours.merge(&side.seen);
         }
         let mut pending: BTreeMap<Box<[u8]>, Vec<(Target, ReceivedSet)>> = BTreeMap::new();
+        // What is reflected of single keys, here and there.
+        let mut single: BTreeMap<Box<[u8]>, (ReceivedSet, ReceivedSet)> = BTreeMap::new();
         if let Some(side) = &self.state.slot(slot).side {
-            for (key, side) in side.keys.iter().filter(|(_, s)| !s.pending.is_empty()) {
+            for (key, side) in &side.keys {
                 pending.insert(key.clone(), side.pending.clone());
+                single.entry(key.clone()).or_default().0.merge(&side.seen);
             }
         }
         for (key, side) in &sides {
             pending.entry((*key).into()).or_default().extend(side.pending.iter().cloned());
+            single.entry((*key).into()).or_default().1.merge(&side.seen);
         }
-        let handles: Vec<Handle> = self.state.slot(slot).table.iter().copied().collect();
+        let named: BTreeSet<Box<[u8]>> = keys.keys().chain(sides.iter().map(|(k, _)| k)).map(|k| (*k).into()).collect();
+        let handles: Vec<Handle> = match scope {
+            Scope::Named => named.iter().filter_map(|key| self.state.find(slot, key)).collect(),
+            _ => self.state.slot(slot).table.iter().copied().collect(),
+        };
         let mut held: Vec<(Box<[u8]>, Handle, KeyImage)> = Vec::new();
         for handle in handles {
-            held.push((self.state.name(handle).into(), handle, key_image(&self.state, handle)));
+            let name = self.state.name(handle);
+            if scope.has(name, |key| named.contains(key)) {
+                held.push((name.into(), handle, key_image(&self.state, handle)));
+            }
         }
+        let join = |key: &[u8], mine: KeyImage, theirs: KeyImage| match single.get(key) {
+            None => join_keys(mine, theirs, &ours, seen),
+            Some((more_here, more_there)) => {
+                let (mut here, mut there) = (ours.clone(), seen.clone());
+                here.merge(more_here);
+                there.merge(more_there);
+                join_keys(mine, theirs, &here, &there)
+            }
+        };
         let mut joined: Vec<(Box<[u8]>, Option<Handle>, KeyImage)> = Vec::new();
         for (key, handle, ours_here) in held {
             let theirs = keys.remove(&*key).unwrap_or_default();
-            joined.push((key, Some(handle), join_keys(ours_here, theirs, &ours, seen)));
+            let both = join(&key, ours_here, theirs);
+            joined.push((key, Some(handle), both));
         }
         for (key, theirs) in keys {
-            joined.push((key.into(), None, join_keys(KeyImage::default(), theirs, &ours, seen)));
+            joined.push((key.into(), None, join(key, KeyImage::default(), theirs)));
         }
-        self.join_sides(slot, seen, sides);
+        let reflected: Option<BTreeSet<Box<[u8]>>> =
+            (scope != Scope::Slot).then(|| joined.iter().map(|(key, ..)| key.clone()).chain(named).collect());
+        self.join_sides(slot, seen, sides, reflected);
         for (key, old, mut image) in joined {
             if let Some(pending) = pending.get(&key) {
                 image.records.retain(|place, _| {
@@ -149,7 +270,14 @@ impl Engine {
         }
     }
 
-    fn join_sides(&mut self, slot: u16, seen: &ReceivedSet, sides: Vec<(&[u8], Side)>) {
+    /// `reflected`: the keys in which what the other side had seen is reflected now; none where that is so of the whole slot.
+    fn join_sides(
+        &mut self,
+        slot: u16,
+        seen: &ReceivedSet,
+        sides: Vec<(&[u8], Side)>,
+        reflected: Option<BTreeSet<Box<[u8]>>>,
+    ) {
         let received = &self.received;
         let at = self.state.slot_mut(slot);
         let mut all: SlotSide = at.side.take().map(|s| *s).unwrap_or_default();
@@ -161,11 +289,17 @@ impl Engine {
                 }
             }
             theirs.resets.into_iter().for_each(|r| side.add_reset(r));
+            if !received.covers(&theirs.seen) {
+                side.seen.merge(&theirs.seen);
+            }
+        }
+        if !received.covers(seen) {
+            match reflected {
+                None => all.seen.merge(seen),
+                Some(keys) => keys.into_iter().for_each(|key| all.keys.entry(key).or_default().seen.merge(seen)),
+            }
         }
         all.keys.retain(|_, side| !side.is_empty());
-        if !received.covers(seen) {
-            all.seen.merge(seen);
-        }
         if !(all.keys.is_empty() && all.seen.is_empty()) {
             at.side = Some(Box::new(all));
             self.state.sided.insert(slot);
@@ -284,179 +418,3 @@ fn key_image(state: &State, handle: Handle) -> KeyImage {
     image
 }
 
-fn write_key(state: &State, handle: Handle, out: &mut Vec<u8>) {
-    put_bytes(out, state.name(handle));
-    if let Some(p) = state.cells.plain(handle) {
-        put_number(out, version_of(p.dot));
-        put_number(out, 1);
-        let place = (Part::Value, Box::default(), 0, p.dot);
-        write_place(&place, out);
-        out.extend_from_slice(&p.clock.to_le_bytes());
-        return put_bytes(out, p.value);
-    }
-    let image = key_image(state, handle);
-    put_number(out, image.version);
-    put_number(out, image.records.len() as u64);
-    for (place, record) in &image.records {
-        write_place(place, out);
-        match record {
-            Record::Value { clock, value } => {
-                out.extend_from_slice(&clock.to_le_bytes());
-                put_bytes(out, value);
-            }
-            Record::Count { total, base } => {
-                put_signed(out, *total);
-                put_number(out, base.0);
-                put_signed(out, base.1);
-            }
-            Record::Expiry { clock, at_ms } => {
-                out.extend_from_slice(&clock.to_le_bytes());
-                put_number(out, *at_ms);
-            }
-        }
-    }
-}
-
-fn write_place(place: &Place, out: &mut Vec<u8>) {
-    out.push(place.0 as u8 | place.2 << 4);
-    put_bytes(out, &place.1);
-    put_dot(out, place.3);
-}
-
-fn read_part(reader: &mut Reader<'_>) -> Result<(Part, u8), DeltaError> {
-    let byte = reader.byte()?;
-    match Part::from_bits(byte & 0xf) {
-        Some(part) => Ok((part, byte >> 4)),
-        None => reader.error("an unknown part"),
-    }
-}
-
-fn read_key(reader: &mut Reader<'_>) -> Result<KeyImage, DeltaError> {
-    let mut image = KeyImage { version: reader.number()?, records: BTreeMap::new() };
-    for _ in 0..reader.count(6)? {
-        let (part, kind) = read_part(reader)?;
-        let (name, dot) = (reader.bytes()?, read_dot(reader)?);
-        if part == Part::Value && !name.is_empty() || part != Part::Value && kind == 2 {
-            return reader.error("a record out of place");
-        }
-        let record = match kind {
-            0 => Record::Value { clock: reader.fixed()?, value: reader.bytes()?.into() },
-            1 => Record::Count { total: reader.signed()?, base: (reader.number()?, reader.signed()?) },
-            2 => Record::Expiry { clock: reader.fixed()?, at_ms: reader.number()? },
-            _ => return reader.error("an unknown record"),
-        };
-        image.records.insert((part, name.into(), kind, dot), record);
-    }
-    Ok(image)
-}
-
-fn write_side(side: &Side, out: &mut Vec<u8>) {
-    put_number(out, side.pending.len() as u64);
-    for (target, context) in &side.pending {
-        match target {
-            Target::Key { keep_expiry } => out.push(u8::from(*keep_expiry)),
-            Target::Expiry => out.push(2),
-            Target::Element(part, name) => {
-                out.extend_from_slice(&[3, *part as u8]);
-                put_bytes(out, name);
-            }
-            Target::Count(part, name, origin) => {
-                out.extend_from_slice(&[4, *part as u8]);
-                put_bytes(out, name);
-                put_dot(out, Dot { origin: *origin, seq: 1 });
-            }
-        }
-        context.write(out);
-    }
-    put_number(out, side.resets.len() as u64);
-    for reset in &side.resets {
-        out.push(reset.part as u8);
-        put_bytes(out, &reset.name);
-        put_dot(out, Dot { origin: reset.origin, seq: reset.seq });
-        put_signed(out, reset.total);
-        put_number(out, reset.dots.len() as u64);
-        reset.dots.iter().for_each(|d| put_dot(out, *d));
-    }
-}
-
-fn read_side(reader: &mut Reader<'_>) -> Result<Side, DeltaError> {
-    let mut side = Side::default();
-    for _ in 0..reader.count(2)? {
-        let target = match reader.byte()? {
-            keep @ 0..=1 => Target::Key { keep_expiry: keep == 1 },
-            2 => Target::Expiry,
-            3 => Target::Element(read_part(reader)?.0, reader.bytes()?.into()),
-            4 => Target::Count(read_part(reader)?.0, reader.bytes()?.into(), read_dot(reader)?.origin),
-            _ => return reader.error("an unknown removal"),
-        };
-        side.pending.push((target, ReceivedSet::read(reader)?));
-    }
-    for _ in 0..reader.count(7)? {
-        let (part, name, dot, total) = (read_part(reader)?.0, reader.bytes()?, read_dot(reader)?, reader.signed()?);
-        let mut dots = Vec::new();
-        for _ in 0..reader.count(3)? {
-            dots.push(read_dot(reader)?);
-        }
-        dots.sort_unstable();
-        dots.dedup();
-        side.add_reset(Reset { part, name: name.into(), origin: dot.origin, seq: dot.seq, total, dots });
-    }
-    Ok(side)
-}
-
-impl State {
-    /// Puts a key with these records in place of what stands in the slot's table. Cannot be undone.
-    fn rebuild(&mut self, slot: u16, name: &[u8], old: Option<Handle>, image: KeyImage) {
-        let before = old.map_or(0, |h| self.digest_of(h));
-        let new = self.build(slot, name, image);
-        let after = new.map_or(0, |h| self.digest_of(h));
-        self.swap_top(slot, old, new);
-        if let Some(old) = old {
-            self.free_top(old);
-        }
-        self.xor(slot, before ^ after);
-    }
-
-    fn build(&mut self, slot: u16, name: &[u8], image: KeyImage) -> Option<Handle> {
-        if image.records.is_empty() {
-            return None;
-        }
-        if let (1, Some(((Part::Value, _, 0, dot), Record::Value { clock, value }))) =
-            (image.records.len(), image.records.first_key_value())
-            && image.version == version_of(*dot)
-        {
-            return Some(self.cells.put(name, *dot, *clock, value));
-        }
-        let mut registers: BTreeMap<(Part, Box<[u8]>), Register> = BTreeMap::new();
-        let mut key = Key { version: image.version, ..Key::default() };
-        for ((part, element, _, dot), record) in image.records {
-            match record {
-                Record::Value { clock, value } => {
-                    registers.entry((part, element)).or_default().siblings.push(Sibling { dot, clock, value });
-                }
-                Record::Count { total, base } => {
-                    let counts = &mut registers.entry((part, element)).or_default().counts;
-                    // Of one origin only the last counts; records are in order of their dots.
-                    counts.retain(|c| c.dot.origin != dot.origin);
-                    counts.push(Count { dot, total, base });
-                }
-                Record::Expiry { clock, at_ms } => key.expiry.push(Expiry { dot, clock, at_ms }),
-            }
-        }
-        key.value = registers.remove(&(Part::Value, Box::default())).unwrap_or_default();
-        key.value.name = name.into();
-        let index = self.keys.put(Box::new(key));
-        for ((part, element), mut register) in registers {
-            let handle = match (&*register.siblings, register.counts.is_empty()) {
-                ([only], true) => self.cells.put(&element, only.dot, only.clock, &only.value),
-                _ => {
-                    register.name = element;
-                    self.cells.put_register(Box::new(register))
-                }
-            };
-            self.swap_element(index, part, None, Some(handle));
-        }
-        self.recount(slot, index);
-        Some(Handle::key(index))
-    }
-}
