@@ -78,6 +78,14 @@ pub fn focus_of(rule: Breakage) -> Focus {
         | Breakage::ReadBehindSession
         | Breakage::IgnoreWatch => Focus::Requests,
         Breakage::AnswerBeforeFsync | Breakage::PromiseBeforeFsync | Breakage::CountEmptyDisk => Focus::Disks,
+        Breakage::NoClockRound
+        | Breakage::BlindRemovals
+        | Breakage::NoReadRepair
+        | Breakage::AcknowledgeEarly
+        | Breakage::LearnersInQuorums
+        | Breakage::DropContext
+        | Breakage::HalfDigest
+        | Breakage::ReuseNames => Focus::Leaderless,
     }
 }
 

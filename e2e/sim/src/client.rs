@@ -7,7 +7,7 @@ use trireme_proto::ReplicaId;
 
 use crate::{
     clock::Micros,
-    history::{Entry, Family, History, KEYS, Outcome, PAIR, SWAPPED},
+    history::{Entry, Family, History, KEYS, OWN, Outcome, PAIR, SHARED, SWAPPED, TALLY},
     model::Act,
     resp::{self, Reply},
 };
@@ -51,6 +51,8 @@ pub struct Client {
     pub id: u32,
     /// It reads from its own replica, said READONLY.
     pub readonly: bool,
+    /// The store has no leader: which keys behave like those of one machine, and whether w + r > n makes them so.
+    pub leaderless: Option<bool>,
     /// How many connections it has had.
     pub session: u64,
     /// Its connection, where it has one.
@@ -75,6 +77,7 @@ impl Client {
         Client {
             id,
             readonly,
+            leaderless: None,
             session: 0,
             connection: None,
             last_up: 0,
@@ -98,7 +101,7 @@ impl Client {
         self.connection = Some(connection);
         self.session += 1;
         self.received.clear();
-        if self.readonly {
+        if self.readonly && self.leaderless.is_none() {
             self.expected.push_back(Expected::Formal);
             return vec![vec![b"READONLY".to_vec()]];
         }
@@ -127,6 +130,10 @@ impl Client {
     /// Some commands to send, noted in the history. `strict` says whether reads at this replica must be linearizable.
     pub fn pipeline(&mut self, now: Micros, strict: bool, history: &mut History, rng: &mut Rng) -> Vec<Vec<Vec<u8>>> {
         let mut commands = Vec::new();
+        if let Some(registers) = self.leaderless {
+            self.anywhere(now, registers, history, rng, &mut commands);
+            return commands;
+        }
         self.swap(now, history, &mut commands);
         let length = if rng.bool() { 1 } else { rng.usize(1..=5) };
         for _ in 0..length {
@@ -145,6 +152,38 @@ impl Client {
             }
         }
         commands
+    }
+
+    /// What is asked where there is no leader: on shared registers and on keys of its own, and now and then on keys of other types, whose end is looked at.
+    fn anywhere(
+        &mut self,
+        now: Micros,
+        registers: bool,
+        history: &mut History,
+        rng: &mut Rng,
+        out: &mut Vec<Vec<Vec<u8>>>,
+    ) {
+        let length = if rng.bool() { 1 } else { rng.usize(1..=4) };
+        for _ in 0..length {
+            let read = rng.u8(0..10) < if self.readonly { 7 } else { 4 };
+            let (key, act) = match rng.u8(0..20) {
+                0..9 => (SHARED + rng.usize(0..2), if read { Act::Get } else { Act::Set(self.unique()) }),
+                9..13 => {
+                    let act = if rng.u8(0..3) == 0 { Act::Del } else { Act::Set(self.unique()) };
+                    (OWN + self.id as usize, if read { Act::Get } else { act })
+                }
+                13..15 => (TALLY + self.id as usize, if read { Act::Get } else { Act::Incr }),
+                15 => {
+                    self.transaction(now, false, history, rng, out);
+                    continue;
+                }
+                _ => {
+                    let key = [0, 4, 4, 5, 6, 6, 7, 8][rng.usize(0..8)];
+                    (key, self.act(KEYS[key].family, rng))
+                }
+            };
+            self.ask(now, key, act, registers && KEYS[key].family.is_a_register(), history, out);
+        }
     }
 
     /// Watches a key and reads it; once it has the answer it will set the key, if nobody else has.
@@ -169,14 +208,16 @@ impl Client {
     /// Reads every key: what is left at the end.
     pub fn read_all(&mut self, now: Micros, history: &mut History) -> Vec<Vec<Vec<u8>>> {
         let mut commands = Vec::new();
-        for (key, what) in KEYS.iter().enumerate() {
+        let keys = if self.leaderless.is_some() { KEYS.len() } else { SHARED };
+        for (key, what) in KEYS.iter().enumerate().take(keys) {
             let act = match what.family {
                 Family::Members => Act::SetCount,
                 Family::Tags => Act::SetCount,
                 Family::Fields => Act::HashCount,
                 _ => Act::Get,
             };
-            self.ask(now, key, act, true, history, &mut commands);
+            let strict = self.leaderless.is_none_or(|registers| registers && what.family.is_a_register());
+            self.ask(now, key, act, strict, history, &mut commands);
         }
         let members: Vec<_> =
             history.on(6).filter_map(|e| if let Act::SetAdd(m) = &e.act { Some(m.clone()) } else { None }).collect();
@@ -212,7 +253,10 @@ impl Client {
         transaction: Option<u64>,
         history: &mut History,
     ) -> usize {
-        let strict = !reads || (strict && !self.readonly);
+        let strict = match self.leaderless {
+            Some(_) => strict && KEYS[key].family.is_a_register(),
+            None => !reads || (strict && !self.readonly),
+        };
         let replica = self.connection.map_or(0, |connection| connection.replica);
         let (client, session, outcome) = (self.id, self.session, Outcome::Pending);
         history.entries.push(Entry {
@@ -270,14 +314,16 @@ impl Client {
         match family {
             Family::Register | Family::Text | Family::Journal | Family::Total | Family::Counter if read => Act::Get,
             Family::Register if rng.u8(0..4) == 0 => Act::Del,
-            Family::Register | Family::Pair | Family::Swapped => Act::Set(self.unique()),
+            Family::Register | Family::Pair | Family::Swapped | Family::Shared | Family::Own => {
+                Act::Set(self.unique())
+            }
             Family::Journal => Act::Append(format!("{};", self.unique())),
             Family::Text => match rng.u8(0..6) {
                 0 => Act::Del,
                 1 => Act::Set(format!("{};", self.unique())),
                 _ => Act::Append(format!("{};", self.unique())),
             },
-            Family::Total => Act::Incr,
+            Family::Total | Family::Tally => Act::Incr,
             Family::Counter => match rng.u8(0..6) {
                 0 => Act::Del,
                 1 => Act::Set(rng.u32(0..1_000_000).to_string()),

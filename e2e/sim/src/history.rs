@@ -7,7 +7,7 @@ use trireme_proto::ReplicaId;
 use crate::{clock::Micros, model::Act, resp::Reply};
 
 /// The keys that clients use, each for one purpose.
-pub const KEYS: [Key; 12] = [
+pub const KEYS: [Key; 24] = [
     Key { name: "register0", family: Family::Register },
     Key { name: "register1", family: Family::Register },
     Key { name: "journal", family: Family::Journal },
@@ -20,7 +20,25 @@ pub const KEYS: [Key; 12] = [
     Key { name: "pair{x}a", family: Family::Pair },
     Key { name: "pair{y}b", family: Family::Pair },
     Key { name: "swapped", family: Family::Swapped },
+    Key { name: "shared0", family: Family::Shared },
+    Key { name: "shared1", family: Family::Shared },
+    Key { name: "own1", family: Family::Own },
+    Key { name: "own2", family: Family::Own },
+    Key { name: "own3", family: Family::Own },
+    Key { name: "own4", family: Family::Own },
+    Key { name: "own5", family: Family::Own },
+    Key { name: "tally1", family: Family::Tally },
+    Key { name: "tally2", family: Family::Tally },
+    Key { name: "tally3", family: Family::Tally },
+    Key { name: "tally4", family: Family::Tally },
+    Key { name: "tally5", family: Family::Tally },
 ];
+/// From here on, keys of stores without a leader: what everybody sets, what one client sets and removes, and what one client counts.
+pub const SHARED: usize = 12;
+/// See [`SHARED`]: the first client's; its number is added.
+pub const OWN: usize = 13;
+/// The same.
+pub const TALLY: usize = 18;
 /// The two keys that are only ever written, and read, together.
 pub const PAIR: [usize; 2] = [9, 10];
 /// The key that is watched.
@@ -58,6 +76,19 @@ pub enum Family {
     Pair,
     /// SET of unique values, and WATCH, GET, then SET in a transaction: it must not have changed in between.
     Swapped,
+    /// SET of unique values, and GET: without a leader, a linearizable register.
+    Shared,
+    /// SET, DEL and GET by one client, through any replica.
+    Own,
+    /// INCR and GET by one client, through any replica.
+    Tally,
+}
+
+impl Family {
+    /// Without a leader these keys, and no others, behave like those of one machine.
+    pub fn is_a_register(self) -> bool {
+        matches!(self, Family::Shared | Family::Own | Family::Tally)
+    }
 }
 
 /// How an operation ended.

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use trireme_proto::{
     ReplicaId,
-    topology::{Durability, Settings, Unreplicated},
+    topology::{Durability, Mode, ReadRepair, Settings, Unreplicated, WriteOrder},
 };
 
 use crate::{clock::Micros, network::Delays};
@@ -104,11 +104,19 @@ pub enum Focus {
     Disks,
     /// New revisions, machines that are gone, and what else makes the operator restart or replace replicas.
     Upkeep,
+    /// Stores without a leader: seeds from [`LEADERLESS`] on.
+    Leaderless,
 }
+
+/// The first seed of stores without a leader.
+pub const LEADERLESS: u64 = 1_000_000_000;
 
 impl Focus {
     /// The focus of a seed: six of eight seeds have one.
     pub fn of(seed: u64) -> Focus {
+        if seed >= LEADERLESS {
+            return Focus::Leaderless;
+        }
         match seed % 8 {
             2 => Focus::Upkeep,
             3 => Focus::Leases,
@@ -169,6 +177,10 @@ impl Scenario {
         if focus == Focus::Everything {
             return scenario;
         }
+        if focus == Focus::Leaderless {
+            scenario.without_leader(&mut rng);
+            return scenario;
+        }
         scenario.policy = Policy::NeverLose;
         scenario.clients = 5;
         scenario.think_us = rng.u64(2_000..12_000);
@@ -183,7 +195,7 @@ impl Scenario {
     fn focus_on(&mut self, focus: Focus, rng: &mut Rng) {
         (self.n, self.w) = [(3, 2), (5, 3), (5, 2), (4, 3), (3, 2)][rng.usize(0..5)];
         match focus {
-            Focus::Everything => {}
+            Focus::Everything | Focus::Leaderless => {}
             Focus::Leases => {
                 self.settings.lease_ms = [250, 1_000][rng.usize(0..2)];
                 self.fault_every_us = rng.u64(300_000..900_000);
@@ -227,6 +239,51 @@ impl Scenario {
                 self.replace_lost_after_ms = Some(rng.u64(100..800));
             }
         }
+    }
+
+    /// A store without a leader: mostly one whose quorums meet, with clocks that are off, replicas that come and go, and a log that is often too short for them.
+    fn without_leader(&mut self, rng: &mut Rng) {
+        (self.n, self.w) = [(3, 2), (3, 2), (3, 2), (3, 1), (3, 3), (4, 2), (5, 3), (5, 2)][rng.usize(0..8)];
+        let meets = rng.u8(0..8) > 0;
+        self.settings.r = if meets { self.n - self.w + 1 } else { (self.n - self.w).max(1) };
+        self.settings.mode = Mode::Leaderless as i32;
+        self.settings.write_order = WriteOrder::Strict as i32;
+        self.settings.read_repair =
+            if meets { ReadRepair::Blocking } else { [ReadRepair::Async, ReadRepair::Off][rng.usize(0..2)] } as i32;
+        self.settings.feed_bytes_per_second = [0, 0, 200_000][rng.usize(0..3)];
+        self.settings.log_bytes_max = [2 << 10, 16 << 10, 64 << 20][rng.usize(0..3)];
+        self.settings.request_timeout_ms = [500, 2_000][rng.usize(0..2)];
+        self.policy = Policy::NeverLose;
+        self.clients = 5;
+        self.think_us = rng.u64(2_000..20_000);
+        self.wall_ms = [0, 200, 2_000][rng.usize(0..3)];
+        self.faults_until = rng.u64(1_500_000..4_000_000);
+        self.fault_every_us = rng.u64(60_000..400_000);
+        let all = [
+            Fault::Kill,
+            Fault::PowerLoss,
+            Fault::DiskLoss,
+            Fault::Pause,
+            Fault::Terminate,
+            Fault::Partition,
+            Fault::Isolate,
+            Fault::Cut,
+            Fault::SlowDisk,
+            Fault::DiskFull,
+            Fault::ChangeW,
+            Fault::ChangeN,
+        ];
+        self.faults = all.into_iter().filter(|_| rng.u8(0..3) == 0).collect();
+    }
+
+    /// Whether there is no leader.
+    pub fn is_leaderless(&self) -> bool {
+        self.settings.mode() == Mode::Leaderless
+    }
+
+    /// Without a leader: whether every read meets every write, whatever has changed by then.
+    pub fn quorums_meet(&self) -> bool {
+        self.w + self.settings.r > self.n && self.settings.read_repair() == ReadRepair::Blocking
     }
 
     /// A scenario without a focus.

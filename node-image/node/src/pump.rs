@@ -225,6 +225,9 @@ async fn wait(shell: &Shell, alarm: Pin<&mut Sleep>) {
 /// Tells people what the core tells.
 fn log(event: &Event) {
     match event {
+        Event::Named(origin) => {
+            tracing::info!(group = origin.group, generation = origin.generation, "writes under this name");
+        }
         Event::Promised(epoch) => tracing::info!(%epoch, "promised"),
         Event::Leads(epoch) => tracing::info!(%epoch, "leads; its start entry is not committed yet"),
         Event::Serves(epoch) => tracing::info!(%epoch, "serves as leader"),

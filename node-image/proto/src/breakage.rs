@@ -50,11 +50,27 @@ pub enum Breakage {
     RestartSeveral,
     /// A lost replica's disk is given up although too little remains without it.
     ReplaceTheLast,
+    /// A coordinator writes without having brought its clock above that of n - w + 1 replicas.
+    NoClockRound,
+    /// Commands that depend on the state of their keys are executed without joining it from r replicas.
+    BlindRemovals,
+    /// A read is answered although fewer than w replicas hold what it shows.
+    NoReadRepair,
+    /// A replica acknowledges another one's entries before they are durable.
+    AcknowledgeEarly,
+    /// A learner counts for w and r where there is no leader.
+    LearnersInQuorums,
+    /// A delta does not say what its origin had seen.
+    DropContext,
+    /// The digest of a record leaves its value and its clock out.
+    HalfDigest,
+    /// A replica that may have lost the end of its log goes on under the same name.
+    ReuseNames,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 23] = [
+    pub const ALL: [Breakage; 31] = [
         Breakage::SealOneLess,
         Breakage::ChooseBySeqAlone,
         Breakage::NoStartEntry,
@@ -78,6 +94,14 @@ impl Breakage {
         Breakage::IgnoreWatch,
         Breakage::RestartSeveral,
         Breakage::ReplaceTheLast,
+        Breakage::NoClockRound,
+        Breakage::BlindRemovals,
+        Breakage::NoReadRepair,
+        Breakage::AcknowledgeEarly,
+        Breakage::LearnersInQuorums,
+        Breakage::DropContext,
+        Breakage::HalfDigest,
+        Breakage::ReuseNames,
     ];
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use trireme_proto::{Epoch, Position};
+use trireme_proto::{Epoch, Position, ids::Origin};
 
 use crate::io::DiskOp;
 
@@ -15,6 +15,8 @@ pub(crate) enum Becomes {
     Promise(Epoch),
     /// This epoch is known to be led by this replica, so that it never is again by another process on this disk.
     Led(Epoch),
+    /// This is the name under which this process writes.
+    Named(Origin),
     /// The snapshot being received is in force.
     Installed,
     /// A checkpoint from this position is in force.

@@ -166,6 +166,12 @@ pub struct Meta {
     /// The newest record of the authority that was seen.
     #[prost(message, optional, tag = "3")]
     pub topology: Option<Topology>,
+    /// Where every replica is an origin: how often a process on this disk may have sent entries that the disk then lost, in this life of it.
+    #[prost(uint32, tag = "4")]
+    pub lives: u32,
+    /// The process wrote everything down before it ended: the next one may go on under its name.
+    #[prost(bool, tag = "5")]
+    pub clean: bool,
 }
 
 /// Who a replica is: written once on an empty disk, checked at every start.
@@ -188,6 +194,8 @@ pub struct Identity {
 /// Something that a person may want to know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// It writes under this name from now on.
+    Named(trireme_proto::ids::Origin),
     /// A seal was promised.
     Promised(Epoch),
     /// It leads now; its start entry is not committed yet.

@@ -39,9 +39,11 @@
 mod clients;
 mod disk_queue;
 pub mod engine;
+mod feeds;
 mod group;
 pub mod io;
 pub mod log;
+mod quorum;
 mod recovery;
 mod replica;
 

@@ -147,7 +147,12 @@ impl Replica {
         }
         replica.engine.set_origin(Origin { group: replica.identity.group, generation });
         replica.begin_history();
-        replica.advance_commit(recovered.commit.min(last.seq));
+        // A group of one has committed whatever its log holds.
+        let committed = if replica.is_leaderless() { last.seq } else { recovered.commit.min(last.seq) };
+        replica.advance_commit(committed);
+        if replica.is_leaderless() {
+            replica.become_peer();
+        }
         replica
     }
 
@@ -219,6 +224,11 @@ impl Replica {
             digests: slots.map(|slot| self.engine.digest(slot)).collect(),
             applied: self.commit,
         }
+    }
+
+    /// Everything that was received, with the gaps: two replicas with the same hold the same.
+    pub fn received(&self) -> &crate::engine::ReceivedSet {
+        self.engine.received()
     }
 
     /// Bytes of log that are kept.
@@ -305,6 +315,10 @@ impl Replica {
             Message::CutSuffix(suffix) => self.on_cut_suffix(from, suffix),
             Message::SuffixTaken(taken) => self.on_suffix_taken(from, &taken),
             Message::Digests(digests) => self.on_digests(from, &digests),
+            Message::Feed(feed) => self.on_feed(from, *feed),
+            Message::Compare(compare) => self.on_compare(from, &compare),
+            Message::Differ(differ) => self.on_differ(from, &differ),
+            Message::States(states) => self.on_states(from, &states),
             Message::Hello(_) | Message::Report(_) | Message::Ended(_) => {}
         }
     }
@@ -319,6 +333,7 @@ impl Replica {
                     self.report_due = true;
                 }
                 Becomes::Led(epoch) => self.lead(epoch),
+                Becomes::Named(origin) => self.named(origin),
                 Becomes::Installed => self.snapshot_installed(),
                 Becomes::Checkpoint(position) => self.checkpoint_finished(position),
             }
@@ -370,6 +385,7 @@ impl Replica {
         let heartbeat_us = u64::from(self.settings().heartbeat_ms.max(1)) * 1_000;
         self.tick_us = self.now.mono_us + heartbeat_us.min(IDLE_TICK_MS * 1_000);
         self.lease_tick();
+        self.time_out_rounds();
         self.time_out_clients();
         self.expire_keys();
         self.keep_house();
@@ -393,6 +409,6 @@ impl Replica {
         });
         let hands_over = self.leads() && !succeeded && !alone;
         let answered = self.leaving && !hands_over && self.batch.is_empty() && self.clients.let_go();
-        self.output.finished = answered && (succeeded || alone);
+        self.output.finished = answered && (succeeded || alone) && self.leave_name();
     }
 }

@@ -16,6 +16,7 @@
 //! | [`once`] | at the end | every write took effect once if acknowledged, at most once if not, never if refused |
 //! | [`session`] | at the end | a connection sees its own writes, and never goes back |
 //! | [`atomic`] | at the end | a transaction is seen as a whole |
+//! | [`peers`] | at the end | without a leader: everything acknowledged is there, once, nothing that was removed came back, and all replicas are the same |
 //! | [`liveness`] | at the end | once faults have stopped, the store serves and all replicas are the same, soon |
 
 pub mod atomic;
@@ -28,6 +29,7 @@ pub mod linearizable;
 pub mod liveness;
 pub mod logs;
 pub mod once;
+pub mod peers;
 pub mod promises;
 pub mod quorum;
 pub mod seal;

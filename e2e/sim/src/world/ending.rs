@@ -6,7 +6,7 @@ use super::{Event, Healing, World};
 use crate::{
     clock::Micros,
     history::Outcome,
-    invariants::{Found, Violation, atomic, linearizable, liveness, once, session},
+    invariants::{Found, Violation, atomic, linearizable, liveness, once, peers, session},
     scenario::Scenario,
     trace::Keep,
 };
@@ -118,6 +118,9 @@ impl World {
     /// Whether members that can never come back keep the store down: too few for a seal, or for a commit of the leader's start entry, without which a new disk
     /// cannot take the place of a lost one.
     fn must_stay_down(&self) -> bool {
+        if self.scenario.is_leaderless() {
+            return false;
+        }
         self.record().is_some_and(|record| {
             !self.able(&record.config, None, true)
                 || record.old.as_ref().is_some_and(|old| !self.able(old, None, false))
@@ -141,6 +144,9 @@ impl World {
                 replica: &process.replica,
             })
             .collect();
+        if self.scenario.is_leaderless() {
+            return peers::settled(record, self.wanted, &states);
+        }
         liveness::settled(record, self.wanted, &states)
     }
 
@@ -169,6 +175,17 @@ impl World {
         let lossy = self.decided.lossy();
         atomic::end(&self.history)?;
         let mut undecided = 0;
+        if self.scenario.is_leaderless() {
+            peers::end(&self.history)?;
+            undecided = linearizable::end(&self.history)?;
+            return Ok(Summary {
+                events: self.events(),
+                simulated_us: self.now(),
+                operations: self.history.counts(),
+                undecided,
+                ..Summary::default()
+            });
+        }
         if !lossy {
             session::end(&self.history)?;
             undecided = linearizable::end(&self.history)?;

@@ -77,7 +77,10 @@ impl World {
     /// Whether the store can go on when this replica forgets what it held.
     pub(super) fn may_forget(&self, id: ReplicaId) -> bool {
         let Some(record) = self.record() else { return false };
-        if record.old.is_some() || record.leader == 0 {
+        if record.old.is_some() || (record.leader == 0 && !self.scenario.is_leaderless()) {
+            return false;
+        }
+        if self.scenario.is_leaderless() && !self.is_in_full(record) {
             return false;
         }
         self.able(&record.config, Some(id), false)

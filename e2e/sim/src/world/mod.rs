@@ -3,10 +3,12 @@
 //! * `nodes`: processes take turns; what a turn hands out goes to disk, peers and clients.
 //! * `users`: clients connect, send, read, go elsewhere.
 //! * `operator`: the authority, and the workers that drive the planner against it.
+//! * `decree`: the record of a store without a leader.
 //! * `upkeep`: what the operator does to replicas of its own accord, and what makes it do so.
 //! * `faults`: what goes wrong, and how it ends.
 //! * `ending`: faults stop; the store must serve, converge, and show what was written.
 
+mod decree;
 mod ending;
 mod faults;
 mod nodes;
@@ -69,6 +71,8 @@ pub(crate) enum Event {
     Act(u32),
     /// A client that still waits at the same place gives up.
     GiveUp(u32, u64, usize),
+    /// Without a leader: whoever decides by itself, in place of a planner, looks at the world.
+    Decree,
     /// A worker looks at the world.
     Observe(u32),
     /// A worker decides on what it has seen.
@@ -150,7 +154,13 @@ impl World {
             machine.wanted = id <= scenario.n;
             machines.insert(id, machine);
         }
-        let clients = (1..=scenario.clients).map(|id| Client::new(id, id % 3 == 0)).collect();
+        let registers = scenario.is_leaderless().then(|| scenario.quorums_meet());
+        let client = |id: u32| {
+            let mut client = Client::new(id, id % 3 == 0);
+            client.leaderless = registers;
+            client
+        };
+        let clients = (1..=scenario.clients).map(client).collect();
         let mut world = World {
             wanted: (scenario.n, scenario.w),
             revision: 0,
@@ -187,7 +197,11 @@ impl World {
             let at = self.rng.u64(0..20_000);
             self.queue.at(at, Event::Start(id));
         }
-        self.new_worker();
+        if self.scenario.is_leaderless() {
+            self.queue.at(30_000, Event::Decree);
+        } else {
+            self.new_worker();
+        }
         for client in 1..=self.scenario.clients {
             let at = self.rng.u64(50_000..200_000);
             self.queue.at(at, Event::Act(client));
@@ -240,6 +254,7 @@ impl World {
             Event::HangUp(client, session) => self.hang_up(client, session),
             Event::Act(client) => self.act(client),
             Event::GiveUp(client, session, sent) => self.give_up(client, session, sent),
+            Event::Decree => self.decree(),
             Event::Observe(worker) => self.observe(worker),
             Event::Decide(worker) => self.decide(worker),
             Event::Fault => self.fault(),

@@ -22,7 +22,7 @@ impl World {
 
     /// Reads answered by this replica now must be linearizable: always where more than one replica confirms a read, else only at the leader.
     fn strict_at(&self, id: ReplicaId) -> bool {
-        self.scenario.settings.r > 1 || self.thinks_it_leads(id)
+        self.scenario.settings.r > 1 || self.scenario.is_leaderless() || self.thinks_it_leads(id)
     }
 
     /// Connects a client to some replica that runs.

@@ -31,6 +31,8 @@ pub(crate) type Args<'a> = SmallVec<[&'a [u8]; 8]>;
 pub(crate) struct Waiting {
     pub(crate) args: Vec<Bytes>,
     pub(crate) since_us: u64,
+    /// The round that brings what it needs, where it needs one.
+    pub(crate) round: Option<u64>,
 }
 
 impl Waiting {

@@ -56,7 +56,7 @@ impl Replica {
 
     /// Those that concern nothing but the connection's own state.
     fn run_plain(&mut self, id: ClientId, which: ConnectionCommand, args: &[&[u8]]) -> Flow {
-        let role = if self.leads() { "master" } else { "replica" };
+        let role = if self.leads() || self.may_coordinate() { "master" } else { "replica" };
         let password = self.clients.password.clone();
         let context = connection::Context { now_us: self.now.wall_ms * 1_000, role, password: Some(&password) };
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };

@@ -96,6 +96,7 @@ impl Replica {
                     Flow::Done
                 }
             },
+            Role::Peer(_) => self.coordinate(id, work),
             _ => {
                 if !writes && in_order && self.may_read_here(id) {
                     self.execute_for(id, work);
@@ -122,12 +123,12 @@ impl Replica {
     }
 
     /// Executes for a client of this replica: the reply goes to its buffer, and waits there for what it depends on.
-    fn execute_for(&mut self, id: ClientId, work: &Work<'_>) {
+    pub(crate) fn execute_for(&mut self, id: ClientId, work: &Work<'_>) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let (mut out, resp3) = (std::mem::take(&mut client.out), client.state.resp3);
         let before = out.len();
         let effect = self.execute(work, resp3, &mut out, false);
-        if effect.wrote && !self.leads() {
+        if effect.wrote && !self.leads() && !self.may_coordinate() {
             return self.fatal("a command that only reads has written: its row in the table is wrong".into());
         }
         let seq = if effect.wrote { self.append_delta(None) } else { effect.depends_on };
@@ -219,10 +220,11 @@ impl Replica {
 
     /// Appends the delta just made to this turn's batch, and returns its seq.
     pub(crate) fn append_delta(&mut self, request: Option<&RequestView<'_>>) -> u64 {
-        let delta = std::mem::take(&mut self.delta);
+        let (delta, begin) = (std::mem::take(&mut self.delta), self.batch.len());
         let seq = self.append_entry(Kind::Delta, request, |out| out.extend_from_slice(&delta));
         self.delta = delta;
         self.applied = seq;
+        self.note_own_entry(begin, seq);
         seq
     }
 
@@ -241,7 +243,7 @@ impl Replica {
 
     /// Whether a reply that depends on this seq has to wait.
     pub(super) fn must_hold(&self, seq: u64) -> bool {
-        seq > self.commit && !broken(Breakage::AnswerBeforeCommit)
+        seq > self.settled() && !broken(Breakage::AnswerBeforeCommit)
     }
 
     /// Whether a serving leader may execute now.

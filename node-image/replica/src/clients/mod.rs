@@ -16,7 +16,7 @@
 
 pub(crate) mod client;
 mod connection;
-mod execute;
+pub(crate) mod execute;
 mod forward;
 pub(crate) mod held;
 mod info;
@@ -67,6 +67,9 @@ pub(crate) struct Clients {
     pub(crate) wake: bool,
     /// Some client waits for copies.
     blocked: Vec<ClientId>,
+    /// The round that the command at hand has waited for, and the one that it has to wait for now.
+    pub(crate) permit: Option<u64>,
+    pub(crate) stamp: Option<u64>,
     /// Clients that have said goodbye: closed when every reply before may go.
     closing: Vec<ClientId>,
 }
@@ -248,11 +251,13 @@ impl Replica {
         // Nothing is executed after QUIT.
         let Some(client) = self.clients.get_mut(id).filter(|client| !client.is_ending()) else { return };
         let in_turn = client.waiting.is_empty() && client.blocked.is_none() && !client.is_backed_up();
+        (self.clients.permit, self.clients.stamp) = (None, None);
         if in_turn && matches!(self.run(id, args), Flow::Done) {
             return;
         }
+        let round = if in_turn { self.clients.stamp.take() } else { self.foresee(id, args) };
         let args = args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect();
-        self.clients.stall(id, Waiting { args, since_us: self.now.mono_us }, &mut self.output);
+        self.clients.stall(id, Waiting { args, since_us: self.now.mono_us, round }, &mut self.output);
     }
 
     /// A client says nothing more: see [`Input::LastWords`](crate::io::Input::LastWords).
@@ -292,12 +297,14 @@ impl Replica {
             if client.blocked.is_some() || client.is_backed_up() {
                 break;
             }
-            let Some(waiting) = client.pop_waiting() else { break };
+            let Some(mut waiting) = client.pop_waiting() else { break };
+            (self.clients.permit, self.clients.stamp) = (waiting.round, None);
             let flow = {
                 let args: client::Args<'_> = waiting.args.iter().map(|arg| &arg[..]).collect();
                 self.run(id, &args)
             };
             if matches!(flow, Flow::NotNow) {
+                waiting.round = self.clients.stamp.take().or(waiting.round);
                 if let Some(client) = self.clients.get_mut(id) {
                     client.put_back(waiting);
                 }
@@ -345,7 +352,7 @@ impl Replica {
 
     /// Lets go of every reply that the commit so far covers.
     pub(crate) fn release_replies(&mut self) {
-        while let Some(held) = self.clients.held.release(self.commit) {
+        while let Some(held) = self.clients.held.release(self.settled()) {
             match held.to {
                 HeldFor::Local { client, bytes } => self.clients.released(client, bytes, &mut self.output),
                 HeldFor::Remote { replica, reply } => self.reply_to(replica, reply),
@@ -429,6 +436,7 @@ impl Replica {
             }
             let Some(late) = client.pop_waiting() else { return };
             let args: client::Args<'_> = late.args.iter().map(|arg| &arg[..]).collect();
+            (self.clients.permit, self.clients.stamp) = (late.round, None);
             if matches!(self.run(id, &args), Flow::Done) {
                 continue;
             }

@@ -1,5 +1,6 @@
 //! Digests: the XOR of a hash of each record that a client can come to see, so that each change costs O(1).
 
+use trireme_proto::breakage::{Breakage, broken};
 use trireme_proto::ids::Dot;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -16,6 +17,9 @@ fn record(tag: u8, key: &[u8], name: &[u8], dot: Dot, number: u64) -> u64 {
     head[4..8].copy_from_slice(&dot.origin.generation.to_le_bytes());
     head[8..16].copy_from_slice(&dot.seq.to_le_bytes());
     head[16..24].copy_from_slice(&number.to_le_bytes());
+    if broken(Breakage::HalfDigest) {
+        head[..24].fill(0);
+    }
     head[24] = tag;
     let hash = xxh3_64_with_seed(key, xxh3_64(&head));
     // A string has no name: one hash fewer on the hot path, and no other record has its tag.
@@ -24,6 +28,7 @@ fn record(tag: u8, key: &[u8], name: &[u8], dot: Dot, number: u64) -> u64 {
 
 /// One sibling.
 pub(crate) fn value(part: Part, key: &[u8], name: &[u8], dot: Dot, clock: u64, value: &[u8]) -> u64 {
+    let value = if broken(Breakage::HalfDigest) { &[] } else { value };
     xxh3_64_with_seed(value, record(part as u8, key, name, dot, clock))
 }
 

@@ -117,6 +117,23 @@ impl Engine {
         });
     }
 
+    /// What an origin had received when it had produced so many deltas, said beside its deltas: so that what waits for it is forgotten although the origin
+    /// has nothing to write.
+    pub fn hear_of(&mut self, dot: Dot, received: &ReceivedSet) {
+        if dot.seq > 0 && !self.state.sided.is_empty() {
+            let context = Context::Set(received.clone());
+            self.hear(&Header { dot, clock: 0, context, names: Vec::new() });
+        }
+    }
+
+    /// The name of a delta.
+    ///
+    /// # Errors
+    /// The bytes are no delta.
+    pub fn dot_of(delta: &[u8]) -> Result<Dot, DeltaError> {
+        Ok(Header::read(&mut Reader { rest: delta })?.dot)
+    }
+
     /// Who produced a delta.
     ///
     /// # Errors

@@ -36,6 +36,7 @@ pub use clock::{ClockDrift, DRIFT_MS_MAX};
 pub use slot::{SLOTS, slot_of};
 pub use vector::ReceivedSet;
 
+use trireme_proto::breakage::{Breakage, broken};
 use trireme_proto::ids::{Dot, Origin};
 
 use self::delta::Header;
@@ -282,7 +283,8 @@ impl Engine {
     }
 
     fn write_header(&self, out: &mut Vec<u8>, dot: Dot, clock: u64) {
-        let context = if self.only_before(dot) { None } else { Some(&self.received) };
+        let alone = self.only_before(dot) || broken(Breakage::DropContext);
+        let context = if alone { None } else { Some(&self.received) };
         Header::write(out, dot, clock, context, &[]);
     }
 }

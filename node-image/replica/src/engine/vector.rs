@@ -141,6 +141,46 @@ impl ReceivedSet {
         }
     }
 
+    /// Everything that is not in `other`.
+    #[must_use]
+    pub fn without(&self, other: &ReceivedSet) -> ReceivedSet {
+        let mut left = ReceivedSet::default();
+        for seen in &self.origins {
+            let theirs = other.of(seen.origin);
+            let mut holes: Vec<(u64, u64)> = theirs.map(Seen::intervals).unwrap_or_default();
+            holes.push((u64::MAX, u64::MAX));
+            for (first, last) in seen.intervals() {
+                let mut next = first;
+                for &(from, to) in holes.iter().filter(|hole| hole.1 >= first) {
+                    if next > last {
+                        break;
+                    }
+                    if from > next {
+                        left.insert_range(seen.origin, next, last.min(from - 1));
+                    }
+                    next = next.max(to.saturating_add(1));
+                }
+            }
+        }
+        left
+    }
+
+    /// One origin's part.
+    pub fn seen(&self, origin: Origin) -> Option<&Seen> {
+        self.of(origin)
+    }
+
+    /// Appends the set as bytes.
+    pub fn export(&self, out: &mut Vec<u8>) {
+        self.write(out);
+    }
+
+    /// Reads a set; `None` where the bytes are none.
+    pub fn import(bytes: &[u8]) -> Option<ReceivedSet> {
+        let mut reader = Reader { rest: bytes };
+        ReceivedSet::read(&mut reader).ok().filter(|_| reader.rest.is_empty())
+    }
+
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         put_number(out, self.origins.len() as u64);
         for seen in &self.origins {
@@ -185,7 +225,34 @@ impl ReceivedSet {
 }
 
 impl Seen {
+    /// All of it, as intervals.
+    pub(crate) fn intervals(&self) -> Vec<(u64, u64)> {
+        let prefix = (self.upto > 0).then_some((1, self.upto));
+        prefix.into_iter().chain(self.beyond.iter().copied()).collect()
+    }
+
     fn holds(&self, first: u64, last: u64) -> bool {
         last <= self.upto || self.beyond.iter().any(|&(a, b)| a <= first && last <= b)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(intervals: &[(u64, u64)]) -> ReceivedSet {
+        let mut set = ReceivedSet::default();
+        intervals.iter().for_each(|(a, b)| set.insert_range(Origin { group: 1, generation: 0 }, *a, *b));
+        set
+    }
+
+    #[test]
+    fn what_is_left_without_another_set() {
+        for mask in 0..1u32 << 12 {
+            let bits = |from: u32| (0..6u64).filter(move |i| mask >> (from + *i as u32) & 1 == 1).map(|i| (i + 1, i + 1));
+            let (a, b): (Vec<_>, Vec<_>) = (bits(0).collect(), bits(6).collect());
+            let left: Vec<_> = a.iter().copied().filter(|i| !b.contains(i)).collect();
+            assert_eq!(set(&a).without(&set(&b)), set(&left), "{a:?} without {b:?}");
+        }
     }
 }

@@ -68,7 +68,7 @@ impl Replica {
 
     /// At a moment without uncommitted entries: begins one.
     pub(super) fn begin_checkpoint(&mut self) {
-        let start = self.log.position(self.commit);
+        let start = self.log.position(self.stable());
         let op = CheckpointOp::Begin { start, meta: self.state_meta() };
         self.persist(DiskOp::Checkpoint(op), None);
         let log_offset = self.log.offset(start.seq);
@@ -86,7 +86,7 @@ impl Replica {
 
     /// Writes the next slots.
     pub(super) fn write_checkpoint(&mut self) {
-        let (commit, durable) = (self.commit, self.durable);
+        let (commit, durable) = (self.stable(), self.durable);
         let Some(checkpointing) = &mut self.checkpointing else { return };
         if let Some(whole_at) = checkpointing.whole_at {
             // A start from it must find the log up to there.
@@ -113,7 +113,7 @@ impl Replica {
 
     /// At a moment without uncommitted entries: writes what was being written all the time, and ends.
     pub(super) fn end_checkpoint(&mut self) {
-        let commit = self.commit;
+        let commit = self.stable();
         let Some(checkpointing) = &mut self.checkpointing else { return };
         checkpointing.sweep.quiet();
         let images = checkpointing.sweep.take(&self.engine, commit, usize::MAX, usize::from(trireme_proto::SLOTS));

@@ -152,6 +152,7 @@ impl Replica {
         match &mut self.role {
             Role::Follower(follower) => follower.ack_due = true,
             Role::Leader(_) => self.advance_leader_commit(),
+            Role::Peer(_) => self.landed(),
             Role::Idle => {}
         }
     }

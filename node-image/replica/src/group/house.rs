@@ -14,9 +14,13 @@ const SWEEP_PERIOD_US: u64 = 1_000;
 impl Replica {
     /// The leader removes what it sees expired; everybody else hides it when read.
     pub(crate) fn expire_keys(&mut self) {
-        let serving = matches!(&self.role, Role::Leader(leader) if leader.serving);
+        let serving = match &self.role {
+            Role::Leader(leader) => leader.serving && self.lease_holds() && !self.handing_over() && !self.wants_quiet(),
+            Role::Peer(_) => self.expires(),
+            _ => false,
+        };
         let due = self.engine.next_expiry_ms().is_some_and(|at_ms| at_ms <= self.now.wall_ms);
-        if !serving || !due || self.handing_over() || self.wants_quiet() || self.disk_full || !self.lease_holds() {
+        if !serving || !due || self.disk_full {
             return;
         }
         let at = At { seq: self.batch_last + 1, now_ms: self.now.wall_ms, keep_undo: true };
@@ -65,7 +69,8 @@ impl Replica {
             (keep, factor) = (keep.min(start), SNAPSHOT_LOG_FACTOR);
         }
         let before = self.log.before();
-        self.log.trim(keep, bytes_max);
+        let trimmed = self.log.trim(keep, bytes_max);
+        self.note_trimmed(&trimmed);
         if factor > 1 {
             self.log.trim(self.commit.min(self.durable), bytes_max.saturating_mul(factor));
         }
@@ -85,6 +90,11 @@ impl Replica {
         }
     }
 
+    /// Up to here the state cannot be undone. A group of one undoes nothing.
+    pub(super) fn stable(&self) -> u64 {
+        if matches!(self.role, Role::Peer(_)) { self.log.last().seq } else { self.commit }
+    }
+
     /// A leader lets commands wait until everything is committed, for what needs that; a follower's state is always so.
     pub(crate) fn wants_quiet(&self) -> bool {
         self.checkpoint_due()
@@ -95,7 +105,7 @@ impl Replica {
     /// Sweeps slots, and does what needs a moment without uncommitted entries, if this is one.
     pub(crate) fn run_quiet_work(&mut self) {
         self.write_checkpoint();
-        let quiet = self.batch.is_empty() && self.applied == self.commit;
+        let quiet = self.batch.is_empty() && self.applied == self.stable();
         if !quiet || !self.wants_quiet() {
             return;
         }
@@ -112,7 +122,9 @@ impl Replica {
     /// When this replica has something to do before the next tick.
     pub(crate) fn soon_us(&self) -> Option<u64> {
         let sweeping = self.checkpointing.as_ref().is_some_and(super::checkpoint::Checkpointing::sweeps)
-            || self.snapshot_has_room();
+            || self.snapshot_has_room()
+            || self.walks()
+            || self.exchanges();
         let commit_due = match &self.role {
             Role::Leader(leader) => leader.commit_due_us,
             _ => None,

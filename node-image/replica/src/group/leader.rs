@@ -89,6 +89,7 @@ impl Replica {
         let bytes = Bytes::from(std::mem::replace(&mut self.batch, Vec::with_capacity(room)));
         let last = Position { epoch: self.meta.led, seq: self.batch_last };
         let first = self.log.append_own(bytes.clone(), last, self.now.mono_us);
+        self.feed_live(&bytes, first);
         self.persist(DiskOp::Append { first, last: last.seq, bytes }, Some(Becomes::Log(last.seq)));
         if broken(Breakage::AnswerBeforeFsync) {
             self.durable = last.seq;
@@ -98,9 +99,10 @@ impl Replica {
 
     /// Sends every follower what it does not have, in one message each.
     pub(crate) fn replicate(&mut self) {
-        if !self.leads() {
-            self.acknowledge();
-            return;
+        match &self.role {
+            Role::Leader(_) => {}
+            Role::Peer(_) => return self.feed(),
+            _ => return self.acknowledge(),
         }
         let ids: Vec<ReplicaId> = self.followers_connected();
         for id in ids {
@@ -159,6 +161,7 @@ impl Replica {
 
     /// An empty message to every follower: the lease, the commit, and a sign of life.
     pub(crate) fn heartbeat(&mut self) {
+        self.say_what_is_held();
         for id in self.followers_connected() {
             self.send_heartbeat(id);
         }
@@ -300,7 +303,7 @@ impl Replica {
         self.begin_to_serve();
         self.release_replies();
         self.settle_lost();
-        if !self.leads() {
+        if !matches!(self.role, Role::Leader(_) | Role::Peer(_)) {
             self.clients.wake = true;
         }
     }
@@ -337,6 +340,7 @@ impl Replica {
             }
             Kind::Forget => self.requests.forget(record.payload),
             Kind::Start => self.enter_generation(record.payload),
+            Kind::State => self.apply_state(seq, record.payload)?,
             Kind::Commit => {}
         }
         self.applied = seq;
@@ -398,6 +402,7 @@ impl Replica {
                 follower.reconnected();
                 follower.link_closed = false;
             }
+            Role::Peer(_) => self.link_opened(id),
             _ => {}
         }
     }
@@ -416,6 +421,7 @@ impl Replica {
                 follower.reconnected();
                 follower.link_closed = true;
             }
+            Role::Peer(_) => self.link_closed(id),
             _ => {}
         }
     }

@@ -81,6 +81,7 @@ impl Replica {
             Role::Leader(leader) => leader.epoch == topology.epoch,
             Role::Follower(follower) => follower.aligned && follower.epoch == topology.epoch,
             Role::Idle => false,
+            Role::Peer(_) => true,
         };
         if agrees {
             self.history = topology.generation;
@@ -166,7 +167,7 @@ impl Replica {
         let agrees = match &self.role {
             Role::Leader(_) => true,
             Role::Follower(follower) => follower.aligned,
-            Role::Idle => false,
+            Role::Idle | Role::Peer(_) => false,
         };
         if agrees && self.commit >= taken.seq && self.log_has(taken) {
             self.lost = Lost { offers: self.lost.offers, ..Lost::default() };

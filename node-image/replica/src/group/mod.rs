@@ -39,7 +39,7 @@ use std::collections::BTreeMap;
 
 use trireme_proto::{Epoch, Incarnation, ReplicaId, message::CutSuffix};
 
-use crate::clients::serve::Backlog;
+use crate::{clients::serve::Backlog, feeds::Peer};
 use install::Install;
 use progress::Progress;
 
@@ -49,6 +49,8 @@ pub(crate) enum Role {
     Idle,
     Follower(Follower),
     Leader(Box<Leader>),
+    /// A group of one, among others.
+    Peer(Box<Peer>),
 }
 
 /// Following a leader.

@@ -39,13 +39,13 @@ impl Replica {
                 (ReportedRole::Follower, ms(now.mono_us.saturating_sub(follower.heard_us)))
             }
             Role::Follower(follower) => (ReportedRole::Learner, ms(now.mono_us.saturating_sub(follower.heard_us))),
-            Role::Idle => (ReportedRole::Idle, ms(now.mono_us.saturating_sub(self.gap_since_us))),
+            Role::Idle | Role::Peer(_) => (ReportedRole::Idle, ms(now.mono_us.saturating_sub(self.gap_since_us))),
         };
         let leader = match &self.role {
             Role::Leader(leader) => Some(leader),
             _ => None,
         };
-        Report {
+        let mut report = Report {
             id: self.identity.id,
             incarnation: self.identity.incarnation,
             boot: self.identity.boot,
@@ -73,7 +73,9 @@ impl Replica {
             leader_link_closed: matches!(&self.role, Role::Follower(follower) if follower.link_closed),
             digest: if self.applied == self.commit { self.engine.digest_total() } else { 0 },
             ..Report::default()
-        }
+        };
+        self.add_peer_report(&mut report, now);
+        report
     }
 
     fn follower_report(&self, id: ReplicaId, progress: &Progress, now: Now) -> FollowerReport {

@@ -4,7 +4,7 @@ use trireme_proto::{
     Epoch, Message, ReplicaId, Topology,
     breakage::{Breakage, broken},
     message::Fenced,
-    topology::Phase,
+    topology::{Mode, Phase},
 };
 
 use crate::{
@@ -27,6 +27,9 @@ impl Replica {
             return;
         }
         let epoch = topology.epoch;
+        if topology.settings.mode() == Mode::Leaderless {
+            return self.obey_as_peer(topology);
+        }
         if self.settings().lease_ms != topology.settings.lease_ms {
             self.ask_for_leases_anew();
         }
@@ -151,7 +154,7 @@ impl Replica {
     }
 
     /// Passes the record on to the peers: the operator may not reach all of them.
-    fn gossip(&mut self) {
+    pub(crate) fn gossip(&mut self) {
         let Some(topology) = self.meta.topology.clone() else { return };
         let peers: Vec<ReplicaId> = self.peers.keys().copied().collect();
         for peer in peers {

@@ -134,14 +134,17 @@ impl Log {
         self.epochs.truncate(seq);
     }
 
-    /// Lets go of whole chunks up to `seq` while more than `bytes_max` are held.
-    pub fn trim(&mut self, seq: u64, bytes_max: u64) {
+    /// Lets go of whole chunks up to `seq` while more than `bytes_max` are held. Returns what is let go of.
+    pub fn trim(&mut self, seq: u64, bytes_max: u64) -> Vec<Bytes> {
+        let mut gone = Vec::new();
         while self.bytes() > bytes_max {
             let Some(chunk) = self.chunks.pop_front_if(|chunk| chunk.last <= seq) else { break };
+            gone.push(chunk.bytes.clone());
             self.gone += chunk.bytes.len() as u64;
             self.before = self.position(chunk.last);
         }
         self.epochs.trim(self.before.seq);
+        gone
     }
 
     /// Records after `seq`, about `bytes_max` of them and at least one where there is one: the seq of the last, and the bytes. Without a copy.

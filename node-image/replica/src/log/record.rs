@@ -37,6 +37,8 @@ pub enum Kind {
     Forget = 3,
     /// Not an entry but a note of this disk alone: seq is known to be committed.
     Commit = 4,
+    /// State that came from another group instead of entries: see `feeds::landing`.
+    State = 5,
 }
 
 /// A request that an entry answers: kept with it so that a client never executes twice.
@@ -179,6 +181,7 @@ fn view(bytes: &[u8], length: usize) -> Result<RecordView<'_>, RecordError> {
         2 => Kind::Delta,
         3 => Kind::Forget,
         4 => Kind::Commit,
+        5 => Kind::State,
         other => return Err(RecordError::Unknown(other)),
     };
     let mut rest = &bytes[PREFIX_BYTES + FIXED_BYTES..length];

@@ -103,6 +103,7 @@ pub fn message(message: &Message) -> Option<String> {
         Message::CutSuffix(m) if m.ends > 0 => format!("cut suffix: offer {} ends", m.ends),
         Message::CutSuffix(m) => format!("cut suffix {}", entries(&m.entries)),
         Message::SuffixTaken(m) => format!("cut suffix: offer {} taken, up to {}", m.ends, m.at),
+        Message::Feed(_) | Message::Compare(_) | Message::Differ(_) | Message::States(_) => return None,
         Message::Digests(_) | Message::Hello(_) | Message::Report(_) | Message::Ended(_) => return None,
     })
 }
@@ -151,6 +152,7 @@ pub fn disk(op: &DiskOp) -> String {
 /// An event.
 pub fn event(event: &Event) -> String {
     match event {
+        Event::Named(origin) => format!("writes as {}.{}", origin.group, origin.generation),
         Event::Promised(epoch) => format!("promises epoch {epoch}"),
         Event::Leads(epoch) => format!("leads epoch {epoch}"),
         Event::Serves(epoch) => format!("serves epoch {epoch}"),

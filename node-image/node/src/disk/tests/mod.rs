@@ -91,7 +91,7 @@ pub fn append(records: &[Bytes]) -> DiskOp {
 }
 
 pub fn meta_of(promise: u64) -> Meta {
-    Meta { promise: Epoch { number: promise, proposer: 0 }, led: Epoch::ZERO, topology: None }
+    Meta { promise: Epoch { number: promise, proposer: 0 }, led: Epoch::ZERO, ..Meta::default() }
 }
 
 pub fn checkpoint_ops(start: Position, slots: &[(u16, &[u8])], whole_at: u64) -> Vec<DiskOp> {

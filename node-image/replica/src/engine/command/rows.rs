@@ -6,7 +6,7 @@
 use super::table::ConnectionCommand as C;
 use super::table::Handler::{self, Connection, Data};
 use super::table::flag::{
-    ADMIN, ALLOW_BUSY, DANGEROUS, DENYOOM, FAST, LOADING, MOVABLEKEYS, NO_AUTH, NOSCRIPT, READONLY, SKIP_SLOWLOG,
+    ADMIN, ALLOW_BUSY, BLIND, DANGEROUS, DENYOOM, FAST, LOADING, MOVABLEKEYS, NO_AUTH, NOSCRIPT, READONLY, SKIP_SLOWLOG,
     STALE, WRITE,
 };
 use super::table::{Group, Spec};
@@ -37,16 +37,16 @@ macro_rules! rows {
 pub static ROWS: &[Spec] = rows! {
     // Strings and counters.
     "get" 2 [READONLY FAST] 1 1 1 String "1.0.0" "The value of a string." Data(strings::get);
-    "set" -3 [WRITE DENYOOM] 1 1 1 String "1.0.0" "Sets a string, of whatever type the key was, with conditions and a time to live." Data(string_set::set);
+    "set" -3 [WRITE DENYOOM BLIND] 1 1 1 String "1.0.0" "Sets a string, of whatever type the key was, with conditions and a time to live." Data(string_set::set);
     "getset" 3 [WRITE DENYOOM FAST] 1 1 1 String "1.0.0" "Sets a string and returns the old one." Data(string_set::getset);
     "getdel" 2 [WRITE FAST] 1 1 1 String "6.2.0" "Returns a string and removes its key." Data(string_set::getdel);
     "getex" -2 [WRITE FAST] 1 1 1 String "6.2.0" "Returns a string and changes its time to live." Data(string_set::getex);
     "mget" -2 [READONLY FAST] 1 -1 1 String "1.0.0" "The values of several strings." Data(strings::mget);
-    "mset" -3 [WRITE DENYOOM] 1 -1 2 String "1.0.1" "Sets several strings at once." Data(string_set::mset);
+    "mset" -3 [WRITE DENYOOM BLIND] 1 -1 2 String "1.0.1" "Sets several strings at once." Data(string_set::mset);
     "msetnx" -3 [WRITE DENYOOM] 1 -1 2 String "1.0.1" "Sets several strings if none of the keys exists." Data(string_set::msetnx);
     "setnx" 3 [WRITE DENYOOM FAST] 1 1 1 String "1.0.0" "Sets a string if the key does not exist." Data(string_set::setnx);
-    "setex" 4 [WRITE DENYOOM] 1 1 1 String "2.0.0" "Sets a string with a time to live in seconds." Data(string_set::setex);
-    "psetex" 4 [WRITE DENYOOM] 1 1 1 String "2.6.0" "Sets a string with a time to live in milliseconds." Data(string_set::psetex);
+    "setex" 4 [WRITE DENYOOM BLIND] 1 1 1 String "2.0.0" "Sets a string with a time to live in seconds." Data(string_set::setex);
+    "psetex" 4 [WRITE DENYOOM BLIND] 1 1 1 String "2.6.0" "Sets a string with a time to live in milliseconds." Data(string_set::psetex);
     "append" 3 [WRITE DENYOOM FAST] 1 1 1 String "2.0.0" "Appends to a string." Data(strings::append);
     "strlen" 2 [READONLY FAST] 1 1 1 String "2.2.0" "The length of a string, in bytes." Data(strings::strlen);
     "getrange" 4 [READONLY] 1 1 1 String "2.4.0" "A part of a string." Data(strings::getrange);
@@ -60,7 +60,7 @@ pub static ROWS: &[Spec] = rows! {
     "incrbyfloat" 3 [WRITE DENYOOM FAST] 1 1 1 String "2.6.0" "Adds to a number that need not be whole." Data(strings::incrbyfloat);
     // Hashes.
     "hset" -4 [WRITE DENYOOM FAST] 1 1 1 Hash "2.0.0" "Sets fields of a hash." Data(hashes::hset);
-    "hmset" -4 [WRITE DENYOOM FAST] 1 1 1 Hash "2.0.0" "Sets fields of a hash: the old form of HSET." Data(hashes::hmset);
+    "hmset" -4 [WRITE DENYOOM FAST BLIND] 1 1 1 Hash "2.0.0" "Sets fields of a hash: the old form of HSET." Data(hashes::hmset);
     "hsetnx" 4 [WRITE DENYOOM FAST] 1 1 1 Hash "2.0.0" "Sets a field of a hash if it does not exist." Data(hashes::hsetnx);
     "hget" 3 [READONLY FAST] 1 1 1 Hash "2.0.0" "The value of a field." Data(hashes::hget);
     "hmget" -3 [READONLY FAST] 1 1 1 Hash "2.0.0" "The values of several fields." Data(hashes::hmget);

@@ -37,6 +37,8 @@ pub mod flag {
     pub const NO_ASYNC_LOADING: u32 = 1 << 12;
     /// Not shown as a flag: it belongs to the category `@dangerous`.
     pub const DANGEROUS: u32 = 1 << 13;
+    /// Not shown: neither its effect nor its reply depends on what its keys hold, but for options that say otherwise.
+    pub const BLIND: u32 = 1 << 14;
 
     /// The names of the flags, by bit.
     pub const NAMES: [&str; 13] = [
@@ -183,6 +185,12 @@ impl Spec {
     /// Whether it may change data.
     pub fn is_write(&self) -> bool {
         self.flags & flag::WRITE != 0
+    }
+
+    /// Whether with these arguments neither its effect nor its reply depends on what its keys hold.
+    pub fn is_blind(&self, args: &[&[u8]]) -> bool {
+        let looks = |arg: &&[u8]| ["nx", "xx", "get", "keepttl"].iter().any(|option| parse::is(arg, option));
+        self.has(flag::BLIND) && !(self.name == "set" && args.iter().skip(3).any(looks))
     }
 
     /// Whether it has all of these bits of [`flag`].

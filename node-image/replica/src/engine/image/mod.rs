@@ -342,6 +342,17 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Everything in this set is reflected here: the images of all slots in which it was have been joined.
+    pub fn import_received(&mut self, received: &ReceivedSet) {
+        self.received.merge(received);
+        self.committed.merge(received);
+        self.state.begin();
+        self.sweep();
+        self.state.end(0, 0, None, 0, false);
+    }
+}
+
 fn path(place: &Place) -> Path<'_> {
     match place.2 {
         0 => Path::Value(place.0, &place.1),

@@ -1,0 +1,213 @@
+//! State instead of entries: slots are compared by their digests, and those that differ are joined, of large ones only the buckets that do.
+//!
+//! ```text
+//!   Compare (digests) ──▶ Differ (slots, digests of their buckets) ──▶ States (images), and at the end what the sender held when it began
+//! ```
+//!
+//! For a peer that lacks what is in nobody's log any more: it was away for longer than the log is kept, or its disk is new. And for two that have received the
+//! same and hold something else: a replica may have lost the end of its log after its state had been seen. There are no tombstones: what the sender had
+//! seen and does not hold was removed, so it goes.
+//!
+//! A slot beside which something waits for entries is sent whatever its digest: that does not tell of what waits.
+
+use trireme_proto::{
+    Message, ReplicaId, SLOTS,
+    message::{Compare, Differ, PartImage, SlotBuckets, States},
+};
+
+use crate::{
+    engine::{BUCKETS, ReceivedSet, Scope},
+    group::Role,
+    replica::Replica,
+};
+
+use super::sets;
+
+/// Slots in one message.
+const SLOTS_PER_PART: u16 = 1024;
+/// Bytes of images in one message.
+const BYTES_PER_MESSAGE: usize = 256 << 10;
+/// How long the other side may take to answer before the comparison is given up.
+const PATIENCE_US: u64 = 2_000_000;
+
+/// A comparison on its way, at who sends.
+pub(super) struct Exchange {
+    number: u64,
+    /// What was held here, durably, when it began.
+    base: ReceivedSet,
+    /// Slots that the other side has answered for.
+    compared: u32,
+    /// Slots to send, and of which bucket.
+    left: Vec<(u16, Scope)>,
+    heard_us: u64,
+    differing: u64,
+}
+
+impl Replica {
+    /// Two groups that have received the same hold the same, or one of them has seen what another lost.
+    pub(super) fn compare_totals(&mut self, from: ReplicaId, received: &ReceivedSet, digest: u64) {
+        let (mine, total) = (self.engine.received(), self.engine.digest_total());
+        let Role::Peer(peer) = &self.role else { return };
+        if digest == 0 || !peer.landing.is_empty() || !peer.states.is_empty() || received != mine {
+            return;
+        }
+        self.counters.digests_compared += u64::from(SLOTS);
+        if digest != total {
+            self.begin_exchange(from);
+        }
+    }
+
+    /// Sends the digests of all slots, unless that is under way.
+    pub(super) fn begin_exchange(&mut self, to: ReplicaId) {
+        let now_us = self.now.mono_us;
+        let Role::Peer(peer) = &mut self.role else { return };
+        let Some(link) = peer.links.get_mut(&to).filter(|link| link.connected) else { return };
+        if link.exchange.as_ref().is_some_and(|exchange| exchange.heard_us + PATIENCE_US > now_us) {
+            return;
+        }
+        peer.exchanges += 1;
+        let number = peer.exchanges;
+        let base = peer.durable.clone();
+        link.exchange =
+            Some(Exchange { number, base, compared: 0, left: Vec::new(), heard_us: now_us, differing: 0 });
+        for first in (0..SLOTS).step_by(usize::from(SLOTS_PER_PART)) {
+            let digests: Vec<u64> = (first..first + SLOTS_PER_PART).map(|slot| self.engine.digest(slot)).collect();
+            self.count_repair(8 * digests.len(), 0);
+            self.send(to, Message::Compare(Compare { number, first_slot: first.into(), digests }));
+        }
+    }
+
+    /// Digests of a peer's slots: which differ.
+    pub(crate) fn on_compare(&mut self, from: ReplicaId, compare: &Compare) {
+        let Role::Peer(peer) = &mut self.role else { return };
+        let Some(link) = peer.links.get_mut(&from).filter(|link| link.connected) else { return };
+        if compare.first_slot == 0 {
+            link.incoming = Some(compare.number);
+        } else if link.incoming != Some(compare.number) {
+            return;
+        }
+        self.count_repair(0, 8 * compare.digests.len());
+        let mut slots = Vec::new();
+        for (i, digest) in compare.digests.iter().enumerate() {
+            let number = compare.first_slot as usize + i;
+            let Some(slot) = u16::try_from(number).ok().filter(|slot| *slot < SLOTS) else { return };
+            if self.engine.digest(slot) != *digest {
+                let many = self.engine.keys_of(slot) > BUCKETS / 2;
+                let buckets = if many { self.engine.bucket_digests(slot).to_vec() } else { Vec::new() };
+                slots.push(SlotBuckets { slot: slot.into(), buckets });
+            }
+        }
+        self.count_repair(slots.iter().map(|slot| 8 + 8 * slot.buckets.len()).sum(), 0);
+        let (number, first_slot, count) = (compare.number, compare.first_slot, compare.digests.len() as u32);
+        self.send(from, Message::Differ(Differ { number, first_slot, count, slots }));
+    }
+
+    /// The slots that differ.
+    pub(crate) fn on_differ(&mut self, from: ReplicaId, differ: &Differ) {
+        let now_us = self.now.mono_us;
+        let Role::Peer(peer) = &mut self.role else { return };
+        let link = peer.links.get_mut(&from);
+        let Some(exchange) = link.and_then(|link| link.exchange.as_mut()).filter(|e| e.number == differ.number) else {
+            return;
+        };
+        exchange.heard_us = now_us;
+        exchange.compared += differ.count;
+        exchange.differing += differ.slots.len() as u64;
+        peer.repair.slots_differing = exchange.differing;
+        let range = differ.first_slot..differ.first_slot.saturating_add(differ.count).min(SLOTS.into());
+        for slot in range.filter_map(|slot| u16::try_from(slot).ok()) {
+            if self.engine.is_sided(slot) {
+                exchange.left.push((slot, Scope::Slot));
+            }
+        }
+        for named in &differ.slots {
+            let Some(slot) = u16::try_from(named.slot).ok().filter(|slot| *slot < SLOTS) else { return };
+            if self.engine.is_sided(slot) {
+                continue;
+            }
+            if named.buckets.len() != BUCKETS {
+                exchange.left.push((slot, Scope::Slot));
+                continue;
+            }
+            let mine = self.engine.bucket_digests(slot);
+            let differing = (0..BUCKETS).filter(|bucket| mine[*bucket] != named.buckets[*bucket]);
+            exchange.left.extend(differing.map(|bucket| (slot, Scope::Bucket(bucket as u8))));
+        }
+        let bytes = differ.slots.iter().map(|slot| 8 + 8 * slot.buckets.len()).sum();
+        self.count_repair(0, bytes);
+    }
+
+    /// Sends the next images, as far as that is allowed, and the end.
+    pub(super) fn go_on_with_exchange(&mut self, to: ReplicaId) {
+        let now_us = self.now.mono_us;
+        let Role::Peer(peer) = &mut self.role else { return };
+        let Some(link) = peer.links.get_mut(&to) else { return };
+        if link.exchange.as_ref().is_some_and(|exchange| exchange.heard_us + PATIENCE_US <= now_us) {
+            link.exchange = None;
+        }
+        let Some(exchange) = &mut link.exchange else { return };
+        let (mut images, mut bytes) = (Vec::new(), 0);
+        while bytes < BYTES_PER_MESSAGE && link.allowance > 0 {
+            let Some((slot, scope)) = exchange.left.pop() else { break };
+            let mut image = Vec::new();
+            self.engine.export_part(slot, scope, &[], &mut image);
+            bytes += image.len();
+            link.allowance = link.allowance.saturating_sub(image.len() as u64);
+            images.push(PartImage { slot: slot.into(), image: image.into() });
+        }
+        let ended = exchange.compared >= u32::from(SLOTS) && exchange.left.is_empty();
+        if images.is_empty() && !ended {
+            return;
+        }
+        exchange.heard_us = now_us;
+        let received = if ended { sets::to_message(&exchange.base) } else { Vec::new() };
+        let number = exchange.number;
+        if ended {
+            link.exchange = None;
+            peer.repair.slots_differing = 0;
+        }
+        self.count_repair(bytes, 0);
+        self.send(to, Message::States(States { number, images, ended, received }));
+    }
+
+    /// State of slots that differ: joined, and kept.
+    pub(crate) fn on_states(&mut self, from: ReplicaId, states: &States) {
+        let Role::Peer(peer) = &mut self.role else { return };
+        let Some(link) = peer.links.get_mut(&from).filter(|link| link.incoming == Some(states.number)) else { return };
+        if states.ended {
+            link.incoming = None;
+        }
+        for part in &states.images {
+            self.count_repair(0, part.image.len());
+            if !self.land_image(part.slot, &part.image) {
+                // Damaged: what was held when it began is not said to be here.
+                if let Role::Peer(peer) = &mut self.role
+                    && let Some(link) = peer.links.get_mut(&from)
+                {
+                    link.incoming = None;
+                }
+                return;
+            }
+        }
+        let received = sets::from_message(&states.received);
+        if states.ended && !self.engine.received().covers(&received) {
+            self.land_received(&received);
+        }
+    }
+
+    /// Whether images can be sent at once.
+    pub(crate) fn exchanges(&self) -> bool {
+        let Role::Peer(peer) = &self.role else { return false };
+        peer.links.values().any(|link| {
+            let ready = |e: &Exchange| !e.left.is_empty();
+            link.connected && link.allowance > 0 && link.exchange.as_ref().is_some_and(ready)
+        })
+    }
+
+    fn count_repair(&mut self, sent: usize, received: usize) {
+        if let Role::Peer(peer) = &mut self.role {
+            peer.repair.bytes_sent += sent as u64;
+            peer.repair.bytes_received += received as u64;
+        }
+    }
+}

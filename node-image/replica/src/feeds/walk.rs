@@ -1,0 +1,136 @@
+//! What a peer missed, from the own log: beside live entries, as far as it keeps up, and within the bytes a second that the store allows.
+//!
+//! Each group sends what it originated. What a peer lacks of another origin, and has not got for [`FORWARD_AFTER_US`], is sent by whoever has it: so the last
+//! entries of an origin that is gone, or that cannot reach the peer, still spread.
+
+use std::collections::BTreeSet;
+
+use trireme_proto::{ReplicaId, ids::Origin};
+
+use crate::{
+    engine::{Engine, ReceivedSet},
+    group::Role,
+    log::record::{self, Kind},
+    replica::Replica,
+};
+
+use super::Link;
+
+/// After how long without progress somebody else's entries are sent, too.
+const FORWARD_AFTER_US: u64 = 400_000;
+/// Bytes of log looked at for one peer in one turn.
+const LOOK_BYTES: usize = 256 << 10;
+/// Bytes of backlog and repair for one peer between two of its heartbeats, where the store sets no cap.
+const ALLOWANCE_MAX: u64 = 8 << 20;
+
+/// A pass over the log.
+pub(super) struct Walk {
+    /// The seq that was looked at last.
+    at: u64,
+    /// Up to here: what comes after is sent live.
+    until: u64,
+    /// Groups whose entries are sent.
+    groups: BTreeSet<u32>,
+}
+
+impl Link {
+    /// From this seq on, entries of a group are taken from the log.
+    pub(super) fn walk_from(&mut self, first: u64, until: u64, group: u32) {
+        let at = first.saturating_sub(1);
+        let walk = self.walk.get_or_insert(Walk { at, until, groups: BTreeSet::new() });
+        (walk.at, walk.until) = (walk.at.min(at), walk.until.max(until));
+        walk.groups.insert(group);
+    }
+}
+
+impl Replica {
+    /// A heartbeat of a peer: what it lacks is sent, if that is this replica's to send.
+    pub(super) fn look_what_is_lacking(&mut self, from: ReplicaId, received: ReceivedSet) {
+        let (me, now_us) = (self.identity.id, self.now.mono_us);
+        let (before, last) = (self.log.before().seq + 1, self.log.last().seq);
+        let settings = self.settings();
+        let (heartbeat_ms, cap) = (u64::from(settings.heartbeat_ms.max(1)), settings.feed_bytes_per_second);
+        let Role::Peer(peer) = &mut self.role else { return };
+        let lacking = peer.durable.without(&received);
+        let Some(link) = peer.links.get_mut(&from) else { return };
+        let first = link.holds.is_none();
+        link.allowance = if cap == 0 { ALLOWANCE_MAX } else { (cap * heartbeat_ms).div_ceil(1_000) };
+        let origins: Vec<Origin> = lacking.origins().iter().map(|seen| seen.origin).collect();
+        link.lacks.retain(|origin, _| origins.contains(origin));
+        let (mut late, mut walked) = (false, false);
+        for seen in lacking.origins() {
+            let progress = (received.upto(seen.origin), now_us);
+            let since = link.lacks.entry(seen.origin).or_insert(progress);
+            if since.0 != progress.0 {
+                *since = progress;
+            }
+            let stuck = since.1 + FORWARD_AFTER_US <= now_us;
+            if stuck {
+                since.1 = now_us;
+            }
+            late |= stuck;
+            if stuck || (first && seen.origin.group == me) {
+                link.walk_from(before, last, seen.origin.group);
+                walked = true;
+            }
+        }
+        let by_state = !received.covers(&peer.gone);
+        link.holds = Some(received);
+        if by_state && (late || (first && walked)) {
+            self.begin_exchange(from);
+        }
+    }
+
+    /// Goes on with what peers missed.
+    pub(super) fn walk_links(&mut self) {
+        for id in self.linked() {
+            self.walk_link(id);
+            self.go_on_with_exchange(id);
+        }
+    }
+
+    fn walk_link(&mut self, id: ReplicaId) {
+        let end = self.log.last().seq;
+        let Role::Peer(peer) = &mut self.role else { return };
+        let Some(link) = peer.links.get_mut(&id) else { return };
+        let (Some(walk), Some(holds)) = (&mut link.walk, &link.holds) else { return };
+        walk.at = walk.at.max(self.log.before().seq);
+        let mut looked = 0;
+        let end = end.min(walk.until);
+        while walk.at < end && looked < LOOK_BYTES && link.allowance > 0 {
+            let Some((last, bytes)) = self.log.read_after(walk.at, LOOK_BYTES) else { break };
+            let wanted = |dot: trireme_proto::ids::Dot| walk.groups.contains(&dot.origin.group) && !holds.contains(dot);
+            let (mut at, mut from) = (0, 0);
+            while let Ok(record) = record::read_trusted(&bytes[at..]) {
+                let is_wanted =
+                    record.kind == Kind::Delta && Engine::dot_of(record.payload).is_ok_and(wanted);
+                if !is_wanted && from < at {
+                    link.out.entries.push(bytes.slice(from..at));
+                    link.allowance = link.allowance.saturating_sub((at - from) as u64);
+                }
+                at += record.bytes;
+                if !is_wanted {
+                    from = at;
+                }
+            }
+            if from < at {
+                link.out.entries.push(bytes.slice(from..at));
+                link.allowance = link.allowance.saturating_sub((at - from) as u64);
+            }
+            walk.at = last;
+            looked += bytes.len();
+        }
+        if walk.at >= end {
+            link.walk = None;
+            link.live = true;
+        }
+    }
+
+    /// Whether something can be sent to a peer at once.
+    pub(crate) fn walks(&self) -> bool {
+        let Role::Peer(peer) = &self.role else { return false };
+        peer.links.values().any(|link| {
+            link.connected && link.allowance > 0 && (link.holds.is_some() && link.walk.is_some())
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! Reads and writes where any replica takes both: how a coordinator asks the others before it executes.
+//!
+//! ```text
+//!   commands of a turn ──▶ one round: clock, keys ──▶ everybody ──▶ n - w + 1 clocks: blind writes run
+//!                                                               └─▶ r states joined: all else runs ──▶ w copies of what reads show
+//! ```
+//!
+//! * `rounds`: asking, answering, joining, mending. `coordinate`: what a unit of work needs, and when it may run.
+//!
+//! A command runs on this replica's own state, once a round that began after the command came has brought what it needs. So a write's clock is above that of
+//! every write that was acknowledged before, and what it removes it has seen; and what a read shows is on w replicas before the client has it, so that no later
+//! read shows less. All members are asked, and the first answers count: a slow replica slows nobody.
+//!
+//! Together with w copies of each write (`feeds::count`) and w + r > n this makes of each key that is only set and read a linearizable register, under any
+//! clock skew, loss, order of arrival and half-finished coordinators. A removal removes what it saw: one that runs at the same time as two SETs, and saw
+//! only the newer, uncovers the older.
+//!
+//! Invariants (each is switched off by the simulation):
+//! 1. With `writeOrder: Strict` a write runs after a round in which n - w + 1 members said their clocks.
+//! 2. With r > 1, what depends on the state of keys, or shows it, runs after r members' states of these keys were joined.
+//! 3. With `readRepair: Blocking` what a read shows is the state that w members hold durably.
+
+mod coordinate;
+mod rounds;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use trireme_proto::ReplicaId;
+
+/// What a unit of work needs before it runs.
+#[derive(Debug, Default)]
+pub(crate) struct Need {
+    /// The clocks of n - w + 1 members.
+    clock: bool,
+    /// The states of these keys at r members.
+    keys: Vec<Bytes>,
+    /// It shows them.
+    shows: bool,
+    /// And does not run before w members hold what it shows.
+    mended: bool,
+}
+
+impl Need {
+    fn is_nothing(&self) -> bool {
+        !self.clock && self.keys.is_empty()
+    }
+}
+
+/// Rounds that are under way, and the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Rounds {
+    last: u64,
+    next: Option<Round>,
+    open: BTreeMap<u64, Round>,
+}
+
+/// One round.
+#[derive(Debug, Default)]
+struct Round {
+    number: u64,
+    began_us: u64,
+    clock: bool,
+    keys: Vec<Key>,
+    index: HashMap<Bytes, usize, FixedState>,
+    answered: BTreeSet<ReplicaId>,
+    /// n - w + 1 have answered; r have, and what they hold is joined.
+    clocked: bool,
+    gathered: bool,
+    /// Somebody waits until w hold what was joined.
+    waits_for_copies: bool,
+    /// And w do.
+    mended: bool,
+    /// Those who lack something were sent it, and these hold it now.
+    mends_sent: bool,
+    mended_by: BTreeSet<ReplicaId>,
+}
+
+/// A key that a round asks for.
+#[derive(Debug)]
+struct Key {
+    key: Bytes,
+    /// Digest of what was here when it was asked.
+    sent: u64,
+    /// Digest of what is here, everything joined.
+    joined: u64,
+    /// Digests of what others hold.
+    theirs: BTreeMap<ReplicaId, u64>,
+    /// Shown to a client: it has to be on w replicas.
+    shown: bool,
+}
+
+impl Round {
+    fn is_over(&self) -> bool {
+        (self.clocked || !self.clock)
+            && (self.gathered || self.keys.is_empty())
+            && (self.mended || !self.waits_for_copies)
+    }
+}

@@ -1,0 +1,233 @@
+//! Rounds: asking, answering, joining what is answered, and mending what is stale.
+
+use bytes::Bytes;
+use trireme_proto::{
+    ReplicaId,
+    message::{self, Answer, KeyState, Mend, PartImage},
+    topology::ReadRepair,
+};
+
+use crate::{
+    engine::{Scope, slot_of},
+    group::Role,
+    replica::Replica,
+};
+
+use super::{Key, Need, Round, Rounds};
+
+/// Rounds under way at once; what comes then shares the next one.
+const OPEN_MAX: usize = 64;
+
+impl Replica {
+    pub(super) fn rounds(&mut self) -> Option<&mut Rounds> {
+        match &mut self.role {
+            Role::Peer(peer) => Some(&mut peer.rounds),
+            _ => None,
+        }
+    }
+
+    /// The next round brings what is needed: its number.
+    pub(super) fn join_round(&mut self, need: &Need) -> Option<u64> {
+        let rounds = self.rounds()?;
+        if rounds.next.is_none() {
+            rounds.last += 1;
+            rounds.next = Some(Round { number: rounds.last, ..Round::default() });
+        }
+        let round = rounds.next.as_mut()?;
+        round.clock |= need.clock;
+        round.waits_for_copies |= need.mended;
+        for key in &need.keys {
+            let at = *round.index.entry(key.clone()).or_insert_with(|| {
+                let (key, theirs) = (key.clone(), Default::default());
+                round.keys.push(Key { key, sent: 0, joined: 0, theirs, shown: false });
+                round.keys.len() - 1
+            });
+            round.keys[at].shown |= need.shows;
+        }
+        Some(round.number)
+    }
+
+    /// Begins the round that this turn's commands share.
+    pub(crate) fn begin_round(&mut self) {
+        let now_us = self.now.mono_us;
+        let Some(rounds) = self.rounds().filter(|rounds| rounds.open.len() < OPEN_MAX) else { return };
+        let Some(mut round) = rounds.next.take() else { return };
+        round.began_us = now_us;
+        for key in &mut round.keys {
+            key.sent = self.engine.key_digest(&key.key);
+        }
+        for id in self.members_linked() {
+            self.ask_round(id, &round);
+        }
+        if let Some(rounds) = self.rounds() {
+            rounds.open.insert(round.number, round);
+        }
+    }
+
+    fn ask_round(&mut self, id: ReplicaId, round: &Round) {
+        if let Some(out) = self.out_to(id) {
+            out.rounds.push(message::Round {
+                number: round.number,
+                keys: round.keys.iter().map(|key| key.key.clone()).collect(),
+                digests: round.keys.iter().map(|key| key.sent).collect(),
+            });
+        }
+    }
+
+    fn members_linked(&self) -> Vec<ReplicaId> {
+        let Some(topology) = &self.meta.topology else { return Vec::new() };
+        let counts = |id: &ReplicaId| {
+            let configs = [Some(&topology.config), topology.old.as_ref()];
+            let broken = trireme_proto::breakage::broken(trireme_proto::breakage::Breakage::LearnersInQuorums);
+            broken || configs.into_iter().flatten().any(|config| config.member(*id).is_some())
+        };
+        self.linked().into_iter().filter(counts).collect()
+    }
+
+    /// A connection is new: what was asked on the old one is asked again.
+    pub(crate) fn ask_again(&mut self, id: ReplicaId) {
+        if !self.members_linked().contains(&id) {
+            return;
+        }
+        let Some(rounds) = self.rounds() else { return };
+        let open = std::mem::take(&mut rounds.open);
+        for round in open.values().filter(|round| !round.answered.contains(&id)) {
+            self.ask_round(id, round);
+        }
+        if let Some(rounds) = self.rounds() {
+            rounds.open = open;
+        }
+    }
+
+    /// Another coordinator asks: what is held here goes out once it is durable.
+    pub(crate) fn answer_round(&mut self, from: ReplicaId, round: &message::Round) {
+        let (mut states, mut durable) = (Vec::new(), 0);
+        for (i, (key, digest)) in round.keys.iter().zip(&round.digests).enumerate() {
+            let (slot, mine) = (slot_of(key), self.engine.key_digest(key));
+            durable = durable.max(self.engine.last_write(slot));
+            if mine != *digest {
+                let image = self.image_of(key);
+                states.push(KeyState { index: i as u32, digest: mine, image });
+            }
+        }
+        self.say_when_durable(durable, from, Some(Answer { number: round.number, states }), 0);
+    }
+
+    fn image_of(&self, key: &[u8]) -> Bytes {
+        let mut image = Vec::new();
+        self.engine.export_part(slot_of(key), Scope::Named, &[key], &mut image);
+        image.into()
+    }
+
+    /// What another replica holds.
+    pub(crate) fn take_answer(&mut self, from: ReplicaId, answer: Answer) {
+        let Some(rounds) = self.rounds() else { return };
+        let Some(round) = rounds.open.get_mut(&answer.number) else { return };
+        if !round.answered.insert(from) {
+            return;
+        }
+        for key in &mut round.keys {
+            key.theirs.insert(from, key.sent);
+        }
+        let mut images = Vec::new();
+        for state in answer.states {
+            if let Some(key) = round.keys.get_mut(state.index as usize) {
+                key.theirs.insert(from, state.digest);
+                images.push((u32::from(slot_of(&key.key)), state.image));
+            }
+        }
+        for (slot, image) in images {
+            self.land_image(slot, &image);
+        }
+        self.advance_round(answer.number);
+    }
+
+    /// A replica holds what it was found to lack.
+    pub(crate) fn take_mended(&mut self, from: ReplicaId, number: u64) {
+        if let Some(round) = self.rounds().and_then(|rounds| rounds.open.get_mut(&number)) {
+            round.mended_by.insert(from);
+            self.advance_round(number);
+        }
+    }
+
+    /// Looks whether a round has brought more than before; what waited for that runs now, before anything else comes in.
+    fn advance_round(&mut self, number: u64) {
+        let Some(mut round) = self.rounds().and_then(|rounds| rounds.open.remove(&number)) else { return };
+        let (me, before) = (self.identity.id, (round.clocked, round.gathered, round.mended));
+        let answered = |id: ReplicaId| id == me || round.answered.contains(&id);
+        let clocked = self.enough(Replica::all_but_w, answered);
+        let gathered = self.enough(self.r_of(), answered);
+        round.clocked |= clocked;
+        if gathered && !round.gathered {
+            round.gathered = true;
+            for key in &mut round.keys {
+                key.joined = self.engine.key_digest(&key.key);
+            }
+        }
+        if round.gathered && !round.mended {
+            self.mend(&mut round);
+        }
+        let news = before != (round.clocked, round.gathered, round.mended);
+        if let Some(rounds) = self.rounds() {
+            rounds.open.insert(number, round);
+        }
+        if news {
+            self.clients.wake = true;
+            self.run_waiting();
+        }
+        if let Some(rounds) = self.rounds()
+            && rounds.open.get(&number).is_some_and(Round::is_over)
+        {
+            rounds.open.remove(&number);
+        }
+    }
+
+    /// Whether w replicas hold what a round shows; else those that lack it are sent it.
+    fn mend(&mut self, round: &mut Round) {
+        let me = self.identity.id;
+        let shown: Vec<&Key> = round.keys.iter().filter(|key| key.shown).collect();
+        let holds = |id: ReplicaId| shown.iter().all(|key| key.theirs.get(&id) == Some(&key.joined));
+        let has = |id: ReplicaId| id == me || round.mended_by.contains(&id) || holds(id);
+        round.mended = self.enough(Replica::w_of, has);
+        if round.mended || round.mends_sent || self.settings().read_repair() == ReadRepair::Off {
+            return;
+        }
+        let mut sent = 0;
+        for id in self.members_linked() {
+            let lacking: Vec<&&Key> =
+                shown.iter().filter(|key| key.theirs.get(&id) != Some(&key.joined)).collect();
+            let images: Vec<PartImage> = lacking
+                .iter()
+                .map(|key| PartImage { slot: slot_of(&key.key).into(), image: self.image_of(&key.key) })
+                .collect();
+            sent = sent.max(images.len());
+            if let Some(out) = self.out_to(id).filter(|_| !images.is_empty()) {
+                out.mends.push(Mend { number: round.number, images });
+            }
+        }
+        round.mends_sent = true;
+        if let Role::Peer(peer) = &mut self.role {
+            peer.repair.read_repairs += sent as u64;
+        }
+    }
+
+    /// State that a coordinator has found this replica to lack.
+    pub(crate) fn take_mend(&mut self, from: ReplicaId, mend: Mend) {
+        let mut durable = 0;
+        for part in &mend.images {
+            if !self.land_image(part.slot, &part.image) {
+                return;
+            }
+            durable = durable.max(self.engine.last_write(part.slot as u16));
+        }
+        self.say_when_durable(durable, from, None, mend.number);
+    }
+
+    /// Rounds that nobody waits for any more.
+    pub(crate) fn time_out_rounds(&mut self) {
+        let (now_us, timeout_us) = (self.now.mono_us, u64::from(self.settings().request_timeout_ms) * 1_000);
+        if let Some(rounds) = self.rounds() {
+            rounds.open.retain(|_, round| round.began_us + timeout_us > now_us);
+        }
+    }
+}
