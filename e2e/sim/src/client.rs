@@ -314,9 +314,7 @@ impl Client {
         match family {
             Family::Register | Family::Text | Family::Journal | Family::Total | Family::Counter if read => Act::Get,
             Family::Register if rng.u8(0..4) == 0 => Act::Del,
-            Family::Register | Family::Pair | Family::Swapped | Family::Shared | Family::Own => {
-                Act::Set(self.unique())
-            }
+            Family::Register | Family::Pair | Family::Swapped | Family::Shared | Family::Own => Act::Set(self.unique()),
             Family::Journal => Act::Append(format!("{};", self.unique())),
             Family::Text => match rng.u8(0..6) {
                 0 => Act::Del,

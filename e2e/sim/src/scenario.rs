@@ -245,7 +245,7 @@ impl Scenario {
     fn without_leader(&mut self, rng: &mut Rng) {
         (self.n, self.w) = [(3, 2), (3, 2), (3, 2), (3, 1), (3, 3), (4, 2), (5, 3), (5, 2)][rng.usize(0..8)];
         let meets = rng.u8(0..8) > 0;
-        self.settings.r = if meets { self.n - self.w + 1 } else { (self.n - self.w).max(1) };
+        self.settings.r = if meets { (self.n - self.w + 1).max(2) } else { (self.n - self.w).max(1) };
         self.settings.mode = Mode::Leaderless as i32;
         self.settings.write_order = WriteOrder::Strict as i32;
         self.settings.read_repair =

@@ -12,7 +12,10 @@ use crate::{
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Frame {
     /// Its content; a frame of a later version may have one that is not known here.
-    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23")]
+    #[prost(
+        oneof = "Message",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
+    )]
     pub message: Option<Message>,
 }
 

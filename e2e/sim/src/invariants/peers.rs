@@ -46,7 +46,10 @@ pub fn settled(record: &Topology, wanted: (u32, u32), states: &[State<'_>]) -> R
             ));
         }
         if state.replica.digests(0, SLOTS).digests != first.replica.digests(0, SLOTS).digests {
-            return Err(format!("members {} and {} have received the same and hold something else", state.id, first.id));
+            return Err(format!(
+                "members {} and {} have received the same and hold something else",
+                state.id, first.id
+            ));
         }
     }
     first.map(|state| state.id).ok_or_else(|| "there is no member".to_owned())
@@ -91,7 +94,9 @@ fn members(history: &History) -> Found {
         match (&entry.act, &entry.outcome) {
             (Act::SetAdd(member), Outcome::Answered(..)) => drop(added.insert(member)),
             (Act::SetAdd(member), Outcome::Refused(..)) => drop(refused.insert(member)),
-            (Act::SetHas(member), Outcome::Answered(_, reply)) => seen.push((entry, member, *reply == Reply::Integer(1))),
+            (Act::SetHas(member), Outcome::Answered(_, reply)) => {
+                seen.push((entry, member, *reply == Reply::Integer(1)))
+            }
             _ => {}
         }
     }

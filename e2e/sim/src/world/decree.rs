@@ -110,10 +110,25 @@ impl World {
             self.heard(member.id).filter(|r| r.incarnation == member.incarnation && r.topology_version >= next.version)
         };
         let Some(old) = &next.old else { return false };
+        // A disk that is lost meanwhile: the change goes on to another configuration, from the same one.
+        let is_dead = |m: &Member| next.replicas.iter().any(|row| row.id == m.id && row.incarnation != m.incarnation);
+        if let Some(at) = next.config.members.iter().position(is_dead) {
+            if next.config.members.len() > next.config.w as usize {
+                next.config.members.remove(at);
+            } else {
+                let member = &mut next.config.members[at];
+                let row = next.replicas.iter().find(|row| row.id == member.id);
+                member.incarnation = row.map_or(member.incarnation, |row| row.incarnation);
+            }
+            next.epoch = next.epoch.next();
+            next.settings.r = next.settings.r.max(self.r_for(&next.config));
+            return true;
+        }
         let ready = next.config.members.iter().all(|member| obeys(member).is_some_and(|report| report.whole));
         let needed = (old.w as usize).max(old.members.len() + 1 - old.w as usize);
-        let obeying = old.members.iter().filter(|member| obeys(member).is_some()).count();
-        let answering_behind = old.members.iter().any(|m| self.heard(m.id).is_some_and(|r| r.topology_version < next.version));
+        let obeying = old.members.iter().filter(|member| obeys(member).is_some() || is_dead(member)).count();
+        let answering_behind =
+            old.members.iter().any(|m| self.heard(m.id).is_some_and(|r| r.topology_version < next.version));
         if !ready || obeying < needed.min(old.members.len()) || answering_behind {
             return false;
         }
@@ -159,12 +174,19 @@ impl World {
 
     fn r_for(&self, config: &Config) -> u32 {
         let n = config.members.len() as u32;
-        if self.scenario.quorums_meet() { n + 1 - config.w.min(n) } else { self.scenario.settings.r.min(n) }
+        // One replica alone shows what is not yet on w of them, and another one does not: then reads are not those of one register.
+        if self.scenario.quorums_meet() {
+            (n + 1 - config.w.min(n)).max(2).min(n)
+        } else {
+            self.scenario.settings.r.min(n)
+        }
     }
 
     /// Whether the record has everybody that is wanted, in the life that it has now.
     pub(super) fn is_in_full(&self, record: &Topology) -> bool {
-        let is_itself = |m: &Member| self.machines.get(&m.id).is_some_and(|machine| machine.incarnation == m.incarnation && !machine.tail_lost);
+        let is_itself = |m: &Member| {
+            self.machines.get(&m.id).is_some_and(|machine| machine.incarnation == m.incarnation && !machine.tail_lost)
+        };
         record.config.members.len() == self.wanted.0 as usize && record.config.members.iter().all(is_itself)
     }
 

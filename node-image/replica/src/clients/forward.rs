@@ -227,7 +227,8 @@ impl Replica {
                 format!("the leader, replica {}, does not answer; {reach}", follower.leader)
             }
             (Role::Peer(_), Some(_)) if !self.may_coordinate() => {
-                "this replica is no member of the store yet, or has no name to write under: it waits for the operator".into()
+                "this replica is no member of the store yet, or has no name to write under: it waits for the operator"
+                    .into()
             }
             (Role::Peer(_), Some(_)) => format!("too few members have answered in time; {reach}"),
             (Role::Idle, Some(topology)) => format!("there is no leader in epoch {}; {reach}", topology.epoch),

@@ -31,8 +31,8 @@ pub mod vector;
 
 pub use access::{Access, IncrementError, Kind, WrongType};
 pub use bytes::DeltaError;
-pub use image::{BUCKETS, Scope};
 pub use clock::{ClockDrift, DRIFT_MS_MAX};
+pub use image::{BUCKETS, Scope};
 pub use slot::{SLOTS, slot_of};
 pub use vector::ReceivedSet;
 

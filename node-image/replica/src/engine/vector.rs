@@ -249,7 +249,8 @@ mod tests {
     #[test]
     fn what_is_left_without_another_set() {
         for mask in 0..1u32 << 12 {
-            let bits = |from: u32| (0..6u64).filter(move |i| mask >> (from + *i as u32) & 1 == 1).map(|i| (i + 1, i + 1));
+            let bits =
+                |from: u32| (0..6u64).filter(move |i| mask >> (from + *i as u32) & 1 == 1).map(|i| (i + 1, i + 1));
             let (a, b): (Vec<_>, Vec<_>) = (bits(0).collect(), bits(6).collect());
             let left: Vec<_> = a.iter().copied().filter(|i| !b.contains(i)).collect();
             assert_eq!(set(&a).without(&set(&b)), set(&left), "{a:?} without {b:?}");

@@ -18,9 +18,10 @@ impl Replica {
         let me = Member { id: self.identity.id, incarnation: self.identity.incarnation };
         let counts = |member: &Member| {
             let known = *member == me
-                || peer.links.get(&member.id).is_some_and(|link| {
-                    link.incarnation == member.incarnation && link.epoch <= topology.epoch
-                });
+                || peer
+                    .links
+                    .get(&member.id)
+                    .is_some_and(|link| link.incarnation == member.incarnation && link.epoch <= topology.epoch);
             known && has(member.id)
         };
         [Some(&topology.config), topology.old.as_ref()].into_iter().flatten().all(|config| {
@@ -57,7 +58,11 @@ impl Replica {
         for (seq, own) in &peer.unsettled {
             let dot = Dot { origin, seq: *own };
             let has = |id: ReplicaId| {
-                if id == me { durable >= *seq } else { peer.links.get(&id).is_some_and(|l| l.acknowledged.contains(dot)) }
+                if id == me {
+                    durable >= *seq
+                } else {
+                    peer.links.get(&id).is_some_and(|l| l.acknowledged.contains(dot))
+                }
             };
             if durable < *seq || !self.enough(Replica::w_of, has) {
                 break;

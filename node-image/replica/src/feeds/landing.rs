@@ -202,7 +202,13 @@ impl Replica {
     }
 
     /// Says something once everything that it shows is durable here.
-    pub(crate) fn say_when_durable(&mut self, seq: u64, to: ReplicaId, answer: Option<trireme_proto::message::Answer>, mended: u64) {
+    pub(crate) fn say_when_durable(
+        &mut self,
+        seq: u64,
+        to: ReplicaId,
+        answer: Option<trireme_proto::message::Answer>,
+        mended: u64,
+    ) {
         let said = answer.map_or(Said::Mended(mended), Said::Answer);
         let durable = if broken(Breakage::AcknowledgeEarly) { u64::MAX } else { self.durable };
         let Role::Peer(peer) = &mut self.role else { return };

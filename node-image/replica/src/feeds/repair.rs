@@ -68,8 +68,7 @@ impl Replica {
         peer.exchanges += 1;
         let number = peer.exchanges;
         let base = peer.durable.clone();
-        link.exchange =
-            Some(Exchange { number, base, compared: 0, left: Vec::new(), heard_us: now_us, differing: 0 });
+        link.exchange = Some(Exchange { number, base, compared: 0, left: Vec::new(), heard_us: now_us, differing: 0 });
         for first in (0..SLOTS).step_by(usize::from(SLOTS_PER_PART)) {
             let digests: Vec<u64> = (first..first + SLOTS_PER_PART).map(|slot| self.engine.digest(slot)).collect();
             self.count_repair(8 * digests.len(), 0);

@@ -102,8 +102,7 @@ impl Replica {
             let wanted = |dot: trireme_proto::ids::Dot| walk.groups.contains(&dot.origin.group) && !holds.contains(dot);
             let (mut at, mut from) = (0, 0);
             while let Ok(record) = record::read_trusted(&bytes[at..]) {
-                let is_wanted =
-                    record.kind == Kind::Delta && Engine::dot_of(record.payload).is_ok_and(wanted);
+                let is_wanted = record.kind == Kind::Delta && Engine::dot_of(record.payload).is_ok_and(wanted);
                 if !is_wanted && from < at {
                     link.out.entries.push(bytes.slice(from..at));
                     link.allowance = link.allowance.saturating_sub((at - from) as u64);
@@ -129,8 +128,8 @@ impl Replica {
     /// Whether something can be sent to a peer at once.
     pub(crate) fn walks(&self) -> bool {
         let Role::Peer(peer) = &self.role else { return false };
-        peer.links.values().any(|link| {
-            link.connected && link.allowance > 0 && (link.holds.is_some() && link.walk.is_some())
-        })
+        peer.links
+            .values()
+            .any(|link| link.connected && link.allowance > 0 && (link.holds.is_some() && link.walk.is_some()))
     }
 }

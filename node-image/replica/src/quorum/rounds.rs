@@ -194,8 +194,7 @@ impl Replica {
         }
         let mut sent = 0;
         for id in self.members_linked() {
-            let lacking: Vec<&&Key> =
-                shown.iter().filter(|key| key.theirs.get(&id) != Some(&key.joined)).collect();
+            let lacking: Vec<&&Key> = shown.iter().filter(|key| key.theirs.get(&id) != Some(&key.joined)).collect();
             let images: Vec<PartImage> = lacking
                 .iter()
                 .map(|key| PartImage { slot: slot_of(&key.key).into(), image: self.image_of(&key.key) })

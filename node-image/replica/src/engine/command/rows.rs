@@ -6,8 +6,8 @@
 use super::table::ConnectionCommand as C;
 use super::table::Handler::{self, Connection, Data};
 use super::table::flag::{
-    ADMIN, ALLOW_BUSY, BLIND, DANGEROUS, DENYOOM, FAST, LOADING, MOVABLEKEYS, NO_AUTH, NOSCRIPT, READONLY, SKIP_SLOWLOG,
-    STALE, WRITE,
+    ADMIN, ALLOW_BUSY, BLIND, DANGEROUS, DENYOOM, FAST, LOADING, MOVABLEKEYS, NO_AUTH, NOSCRIPT, READONLY,
+    SKIP_SLOWLOG, STALE, WRITE,
 };
 use super::table::{Group, Spec};
 use super::{expiry, hashes, keys, lcs, object, set_algebra, sets, string_set, strings};

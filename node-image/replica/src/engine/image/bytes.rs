@@ -132,4 +132,3 @@ pub(super) fn read_side(reader: &mut Reader<'_>) -> Result<Side, DeltaError> {
     }
     Ok(side)
 }
-

@@ -5,8 +5,8 @@
 //!
 //! An image is the same for the same state, whatever happened before: keys and elements are in order.
 
-mod bytes;
 mod build;
+mod bytes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -428,4 +428,3 @@ fn key_image(state: &State, handle: Handle) -> KeyImage {
     }
     image
 }
-
