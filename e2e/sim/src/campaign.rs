@@ -9,7 +9,7 @@ use trireme_proto::breakage::{self, Breakage};
 
 use crate::{
     invariants::Violation,
-    scenario::{Focus, Scenario},
+    scenario::{Focus, LEADERLESS, Scenario},
     trace::Keep,
     world::{Summary, World},
 };
@@ -87,6 +87,11 @@ pub fn focus_of(rule: Breakage) -> Focus {
         | Breakage::HalfDigest
         | Breakage::ReuseNames => Focus::Leaderless,
     }
+}
+
+/// The first seed of a focus.
+pub fn first_seed(focus: Focus) -> u64 {
+    if focus == Focus::Leaderless { LEADERLESS } else { 0 }
 }
 
 /// Runs seeds, of one focus or of all, until one finds something; says how many were run.

@@ -274,6 +274,13 @@ impl Scenario {
             Fault::ChangeN,
         ];
         self.faults = all.into_iter().filter(|_| rng.u8(0..3) == 0).collect();
+        if rng.u8(0..4) == 0 {
+            // Disks that are slow, and machines that lose what was not synced, one after the other.
+            self.faults = vec![Fault::PowerLoss, Fault::Kill, Fault::Isolate, Fault::SlowDisk];
+            self.settings.durability = Durability::Disk as i32;
+            self.sync_us = (2_000, 30_000);
+            self.fault_every_us = rng.u64(20_000..120_000);
+        }
     }
 
     /// Whether there is no leader.

@@ -2,6 +2,7 @@
 
 use trireme_proto::breakage::Breakage;
 use trireme_sim::campaign::{self, Finding};
+use trireme_sim::scenario::Focus;
 
 /// Seeds of the rule's focus that may be run before it must have been found: one in eight of this range.
 const SEEDS: u64 = 8 * 800;
@@ -12,9 +13,11 @@ fn proves(finding: &Finding) -> bool {
 }
 
 fn found(rule: Breakage) -> Option<(u64, Finding)> {
-    let (mut first, mut runs) = (0, 0);
-    while first < SEEDS {
-        let (more, finding) = campaign::first_finding(first..SEEDS, Some(campaign::focus_of(rule)), Some(rule));
+    let focus = campaign::focus_of(rule);
+    let (mut first, mut runs) = (campaign::first_seed(focus), 0);
+    let end = first + if focus == Focus::Leaderless { SEEDS / 8 } else { SEEDS };
+    while first < end {
+        let (more, finding) = campaign::first_finding(first..end, Some(focus), Some(rule));
         runs += more;
         let finding = finding?;
         if proves(&finding) {

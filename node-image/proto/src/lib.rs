@@ -27,6 +27,7 @@
 //! Compatibility: [`PROTOCOL_VERSION`] stands in the first frame; version k speaks with k-1. Fields are added, never renumbered.
 
 pub mod breakage;
+mod feed;
 pub mod frame;
 pub mod ids;
 pub mod message;

@@ -8,9 +8,15 @@
 //!   clock  ─▶ Tick ─────┘                                              └─▶ deadline
 //! ```
 //!
+//! Where nobody leads, each replica is a group of one, and two more parts stand between `clients` and `group`:
+//!
+//! ```text
+//!   clients/ ──▶ quorum/: rounds before reads and writes ──▶ engine/, log/ ──▶ feeds/: entries to and from every other group, what has w copies
+//! ```
+//!
 //! * [`io`]: what goes in and what comes out. [`Replica`]: the two calls, [`Replica::step`] and [`Replica::take_output`].
 //! * [`engine`]: commands become deltas, deltas join into state. [`log`]: entries as bytes, and the part of the log that is in memory.
-//! * `group`: leading, following, committing, promising, leases, snapshots, checkpoints. `clients`: connections, forwarding, replies that wait.
+//! * `feeds`, `quorum`: see above. `group`: leading, following, committing, promising, leases, snapshots, checkpoints. `clients`: connections, forwarding, replies that wait.
 //! * [`Recovery`]: what a disk had, on its way in.
 //!
 //! # What the caller has to do
@@ -33,8 +39,9 @@
 //!
 //! # What is not here yet
 //!
-//! Feeds between groups (MultiLeader, Leaderless), reads confirmed by r replicas without the leader, session tokens, sorted sets and lists, reading old
-//! log from the disk for followers (what is kept for them is in memory).
+//! Feeds between groups of more than one (MultiLeader), session tokens, reading old log from the disk for whoever is behind (what is kept for that is in
+//! memory). Without a leader: `CONSISTENCY` for single requests and connections, regions in quorums, `SIBLINGS` and causal contexts of clients; and WAIT answers
+//! what the reply itself has promised. In SingleLeader: reads confirmed by r replicas without the leader.
 
 mod clients;
 mod disk_queue;

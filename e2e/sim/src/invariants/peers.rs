@@ -95,7 +95,7 @@ fn members(history: &History) -> Found {
             (Act::SetAdd(member), Outcome::Answered(..)) => drop(added.insert(member)),
             (Act::SetAdd(member), Outcome::Refused(..)) => drop(refused.insert(member)),
             (Act::SetHas(member), Outcome::Answered(_, reply)) => {
-                seen.push((entry, member, *reply == Reply::Integer(1)))
+                seen.push((entry, member, *reply == Reply::Integer(1)));
             }
             _ => {}
         }

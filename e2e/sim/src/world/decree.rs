@@ -88,9 +88,10 @@ impl World {
 
     fn next_record(&self, mut next: Topology) -> Option<Topology> {
         let mut changed = false;
-        for id in 1..=self.wanted.0 {
+        for id in 1..=crate::scenario::REPLICAS_MAX {
             let Some(report) = self.heard(id) else { continue };
             match next.replicas.iter_mut().find(|row| row.id == id) {
+                None if id > self.wanted.0 => continue,
                 None => next.replicas.push(row(id, report.incarnation, 1)),
                 Some(row) if row.incarnation != report.incarnation => {
                     (row.incarnation, row.generation) = (report.incarnation, row.generation + 1);
@@ -148,6 +149,7 @@ impl World {
             report.is_some_and(|r| r.whole && r.topology_version >= next.version && r.role() == Role::Learner)
         };
         let learner = next.replicas.iter().filter(whole).find(|row| row.id <= self.wanted.0);
+        let unwanted = config.members.iter().rfind(|m| m.id > self.wanted.0).filter(|_| n > self.wanted.0 as usize);
         let mut members = config.members.clone();
         let mut copies = w;
         if let Some(gone) = config.members.iter().find(dead).filter(|_| n > w as usize) {
@@ -156,7 +158,7 @@ impl World {
             members.retain(|member| member.id != learner.id);
             members.push(Member { id: learner.id, incarnation: learner.incarnation });
             members.sort_unstable_by_key(|member| member.id);
-        } else if let Some(last) = config.members.iter().rfind(|member| member.id > self.wanted.0) {
+        } else if let Some(last) = unwanted {
             members.retain(|member| member != last);
             copies = w.min(members.len() as u32);
         } else if n == self.wanted.0 as usize && w != self.wanted.1 {

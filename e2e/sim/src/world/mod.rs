@@ -156,7 +156,7 @@ impl World {
         }
         let registers = scenario.is_leaderless().then(|| scenario.quorums_meet());
         let client = |id: u32| {
-            let mut client = Client::new(id, id % 3 == 0);
+            let mut client = Client::new(id, id.is_multiple_of(3));
             client.leaderless = registers;
             client
         };

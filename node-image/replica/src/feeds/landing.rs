@@ -51,7 +51,7 @@ impl Replica {
         for round in &feed.rounds {
             self.answer_round(from, round);
         }
-        for mend in feed.mends {
+        for mend in &feed.mends {
             self.take_mend(from, mend);
         }
         if let Some(holds) = &feed.holds {

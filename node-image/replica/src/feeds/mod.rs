@@ -27,8 +27,6 @@ mod repair;
 mod report;
 pub(crate) mod sets;
 mod ship;
-#[cfg(test)]
-mod tests;
 mod walk;
 
 use std::collections::{BTreeMap, VecDeque};

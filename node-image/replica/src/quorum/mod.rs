@@ -22,8 +22,6 @@
 
 mod coordinate;
 mod rounds;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -211,7 +211,7 @@ impl Replica {
     }
 
     /// State that a coordinator has found this replica to lack.
-    pub(crate) fn take_mend(&mut self, from: ReplicaId, mend: Mend) {
+    pub(crate) fn take_mend(&mut self, from: ReplicaId, mend: &Mend) {
         let mut durable = 0;
         for part in &mend.images {
             if !self.land_image(part.slot, &part.image) {

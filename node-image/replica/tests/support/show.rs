@@ -60,6 +60,7 @@ pub fn entries(bytes: &[u8]) -> String {
         match view.kind {
             Kind::Start => kinds.push("start"),
             Kind::Forget => kinds.push("forget"),
+            Kind::State => kinds.push("state"),
             Kind::Delta | Kind::Commit => {}
         }
         rest = &rest[view.bytes..];
