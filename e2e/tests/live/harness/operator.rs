@@ -114,11 +114,13 @@ struct Refusal<'a> {
     /// `pods`, or `pods/status`.
     resource: &'a str,
     group: &'a str,
+    /// Of the object; none where many were asked for. A role may be for one name alone.
+    name: Option<&'a str>,
     namespace: &'a str,
 }
 
 impl<'a> Refusal<'a> {
-    /// From `... is forbidden: User "U" cannot V resource "R" in API group "G" in the namespace "N"`.
+    /// From `R.G "NAME" is forbidden: User "U" cannot V resource "R" in API group "G" in the namespace "N"`.
     fn read(line: &'a str) -> Option<Self> {
         let between = |before: &str, after: &str| Some(line.split_once(before)?.1.split_once(after)?.0);
         // A text in the log has its quotation marks escaped.
@@ -129,19 +131,24 @@ impl<'a> Refusal<'a> {
             verb: between(" cannot ", " ")?,
             resource: quoted(&format!(" resource {mark}"))?,
             group: quoted(&format!("in API group {mark}"))?,
+            name: line.split_once(" is forbidden")?.0.strip_suffix(mark).and_then(|head| head.rsplit(mark).next()),
             namespace: quoted(&format!("in the namespace {mark}")).unwrap_or_default(),
         })
     }
 
     fn is_allowed_now(&self) -> bool {
         let (kind, part) = self.resource.split_once('/').unwrap_or((self.resource, ""));
-        let (kind, part) = (format!("{kind}.{}", self.group), format!("--subresource={part}"));
+        let (mut kind, part) = (format!("{kind}.{}", self.group), format!("--subresource={part}"));
+        kind.truncate(kind.trim_end_matches('.').len());
+        if let Some(name) = self.name {
+            kind += &format!("/{name}");
+        }
         let place = if self.namespace.is_empty() {
             "--all-namespaces".to_owned()
         } else {
             format!("--namespace={}", self.namespace)
         };
-        let asked = ["auth", "can-i", self.verb, kind.trim_end_matches('.'), &part, "--as", self.user, &place];
+        let asked = ["auth", "can-i", self.verb, &kind, &part, "--as", self.user, &place];
         shell::kubectl(&asked).is_ok()
     }
 }
