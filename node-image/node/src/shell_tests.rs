@@ -1,5 +1,7 @@
 //! The shell around a stand-in for the core: connections, the order of replies, back-pressure, the disk, peers, HTTP.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,11 +11,12 @@ use trireme_proto::{
     Message, PROTOCOL_VERSION, frame,
     ids::Peer,
     message::{AppendAck, Hello},
-    topology::Durability,
+    topology::{Durability, Replica, Topology},
 };
 
 use crate::{
     client::COMMANDS_PER_TURN,
+    peers::follow_record,
     pump::Ending,
     testing::{BIG_BYTES, World, exchange, in_world, read_to_end},
 };
@@ -298,6 +301,24 @@ fn a_newer_connection_of_a_peer_replaces_the_old_one() {
             world.script.borrow().seen.iter().map(|seen| seen.chars().take(10).collect()).collect();
         assert_eq!(words, ["PeerOpened", "PeerClosed", "PeerOpened"]);
         assert_eq!(world.shell.links.connected(), [Peer::Replica(1)]);
+    });
+}
+
+#[test]
+fn a_replica_that_has_moved_is_called_at_its_new_address_at_once() {
+    in_world(Durability::Disk, async |world: World| {
+        let listen = async || tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let named = |listener: &tokio::net::TcpListener| {
+            let peer_address = listener.local_addr().unwrap().to_string();
+            Topology { replicas: vec![Replica { id: 3, peer_address, ..Replica::default() }], ..Topology::default() }
+        };
+        let (old, new) = (listen().await, listen().await);
+        follow_record(&world.shell, &named(&old));
+        // Whoever is there says nothing: that is waited for.
+        let (_silent, _) = old.accept().await.unwrap();
+        follow_record(&world.shell, &named(&new));
+        let called = tokio::time::timeout(Duration::from_millis(1_500), new.accept()).await;
+        assert!(called.is_ok(), "it still waits at the old address");
     });
 }
 

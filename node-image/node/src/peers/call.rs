@@ -37,8 +37,18 @@ pub(super) async fn keep_calling(shell: Rc<Shell>, id: ReplicaId) {
             return;
         };
         let begin = Instant::now();
-        match call(&shell, id, &address).await {
-            Ok((stream, greeted)) => {
+        // A replica that has moved is not at its old address any more: an attempt there would last for as long as it may.
+        let called = tokio::select! {
+            biased;
+            () = moved_from(&shell, id, &address) => None,
+            called = call(&shell, id, &address) => Some(called),
+        };
+        match called {
+            None => {
+                pause = PAUSE_MIN;
+                continue;
+            }
+            Some(Ok((stream, greeted))) => {
                 if let Err(error) = link::serve(&shell, stream, Peer::Replica(id), greeted).await {
                     shell.links.refuse(&format!("replica {id} at {address}"), &error);
                 }
@@ -46,10 +56,24 @@ pub(super) async fn keep_calling(shell: Rc<Shell>, id: ReplicaId) {
                     pause = PAUSE_MIN;
                 }
             }
-            Err(error) => shell.links.refuse(&format!("replica {id} at {address}"), &error),
+            Some(Err(error)) => shell.links.refuse(&format!("replica {id} at {address}"), &error),
         }
-        sleep(shell.links.jittered(pause)).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        tokio::select! {
+            biased;
+            () = moved_from(&shell, id, &address) => pause = PAUSE_MIN,
+            () = sleep(shell.links.jittered(pause)) => pause = (pause * 2).min(PAUSE_MAX),
+        }
+    }
+}
+
+/// Waits until the record names another address for it, or none.
+async fn moved_from(shell: &Shell, id: ReplicaId, address: &str) {
+    loop {
+        let moved = shell.links.moved.notified();
+        if shell.links.directory.borrow().get(&id).is_none_or(|now| now != address) {
+            return;
+        }
+        moved.await;
     }
 }
 

@@ -24,6 +24,7 @@ use std::{
 
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::spawn_local,
 };
 use trireme_proto::{Message, PROTOCOL_VERSION, ReplicaId, Topology, ids::Peer, message::Hello};
@@ -52,6 +53,8 @@ pub(crate) struct Links {
     greeting: Cell<usize>,
     /// Peer addresses in the newest record.
     directory: RefCell<BTreeMap<ReplicaId, String>>,
+    /// Rung when an address has changed.
+    moved: Notify,
     /// Replicas with a calling task.
     called: RefCell<HashSet<ReplicaId>>,
     refused: Cell<u64>,
@@ -77,6 +80,7 @@ impl Links {
             operators: Cell::new(0),
             greeting: Cell::new(0),
             directory: RefCell::default(),
+            moved: Notify::new(),
             called: RefCell::default(),
             refused: Cell::new(0),
             last_refusal: RefCell::new(None),
@@ -143,7 +147,10 @@ impl Links {
 /// Takes over the addresses of a newer record, and calls whom it has not called yet.
 pub(crate) fn follow_record(shell: &Rc<Shell>, topology: &Topology) {
     let links = &shell.links;
-    links.directory.replace(addresses(topology));
+    let addresses = addresses(topology);
+    if links.directory.replace(addresses.clone()) != addresses {
+        links.moved.notify_waiters();
+    }
     let mut called = links.called.borrow_mut();
     for id in links.directory.borrow().keys() {
         if *id > links.me.from && called.insert(*id) {
