@@ -280,6 +280,8 @@ pub(super) struct Records<'a> {
     salt: u64,
     /// Records and notes above this seq are not wanted.
     last: u64,
+    /// Seq of the last record handed out.
+    reached: u64,
     /// Where the next frame begins, and where frames end.
     frame: usize,
     end: usize,
@@ -291,7 +293,8 @@ pub(super) struct Records<'a> {
 impl<'a> Records<'a> {
     /// `bytes` must have been [`scan`]ned, with this end and this last seq.
     pub(super) fn new(bytes: &'a [u8], header: &Header, end: u64, last: u64) -> Records<'a> {
-        Records { bytes, salt: header.salt, last, frame: HEADER_BYTES, end: end as usize, at: 0, until: 0 }
+        let (salt, reached) = (header.salt, header.previous.seq);
+        Records { bytes, salt, last, reached, frame: HEADER_BYTES, end: end as usize, at: 0, until: 0 }
     }
 }
 
@@ -309,6 +312,11 @@ impl<'a> Iterator for Records<'a> {
         if record.position.seq > self.last {
             return None;
         }
+        if record.position.seq <= self.reached {
+            // A note. Behind the last record that is wanted nothing was verified.
+            record::read(&self.bytes[self.at..self.until]).ok()?;
+        }
+        self.reached = self.reached.max(record.position.seq);
         let whole = &self.bytes[self.at..self.at + record.bytes];
         self.at += record.bytes;
         Some((record, whole))
