@@ -259,21 +259,9 @@ impl Scenario {
         self.wall_ms = [0, 200, 2_000][rng.usize(0..3)];
         self.faults_until = rng.u64(1_500_000..4_000_000);
         self.fault_every_us = rng.u64(60_000..400_000);
-        let all = [
-            Fault::Kill,
-            Fault::PowerLoss,
-            Fault::DiskLoss,
-            Fault::Pause,
-            Fault::Terminate,
-            Fault::Partition,
-            Fault::Isolate,
-            Fault::Cut,
-            Fault::SlowDisk,
-            Fault::DiskFull,
-            Fault::ChangeW,
-            Fault::ChangeN,
-        ];
-        self.faults = all.into_iter().filter(|_| rng.u8(0..3) == 0).collect();
+        // There is no leader to hand over, and the record is written without the operator.
+        let all = Fault::ALL.into_iter().filter(|f| !matches!(f, Fault::Worker | Fault::Authority | Fault::Switchover));
+        self.faults = all.filter(|_| rng.u8(0..3) == 0).collect();
         if rng.u8(0..4) == 0 {
             // Disks that are slow, and machines that lose what was not synced, one after the other.
             self.faults = vec![Fault::PowerLoss, Fault::Kill, Fault::Isolate, Fault::SlowDisk];

@@ -92,8 +92,13 @@ impl Seen {
         self.connected && self.process != Process::Ended
     }
 
-    /// Nobody hears it, and its machine is known to be gone. The connection to a machine that has lost its power is not closed by anybody.
+    /// The operator does not hear it. The connection to a machine that has lost its power is not closed by anybody, so silence counts, too.
+    pub fn is_unheard(&self, suspicion_ms: u64) -> bool {
+        !self.alive() || self.silent_ms >= suspicion_ms
+    }
+
+    /// The operator does not hear it, and its machine is known to be gone.
     pub fn is_lost(&self, suspicion_ms: u64) -> bool {
-        self.machine_gone && (!self.alive() || self.silent_ms >= suspicion_ms)
+        self.machine_gone && self.is_unheard(suspicion_ms)
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests: clippy's exception knows only functions that are tests themselves.
 
+mod support;
+
 use std::{
     cell::RefCell,
     collections::BTreeMap,
@@ -11,7 +13,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use trireme_crds::{Mode, ReplicatedStore, ReplicatedStoreSpec, StoreStatus, store::Metadata};
+use trireme_crds::{Mode, ReplicatedStoreSpec, StoreStatus};
 use trireme_planner::{
     Backend, Decision, Desired, DesiredReplica, Memory, Observed, Process, RecordError, Seen, conformance, plan, turn,
 };
@@ -138,14 +140,7 @@ fn the_suite_accepts_a_right_backend_and_finds_faults() {
 }
 
 fn desired() -> Desired {
-    let store = ReplicatedStore {
-        api_version: trireme_crds::API_VERSION.to_owned(),
-        kind: trireme_crds::STORE_KIND.to_owned(),
-        metadata: Metadata { name: "s".to_owned(), ..Metadata::default() },
-        spec: ReplicatedStoreSpec::new(Mode::SingleLeader),
-        status: None,
-    };
-    Desired::from_store(&store, "uid")
+    support::desired(ReplicatedStoreSpec::new(Mode::SingleLeader))
 }
 
 #[test]
@@ -193,14 +188,7 @@ fn replicas_are_named_after_their_regions() {
         let mut spec = ReplicatedStoreSpec::new(Mode::SingleLeader);
         spec.n = Some(5);
         spec.regions = regions.iter().map(|name| trireme_crds::store::Region { name: (*name).to_owned() }).collect();
-        let store = ReplicatedStore {
-            api_version: trireme_crds::API_VERSION.to_owned(),
-            kind: trireme_crds::STORE_KIND.to_owned(),
-            metadata: Metadata { name: "s".to_owned(), ..Metadata::default() },
-            spec,
-            status: None,
-        };
-        let replicas = Desired::from_store(&store, "uid").replicas;
+        let replicas = support::desired(spec).replicas;
         replicas.into_iter().map(|r| (r.id, r.name)).collect::<Vec<_>>()
     };
     let expected = |names: [&str; 5]| (1..).zip(names.map(str::to_owned)).collect::<Vec<(u32, String)>>();

@@ -7,10 +7,12 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests: clippy's exception knows only functions that are tests themselves.
 
+mod support;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
-use trireme_crds::{Mode, ReplicatedStore, ReplicatedStoreSpec, store::Metadata};
+use trireme_crds::{Mode, ReplicatedStoreSpec};
 use trireme_planner::{Desired, DesiredReplica, Memory, Observed, Process, Seen, plan};
 use trireme_proto::{
     Epoch, Origin, Report, Topology,
@@ -56,14 +58,7 @@ struct World {
 fn store(n: u32, w: u32, r: u32) -> Desired {
     let mut spec = ReplicatedStoreSpec::new(Mode::Leaderless);
     (spec.n, spec.w, spec.r) = (Some(n), Some(w), Some(r));
-    let store = ReplicatedStore {
-        api_version: trireme_crds::API_VERSION.to_owned(),
-        kind: trireme_crds::STORE_KIND.to_owned(),
-        metadata: Metadata { name: "s".to_owned(), ..Metadata::default() },
-        spec,
-        status: None,
-    };
-    Desired::from_store(&store, "uid")
+    support::desired(spec)
 }
 
 impl Node {

@@ -22,9 +22,11 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests: clippy's exception knows only functions that are tests themselves.
 
+mod support;
+
 use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 
-use trireme_crds::{ConditionStatus, Durability, Mode, Policy, ReplicatedStore, ReplicatedStoreSpec, store::Metadata};
+use trireme_crds::{ConditionStatus, Durability, Mode, Policy, ReplicatedStoreSpec};
 use trireme_planner::{Desired, HumanRequest, Memory, Observed, Process, Seen, plan};
 use trireme_proto::{
     Epoch, Origin, Position, Report, Topology,
@@ -50,14 +52,7 @@ fn desired(words: &[&str]) -> Desired {
     spec.w = value("w=").map(|v| v.parse().unwrap());
     spec.r = value("r=").map(|v| v.parse().unwrap());
     spec.durability = words.contains(&"memory").then_some(Durability::Memory);
-    let store = ReplicatedStore {
-        api_version: trireme_crds::API_VERSION.to_owned(),
-        kind: trireme_crds::STORE_KIND.to_owned(),
-        metadata: Metadata { name: "s".to_owned(), ..Metadata::default() },
-        spec,
-        status: None,
-    };
-    let mut desired = Desired::from_store(&store, "uid");
+    let mut desired = support::desired(spec);
     match value("policy=") {
         Some("PreferAvailable") => desired.failover.policy = Policy::PreferAvailable,
         Some("NeverLose") => desired.failover.policy = Policy::NeverLose,

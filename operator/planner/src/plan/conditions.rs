@@ -71,28 +71,39 @@ pub(crate) fn standing(turn: &mut Turn<'_>, record: &Topology) {
 /// What is missing, where a leader serves.
 fn degraded(turn: &mut Turn<'_>, record: &Topology, report: &Report) {
     let mut lacking = turn.unreachable_members(record, report);
-    let not_members: Vec<String> =
-        turn.desired.replicas.iter().filter(|r| record.config.member(r.id).is_none()).map(|r| r.name.clone()).collect();
-    let full: Vec<String> =
-        record.config.members.iter().filter(|m| turn.disk_full(m.id)).map(|m| turn.name(m.id)).collect();
     let mut what = Vec::new();
     if !lacking.is_empty() {
         lacking.sort();
         what.push(format!("{} cannot be reached by the leader", list(&lacking)));
     }
+    what.extend(shortfalls(turn, record));
+    what.extend(missing_machines(turn, record));
+    say_missing(turn, &what, "every replica is a member and can be reached");
+}
+
+/// What may be missing in every mode, besides connections: replicas that are no members yet, room on disks, copies.
+pub(super) fn shortfalls(turn: &Turn<'_>, record: &Topology) -> Vec<String> {
+    let mut what = Vec::new();
+    let replicas = turn.desired.replicas.iter();
+    let not_members: Vec<String> =
+        replicas.filter(|r| record.config.member(r.id).is_none()).map(|r| r.name.clone()).collect();
     if !not_members.is_empty() {
         what.push(format!("{} counts for nothing yet", list(&not_members)));
     }
+    let full = turn.names(record.config.members.iter().map(|m| m.id).filter(|id| turn.disk_full(*id)));
     if !full.is_empty() {
         what.push(format!("the disk of {} is full", list(&full)));
     }
     if record.config.w < turn.desired.w {
         what.push(format!("w is {} until then, {} is wanted", record.config.w, turn.desired.w));
     }
-    what.extend(missing_machines(turn, record));
+    what
+}
+
+/// Says what is missing, or that all is there, in these words.
+pub(super) fn say_missing(turn: &mut Turn<'_>, what: &[String], complete: &str) {
     if what.is_empty() {
-        let what = "every replica is a member and can be reached".to_owned();
-        turn.condition("Degraded", ConditionStatus::False, "Complete", what);
+        turn.condition("Degraded", ConditionStatus::False, "Complete", complete.to_owned());
     } else {
         turn.condition("Degraded", ConditionStatus::True, "Incomplete", what.join("; "));
     }

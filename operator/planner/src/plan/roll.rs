@@ -187,7 +187,6 @@ fn is_outdated(turn: &Turn<'_>, id: ReplicaId) -> bool {
 /// Whether a replica is no use to anybody: its process has ended for sure, or neither the operator nor the leader hears it.
 pub(super) fn is_down(turn: &Turn<'_>, record: &Topology, id: ReplicaId) -> bool {
     let Some(seen) = turn.observed.seen(id) else { return true };
-    let unseen = !seen.alive() || seen.silent_ms >= u64::from(record.settings.suspicion_ms);
     let unreached = || {
         if turn.leaderless() {
             return leaderless::is_unreached(turn, record, id);
@@ -195,7 +194,7 @@ pub(super) fn is_down(turn: &Turn<'_>, record: &Topology, id: ReplicaId) -> bool
         turn.leading(record)
             .is_some_and(|report| id != report.id && !report.followers.iter().any(|f| f.id == id && f.reachable))
     };
-    unseen && (seen.stopped || unreached())
+    seen.is_unheard(record.settings.suspicion_ms.into()) && (seen.stopped || unreached())
 }
 
 /// Whether everything is as it is wanted, `except` for one replica: nothing is under way, and every other member serves or follows closely.

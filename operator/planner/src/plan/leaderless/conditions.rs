@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     decision::list,
-    plan::{Turn, conditions::missing_machines},
+    plan::{
+        Turn,
+        conditions::{missing_machines, say_missing, shortfalls},
+    },
 };
 
 /// Clocks that differ by more than this are worth a word.
@@ -94,26 +97,10 @@ fn degraded(turn: &mut Turn<'_>, record: &Topology, coordinators: &[Reach<'_>]) 
     for reach in coordinators {
         what.extend(cut_off(turn, record, coordinators, reach));
     }
-    let learners: Vec<String> =
-        turn.desired.replicas.iter().filter(|r| record.config.member(r.id).is_none()).map(|r| r.name.clone()).collect();
-    if !learners.is_empty() {
-        what.push(format!("{} counts for nothing yet", list(&learners)));
-    }
-    let full = turn.names(record.config.members.iter().map(|m| m.id).filter(|id| turn.disk_full(*id)));
-    if !full.is_empty() {
-        what.push(format!("the disk of {} is full", list(&full)));
-    }
-    if record.config.w < turn.desired.w {
-        what.push(format!("w is {} until then, {} is wanted", record.config.w, turn.desired.w));
-    }
+    what.extend(shortfalls(turn, record));
     what.extend(clocks(turn, record));
     what.extend(missing_machines(turn, record));
-    if what.is_empty() {
-        let what = "every replica is a member and reaches every other".to_owned();
-        turn.condition("Degraded", ConditionStatus::False, "Complete", what);
-    } else {
-        turn.condition("Degraded", ConditionStatus::True, "Incomplete", what.join("; "));
-    }
+    say_missing(turn, &what, "every replica is a member and reaches every other");
 }
 
 /// What a coordinator cannot do that others can, because it does not reach those that are heard.
