@@ -28,6 +28,8 @@ use crate::{
 
 /// Milliseconds between two calls of a replica that has nothing else to wait for.
 const IDLE_TICK_MS: u64 = 50;
+/// A call that comes so much later than it was asked for: the process, or its machine, was stopped meanwhile.
+const STOPPED_US: u64 = 200_000;
 
 /// Another replica of the group, as this one hears it.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +83,8 @@ pub struct Replica {
     pub(crate) counters: Counters,
     pub(crate) report_due: bool,
     pub(crate) tick_us: u64,
+    /// Since when it has run without being stopped.
+    pub(crate) awake_since_us: u64,
     /// Records of this turn, not yet in the log.
     pub(crate) batch: Vec<u8>,
     pub(crate) batch_last: u64,
@@ -134,6 +138,7 @@ impl Replica {
             counters: Counters::default(),
             report_due: true,
             tick_us: 0,
+            awake_since_us: 0,
             batch: Vec::new(),
             batch_last: last.seq,
             delta: Vec::new(),
@@ -159,6 +164,9 @@ impl Replica {
     /// Takes in one thing that happened. What is to be done about it is in the next [`Replica::take_output`].
     pub fn step(&mut self, input: Input<'_>, now: Now) {
         self.now = now;
+        if self.tick_us > 0 && now.mono_us > self.tick_us + STOPPED_US {
+            self.awake_since_us = now.mono_us;
+        }
         match input {
             Input::Command { client, args } => self.command(client, args),
             Input::LastWords { client, words } => self.last_words(client, words),

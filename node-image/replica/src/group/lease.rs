@@ -17,6 +17,9 @@ use super::{Leader, Role};
 /// How much of the lease is given up for clocks that run at different rates.
 const DRIFT_PERCENT: u64 = 2;
 
+/// A process that was stopped listens for so long before it says who is missing.
+const LISTENS_US: u64 = 200_000;
+
 impl Replica {
     /// Whether this replica leads.
     pub(crate) fn leads(&self) -> bool {
@@ -85,10 +88,14 @@ impl Replica {
         self.granted_until_us = self.granted_until_us.max(self.now.mono_us + u64::from(lease_ms) * 1_000);
     }
 
-    /// Fewer members than w were heard of within the suspicion time: the error for writes, which would only be in doubt.
+    /// Fewer members than w were heard of within the suspicion time: the error for writes, which would only be in doubt. A process that was stopped judges
+    /// nobody by the silence of that time: what was said meanwhile is still to be read, and may be that somebody else leads.
     pub(crate) fn too_few_replicas(&self) -> Option<String> {
         let Role::Leader(leader) = &self.role else { return None };
         let topology = self.meta.topology.as_ref()?;
+        if self.awake_since_us > 0 && self.now.mono_us < self.awake_since_us + LISTENS_US {
+            return None;
+        }
         let oldest_us = self.now.mono_us.saturating_sub(u64::from(topology.settings.suspicion_ms) * 1_000);
         let reachable = |id, incarnation| {
             id == self.identity.id

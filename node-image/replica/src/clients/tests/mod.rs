@@ -299,3 +299,20 @@ fn a_leader_that_leaves_lets_its_clients_go_when_they_have_their_answers() {
     rig.run(10);
     assert_eq!((rig.heard(1, 8).as_str(), rig.nodes[&1].finished), ("", true), "nothing is executed for it any more");
 }
+
+#[test]
+fn a_leader_that_was_stopped_does_not_blame_those_whom_it_could_not_hear() {
+    let mut rig = Rig::serving(3, 2);
+    rig.open(1, 7);
+    rig.now_us += 1_300_000;
+    rig.say(1, 7, "SET a 1");
+    assert_eq!(rig.heard(1, 7), "", "what was said meanwhile is still to be read");
+    rig.run(100);
+    assert_eq!(rig.heard(1, 7), "+OK");
+    // It is really alone now, and says so when it has listened.
+    rig.isolate(1);
+    rig.run(1_300);
+    rig.say(1, 7, "SET a 2");
+    rig.run(10);
+    assert!(rig.heard(1, 7).starts_with("-NOREPLICAS"));
+}
