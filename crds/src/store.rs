@@ -175,6 +175,10 @@ pub struct ReplicatedStoreSpec {
     /// Mode Leaderless: when replicas get what a read found them to lack. Default Blocking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_repair: Option<ReadRepair>,
+    /// Mode Leaderless: how many bytes a second a replica sends to each other one, at most, of what that one has missed. What is written now is never held
+    /// back. Default: no limit but the clients, who come first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feed_bytes_per_second: Option<Bytes>,
     /// Failure domains that the replicas are spread over, in turn. Default: one without a name. Cannot be changed: replica i belongs to region
     /// (i - 1) modulo their count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -307,6 +311,8 @@ pub struct Settled {
     pub write_order: WriteOrder,
     /// When replicas get what a read found, where there is no leader.
     pub read_repair: ReadRepair,
+    /// Bytes a second to each other replica of what it has missed; 0 for no limit.
+    pub feed_bytes_per_second: u64,
     /// Region of replica i is number i modulo their count; never empty, the default region has an empty name.
     pub regions: Vec<String>,
     /// When a copy counts.
@@ -343,6 +349,7 @@ impl ReplicatedStoreSpec {
             r: None,
             write_order: None,
             read_repair: None,
+            feed_bytes_per_second: None,
             regions: Vec::new(),
             durability: None,
             storage: None,
@@ -376,6 +383,7 @@ impl ReplicatedStoreSpec {
             r: self.r.unwrap_or(if self.mode == Mode::Leaderless { n / 2 + 1 } else { 1 }),
             write_order: self.write_order.unwrap_or_default(),
             read_repair: self.read_repair.unwrap_or_default(),
+            feed_bytes_per_second: self.feed_bytes_per_second.map_or(0, |bytes| bytes.0),
             regions: if regions.is_empty() { vec![String::new()] } else { regions },
             durability: self.durability.unwrap_or_default(),
             policy: failover.policy.unwrap_or(if w >= 2 { Policy::NeverLose } else { Policy::PreferAvailable }),

@@ -51,6 +51,8 @@ pub const N_MAX: u32 = 9;
 pub const DURATION_MS_MAX: u64 = 3_600_000;
 /// Smallest log that may be kept, in bytes.
 pub const LOG_BYTES_MIN: u64 = 1 << 20;
+/// Lowest cap of what a replica sends of what another one missed, in bytes a second.
+pub const FEED_RATE_MIN: u64 = 64 << 10;
 /// Longest name: names of replicas and services are made from it and must stay within 63 characters.
 pub const NAME_MAX: usize = 50;
 

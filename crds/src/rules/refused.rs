@@ -1,6 +1,6 @@
 //! Rules that refuse an object: what can never be right of the store itself.
 
-use super::{Check, DURATION_MS_MAX, LOG_BYTES_MIN, N_MAX, NAME_MAX, Rule};
+use super::{Check, DURATION_MS_MAX, FEED_RATE_MIN, LOG_BYTES_MIN, N_MAX, NAME_MAX, Rule};
 use crate::{
     quantity::{Bytes, Millis},
     store::{Failover, Mode},
@@ -66,11 +66,11 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "mode-supported",
         path: "spec.mode",
-        cel: "self.mode == 'SingleLeader'",
+        cel: "self.mode != 'MultiLeader'",
         says: "self.mode + ' is not in this version yet'",
-        check: Check::Object(|_, s| s.mode == Mode::SingleLeader),
+        check: Check::Object(|_, s| s.mode != Mode::MultiLeader),
         message: |_, s| format!("{:?} is not in this version yet", s.mode),
-        allowed: "SingleLeader",
+        allowed: "SingleLeader or Leaderless",
     },
     Rule {
         id: "n-range",
@@ -140,6 +140,27 @@ pub const RULES: &[Rule] = &[
         check: Check::Object(|store, s| store.spec.read_repair.is_none() || s.mode == Mode::Leaderless),
         message: |_, s| format!("in mode {:?} reads find nothing to repair", s.mode),
         allowed: "Blocking, Async or Off, and only with mode Leaderless",
+    },
+    Rule {
+        id: "feed-rate-leaderless",
+        path: "spec.feedBytesPerSecond",
+        cel: "!has(self.feedBytesPerSecond) || self.mode == 'Leaderless'",
+        says: "'in mode ' + self.mode + ' followers take all from the leader'",
+        check: Check::Object(|store, s| store.spec.feed_bytes_per_second.is_none() || s.mode == Mode::Leaderless),
+        message: |_, s| format!("in mode {:?} followers take all from the leader", s.mode),
+        allowed: "at least 64Ki, and only with mode Leaderless",
+    },
+    Rule {
+        id: "feed-rate-useful",
+        path: "spec.feedBytesPerSecond",
+        cel: "!has(self.feedBytesPerSecond) || quantity(self.feedBytesPerSecond).compareTo(quantity('64Ki')) >= 0",
+        says: "'with ' + self.feedBytesPerSecond + ' a second a replica that missed something would hardly ever catch up'",
+        check: Check::Object(|store, _| store.spec.feed_bytes_per_second.is_none_or(|rate| rate.0 >= FEED_RATE_MIN)),
+        message: |_, s| {
+            let rate = Bytes(s.feed_bytes_per_second);
+            format!("with {rate} a second a replica that missed something would hardly ever catch up")
+        },
+        allowed: "at least 64Ki, and only with mode Leaderless",
     },
     Rule {
         id: "failover-has-leader",

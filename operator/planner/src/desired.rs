@@ -89,7 +89,7 @@ impl Desired {
                 mode: settled.mode,
                 write_order: settled.write_order,
                 read_repair: settled.read_repair,
-                feed_bytes_per_second: 0,
+                feed_bytes_per_second: settled.feed_bytes_per_second,
             }),
             failover: Failover {
                 policy: settled.policy,
