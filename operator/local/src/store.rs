@@ -65,7 +65,7 @@ pub enum StartError {
         problems: String,
     },
     /// A mode that cannot be run yet.
-    #[error("spec.mode: {0:?} cannot be run by this version; allowed: SingleLeader")]
+    #[error("spec.mode: {0:?} cannot be run by this version; allowed: SingleLeader or Leaderless")]
     Mode(Mode),
     /// No random numbers.
     #[error("/dev/urandom cannot be read: {0}")]
@@ -97,7 +97,7 @@ impl Local {
     /// # Errors
     /// Where the directory or the addresses cannot be used; nothing runs then.
     pub fn start(store: &ReplicatedStore, text: &str, options: Options) -> Result<Local, StartError> {
-        if store.spec.mode != Mode::SingleLeader {
+        if store.spec.mode == Mode::MultiLeader {
             return Err(StartError::Mode(store.spec.mode));
         }
         let directory = Directory::open(&options.dir, &store.metadata.name)?;
