@@ -85,7 +85,8 @@ pub fn focus_of(rule: Breakage) -> Focus {
         | Breakage::LearnersInQuorums
         | Breakage::DropContext
         | Breakage::HalfDigest
-        | Breakage::ReuseNames => Focus::Leaderless,
+        | Breakage::ReuseNames
+        | Breakage::TrustSlots => Focus::Leaderless,
     }
 }
 

@@ -66,11 +66,13 @@ pub enum Breakage {
     HalfDigest,
     /// A replica that may have lost the end of its log goes on under the same name.
     ReuseNames,
+    /// Of a slot that is asked nobody says that more is held there.
+    TrustSlots,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 31] = [
+    pub const ALL: [Breakage; 32] = [
         Breakage::SealOneLess,
         Breakage::ChooseBySeqAlone,
         Breakage::NoStartEntry,
@@ -102,6 +104,7 @@ impl Breakage {
         Breakage::DropContext,
         Breakage::HalfDigest,
         Breakage::ReuseNames,
+        Breakage::TrustSlots,
     ];
 }
 

@@ -67,7 +67,7 @@ pub struct Holds {
     pub origin: Option<Origin>,
 }
 
-/// A question to everybody: the clock, and the state of keys.
+/// A question to everybody: the clock, and the state of keys. First by their slots: who has nothing there that the sender lacks need not look at keys.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Round {
     /// Its number at the sender.
@@ -79,6 +79,12 @@ pub struct Round {
     /// What the sender has of each, as a digest.
     #[prost(fixed64, repeated, tag = "3")]
     pub digests: Vec<u64>,
+    /// Slots, in order.
+    #[prost(uint32, repeated, tag = "4")]
+    pub slots: Vec<u32>,
+    /// Where there are slots: what the sender has received, durably or not.
+    #[prost(message, repeated, tag = "5")]
+    pub received: Vec<Seen>,
 }
 
 /// The answer to a [`Round`]. The clock is the message's.
@@ -90,6 +96,12 @@ pub struct Answer {
     /// Keys of which something else is held here.
     #[prost(message, repeated, tag = "2")]
     pub states: Vec<KeyState>,
+    /// Slots in which more may be held here than the asker has received.
+    #[prost(uint32, repeated, tag = "3")]
+    pub ahead: Vec<u32>,
+    /// Where slots were asked: what is held here, durably.
+    #[prost(message, repeated, tag = "4")]
+    pub holds: Vec<Seen>,
 }
 
 /// What is held of one key.

@@ -29,15 +29,32 @@ pub(crate) type Args<'a> = SmallVec<[&'a [u8]; 8]>;
 /// A command that waits until it can be executed or forwarded.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    pub(crate) args: Vec<Bytes>,
+    /// Its arguments, one after the other, and where each ends.
+    bytes: Box<[u8]>,
+    ends: SmallVec<[usize; 4]>,
     pub(crate) since_us: u64,
     /// The round that brings what it needs, where it needs one.
     pub(crate) round: Option<u64>,
 }
 
 impl Waiting {
+    pub(crate) fn new(args: &[&[u8]], since_us: u64, round: Option<u64>) -> Waiting {
+        let mut end = 0;
+        let ends = args.iter().map(|arg| {
+            end += arg.len();
+            end
+        });
+        Waiting { ends: ends.collect(), bytes: args.concat().into(), since_us, round }
+    }
+
+    pub(crate) fn args(&self) -> Args<'_> {
+        let mut begin = 0;
+        let arg = |end: &usize| &self.bytes[std::mem::replace(&mut begin, *end)..*end];
+        self.ends.iter().map(arg).collect()
+    }
+
     fn bytes(&self) -> usize {
-        self.args.iter().map(|arg| arg.len() + ARG_BYTES).sum()
+        self.bytes.len() + self.ends.len() * ARG_BYTES
     }
 }
 

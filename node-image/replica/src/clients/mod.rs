@@ -255,9 +255,8 @@ impl Replica {
         if in_turn && matches!(self.run(id, args), Flow::Done) {
             return;
         }
-        let round = if in_turn { self.clients.stamp.take() } else { self.foresee(id, args) };
-        let args = args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect();
-        self.clients.stall(id, Waiting { args, since_us: self.now.mono_us, round }, &mut self.output);
+        let round = if in_turn { self.clients.stamp.take() } else { self.foresee(id, args, None) };
+        self.clients.stall(id, Waiting::new(args, self.now.mono_us, round), &mut self.output);
     }
 
     /// A client says nothing more: see [`Input::LastWords`](crate::io::Input::LastWords).
@@ -299,14 +298,15 @@ impl Replica {
             }
             let Some(mut waiting) = client.pop_waiting() else { break };
             (self.clients.permit, self.clients.stamp) = (waiting.round, None);
-            let flow = {
-                let args: client::Args<'_> = waiting.args.iter().map(|arg| &arg[..]).collect();
-                self.run(id, &args)
-            };
+            let flow = self.run(id, &waiting.args());
             if matches!(flow, Flow::NotNow) {
-                waiting.round = self.clients.stamp.take().or(waiting.round);
+                let stamp = self.clients.stamp.take();
+                waiting.round = stamp.or(waiting.round);
                 if let Some(client) = self.clients.get_mut(id) {
                     client.put_back(waiting);
+                }
+                if stamp.is_some() {
+                    self.foresee_again(id);
                 }
                 break;
             }
@@ -318,6 +318,19 @@ impl Replica {
         }
         if !client.waiting.is_empty() {
             self.clients.stalled.push(id);
+        }
+    }
+
+    /// A client's next command has to wait for another round: those behind it share it, as their own will be over by then.
+    fn foresee_again(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let mut waiting = std::mem::take(&mut client.waiting);
+        for behind in waiting.iter_mut().skip(1) {
+            let round = self.foresee(id, &behind.args(), behind.round);
+            behind.round = round.or(behind.round);
+        }
+        if let Some(client) = self.clients.get_mut(id) {
+            client.waiting = waiting;
         }
     }
 
@@ -435,12 +448,12 @@ impl Replica {
                 return;
             }
             let Some(late) = client.pop_waiting() else { return };
-            let args: client::Args<'_> = late.args.iter().map(|arg| &arg[..]).collect();
+            let args = late.args();
             (self.clients.permit, self.clients.stamp) = (late.round, None);
             if matches!(self.run(id, &args), Flow::Done) {
                 continue;
             }
-            if late.args[0].eq_ignore_ascii_case(b"EXEC")
+            if args[0].eq_ignore_ascii_case(b"EXEC")
                 && let Some(client) = self.clients.get_mut(id)
             {
                 client.discard();

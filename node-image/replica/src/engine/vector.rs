@@ -123,9 +123,13 @@ impl ReceivedSet {
 
     /// Whether everything in `other` is in this set.
     pub fn covers(&self, other: &ReceivedSet) -> bool {
-        other.origins.iter().all(|o| match self.of(o.origin) {
-            None => false,
-            Some(s) => (o.upto == 0 || s.holds(1, o.upto)) && o.beyond.iter().all(|&(a, b)| s.holds(a, b)),
+        other.origins.iter().all(|o| self.covers_part(o))
+    }
+
+    /// Whether everything in one origin's part of another set is in this one.
+    pub fn covers_part(&self, other: &Seen) -> bool {
+        self.of(other.origin).is_some_and(|s| {
+            (other.upto == 0 || s.holds(1, other.upto)) && other.beyond.iter().all(|&(a, b)| s.holds(a, b))
         })
     }
 

@@ -90,6 +90,7 @@ impl Replica {
         self.applied = seq;
         if let Role::Peer(peer) = &mut self.role {
             peer.landing.push_back((seq, dot));
+            peer.recent.push(seq, dot);
             if broken(Breakage::AcknowledgeEarly) {
                 peer.durable.insert(dot);
                 peer.owe_acknowledgement(dot);
@@ -130,6 +131,7 @@ impl Replica {
         self.applied = seq;
         if let Role::Peer(peer) = &mut self.role {
             peer.gone.merge(received);
+            peer.recent.merge(received);
             peer.states.push_back((seq, received.clone()));
         }
     }

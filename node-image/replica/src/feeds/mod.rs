@@ -8,7 +8,7 @@
 //! ```
 //!
 //! * `name`: the record, and under which name this group writes. `ship`: live entries, and one message per peer and turn. `walk`: what a peer missed.
-//!   `landing`: what comes in. `count`: who counts, and what has enough copies. `repair`: state instead of entries. `report`: what the operator is told.
+//!   `landing`: what comes in. `recent`: where it stands in the own log. `count`: who counts, and what has enough copies. `repair`: state instead of entries. `report`: what the operator is told.
 //!
 //! A feed ships what is *committed* in its group. In Leaderless a replica is a group of one: nothing that it has executed is ever undone, so an entry is
 //! shipped in the turn that made it, beside the own write to disk. That a crash may take the end of its own log is what names are for.
@@ -23,6 +23,7 @@
 mod count;
 mod landing;
 mod name;
+mod recent;
 mod repair;
 mod report;
 pub(crate) mod sets;
@@ -39,6 +40,7 @@ use trireme_proto::{
 };
 
 use crate::{engine::ReceivedSet, quorum::Rounds};
+use recent::Recent;
 use repair::Exchange;
 use walk::Walk;
 
@@ -50,7 +52,7 @@ pub(crate) struct Peer {
     naming: Option<Origin>,
     pub(crate) links: BTreeMap<ReplicaId, Link>,
     /// What is held durably.
-    durable: ReceivedSet,
+    pub(crate) durable: ReceivedSet,
     /// Entries of others, and own ones, that are not durable yet: their seq in the log, and their names.
     landing: VecDeque<(u64, Dot)>,
     /// The same of what came as state.
@@ -64,6 +66,8 @@ pub(crate) struct Peer {
     /// Where this turn's own records stand in its batch.
     fresh: Vec<std::ops::Range<usize>>,
     pub(crate) rounds: Rounds,
+    /// Where entries stand at the end of the log.
+    pub(crate) recent: Recent,
     /// What is said once everything up to a seq is durable.
     promised: VecDeque<(u64, ReplicaId, Said)>,
     /// What members held when they were first heard in the epoch of the record.
@@ -90,7 +94,10 @@ pub(crate) struct Link {
     /// What it holds durably of this replica's entries, under its present name.
     acknowledged: ReceivedSet,
     /// What it holds of everything, as last heard; none before it has said so on this connection.
-    holds: Option<ReceivedSet>,
+    pub(crate) holds: Option<ReceivedSet>,
+    /// Up to this seq of the own log it is known to have received everything, and to hold it durably, own entries aside.
+    pub(crate) knows_upto: u64,
+    pub(crate) holds_upto: u64,
     /// Since when it has lacked something of an origin without getting on: its prefix then.
     lacks: BTreeMap<Origin, (u64, u64)>,
     /// Live entries are sent to it.
@@ -118,6 +125,8 @@ impl Link {
             epoch: Epoch::ZERO,
             acknowledged: ReceivedSet::default(),
             holds: None,
+            knows_upto: 0,
+            holds_upto: 0,
             lacks: BTreeMap::new(),
             live: false,
             window: VecDeque::new(),
@@ -135,6 +144,7 @@ impl Link {
     fn reset(&mut self, connected: bool) {
         (self.connected, self.live) = (connected, connected);
         (self.holds, self.walk, self.exchange, self.incoming) = (None, None, None, None);
+        (self.knows_upto, self.holds_upto) = (0, 0);
         self.lacks.clear();
         self.window.clear();
         self.window_bytes = 0;

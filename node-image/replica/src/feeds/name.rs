@@ -20,7 +20,7 @@ use crate::{
     replica::Replica,
 };
 
-use super::{Link, Peer};
+use super::{Link, Peer, recent::Recent};
 
 /// Own numbers in one of the record's.
 const LIVES_BITS: u32 = 12;
@@ -68,6 +68,7 @@ impl Replica {
             naming: None,
             links: Default::default(),
             gone: received.without(&self.shippable()),
+            recent: Recent::new(received.clone()),
             durable: received,
             landing: Default::default(),
             states: Default::default(),

@@ -20,7 +20,9 @@ impl Replica {
         let Role::Peer(peer) = &mut self.role else { return };
         let Some(origin) = peer.origin else { return };
         let own = self.engine.received().highest(origin);
-        peer.landing.push_back((seq, trireme_proto::ids::Dot { origin, seq: own }));
+        let dot = trireme_proto::ids::Dot { origin, seq: own };
+        peer.landing.push_back((seq, dot));
+        peer.recent.push(seq, dot);
         peer.note_own(seq, own);
         match peer.fresh.last_mut() {
             Some(range) if range.end == begin => range.end = end,

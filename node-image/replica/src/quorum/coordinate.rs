@@ -1,6 +1,7 @@
 //! What a unit of work needs, and when it may run.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use trireme_proto::{
     breakage::{Breakage, broken},
     topology::{ReadRepair, WriteOrder},
@@ -8,13 +9,16 @@ use trireme_proto::{
 
 use crate::{
     clients::{Flow, execute::Work},
-    engine::command::{self, Handler, Spec},
+    engine::{
+        command::{self, Handler, Spec},
+        slot_of,
+    },
     group::Role,
     io::ClientId,
     replica::Replica,
 };
 
-use super::Need;
+use super::{Need, Round};
 
 /// Whether a round is of use to a unit of work.
 enum Use {
@@ -24,6 +28,10 @@ enum Use {
     Waits,
     /// Another round is needed.
     None,
+    /// Another one that looks at the keys themselves.
+    ByKey,
+    /// It has brought what is needed, and some member lacks what is shown.
+    ReadyAndStale,
 }
 
 impl Replica {
@@ -46,7 +54,7 @@ impl Replica {
         }
         let local = self.clients.get_mut(id).is_some_and(|client| client.readonly);
         let need = self.need_of(work, local);
-        let reads = !need.keys.is_empty();
+        let reads = !need.slots.is_empty();
         let too_few = if writes { self.too_few_peers(true) } else { None };
         if let Some(why) = too_few.or_else(|| if reads { self.too_few_peers(false) } else { None }) {
             self.counters.no_replicas += 1;
@@ -57,21 +65,26 @@ impl Replica {
             self.execute_for(id, work);
             return Flow::Done;
         }
-        match self.clients.permit.map_or(Use::None, |number| self.use_of(number, &need)) {
+        match self.clients.permit.map_or(Use::None, |number| self.use_of(number, &need, work)) {
             Use::Ready => {
                 self.execute_for(id, work);
-                Flow::Done
+                return Flow::Done;
             }
-            Use::Waits => Flow::NotNow,
-            Use::None => {
-                self.clients.stamp = self.join_round(&need);
-                Flow::NotNow
+            Use::ReadyAndStale => {
+                self.execute_for(id, work);
+                // Nobody waits for this one: it mends.
+                self.join_round(&need.by_key(work));
+                return Flow::Done;
             }
+            Use::Waits => {}
+            Use::None => self.clients.stamp = self.join_round(&need),
+            Use::ByKey => self.clients.stamp = self.join_round(&need.by_key(work)),
         }
+        Flow::NotNow
     }
 
-    /// A command comes behind others of its client: the round that it will need can begin.
-    pub(crate) fn foresee(&mut self, id: ClientId, args: &[&[u8]]) -> Option<u64> {
+    /// A command stands behind others of its client: the round that it will need can begin. `had`: the one that it was to use.
+    pub(crate) fn foresee(&mut self, id: ClientId, args: &[&[u8]], had: Option<u64>) -> Option<u64> {
         if !matches!(self.role, Role::Peer(_)) {
             return None;
         }
@@ -81,8 +94,17 @@ impl Replica {
         if transaction {
             return None;
         }
-        let need = self.need_of(&Work::One(spec, args), readonly);
-        if need.is_nothing() { None } else { self.join_round(&need) }
+        let work = Work::One(spec, args);
+        let need = self.need_of(&work, readonly);
+        if need.is_nothing() {
+            return None;
+        }
+        match had.map_or(Use::None, |number| self.use_of(number, &need, &work)) {
+            Use::Waits => had,
+            Use::ByKey => self.join_round(&need.by_key(&work)),
+            // A round that is over will be gone when its turn comes.
+            Use::None | Use::Ready | Use::ReadyAndStale => self.join_round(&need),
+        }
     }
 
     fn need_of(&self, work: &Work<'_>, local: bool) -> Need {
@@ -100,61 +122,99 @@ impl Replica {
         if alone_for(&self.r_of()) || (local && !writes) {
             return need;
         }
-        match work {
-            Work::One(spec, args) => need.add(spec, args),
-            Work::Transaction(commands, watched) => {
-                for queued in *commands {
-                    let args: Vec<&[u8]> = queued.args.iter().map(|arg| &arg[..]).collect();
-                    if let Ok(spec) = command::resolve(&args) {
-                        need.add(spec, &args);
-                    }
-                }
-                need.keys.extend(watched.iter().map(|watched| watched.key.clone()));
-            }
-        }
-        need.keys.sort_unstable();
-        need.keys.dedup();
+        depends_on(work, |key, shows| {
+            need.slots.push(slot_of(key));
+            need.shows |= shows;
+        });
         if writes && broken(Breakage::BlindRemovals) {
-            need.keys.clear();
+            need.slots.clear();
         }
         let repair = if broken(Breakage::NoReadRepair) { ReadRepair::Off } else { settings.read_repair() };
-        need.mended = need.shows && repair == ReadRepair::Blocking && !need.keys.is_empty();
+        need.mended = need.shows && repair == ReadRepair::Blocking && !need.slots.is_empty();
         need.shows &= repair != ReadRepair::Off;
         need
     }
 
     /// Whether a round has brought what is needed, and nothing else has come since to what is read.
-    fn use_of(&self, number: u64, need: &Need) -> Use {
+    fn use_of(&self, number: u64, need: &Need, work: &Work<'_>) -> Use {
         let Role::Peer(peer) = &self.role else { return Use::None };
         let rounds = &peer.rounds;
         if rounds.next.as_ref().is_some_and(|next| next.number == number) {
             return Use::Waits;
         }
         let Some(round) = rounds.open.get(&number) else { return Use::None };
-        let at = |key: &Bytes| round.index.get(key).and_then(|at| round.keys.get(*at));
-        let asked = need.keys.iter().all(|key| at(key).is_some_and(|key| key.shown || !need.shows));
-        if !asked || (need.clock && !round.clock) || (need.mended && !round.waits_for_copies) {
+        if need.clock && !round.clock {
             return Use::None;
         }
-        let has = (round.clocked || !need.clock)
-            && (round.gathered || need.keys.is_empty())
-            && (round.mended || !need.mended);
-        if !has {
+        let clocked = round.clocked || !need.clock;
+        let by_key = if round.keys.is_empty() { None } else { self.use_by_key(round, clocked, need, work) };
+        by_key.unwrap_or_else(|| self.use_by_slot(round, clocked, need))
+    }
+
+    /// Of a round that asks for the slots of what is needed, or for nothing but the clock.
+    fn use_by_slot(&self, round: &Round, clocked: bool, need: &Need) -> Use {
+        if !need.slots.iter().all(|slot| round.slots.binary_search(&u32::from(*slot)).is_ok()) {
+            return Use::None;
+        }
+        if !clocked || !(round.gathered || need.slots.is_empty()) {
             return Use::Waits;
         }
-        if !need.mended {
-            return Use::Ready;
+        if need.slots.iter().any(|slot| round.ahead.contains(&u32::from(*slot))) {
+            return Use::ByKey;
         }
-        let same = need.keys.iter().all(|key| at(key).is_some_and(|at| at.joined == self.engine.key_digest(key)));
-        if same { Use::Ready } else { Use::None }
+        let lacked = |slot: &u16| self.engine.last_write(*slot) > round.shared || self.engine.is_sided(*slot);
+        match (need.shows && need.slots.iter().any(lacked), need.mended) {
+            (false, _) => Use::Ready,
+            (true, false) => Use::ReadyAndStale,
+            (true, true) => Use::ByKey,
+        }
+    }
+
+    /// Of a round that asks for the keys themselves; `None` where it does not.
+    fn use_by_key(&self, round: &Round, clocked: bool, need: &Need, work: &Work<'_>) -> Option<Use> {
+        let (mut asked, mut same) = (!need.slots.is_empty(), true);
+        depends_on(work, |key, _| {
+            let at = round.index.get(key).and_then(|at| round.keys.get(*at));
+            asked &= at.is_some_and(|at| at.shown || !need.shows);
+            same &= !need.mended || at.is_some_and(|at| at.joined == self.engine.key_digest(key));
+        });
+        if !asked || (need.mended && !round.waits_for_copies) {
+            return None;
+        }
+        if !clocked || !round.gathered || (need.mended && !round.mended) {
+            return Some(Use::Waits);
+        }
+        Some(if same { Use::Ready } else { Use::ByKey })
     }
 }
 
 impl Need {
-    fn add(&mut self, spec: &'static Spec, args: &[&[u8]]) {
+    /// The same with the keys themselves.
+    fn by_key(mut self, work: &Work<'_>) -> Need {
+        depends_on(work, |key, _| self.keys.push(Bytes::copy_from_slice(key)));
+        self.keys.sort_unstable();
+        self.keys.dedup();
+        self
+    }
+}
+
+/// Every key whose state a unit of work depends on, and whether it shows it.
+fn depends_on(work: &Work<'_>, mut each: impl FnMut(&[u8], bool)) {
+    let mut add = |spec: &'static Spec, args: &[&[u8]]| {
         if !spec.is_blind(args) {
-            self.shows |= !spec.is_write();
-            self.keys.extend(spec.keys(args).map(Bytes::copy_from_slice));
+            spec.keys(args).for_each(|key| each(key, !spec.is_write()));
+        }
+    };
+    match work {
+        Work::One(spec, args) => add(spec, args),
+        Work::Transaction(commands, watched) => {
+            for queued in *commands {
+                let args: SmallVec<[&[u8]; 8]> = queued.args.iter().map(|arg| &arg[..]).collect();
+                if let Ok(spec) = command::resolve(&args) {
+                    add(spec, &args);
+                }
+            }
+            watched.iter().for_each(|watched| each(&watched.key, false));
         }
     }
 }

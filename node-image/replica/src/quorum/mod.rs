@@ -11,6 +11,10 @@
 //! every write that was acknowledged before, and what it removes it has seen; and what a read shows is on w replicas before the client has it, so that no later
 //! read shows less. All members are asked, and the first answers count: a slow replica slows nobody.
 //!
+//! What is asked first is not the state of keys but of their slots: who has received nothing there that the coordinator lacks says so by comparing numbers
+//! (`feeds::recent`), and nobody looks at a key. Keys are asked, with the digests of what is here, where somebody has more in the slot, or where too few
+//! hold what would be shown.
+//!
 //! Together with w copies of each write (`feeds::count`) and w + r > n this makes of each key that is only set and read a linearizable register, under any
 //! clock skew, loss, order of arrival and half-finished coordinators. A removal removes what it saw: one that runs at the same time as two SETs, and saw
 //! only the newer, uncovers the older.
@@ -27,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
+use smallvec::SmallVec;
 use trireme_proto::ReplicaId;
 
 /// What a unit of work needs before it runs.
@@ -34,7 +39,9 @@ use trireme_proto::ReplicaId;
 pub(crate) struct Need {
     /// The clocks of n - w + 1 members.
     clock: bool,
-    /// The states of these keys at r members.
+    /// The states of these slots' keys at r members.
+    slots: SmallVec<[u16; 4]>,
+    /// The keys, where their slots did not do.
     keys: Vec<Bytes>,
     /// It shows them.
     shows: bool,
@@ -44,7 +51,7 @@ pub(crate) struct Need {
 
 impl Need {
     fn is_nothing(&self) -> bool {
-        !self.clock && self.keys.is_empty()
+        !self.clock && self.slots.is_empty()
     }
 }
 
@@ -62,6 +69,12 @@ struct Round {
     number: u64,
     began_us: u64,
     clock: bool,
+    /// In order, once it has begun.
+    slots: Vec<u32>,
+    /// Those of which somebody may have more.
+    ahead: BTreeSet<u32>,
+    /// Up to this seq of the own log everything of others is on w replicas.
+    shared: u64,
     keys: Vec<Key>,
     index: HashMap<Bytes, usize, FixedState>,
     answered: BTreeSet<ReplicaId>,
@@ -94,7 +107,7 @@ struct Key {
 impl Round {
     fn is_over(&self) -> bool {
         (self.clocked || !self.clock)
-            && (self.gathered || self.keys.is_empty())
+            && (self.gathered || (self.keys.is_empty() && self.slots.is_empty()))
             && (self.mended || !self.waits_for_copies)
     }
 }

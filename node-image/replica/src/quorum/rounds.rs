@@ -1,14 +1,17 @@
 //! Rounds: asking, answering, joining what is answered, and mending what is stale.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use trireme_proto::{
     ReplicaId,
+    breakage::{Breakage, broken},
     message::{self, Answer, KeyState, Mend, PartImage},
     topology::ReadRepair,
 };
 
 use crate::{
     engine::{Scope, slot_of},
+    feeds::sets,
     group::Role,
     replica::Replica,
 };
@@ -35,7 +38,11 @@ impl Replica {
         }
         let round = rounds.next.as_mut()?;
         round.clock |= need.clock;
-        round.waits_for_copies |= need.mended;
+        if need.keys.is_empty() {
+            round.slots.extend(need.slots.iter().map(|slot| u32::from(*slot)));
+        } else {
+            round.waits_for_copies |= need.mended;
+        }
         for key in &need.keys {
             let at = *round.index.entry(key.clone()).or_insert_with(|| {
                 let (key, theirs) = (key.clone(), Default::default());
@@ -53,6 +60,8 @@ impl Replica {
         let Some(rounds) = self.rounds().filter(|rounds| rounds.open.len() < OPEN_MAX) else { return };
         let Some(mut round) = rounds.next.take() else { return };
         round.began_us = now_us;
+        round.slots.sort_unstable();
+        round.slots.dedup();
         for key in &mut round.keys {
             key.sent = self.engine.key_digest(&key.key);
         }
@@ -65,11 +74,14 @@ impl Replica {
     }
 
     fn ask_round(&mut self, id: ReplicaId, round: &Round) {
+        let received = if round.slots.is_empty() { Vec::new() } else { sets::to_message(self.engine.received()) };
         if let Some(out) = self.out_to(id) {
             out.rounds.push(message::Round {
                 number: round.number,
                 keys: round.keys.iter().map(|key| key.key.clone()).collect(),
                 digests: round.keys.iter().map(|key| key.sent).collect(),
+                slots: round.slots.clone(),
+                received,
             });
         }
     }
@@ -78,8 +90,8 @@ impl Replica {
         let Some(topology) = &self.meta.topology else { return Vec::new() };
         let counts = |id: &ReplicaId| {
             let configs = [Some(&topology.config), topology.old.as_ref()];
-            let broken = trireme_proto::breakage::broken(trireme_proto::breakage::Breakage::LearnersInQuorums);
-            broken || configs.into_iter().flatten().any(|config| config.member(*id).is_some())
+            broken(Breakage::LearnersInQuorums)
+                || configs.into_iter().flatten().any(|config| config.member(*id).is_some())
         };
         self.linked().into_iter().filter(counts).collect()
     }
@@ -110,7 +122,25 @@ impl Replica {
                 states.push(KeyState { index: i as u32, digest: mine, image });
             }
         }
-        self.say_when_durable(durable, from, Some(Answer { number: round.number, states }), 0);
+        let (ahead, holds) = self.look_at_slots(from, round);
+        self.say_when_durable(durable, from, Some(Answer { number: round.number, states, ahead, holds }), 0);
+    }
+
+    /// In which of the slots asked more may be held here than the asker has received, and what is held here.
+    fn look_at_slots(&mut self, from: ReplicaId, round: &message::Round) -> (Vec<u32>, Vec<message::Seen>) {
+        let Role::Peer(peer) = &mut self.role else { return Default::default() };
+        let Some(link) = peer.links.get_mut(&from).filter(|_| !round.slots.is_empty()) else {
+            return Default::default();
+        };
+        let theirs = sets::from_message(&round.received);
+        link.knows_upto = peer.recent.covered(&theirs, link.knows_upto, self.batch_last, None);
+        let ahead = |slot: &&u32| {
+            let slot = u16::try_from(**slot).unwrap_or_default() % trireme_proto::SLOTS;
+            self.engine.last_write(slot) > link.knows_upto || self.engine.is_sided(slot)
+        };
+        let ahead =
+            if broken(Breakage::TrustSlots) { Vec::new() } else { round.slots.iter().filter(ahead).copied().collect() };
+        (ahead, sets::to_message(&peer.durable))
     }
 
     fn image_of(&self, key: &[u8]) -> Bytes {
@@ -129,6 +159,11 @@ impl Replica {
         for key in &mut round.keys {
             key.theirs.insert(from, key.sent);
         }
+        round.ahead.extend(&answer.ahead);
+        if !round.slots.is_empty() {
+            self.take_what_is_held(from, &answer.holds);
+        }
+        let Some(round) = self.rounds().and_then(|rounds| rounds.open.get_mut(&answer.number)) else { return };
         let mut images = Vec::new();
         for state in answer.states {
             if let Some(key) = round.keys.get_mut(state.index as usize) {
@@ -140,6 +175,28 @@ impl Replica {
             self.land_image(slot, &image);
         }
         self.advance_round(answer.number);
+    }
+
+    fn take_what_is_held(&mut self, from: ReplicaId, holds: &[message::Seen]) {
+        if let Role::Peer(peer) = &mut self.role
+            && let Some(link) = peer.links.get_mut(&from)
+            && let Some(known) = &mut link.holds
+        {
+            known.merge(&sets::from_message(holds));
+            link.holds_upto = peer.recent.covered(known, link.holds_upto, self.batch_last, peer.origin);
+        }
+    }
+
+    /// Up to which seq of the own log everything that others wrote is on w replicas. For what this one wrote, replies wait in any case.
+    fn shared_upto(&self) -> u64 {
+        let Role::Peer(peer) = &self.role else { return 0 };
+        let upto = |id: ReplicaId| {
+            if id == self.identity.id { self.batch_last } else { peer.links.get(&id).map_or(0, |link| link.holds_upto) }
+        };
+        let mut places: SmallVec<[u64; 8]> = peer.links.values().map(|link| link.holds_upto).collect();
+        places.push(self.batch_last);
+        places.sort_unstable();
+        places.into_iter().rev().find(|place| self.enough(Replica::w_of, |id| upto(id) >= *place)).unwrap_or(0)
     }
 
     /// A replica holds what it was found to lack.
@@ -164,7 +221,10 @@ impl Replica {
                 key.joined = self.engine.key_digest(&key.key);
             }
         }
-        if round.gathered && !round.mended {
+        if !round.slots.is_empty() {
+            round.shared = self.shared_upto();
+        }
+        if round.gathered && !round.mended && !round.keys.is_empty() {
             self.mend(&mut round);
         }
         let news = before != (round.clocked, round.gathered, round.mended);

@@ -1,0 +1,103 @@
+//! Which entries stand where at the end of the own log: so that of a slot it can be said without a look at its keys whether somebody else's received set
+//! has everything that this replica's state shows there.
+//!
+//! A slot's state is made by the entries that were received, and a slot's last write is the seq of the last of them. So who has received every entry of this
+//! log up to that seq has nothing to learn here of that slot. Two things are not told by seqs: a slot that state was joined into which shows what has not been
+//! received yet (`Engine::is_sided`), and what was received as the state of all slots, which counts as part of the base.
+
+use std::collections::VecDeque;
+
+use trireme_proto::ids::{Dot, Origin};
+
+use crate::engine::ReceivedSet;
+
+/// Entries whose places are known; what is before them is part of the base.
+const ENTRIES_MAX: usize = 8192;
+
+/// The places of the last entries.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    /// What was received before them, or as state.
+    base: ReceivedSet,
+    /// Seq in the own log, and name.
+    entries: VecDeque<(u64, Dot)>,
+}
+
+impl Recent {
+    /// Everything received so far is base.
+    pub(super) fn new(base: ReceivedSet) -> Recent {
+        Recent { base, entries: VecDeque::new() }
+    }
+
+    /// An entry was appended to the log.
+    pub(super) fn push(&mut self, seq: u64, dot: Dot) {
+        if self.entries.len() >= ENTRIES_MAX
+            && let Some((_, first)) = self.entries.pop_front()
+        {
+            self.base.insert(first);
+        }
+        self.entries.push_back((seq, dot));
+    }
+
+    /// This came as state: no seq tells where.
+    pub(super) fn merge(&mut self, received: &ReceivedSet) {
+        self.base.merge(received);
+    }
+
+    /// The seq of the own log up to which `theirs` has everything, at most `last`. It is known to have it up to `from`. What `passed` wrote is passed over.
+    pub(crate) fn covered(&self, theirs: &ReceivedSet, from: u64, last: u64, passed: Option<Origin>) -> u64 {
+        let base = self.base.origins().iter().filter(|seen| Some(seen.origin) != passed);
+        if !base.clone().all(|seen| theirs.covers_part(seen)) {
+            return 0;
+        }
+        let start = self.entries.partition_point(|(seq, _)| *seq <= from);
+        let lacks = |(_, dot): &&(u64, Dot)| Some(dot.origin) != passed && !theirs.contains(*dot);
+        self.entries.range(start..).find(lacks).map_or(last, |(seq, _)| seq - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dot(group: u32, seq: u64) -> Dot {
+        Dot { origin: Origin { group, generation: 1 }, seq }
+    }
+
+    fn set(dots: &[Dot]) -> ReceivedSet {
+        let mut set = ReceivedSet::default();
+        for dot in dots {
+            set.insert(*dot);
+        }
+        set
+    }
+
+    #[test]
+    fn the_first_entry_that_is_lacked_ends_what_is_covered() {
+        let mut recent = Recent::new(set(&[dot(1, 1)]));
+        for (seq, entry) in [(5, dot(1, 2)), (6, dot(2, 1)), (7, dot(1, 3))] {
+            recent.push(seq, entry);
+        }
+        let all = set(&[dot(1, 1), dot(1, 2), dot(1, 3), dot(2, 1)]);
+        assert_eq!(recent.covered(&all, 0, 9, None), 9);
+        let without = set(&[dot(1, 1), dot(1, 2), dot(1, 3)]);
+        assert_eq!(recent.covered(&without, 0, 9, None), 5);
+        assert_eq!(recent.covered(&without, 0, 9, Some(dot(2, 1).origin)), 9, "its own");
+        assert_eq!(recent.covered(&set(&[dot(1, 2), dot(2, 1)]), 0, 9, None), 0, "the base");
+    }
+
+    #[test]
+    fn what_leaves_and_what_came_as_state_is_base() {
+        let mut recent = Recent::default();
+        for seq in 1..=ENTRIES_MAX as u64 + 1 {
+            recent.push(seq, dot(1, seq));
+        }
+        let mut theirs = ReceivedSet::default();
+        theirs.insert(dot(1, 2));
+        assert_eq!(recent.covered(&theirs, 0, 9999, None), 0);
+        theirs.insert(dot(1, 1));
+        assert_eq!(recent.covered(&theirs, 0, 9999, None), 2);
+        recent.merge(&set(&[dot(3, 1)]));
+        assert_eq!(recent.covered(&theirs, 0, 9999, None), 0);
+    }
+}
