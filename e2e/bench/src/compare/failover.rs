@@ -20,7 +20,7 @@ use crate::{
     },
     peers::{
         START_MAX,
-        trireme::{Durability, Replica, Trireme},
+        trireme::{Durability, Replica, Spec, Trireme},
         wait_for,
     },
 };
@@ -72,7 +72,7 @@ fn failures(
     stop: &Stop,
     say: &mut dyn FnMut(String),
 ) -> Result<Failures, String> {
-    let store = Trireme::start(&settings.trireme, &settings.folder, Durability::Disk, stop)?;
+    let store = Trireme::start(&settings.trireme, &settings.folder, Spec::single_leader(Durability::Disk), stop)?;
     let mut failures = Failures::default();
     for number in 1..=count {
         let leader = store.healed(stop)?;

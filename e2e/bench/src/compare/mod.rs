@@ -1,9 +1,10 @@
 //! The comparison: every figure that is promised, measured beside the peer that it is promised against.
 //!
 //! A [`Scenario`] is a row of the table: what is measured and what should come out. [`throughput`] measures those that are a load on two servers,
-//! [`failover`] and [`restart`] those that are a time. [`table`] writes down what came out.
+//! [`failover`], [`restart`] and [`leaderless`] those that are a time or a size. [`table`] writes down what came out.
 
 pub mod failover;
+pub mod leaderless;
 pub mod machine;
 pub mod restart;
 pub mod table;
@@ -56,11 +57,27 @@ pub enum Scenario {
     Pause,
     /// A store full of data is started again.
     Restart,
+    /// SET without a leader, against a single redis.
+    LeaderlessSet,
+    /// The same in batches of 16.
+    LeaderlessSetP16,
+    /// GET that two replicas answer for, against a single redis.
+    LeaderlessGet,
+    /// The same in batches of 16.
+    LeaderlessGetP16,
+    /// SET without a leader, durability Disk, against the same with one.
+    LeaderlessSetDisk,
+    /// A replica of a store without a leader is killed under load on the others.
+    LeaderlessKill,
+    /// A replica is found to differ, and mended.
+    LeaderlessRepair,
+    /// Memory that a pair takes, with a leader and without.
+    LeaderlessMemory,
 }
 
 impl Scenario {
     /// All of them, in the order of the table.
-    pub const ALL: [Scenario; 11] = [
+    pub const ALL: [Scenario; 19] = [
         Scenario::SetMemory,
         Scenario::SetMemoryP16,
         Scenario::SetDisk,
@@ -72,6 +89,14 @@ impl Scenario {
         Scenario::Kill,
         Scenario::Pause,
         Scenario::Restart,
+        Scenario::LeaderlessSet,
+        Scenario::LeaderlessSetP16,
+        Scenario::LeaderlessGet,
+        Scenario::LeaderlessGetP16,
+        Scenario::LeaderlessSetDisk,
+        Scenario::LeaderlessKill,
+        Scenario::LeaderlessRepair,
+        Scenario::LeaderlessMemory,
     ];
 
     /// Its name on the command line.
@@ -88,6 +113,14 @@ impl Scenario {
             Scenario::Kill => "kill",
             Scenario::Pause => "pause",
             Scenario::Restart => "restart",
+            Scenario::LeaderlessSet => "leaderless-set",
+            Scenario::LeaderlessSetP16 => "leaderless-set-p16",
+            Scenario::LeaderlessGet => "leaderless-get",
+            Scenario::LeaderlessGetP16 => "leaderless-get-p16",
+            Scenario::LeaderlessSetDisk => "leaderless-set-disk",
+            Scenario::LeaderlessKill => "leaderless-kill",
+            Scenario::LeaderlessRepair => "leaderless-repair",
+            Scenario::LeaderlessMemory => "leaderless-memory",
         }
     }
 
@@ -100,6 +133,9 @@ impl Scenario {
             Scenario::Kill => failover::kill(settings, stop, say),
             Scenario::Pause => failover::pause(settings, stop, say),
             Scenario::Restart => restart::measure(settings, stop, say),
+            Scenario::LeaderlessKill => leaderless::kill(settings, stop, say),
+            Scenario::LeaderlessRepair => leaderless::repair(settings, stop, say),
+            Scenario::LeaderlessMemory => leaderless::memory(settings, stop, say),
             _ => throughput::measure(self, settings, stop, say),
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     load::Stop,
     peers::{
         START_MAX,
-        trireme::{Durability, Trireme},
+        trireme::{Durability, Spec, Trireme},
         wait_for,
     },
 };
@@ -23,7 +23,7 @@ const GOAL: Duration = Duration::from_secs(2);
 /// # Errors
 /// When the store cannot be started or driven, or has lost a pair.
 pub fn measure(settings: &Settings, stop: &Stop, say: &mut dyn FnMut(String)) -> Result<Row, String> {
-    let mut store = Trireme::start(&settings.trireme, &settings.folder, Durability::Disk, stop)?;
+    let mut store = Trireme::start(&settings.trireme, &settings.folder, Spec::single_leader(Durability::Disk), stop)?;
     fill(store.healed(stop)?.address, settings.pairs, stop)?;
     let mut seconds = Vec::new();
     for _ in 0..TIMES {

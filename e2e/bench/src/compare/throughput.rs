@@ -12,7 +12,7 @@ use crate::{
     peers::{
         etcd::Etcd,
         redis::{Persistence, Redis},
-        trireme::{Durability, Trireme},
+        trireme::{Durability, Spec, Trireme},
     },
 };
 
@@ -32,7 +32,7 @@ struct Plan {
     command: Command,
     connections: usize,
     pipeline: usize,
-    durability: Durability,
+    store: Spec,
     peer: PeerKind,
     goal: Goal,
 }
@@ -44,6 +44,8 @@ enum PeerKind {
     /// One redis with two replicas, WAIT 1, and this persistence.
     RedisWait(Persistence),
     Etcd,
+    /// Trireme with a leader, and the same durability.
+    SingleLeader(Durability),
 }
 
 /// What should come out.
@@ -62,7 +64,7 @@ fn plan(scenario: Scenario) -> Plan {
         command: Command::Set,
         connections: CONNECTIONS,
         pipeline: 1,
-        durability,
+        store: Spec::single_leader(durability),
         peer,
         goal,
     };
@@ -70,6 +72,11 @@ fn plan(scenario: Scenario) -> Plan {
         command: Command::Get,
         pipeline,
         ..set(what, Durability::Disk, PeerKind::Redis, goal)
+    };
+    let leaderless = |what, pipeline| Plan {
+        pipeline,
+        store: Spec::leaderless(Durability::Memory),
+        ..set(what, Durability::Memory, PeerKind::Redis, Goal::Ratio(0.7))
     };
     let memory = PeerKind::RedisWait(Persistence::None);
     let always = PeerKind::RedisWait(Persistence::Always);
@@ -89,6 +96,20 @@ fn plan(scenario: Scenario) -> Plan {
         Scenario::SetOne => Plan {
             connections: 1,
             ..set("SET, Disk, 1 connection: p50", Durability::Disk, always, Goal::LatencyMs(0.6))
+        },
+        Scenario::LeaderlessSet => leaderless("Leaderless: SET, w = r = 2 of 3, Memory", 1),
+        Scenario::LeaderlessSetP16 => leaderless("the same, 16 in a batch", 16),
+        Scenario::LeaderlessGet => Plan { command: Command::Get, ..leaderless("Leaderless: GET, w = r = 2 of 3", 1) },
+        Scenario::LeaderlessGetP16 => Plan { command: Command::Get, ..leaderless("the same, 16 in a batch", 16) },
+        Scenario::LeaderlessSetDisk => Plan {
+            store: Spec::leaderless(Durability::Disk),
+            goal: Goal::Ratio(0.95),
+            ..set(
+                "Leaderless: SET, w = 2 of 3, Disk",
+                Durability::Disk,
+                PeerKind::SingleLeader(Durability::Disk),
+                Goal::None,
+            )
         },
         // The others are not loads; a GET is what is left.
         _ => get("GET at the leader", 1, Goal::Ratio(0.9)),
@@ -110,6 +131,11 @@ fn peer(kind: PeerKind, settings: &Settings, stop: &Stop) -> Result<Peer, String
         PeerKind::Etcd => {
             let etcd = Etcd::start(&settings.folder, stop)?;
             Peer { name: "etcd put", address: etcd.leader(), wait: Wait::No, etcd: true, _process: Box::new(etcd) }
+        }
+        PeerKind::SingleLeader(durability) => {
+            let store = Trireme::start(&settings.trireme, &settings.folder, Spec::single_leader(durability), stop)?;
+            let address = store.healed(stop)?.address;
+            Peer { name: "SingleLeader", address, wait: Wait::No, etcd: false, _process: Box::new(store) }
         }
         PeerKind::Redis => {
             let redis = Redis::start(&settings.folder, 0, Persistence::None, stop)?;
@@ -140,7 +166,7 @@ pub fn measure(
 ) -> Result<Row, String> {
     let plan = plan(scenario);
     let peer = peer(plan.peer, settings, stop)?;
-    let store = Trireme::start(&settings.trireme, &settings.folder, plan.durability, stop)?;
+    let store = Trireme::start(&settings.trireme, &settings.folder, plan.store, stop)?;
     let leader = store.healed(stop)?.address;
     if plan.command == Command::Get {
         fill(leader, KEYS, stop)?;
@@ -248,7 +274,7 @@ fn row(plan: &Plan, peer: &str, ours: &[Report], theirs: &[Report]) -> Row {
     let low = ratios.iter().copied().fold(f64::INFINITY, f64::min);
     let high = ratios.iter().copied().fold(0.0, f64::max);
     let (goal, reached) = match plan.goal {
-        Goal::Ratio(least) => (format!("≥ {least:.1} x"), Some(median(&ratios) >= least)),
+        Goal::Ratio(least) => (format!("≥ {least} x"), Some(median(&ratios) >= least)),
         Goal::LatencyMs(most) => (format!("≤ {most:.1} ms"), Some(latency(ours, 0.5) <= most)),
         Goal::None => (String::new(), None),
     };

@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader, Read},
-    net::{Ipv4Addr, SocketAddr},
+    io::{BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -19,6 +19,8 @@ use crate::load::Stop;
 
 /// How long a store may take to heal after a failure.
 const HEAL_MAX: Duration = Duration::from_secs(60);
+/// Where replicas speak HTTP.
+const ADMIN_PORT: u16 = 9600;
 /// Longest line of events that is kept for an error message.
 const LAST_WORDS_MAX: usize = 2000;
 
@@ -29,6 +31,39 @@ pub enum Durability {
     Memory,
     /// Synced to disk.
     Disk,
+}
+
+/// The store that is wanted: three replicas, w = 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// No leader, and r = 2; else one leads.
+    pub leaderless: bool,
+    /// When a copy counts.
+    pub durability: Durability,
+    /// Log that is kept for who is behind, where it is not the default.
+    pub log_retention: Option<&'static str>,
+}
+
+impl Spec {
+    /// One replica leads.
+    pub fn single_leader(durability: Durability) -> Spec {
+        Spec { leaderless: false, durability, log_retention: None }
+    }
+
+    /// Nobody does, and a read asks two replicas.
+    pub fn leaderless(durability: Durability) -> Spec {
+        Spec { leaderless: true, ..Spec::single_leader(durability) }
+    }
+
+    fn yaml(&self) -> String {
+        let mode = if self.leaderless { "Leaderless\n  r: 2" } else { "SingleLeader" };
+        let log = self.log_retention.map_or_else(String::new, |bytes| format!("  logRetention:\n    bytes: {bytes}\n"));
+        format!(
+            "apiVersion: trireme.dev/v1alpha1\nkind: ReplicatedStore\nmetadata:\n  name: bench\nspec:\n  \
+             mode: {mode}\n  n: 3\n  w: 2\n  durability: {:?}\n{log}",
+            self.durability
+        )
+    }
 }
 
 /// A replica as the store announced it.
@@ -46,6 +81,7 @@ pub struct Trireme {
     // Before the folder, so that it ends first.
     process: Option<Process>,
     program: PathBuf,
+    leaderless: bool,
     base: Ipv4Addr,
     heard: Arc<Mutex<Heard>>,
     replicas: Vec<Replica>,
@@ -62,21 +98,18 @@ struct Heard {
 }
 
 impl Trireme {
-    /// Starts a store of three replicas, w = 2, on loopback addresses that hardly anybody else uses, and waits until it is ready.
+    /// Starts a store on loopback addresses that hardly anybody else uses, and waits until it is ready.
     ///
     /// # Errors
     /// When it does not get there.
-    pub fn start(program: &Path, folder: &Path, durability: Durability, stop: &Stop) -> Result<Self, String> {
+    pub fn start(program: &Path, folder: &Path, spec: Spec, stop: &Stop) -> Result<Self, String> {
         let folder =
             tempfile::Builder::new().prefix("trireme-").tempdir_in(folder).map_err(|error| error.to_string())?;
-        let yaml = format!(
-            "apiVersion: trireme.dev/v1alpha1\nkind: ReplicatedStore\nmetadata:\n  name: bench\nspec:\n  \
-             mode: SingleLeader\n  n: 3\n  w: 2\n  durability: {durability:?}\n"
-        );
-        std::fs::write(folder.path().join("bench.yaml"), yaml).map_err(|error| error.to_string())?;
+        std::fs::write(folder.path().join("bench.yaml"), spec.yaml()).map_err(|error| error.to_string())?;
         let mut store = Trireme {
             process: None,
             program: program.to_owned(),
+            leaderless: spec.leaderless,
             base: Ipv4Addr::new(127, fastrand::u8(64..128), fastrand::u8(1..255), 11),
             heard: Arc::default(),
             replicas: Vec::new(),
@@ -137,7 +170,7 @@ impl Trireme {
         })
     }
 
-    /// Waits until every replica takes part again, and names the leader.
+    /// Waits until every replica takes part again, and names the leader, or the first where there is none.
     ///
     /// # Errors
     /// When that takes more than a minute.
@@ -150,10 +183,13 @@ impl Trireme {
                     && replica["reachable"] == true
                     && replica["lagEntries"].as_u64().unwrap_or(0) == 0
             };
-            let well = status["phase"] == "Ready" && status["groups"][0]["serving"] == true;
+            let well = status["phase"] == "Ready" && (self.leaderless || status["groups"][0]["serving"] == true);
             Ok((well && replicas.len() == self.replicas.len() && replicas.iter().all(whole)).then_some(()))
         })?;
-        self.leader(stop)
+        match self.replicas.first() {
+            Some(first) if self.leaderless => Ok(first.clone()),
+            _ => self.leader(stop),
+        }
     }
 
     /// Sends a signal to a replica's process.
@@ -165,6 +201,29 @@ impl Trireme {
         let pid = heard.pids.get(replica).copied().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| format!("no process of {replica} was announced"))?;
         kill_process(pid, signal).map_err(|error| format!("{replica}: {error}"))
+    }
+
+    /// Memory that a replica's process has in use, in bytes.
+    ///
+    /// # Errors
+    /// When it has no process.
+    pub fn resident_bytes(&self, replica: &str) -> Result<u64, String> {
+        let pid = self.heard.lock().unwrap_or_else(PoisonError::into_inner).pids.get(replica).copied();
+        let pid = pid.ok_or_else(|| format!("no process of {replica} was announced"))?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(|e| format!("{replica}: {e}"))?;
+        let kib =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+        kib.map(|kib: u64| kib << 10).ok_or_else(|| format!("{replica}: /proc does not tell its memory"))
+    }
+
+    /// What a replica says of itself at its HTTP port; nothing while nobody listens there.
+    pub fn looks(&self, replica: &Replica) -> Option<Value> {
+        let mut socket = TcpStream::connect((replica.address.ip(), ADMIN_PORT)).ok()?;
+        socket.set_read_timeout(Some(START_MAX)).ok()?;
+        socket.write_all(b"GET /status HTTP/1.0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).ok()?;
+        serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
     }
 
     fn status(&self) -> Result<Value, String> {

@@ -30,6 +30,7 @@ pub(super) fn write(shell: &Shell, report: &Report) -> String {
     position(&mut page, report);
     followers(&mut page, report, shell.core.borrow().topology());
     counters(&mut page, report);
+    peer(&mut page, report);
     memory_and_disk(&mut page, shell, report);
     connections(&mut page, shell, report);
     page.text
@@ -46,7 +47,11 @@ fn position(page: &mut Page, report: &Report) {
     ] {
         page.row("role", &format!("role=\"{name}\""), u8::from(report.role() == role));
     }
-    page.gauge("serving", "1 where the replica leads and serves clients.", u8::from(report.serving));
+    page.gauge(
+        "serving",
+        "1 where the replica leads and serves clients, or nobody leads and it takes commands.",
+        u8::from(report.serving),
+    );
     page.gauge("epoch", "Number of the highest epoch promised to.", report.promise.number);
     page.gauge("log_last_seq", "Last entry in the durable log.", report.last.seq);
     page.gauge("log_first_seq", "First entry that the log still holds.", report.log_start);
@@ -106,6 +111,30 @@ fn counters(page: &mut Page, report: &Report) {
     page.counter("digest_mismatches_total", "Slots found different from the leader's.", counters.digest_mismatches);
     page.counter("clock_refusals_total", "Messages refused for a clock too far ahead.", counters.clock_refusals);
     page.counter("snapshots_received_total", "Snapshots received.", counters.snapshots_received);
+}
+
+/// What only a replica without a leader has.
+fn peer(page: &mut Page, report: &Report) {
+    let Some(repair) = &report.repair else { return };
+    page.gauge(
+        "whole",
+        "1 where the replica holds everything that could have been acknowledged before.",
+        u8::from(report.whole),
+    );
+    page.gauge(
+        "clock_offset_seconds",
+        "How far another replica's clock is ahead of this one's.",
+        report.clock_offset_ms as f64 / 1e3,
+    );
+    page.gauge(
+        "repair_slots_differing",
+        "Slots that differ from another replica's and are not mended yet.",
+        repair.slots_differing,
+    );
+    page.counter("repair_keys_total", "Keys joined with another replica's state.", repair.keys_repaired);
+    page.counter("repair_sent_bytes_total", "Bytes of digests and state sent.", repair.bytes_sent);
+    page.counter("repair_received_bytes_total", "Bytes of digests and state received.", repair.bytes_received);
+    page.counter("read_repairs_total", "Keys that reads coordinated here found stale somewhere.", repair.read_repairs);
 }
 
 fn memory_and_disk(page: &mut Page, shell: &Shell, report: &Report) {

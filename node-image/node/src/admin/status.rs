@@ -4,7 +4,7 @@ use serde::Serialize;
 use trireme_proto::{
     Report,
     ids::Peer,
-    report::{Counters, Cut, FollowerReport, Role},
+    report::{Counters, Cut, FollowerReport, Repair, Role},
 };
 
 use crate::shell::Shell;
@@ -47,6 +47,9 @@ pub(super) struct Status {
     recovered: u64,
     cut: Option<CutStatus>,
     followers: Vec<Follower>,
+    /// Where there is no leader.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<PeerPart>,
     peers_connected: Vec<u32>,
     operators_connected: usize,
     clients_connected: usize,
@@ -73,6 +76,21 @@ struct Follower {
     lag_bytes: u64,
     lag_ms: u64,
     snapshot_slots: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PeerPart {
+    whole: bool,
+    origin_spent: bool,
+    clock_offset_ms: i64,
+    /// What is held durably of each origin, as `group.generation:sequence`, with the number of gaps where there are any.
+    received: Vec<String>,
+    slots_differing: u64,
+    keys_repaired: u64,
+    read_repairs: u64,
+    repair_bytes_sent: u64,
+    repair_bytes_received: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -129,6 +147,7 @@ pub(super) fn of(shell: &Shell, report: &Report) -> Status {
         recovered: report.recovered,
         cut: report.cut.as_ref().map(cut),
         followers: report.followers.iter().map(follower).collect(),
+        peer: report.repair.map(|repair| peer(report, &repair)),
         peers_connected: connected
             .iter()
             .filter_map(|p| if let Peer::Replica(id) = p { Some(*id) } else { None })
@@ -164,6 +183,24 @@ fn follower(follower: &FollowerReport) -> Follower {
         lag_bytes: follower.lag_bytes,
         lag_ms: follower.lag_ms,
         snapshot_slots: follower.snapshot_slots,
+    }
+}
+
+fn peer(report: &Report, repair: &Repair) -> PeerPart {
+    let received = report.received.iter().map(|part| {
+        let gaps = if part.gaps > 0 { format!("+{} gaps", part.gaps) } else { String::new() };
+        format!("{}.{}:{}{gaps}", part.origin.group, part.origin.generation, part.upto)
+    });
+    PeerPart {
+        whole: report.whole,
+        origin_spent: report.origin_spent,
+        clock_offset_ms: report.clock_offset_ms,
+        received: received.collect(),
+        slots_differing: repair.slots_differing,
+        keys_repaired: repair.keys_repaired,
+        read_repairs: repair.read_repairs,
+        repair_bytes_sent: repair.bytes_sent,
+        repair_bytes_received: repair.bytes_received,
     }
 }
 

@@ -1,0 +1,223 @@
+//! What only a store without a leader has to show: nobody waits when a replica dies, one that differs is mended, and a pair takes no more memory.
+
+use std::{
+    sync::atomic::Ordering,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use super::{
+    Settings, median,
+    table::Row,
+    throughput::{CONNECTIONS, KEY_BYTES, VALUE_BYTES, fill},
+};
+use crate::{
+    client::Client,
+    load::{
+        self, Keys, Report, Stop, Workload,
+        resp::{Command, Resp, Wait},
+    },
+    peers::{
+        START_MAX,
+        trireme::{Durability, Replica, Spec, Trireme},
+        wait_for,
+    },
+};
+
+/// How long the load runs before the replica is hit, and after.
+const HALF: Duration = Duration::from_millis(1000);
+/// The most that a kill may add to the worst request.
+const KILL_MAX_MS: f64 = 10.0;
+/// Keys that differ.
+const DIFFERING: u64 = 1000;
+/// Writes of one key that push the others out of the log.
+const PUSH: u64 = 30_000;
+/// How long finding and mending them may take, and how much may be moved.
+const REPAIR_MAX: (f64, f64) = (1.0, 2.0);
+/// How often something is done again.
+const TIMES: usize = 3;
+/// How much more memory a pair may take.
+const MEMORY_MAX: f64 = 1.1;
+
+fn set(keys: u64) -> Result<Resp, String> {
+    Resp::new(Command::Set, Wait::No, KEY_BYTES, VALUE_BYTES, keys)
+}
+
+/// A replica is killed under load on the others; before that, the same load without.
+///
+/// # Errors
+/// When the store cannot be started, driven or does not heal.
+pub fn kill(settings: &Settings, stop: &Stop, say: &mut dyn FnMut(String)) -> Result<Row, String> {
+    let store = Trireme::start(&settings.trireme, &settings.folder, Spec::leaderless(Durability::Disk), stop)?;
+    let (mut more, mut worst, mut errors, mut acknowledged) = (Vec::new(), 0.0_f64, Vec::new(), 0);
+    for number in 0..settings.kills {
+        store.healed(stop)?;
+        let replicas = store.replicas();
+        let victim = replicas.get(number % replicas.len().max(1)).ok_or("a store without replicas")?;
+        let others: Vec<&Replica> = replicas.iter().filter(|replica| replica.name != victim.name).collect();
+        let calm = under_load(&others, stop, || Ok(()))?;
+        let hit = under_load(&others, stop, || store.signal(&victim.name, Signal::KILL))?;
+        let (before, with) = (calm.latency_ms(1.0), hit.latency_ms(1.0));
+        say(format!(
+            "{}/{}: {} killed: worst request {with:.1} ms, {before:.1} without; errors {}",
+            number + 1,
+            settings.kills,
+            victim.name,
+            hit.errors_text()
+        ));
+        more.push(with - before);
+        worst = worst.max(with);
+        acknowledged += hit.finished;
+        errors.extend((hit.errors_total() > 0).then(|| hit.errors_text()));
+    }
+    let middle = median(&more);
+    Ok(Row {
+        what: format!("Leaderless: replica killed under load on the others, {} times", more.len()),
+        ours: format!(
+            "worst request {middle:+.1} ms to the run without (median), {worst:.0} ms at most; {acknowledged} acknowledged"
+        ),
+        peer: String::new(),
+        ratio: String::new(),
+        goal: format!("no error, ≤ +{KILL_MAX_MS:.0} ms"),
+        reached: Some(errors.is_empty() && middle <= KILL_MAX_MS),
+        errors,
+    })
+}
+
+/// A load on some replicas, in the middle of which something is done.
+fn under_load(others: &[&Replica], stop: &Stop, act: impl FnOnce() -> Result<(), String>) -> Result<Report, String> {
+    let resp = set(Keys::Own(100).total(CONNECTIONS))?;
+    let workload = Workload {
+        addresses: others.iter().map(|replica| replica.address).collect(),
+        connections: CONNECTIONS,
+        pipeline: 1,
+        keys: Keys::Own(100),
+        warm_up: Duration::ZERO,
+        duration: HALF * 2,
+        rate: None,
+        requests_max: None,
+    };
+    let report = thread::scope(|scope| {
+        let load = scope.spawn(|| load::run(&workload, &resp, stop));
+        thread::sleep(HALF);
+        let done = act();
+        let report = load.join().map_err(|_| "the load panicked".to_owned());
+        done.and(report)?.map_err(|error| error.to_string())
+    })?;
+    if stop.load(Ordering::Relaxed) { Err("interrupted".into()) } else { Ok(report) }
+}
+
+/// A replica comes back without what no log has any more: how long until it is the same as the others, and how much is moved for it.
+///
+/// # Errors
+/// When the store cannot be started, driven or does not heal.
+pub fn repair(settings: &Settings, stop: &Stop, say: &mut dyn FnMut(String)) -> Result<Row, String> {
+    let spec = Spec { log_retention: Some("1Mi"), ..Spec::leaderless(Durability::Memory) };
+    let store = Trireme::start(&settings.trireme, &settings.folder, spec, stop)?;
+    let first = store.healed(stop)?;
+    fill(first.address, settings.pairs, stop)?;
+    let (mut seconds, mut mebibytes) = (Vec::new(), Vec::new());
+    for _ in 0..TIMES {
+        store.healed(stop)?;
+        let victim = store.replicas().last().ok_or("a store without replicas")?.clone();
+        store.signal(&victim.name, Signal::KILL)?;
+        // It is started again after a second; before that, it has missed all this.
+        fill(first.address, DIFFERING, stop)?;
+        push(&first, stop)?;
+        let moved_before = moved(&store);
+        let lacks = |look: &serde_json::Value| {
+            look["peer"].is_object() && look["peersConnected"].as_array().is_some_and(|c| c.len() == 2)
+        };
+        wait_for("the replica to be back", START_MAX, stop, || Ok(store.looks(&victim).filter(lacks).map(drop)))?;
+        let start = Instant::now();
+        wait_for("equal digests", START_MAX, stop, || {
+            let looks: Vec<_> = store.replicas().iter().filter_map(|replica| store.looks(replica)).collect();
+            let same = |look: &serde_json::Value| {
+                look["digest"] == looks[0]["digest"] && look["peer"]["received"] == looks[0]["peer"]["received"]
+            };
+            Ok((looks.len() == 3 && looks[0]["digest"] != "0000000000000000" && looks.iter().all(same)).then_some(()))
+        })?;
+        seconds.push(start.elapsed().as_secs_f64());
+        mebibytes.push((moved(&store) - moved_before) / f64::from(1 << 20));
+        say(format!(
+            "the same after {:.2} s, {:.2} MiB",
+            seconds.last().copied().unwrap_or_default(),
+            mebibytes.last().copied().unwrap_or_default()
+        ));
+    }
+    let (time, size) = (median(&seconds), median(&mebibytes));
+    Ok(Row {
+        what: format!(
+            "Leaderless: {} pairs, of which {DIFFERING} differ and no log has them: found and mended",
+            settings.pairs
+        ),
+        ours: format!("{time:.2} s, {size:.2} MiB moved"),
+        peer: String::new(),
+        ratio: String::new(),
+        goal: format!("≤ {} s, ≤ {} MiB", REPAIR_MAX.0, REPAIR_MAX.1),
+        reached: Some(time <= REPAIR_MAX.0 && size <= REPAIR_MAX.1),
+        errors: Vec::new(),
+    })
+}
+
+/// Writes one key until the log has nothing else.
+fn push(replica: &Replica, stop: &Stop) -> Result<(), String> {
+    let workload = Workload {
+        addresses: vec![replica.address],
+        connections: CONNECTIONS,
+        pipeline: 16,
+        keys: Keys::Random(1),
+        warm_up: Duration::ZERO,
+        duration: START_MAX,
+        rate: None,
+        requests_max: Some(PUSH),
+    };
+    let report = load::run(&workload, &set(1)?, stop).map_err(|error| error.to_string())?;
+    if report.errors_total() > 0 { Err(format!("writing: {}", report.errors_text())) } else { Ok(()) }
+}
+
+/// Bytes that comparing and mending has moved, of all replicas that answer: what one sends.
+fn moved(store: &Trireme) -> f64 {
+    let looks = store.replicas().iter().filter_map(|replica| store.looks(replica));
+    looks.filter_map(|look| look["peer"]["repairBytesSent"].as_f64()).sum()
+}
+
+/// Memory that a pair takes beyond the empty process, with a leader and without: of a replica that has just been started, as what an allocator keeps of a
+/// load says more about the load.
+///
+/// # Errors
+/// When a store cannot be started or driven.
+pub fn memory(settings: &Settings, stop: &Stop, say: &mut dyn FnMut(String)) -> Result<Row, String> {
+    let each = |spec: Spec| -> Result<f64, String> {
+        let mut store = Trireme::start(&settings.trireme, &settings.folder, spec, stop)?;
+        let first = store.healed(stop)?;
+        let empty = store.resident_bytes(&first.name)?;
+        fill(first.address, settings.pairs, stop)?;
+        store.down();
+        store.up(stop)?;
+        let first = store.healed(stop)?;
+        let count = Client::connect(first.address)?.bulk(&[b"DBSIZE"])?.unwrap_or_default();
+        if count != settings.pairs.to_string().into_bytes() {
+            return Err(format!("{} keys were written, {} are there", settings.pairs, String::from_utf8_lossy(&count)));
+        }
+        let full = store.resident_bytes(&first.name)?;
+        Ok(full.saturating_sub(empty) as f64 / settings.pairs as f64)
+    };
+    // The log that is kept takes memory, too, in both: as little as may be.
+    let little = |spec: Spec| Spec { log_retention: Some("1Mi"), ..spec };
+    let without = each(little(Spec::leaderless(Durability::Memory)))?;
+    let with = each(little(Spec::single_leader(Durability::Memory)))?;
+    say(format!("{without:.0} bytes a pair without a leader, {with:.0} with one"));
+    let ratio = without / with.max(1.0);
+    Ok(Row {
+        what: format!("Leaderless: memory of a replica with {} pairs", settings.pairs),
+        ours: format!("{without:.0} bytes a pair"),
+        peer: format!("SingleLeader: {with:.0} bytes a pair"),
+        ratio: format!("{ratio:.2}"),
+        goal: format!("≤ {MEMORY_MAX} x"),
+        reached: Some(ratio <= MEMORY_MAX),
+        errors: Vec::new(),
+    })
+}
