@@ -97,6 +97,23 @@ pub struct Report {
     /// No leader only: the largest difference between a peer's clock and its own, in milliseconds; positive where the peer's is ahead.
     #[prost(sint64, tag = "29")]
     pub clock_offset_ms: i64,
+    /// No leader only: how long others took, of late, as far as enough has been seen.
+    #[prost(message, repeated, tag = "32")]
+    pub paces: Vec<Pace>,
+}
+
+/// How long another replica took, of late: what 50, 90 and 99 of 100 did not exceed, in microseconds; empty where too little was seen.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Pace {
+    /// Who.
+    #[prost(uint32, tag = "1")]
+    pub id: ReplicaId,
+    /// From an entry's being sent until it was said to be held durably.
+    #[prost(uint32, repeated, tag = "2")]
+    pub copies_us: Vec<u32>,
+    /// From a question's being sent until it was answered.
+    #[prost(uint32, repeated, tag = "3")]
+    pub answers_us: Vec<u32>,
 }
 
 /// How much of an origin's entries a replica holds.

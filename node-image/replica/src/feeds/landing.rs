@@ -174,13 +174,15 @@ impl Replica {
     }
 
     fn take_acknowledgement(&mut self, from: ReplicaId, feed: &Feed) {
+        let now_us = self.now.mono_us;
         let Role::Peer(peer) = &mut self.role else { return };
         let Some(seen) = feed.acknowledged.as_ref().filter(|seen| Some(seen.origin) == peer.origin) else { return };
         let Some(link) = peer.links.get_mut(&from) else { return };
         link.acknowledged.merge(&sets::from_message(std::slice::from_ref(seen)));
         let upto = link.acknowledged.upto(seen.origin);
-        while let Some((_, bytes)) = link.window.pop_front_if(|(last, _)| *last <= upto) {
+        while let Some((_, bytes, sent_us)) = link.window.pop_front_if(|(last, ..)| *last <= upto) {
             link.window_bytes -= bytes;
+            link.copies.note(now_us.saturating_sub(sent_us));
         }
         self.clients.copies_changed();
         self.settle_writes();

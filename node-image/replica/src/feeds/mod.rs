@@ -8,7 +8,7 @@
 //! ```
 //!
 //! * `name`: the record, and under which name this group writes. `ship`: live entries, and one message per peer and turn. `walk`: what a peer missed.
-//!   `landing`: what comes in. `recent`: where it stands in the own log. `count`: who counts, and what has enough copies. `repair`: state instead of entries. `report`: what the operator is told.
+//!   `landing`: what comes in. `recent`: where it stands in the own log. `count`: who counts, and what has enough copies. `repair`: state instead of entries. `pace`: how long others take. `report`: what the operator is told.
 //!
 //! A feed ships what is *committed* in its group. In Leaderless a replica is a group of one: nothing that it has executed is ever undone, so an entry is
 //! shipped in the turn that made it, beside the own write to disk. That a crash may take the end of its own log is what names are for.
@@ -23,6 +23,7 @@
 mod count;
 mod landing;
 mod name;
+pub(crate) mod pace;
 mod recent;
 mod repair;
 mod report;
@@ -40,6 +41,7 @@ use trireme_proto::{
 };
 
 use crate::{engine::ReceivedSet, quorum::Rounds};
+use pace::Latencies;
 use recent::Recent;
 use repair::Exchange;
 use walk::Walk;
@@ -102,9 +104,12 @@ pub(crate) struct Link {
     lacks: BTreeMap<Origin, (u64, u64)>,
     /// Live entries are sent to it.
     live: bool,
-    /// Live entries on their way: last sequence and bytes of each message.
-    window: VecDeque<(u64, u64)>,
+    /// Live entries on their way: last sequence and bytes of each message, and when it was sent.
+    window: VecDeque<(u64, u64, u64)>,
     window_bytes: u64,
+    /// How long it took for copies, and to answer.
+    copies: Latencies,
+    pub(crate) answers: Latencies,
     walk: Option<Walk>,
     exchange: Option<Exchange>,
     /// Number of the comparison that it has begun and whose parts have all come so far.
@@ -131,6 +136,8 @@ impl Link {
             live: false,
             window: VecDeque::new(),
             window_bytes: 0,
+            copies: Latencies::default(),
+            answers: Latencies::default(),
             walk: None,
             exchange: None,
             incoming: None,

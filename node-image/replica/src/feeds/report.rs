@@ -30,6 +30,8 @@ impl Replica {
             .iter()
             .map(|seen| OriginSeq { origin: seen.origin, upto: seen.upto, gaps: seen.beyond.len() as u32 })
             .collect();
+        report.paces =
+            peer.links.iter().map(|(id, link)| link.pace(*id)).filter(|pace| !pace.copies_us.is_empty()).collect();
         report.whole = peer.whole;
         report.repair = Some(peer.repair);
         report.clock_offset_ms = peer.clock_offset_ms;

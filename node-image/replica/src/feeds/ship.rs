@@ -34,7 +34,7 @@ impl Replica {
 
     /// This turn's entries, now that they are in the log: those that are this replica's own go to everybody.
     pub(crate) fn feed_live(&mut self, batch: &Bytes, first: u64) {
-        let me = self.identity.id;
+        let (me, now_us) = (self.identity.id, self.now.mono_us);
         let Role::Peer(peer) = &mut self.role else { return };
         let Some(origin) = peer.origin.filter(|_| !peer.fresh.is_empty()) else { return };
         let pieces: Vec<Bytes> = peer.fresh.drain(..).map(|range| batch.slice(range)).collect();
@@ -47,7 +47,7 @@ impl Replica {
             }
             if link.live {
                 link.out.entries.extend(pieces.iter().cloned());
-                link.window.push_back((last, bytes));
+                link.window.push_back((last, bytes, now_us));
                 link.window_bytes += bytes;
             }
         }

@@ -27,7 +27,7 @@
 mod coordinate;
 mod rounds;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -61,6 +61,8 @@ pub(crate) struct Rounds {
     last: u64,
     next: Option<Round>,
     open: BTreeMap<u64, Round>,
+    /// The last that are over, and when they began: who answers late is slow, and that is of interest, too.
+    over: VecDeque<(u64, u64)>,
 }
 
 /// One round.

@@ -149,8 +149,20 @@ impl Replica {
         image.into()
     }
 
+    /// How long an answer took, whether or not it is still waited for.
+    fn note_pace(&mut self, from: ReplicaId, number: u64) {
+        let now_us = self.now.mono_us;
+        let Role::Peer(peer) = &mut self.role else { return };
+        let open = peer.rounds.open.get(&number).map(|round| round.began_us);
+        let began_us = open.or_else(|| peer.rounds.over.iter().find(|(over, _)| *over == number).map(|(_, at)| *at));
+        if let (Some(began_us), Some(link)) = (began_us, peer.links.get_mut(&from)) {
+            link.answers.note(now_us.saturating_sub(began_us));
+        }
+    }
+
     /// What another replica holds.
     pub(crate) fn take_answer(&mut self, from: ReplicaId, answer: Answer) {
+        self.note_pace(from, answer.number);
         let Some(rounds) = self.rounds() else { return };
         let Some(round) = rounds.open.get_mut(&answer.number) else { return };
         if !round.answered.insert(from) {
@@ -237,8 +249,12 @@ impl Replica {
         }
         if let Some(rounds) = self.rounds()
             && rounds.open.get(&number).is_some_and(Round::is_over)
+            && let Some(over) = rounds.open.remove(&number)
         {
-            rounds.open.remove(&number);
+            rounds.over.push_back((number, over.began_us));
+            if rounds.over.len() > OPEN_MAX {
+                rounds.over.pop_front();
+            }
         }
     }
 

@@ -11,7 +11,10 @@
 //! | Diverged | replicas that must be the same are not |
 
 use trireme_crds::{Condition, ConditionStatus};
-use trireme_proto::{Report, Topology, topology::Phase};
+use trireme_proto::{
+    Report, Topology,
+    topology::{Mode, Phase},
+};
 
 use super::{Turn, leaderless, replace};
 use crate::{decision::list, status::timestamp};
@@ -136,8 +139,11 @@ pub(super) fn complete(turn: &mut Turn<'_>) {
             "paused by the annotation trireme.dev/paused: nothing is begun until it is removed, no failover either";
         turn.condition("Paused", ConditionStatus::True, "Annotation", what.to_owned());
     }
-    let desired = turn.desired;
-    match desired.warnings.as_slice() {
+    let mut warnings = turn.desired.warnings.clone();
+    if let Some(record) = turn.observed.record.as_ref().filter(|record| record.settings.mode() == Mode::Leaderless) {
+        warnings.extend(leaderless::staleness(turn, record));
+    }
+    match warnings.as_slice() {
         [] => turn.condition("ConfigurationWarning", calm, "None", "nothing that is wanted is risky".to_owned()),
         warnings => turn.condition("ConfigurationWarning", ConditionStatus::True, "RiskyChoice", warnings.join(" ")),
     }

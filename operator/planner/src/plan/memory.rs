@@ -86,6 +86,8 @@ pub struct Memory {
     pub(crate) led_by: Option<(Epoch, u64)>,
     /// No leader: what must have spread before reads may rely on it, and the version of the record that it was asked of.
     pub(crate) spread: Option<(u64, Spread)>,
+    /// No leader: when it was last reckoned how often reads miss writes, and what came out.
+    pub(crate) staleness: Option<(u64, String)>,
     /// What was last said to be waited for.
     pub(crate) waiting: Option<String>,
     /// What each replica was last sent: version, its process, when.

@@ -20,6 +20,7 @@ mod conditions;
 mod leave;
 mod lives;
 mod members;
+mod staleness;
 
 use trireme_proto::Topology;
 
@@ -27,6 +28,7 @@ pub(crate) use conditions::diverged;
 pub(crate) use leave::Spread;
 pub(crate) use lives::create;
 pub(crate) use members::{Reach, coordinators, is_unreached, reaches, stands};
+pub(crate) use staleness::staleness;
 
 use super::{Turn, replace, roll};
 use crate::{decision::Decision, observed::HumanRequest};
