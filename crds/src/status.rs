@@ -22,7 +22,7 @@ pub struct StoreStatus {
     pub r: u32,
     /// Replicas that serve, of those wanted: `2/3`.
     pub ready: String,
-    /// Name of the leader; empty where nobody leads.
+    /// Name of the leader; empty where nobody leads, and in mode Leaderless `-` or empty.
     pub leader: String,
     /// How far the follower that is most behind is behind: `0`, or a time as `12 ms`; empty where nobody leads.
     pub lag: String,
@@ -134,7 +134,7 @@ pub struct ReplicaStatus {
     pub id: u32,
     /// Its region; empty where there is only one.
     pub region: String,
-    /// Leader, Follower, Peer, Learner, Idle or Unknown.
+    /// Leader, Follower, Peer, Quarantined, Learner, Idle or Unknown.
     pub role: String,
     /// It counts for w and for seals.
     pub member: bool,

@@ -119,6 +119,9 @@ pub struct ReplicaRecord {
     /// Mode Leaderless: that life's number as an origin of deltas.
     #[serde(default, skip_serializing_if = "is_default")]
     pub generation: u32,
+    /// Mode Leaderless: it counts for no quorum and takes no commands, because a person asked for that.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub quarantined: bool,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -108,6 +108,9 @@ pub struct Replica {
     /// generation that it has not spent.
     #[prost(uint32, tag = "7")]
     pub generation: u32,
+    /// [`Mode::Leaderless`] only: a person does not trust what it holds. It counts for no quorum and coordinates nothing, and goes on to receive.
+    #[prost(bool, tag = "8")]
+    pub quarantined: bool,
 }
 
 /// How a store's replicas move deltas: who produces them, and when a client is told OK.

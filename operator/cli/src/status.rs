@@ -172,6 +172,8 @@ fn role(replica: &ReplicaStatus, screen: &Screen) -> String {
     let role = match (replica.role.as_str(), replica.member) {
         ("Leader", _) => screen.good("Leader"),
         ("Peer", true) => screen.good("Peer"),
+        // It is a member, and counts for nothing as long as a person says so.
+        ("Quarantined", _) => screen.bad("Quarantined"),
         (role, true) => role.to_owned(),
         (role, false) => format!("{role} (no member)"),
     };

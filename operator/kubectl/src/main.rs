@@ -24,6 +24,7 @@
 //!   | `trireme.dev/promote` | a replica's name | make it the leader although the present one cannot hand over |
 //!   | `trireme.dev/promote-force` | a replica's name | even where too few members answer |
 //!   | `trireme.dev/paused` | `true`, or absent | the operator changes nothing |
+//!   | `trireme.dev/quarantine` | names of replicas, separated by commas, or absent | these count for no quorum (mode Leaderless) |
 //!   | `trireme.dev/restart` | any text | a new text restarts every replica, one by one |
 //!
 //!   The operator takes the first three up: it removes the annotation and writes `.status.request` with the outcome `Pending`; later the same request with

@@ -143,6 +143,16 @@ pub enum Decision {
         /// Why it needed one.
         why: String,
     },
+    /// No leader: a replica counts for no quorum from now on, because a person asked for that.
+    Quarantined {
+        /// Name of the replica.
+        replica: String,
+    },
+    /// No leader: a replica counts again that was quarantined.
+    Released {
+        /// Name of the replica.
+        replica: String,
+    },
     /// Settings or addresses of the record were brought up to date.
     Refreshed {
         /// What.
@@ -332,6 +342,13 @@ impl fmt::Display for Decision {
             Decision::Named { replica, generation, why } => {
                 write!(f, "{replica} writes as its generation {generation}: {why}")
             }
+            Decision::Quarantined { replica } => {
+                write!(
+                    f,
+                    "{replica} is quarantined as asked: it counts for no quorum and takes no commands, and goes on to receive every write"
+                )
+            }
+            Decision::Released { replica } => write!(f, "{replica} counts again: its quarantine was ended"),
             Decision::Refreshed { what } => write!(f, "the record was brought up to date: {what}"),
             Decision::Refused { what, why } => write!(f, "refused to {what}: {why}"),
             Decision::Waiting { what } => write!(f, "waiting: {what}"),

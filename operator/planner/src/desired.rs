@@ -8,6 +8,9 @@ use crate::record;
 /// The annotation of a store that pauses its reconciliation, where its value is `true`.
 pub const PAUSED: &str = "trireme.dev/paused";
 
+/// The annotation of a store that names replicas which are to count for no quorum, separated by commas; mode Leaderless only. Absent or empty: none.
+pub const QUARANTINE: &str = "trireme.dev/quarantine";
+
 /// What is wanted of one group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
@@ -27,6 +30,8 @@ pub struct Desired {
     pub failover: Failover,
     /// Nothing is to be begun: see [`crate::plan()`].
     pub paused: bool,
+    /// Names of replicas that are to count for no quorum.
+    pub quarantine: Vec<String>,
     /// Generation of the resource.
     pub generation: i64,
     /// Accepted but risky choices, for the condition `ConfigurationWarning`.
@@ -98,6 +103,7 @@ impl Desired {
                 preferred_region: settled.preferred_region,
             },
             paused: store.metadata.annotation(PAUSED) == Some("true"),
+            quarantine: names(store.metadata.annotation(QUARANTINE).unwrap_or_default()),
             generation: store.metadata.generation(),
             warnings: trireme_crds::warnings(store),
         }
@@ -118,4 +124,9 @@ impl Desired {
     pub fn replica(&self, id: ReplicaId) -> Option<&DesiredReplica> {
         self.replicas.iter().find(|r| r.id == id)
     }
+}
+
+/// Names separated by commas.
+fn names(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }

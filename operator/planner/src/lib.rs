@@ -9,7 +9,7 @@
 //!
 //! * [`desired`], [`observed`]: what goes in. "Not heard from" is a value.
 //! * [`plan()`]: the rules of creation, failover, hand-over, change, restarts and replacement, one file each.
-//! * `plan/leaderless`: the same where there is no leader: names, members, w and r, and what quorums are left.
+//! * `plan/leaderless`: the same where there is no leader: names, members, w and r, who is quarantined, and what quorums are left.
 //! * [`decision`]: what was decided, as data and as a sentence.
 //! * [`status()`]: what users see.
 //! * [`record`]: the record as an object of the API.
@@ -48,7 +48,7 @@ pub mod status;
 
 pub use backend::{Backend, RecordError, Turned, turn};
 pub use decision::{Cause, Decision};
-pub use desired::{Desired, DesiredReplica, Failover, PAUSED};
+pub use desired::{Desired, DesiredReplica, Failover, PAUSED, QUARANTINE};
 pub use observed::{HumanRequest, Observed, Process, Seen};
 pub use plan::{Memory, Plan, plan};
 pub use status::status;

@@ -36,6 +36,7 @@ pub fn to_object(record: &Topology) -> GroupRecord {
                 client_address: r.client_address.clone(),
                 incarnation: if r.incarnation == 0 { String::new() } else { format!("{:016x}", r.incarnation) },
                 generation: r.generation,
+                quarantined: r.quarantined,
             })
             .collect(),
         generation: record.generation,
@@ -135,6 +136,7 @@ fn replica_from_object(row: &ReplicaRecord) -> Result<Replica, RecordTextError> 
         client_address: row.client_address.clone(),
         incarnation: if row.incarnation.is_empty() { 0 } else { incarnation(&row.incarnation)? },
         generation: row.generation,
+        quarantined: row.quarantined,
     })
 }
 

@@ -12,6 +12,7 @@
 //! ask promote 2 [force], ask switchover 2
 //! forget             the operator starts anew
 //! store leaderless n=3 w=2 r=2                              no leader; then
+//! store leaderless n=3 quarantine=s-2                        who is to count for no quorum
 //! meet [1 2]         these replicas (or all that are there) reach each other and nobody else, and hold all that any of them does
 //! wrote 1 7          replica 1 has taken 7 writes in all under its name, which nobody else has received yet
 //! see 3 life=9 empty, see 3 whole=0 spent=1 offset=6000 digest=7 learner    its disk is new and empty; what else it says
@@ -58,6 +59,7 @@ fn desired(words: &[&str]) -> Desired {
         Some("NeverLose") => desired.failover.policy = Policy::NeverLose,
         other => assert_eq!(other, None),
     }
+    desired.quarantine = value("quarantine=").map_or_else(Vec::new, |v| v.split(',').map(str::to_owned).collect());
     desired.paused = words.contains(&"paused");
     desired.failover.replace_lost_after_ms = value("replaceLostAfter=").map(|ms| ms.parse().unwrap());
     if let Some(ms) = value("giveUp=") {
@@ -196,7 +198,8 @@ impl Stage {
             (_, true) => Role::Learner,
             _ => Role::Idle,
         } as i32;
-        (report.serving, report.whole, report.origin_spent) = (member && known, member || report.whole, false);
+        (report.serving, report.whole, report.origin_spent) =
+            (member && known && !row.quarantined, member || report.whole, false);
         let origin = Origin { group: id, generation: row.generation };
         if known && !report.received.iter().any(|part| part.origin == origin) {
             report.received.push(OriginSeq { origin, upto: 0, gaps: 0 });
@@ -363,7 +366,8 @@ fn describe(record: &Topology) -> String {
     text += &if record.settings.mode() == topology::Mode::Leaderless {
         let name = |r: &topology::Replica| format!("{}.{}", r.id, r.generation);
         let names: Vec<String> = record.replicas.iter().filter(|r| r.incarnation != 0).map(name).collect();
-        format!("r={} names {}", record.settings.r, names.join(" "))
+        let apart = record.replicas.iter().filter(|r| r.quarantined).map(|r| format!(" quarantined={}", r.id));
+        format!("r={} names {}{}", record.settings.r, names.join(" "), apart.collect::<String>())
     } else if record.phase == Phase::Active as i32 {
         format!("Active leader={}", record.leader)
     } else {

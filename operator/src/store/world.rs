@@ -283,6 +283,7 @@ impl World {
         let leaderless = record.settings.mode() == Mode::Leaderless;
         let role = |id: ReplicaId| match id {
             id if !leaderless && id == record.leader => "leader",
+            id if record.replica(id).is_some_and(|row| row.quarantined) => "quarantined",
             id if record.config.member(id).is_some() => {
                 if leaderless {
                     "peer"

@@ -280,6 +280,7 @@ impl World {
                 preferred_region: String::new(),
             },
             paused: self.paused,
+            quarantine: Vec::new(),
             generation: 1,
             warnings: Vec::new(),
         }

@@ -134,10 +134,12 @@ pub(super) fn complete(turn: &mut Turn<'_>) {
     let record = turn.plan.record.as_ref().or(turn.observed.record.as_ref());
     let sealing = record.is_some_and(|record| record.phase == Phase::Sealing as i32);
     let (new, calm) = (record.is_none(), ConditionStatus::False);
+    let leaderless = turn.leaderless();
     if turn.desired.paused {
+        let nor = if leaderless { "no change of members and no restart" } else { "no failover" };
         let what =
-            "paused by the annotation trireme.dev/paused: nothing is begun until it is removed, no failover either";
-        turn.condition("Paused", ConditionStatus::True, "Annotation", what.to_owned());
+            format!("paused by the annotation trireme.dev/paused: nothing is begun until it is removed, {nor} either");
+        turn.condition("Paused", ConditionStatus::True, "Annotation", what);
     }
     let mut warnings = turn.desired.warnings.clone();
     if let Some(record) = turn.observed.record.as_ref().filter(|record| record.settings.mode() == Mode::Leaderless) {
@@ -160,14 +162,18 @@ pub(super) fn complete(turn: &mut Turn<'_>) {
         }
         _ => turn.condition("Progressing", calm, "Stable", "nothing is being changed".to_owned()),
     }
+    let (nobody, not_yet) = match leaderless {
+        true => ("nobody serves: see Ready", "no replica has served yet"),
+        false => ("no leader serves: see Ready", "no leader has served yet"),
+    };
     let stuck = turn.plan.conditions.iter().any(|c| c.kind == "Ready" && STUCK.contains(&c.reason.as_str()));
     match turn.memory.conditions.iter().find(|c| c.kind == "Degraded").cloned() {
         _ if stuck => {
-            turn.condition("Degraded", ConditionStatus::True, "NotServing", "no leader serves: see Ready".to_owned());
+            turn.condition("Degraded", ConditionStatus::True, "NotServing", nobody.to_owned());
         }
         // Moments of change say nothing of what is missing.
         Some(before) => turn.condition("Degraded", before.status, &before.reason, before.message),
-        None => turn.condition("Degraded", ConditionStatus::Unknown, "Starting", "no leader has served yet".to_owned()),
+        None => turn.condition("Degraded", ConditionStatus::Unknown, "Starting", not_yet.to_owned()),
     }
     if let Some(record) = &turn.observed.record {
         leaderless::diverged(turn, record);

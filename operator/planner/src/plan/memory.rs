@@ -90,6 +90,8 @@ pub struct Memory {
     pub(crate) staleness: Option<(u64, String)>,
     /// What was last said to be waited for.
     pub(crate) waiting: Option<String>,
+    /// Why replicas are not quarantined although that was asked for, as it was last said.
+    pub(crate) unquarantined: String,
     /// What each replica was last sent: version, its process, when.
     pub(crate) told: BTreeMap<ReplicaId, (u64, u64, u64)>,
     /// What was last asked of the backend for each replica, a restart or a replacement: which process was known then, and when it was asked.

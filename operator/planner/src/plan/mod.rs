@@ -90,6 +90,9 @@ pub fn plan(desired: &Desired, observed: &Observed, memory: &mut Memory, now_ms:
         Some(record) => seal::sealing(&mut turn, record),
     }
     if !desired.paused {
+        if !turn.leaderless() {
+            leaderless::no_quarantine_here(&mut turn);
+        }
         roll::repair(&mut turn);
     }
     turn.finish()

@@ -210,6 +210,7 @@ impl<'a> Turn<'a> {
                 ),
                 incarnation: before.map_or(0, |b| b.incarnation),
                 generation: before.map_or(0, |b| b.generation),
+                quarantined: before.is_some_and(|b| b.quarantined),
             }
         };
         let mut rows: Vec<Replica> = self.desired.replicas.iter().map(|r| row(r.id, &r.name, &r.region)).collect();

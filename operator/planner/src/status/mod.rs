@@ -124,6 +124,9 @@ fn replicas(desired: &Desired, observed: &Observed, names: &impl Fn(u32) -> Stri
     for row in rows.iter_mut().filter(|_| record.is_some()) {
         let report = observed.seen(row.id).and_then(|seen| seen.report.as_ref());
         row.peer = record.zip(report).map(|(record, report)| peers::peer(record, report, names));
+        if record.and_then(|record| record.replica(row.id)).is_some_and(|known| known.quarantined) {
+            (row.member, row.role) = (false, "Quarantined".to_owned());
+        }
         if let Some(lag) = report.and_then(|report| peers::lag(report, observed)) {
             (row.lag_entries, row.lag_bytes) = (Some(lag.lag_entries), Some(lag.lag_bytes));
             (row.lag_ms, row.snapshot_slots) = (Some(lag.lag_ms), lag.snapshot_slots);

@@ -93,7 +93,7 @@ fn members(turn: &Turn<'_>, record: &Topology) -> (Vec<Member>, String) {
 /// The life of this learner that may count, if it may.
 fn whole(turn: &Turn<'_>, record: &Topology, id: u32) -> Option<Member> {
     let report = heard(turn, record, id)?;
-    let row = record.replica(id).filter(|row| row.incarnation == report.incarnation)?;
+    let row = record.replica(id).filter(|row| row.incarnation == report.incarnation && !row.quarantined)?;
     let ready = report.whole && !report.origin_spent && !report.leaving && report.role() != Role::Idle;
     let known = report.topology_version >= record.version;
     (ready && known && follows_everybody(turn, record, report).is_ok())

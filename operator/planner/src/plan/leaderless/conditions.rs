@@ -7,11 +7,12 @@ use super::{
     Reach,
     change::{of, quorums},
     coordinators,
-    members::heard,
+    members::{heard, quarantined},
     reaches,
 };
 use crate::{
     decision::list,
+    desired::QUARANTINE,
     plan::{
         Turn,
         conditions::{missing_machines, say_missing, shortfalls},
@@ -57,10 +58,11 @@ pub(super) fn standing(turn: &mut Turn<'_>, record: &Topology) {
     let reached = coordinators.iter().map(|c| c.now).max().unwrap_or(0);
     let (needs_w, needs_r) = (q.writes_need(), q.reads_need());
     let numbers = format!(
-        "{reached} of {n} members reach each other, writes need {needs_w} (w = {}), reads {needs_r} (r = {}); missing {}",
+        "{reached} of {n} members reach each other, writes need {needs_w} (w = {}), reads {needs_r} (r = {}); missing {}{}",
         q.w,
         q.r,
-        list(&missing)
+        list(&missing),
+        apart(turn, record).map_or_else(String::new, |names| format!(", quarantined {names}"))
     );
     if writes && reads {
         let names = turn.names(coordinators.iter().zip(&all).filter(|(_, a)| a.0 && a.1).map(|(c, _)| c.report.id));
@@ -81,9 +83,16 @@ pub(super) fn standing(turn: &mut Turn<'_>, record: &Topology) {
     degraded(turn, record, &coordinators);
 }
 
-/// Names of members that are not heard, or take no commands.
+/// Names of the replicas that are quarantined, if any are.
+fn apart(turn: &Turn<'_>, record: &Topology) -> Option<String> {
+    let names = turn.names(record.replicas.iter().filter(|row| row.quarantined).map(|row| row.id));
+    (!names.is_empty()).then(|| list(&names))
+}
+
+/// Names of members that are not heard, or take no commands although they should.
 fn unheard(turn: &Turn<'_>, record: &Topology, coordinators: &[Reach<'_>]) -> Vec<String> {
-    let able = |id| coordinators.iter().any(|c| c.report.id == id);
+    let apart = |id| quarantined(record, id) && heard(turn, record, id).is_some();
+    let able = |id| coordinators.iter().any(|c| c.report.id == id) || apart(id);
     turn.names(record.config.members.iter().filter(|m| !able(m.id)).map(|m| m.id))
 }
 
@@ -97,6 +106,9 @@ fn degraded(turn: &mut Turn<'_>, record: &Topology, coordinators: &[Reach<'_>]) 
     for reach in coordinators {
         what.extend(cut_off(turn, record, coordinators, reach));
     }
+    what.extend(apart(turn, record).map(|names| {
+        format!("quarantined as asked, so that no quorum counts on it, until the annotation {QUARANTINE} no longer says so: {names}")
+    }));
     what.extend(shortfalls(turn, record));
     what.extend(clocks(turn, record));
     what.extend(missing_machines(turn, record));
@@ -169,7 +181,9 @@ pub(crate) fn diverged(turn: &mut Turn<'_>, record: &Topology) {
         }
     }
     if !what.is_empty() {
-        what.push("`trireme verify` names the slots".to_owned());
+        what.push(format!(
+            "`trireme verify` names the slots, and the annotation {QUARANTINE} keeps a replica out of all quorums"
+        ));
         turn.condition("Diverged", ConditionStatus::True, "DigestsDiffer", what.join("; "));
     }
 }

@@ -16,6 +16,7 @@ use trireme_proto::{
     topology::{Config, Member},
 };
 
+use super::members::quarantined;
 use crate::{
     decision::{Decision, list},
     plan::Turn,
@@ -69,7 +70,8 @@ pub(super) fn spread(turn: &mut Turn<'_>, record: &Topology, old: &Config, r: u3
     let (n, w) = (members.len(), record.config.w as usize);
     let r = (r as usize).min(n);
     let needed = if w + r > n { n + 1 - r } else { w.min(n) };
-    let lacking: Vec<&Member> = members.iter().filter(|m| !holds(turn, m, &wanted)).collect();
+    let lacking: Vec<&Member> =
+        members.iter().filter(|m| quarantined(record, m.id) || !holds(turn, m, &wanted)).collect();
     turn.memory.spread = Some((record.version, wanted));
     if n - lacking.len() >= needed {
         return Ok(());

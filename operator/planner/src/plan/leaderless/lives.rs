@@ -24,6 +24,8 @@ use crate::{
 pub(crate) fn create(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
     let epoch = turn.next_epoch();
     let w = turn.desired.w.min(count(members.len())).max(1);
+    // Whoever forced it has what was asked for.
+    turn.memory.requests.clear();
     let names = turn.names(members.iter().map(|m| m.id));
     turn.decide(match data {
         true => Decision::Rebuilt { members: names, epoch: epoch.to_string() },

@@ -25,17 +25,23 @@ pub(super) fn heard<'a>(turn: &Turn<'a>, record: &Topology, id: ReplicaId) -> Op
     turn.observed.live_report(id).filter(|_| !silent)
 }
 
+/// Whether a replica counts for no quorum, because a person asked for that.
+pub(crate) fn quarantined(record: &Topology, id: ReplicaId) -> bool {
+    record.replica(id).is_some_and(|row| row.quarantined)
+}
+
 /// Members of either configuration that the operator hears and that take commands, in the life that is a member.
 pub(crate) fn coordinators<'a>(turn: &Turn<'a>, record: &Topology) -> Vec<Reach<'a>> {
     let able = |m: Member| {
         let report = heard(turn, record, m.id)?;
         let able = report.incarnation == m.incarnation && report.role() == Role::Peer && report.serving;
-        able.then_some(report)
+        (able && !quarantined(record, m.id)).then_some(report)
     };
+    let counts = |report: &Report, m: &Member| reaches(report, m) && !quarantined(record, m.id);
     let reach = |report: &'a Report| Reach {
         report,
-        now: record.config.members.iter().filter(|m| reaches(report, m)).count(),
-        old: record.old.iter().flat_map(|old| &old.members).filter(|m| reaches(report, m)).count(),
+        now: record.config.members.iter().filter(|m| counts(report, m)).count(),
+        old: record.old.iter().flat_map(|old| &old.members).filter(|m| counts(report, m)).count(),
     };
     members(record).into_iter().filter_map(able).map(reach).collect()
 }
@@ -68,6 +74,9 @@ pub(crate) fn stands(turn: &Turn<'_>, record: &Topology, id: ReplicaId) -> Resul
     }
     if !record.config.has(id, report.incarnation) {
         return Err(format!("{name} is no member yet"));
+    }
+    if quarantined(record, id) {
+        return Err(format!("{name} is quarantined"));
     }
     if report.role() != Role::Peer || !report.serving {
         return Err(format!("{name} takes no commands yet"));

@@ -5,6 +5,7 @@
 //!   no record ──▶ create      all replicas are known: first record, phase Active, everybody's first name
 //!   Active    ──▶ lives       a new disk or a spent name gets a new name; a member that lost what it held is a learner
 //!             ──▶ leave       the configuration being left is dropped, once nothing depends on it
+//!             ──▶ quarantine  who is to count for nothing, because a person asked for that
 //!             ──▶ change      members, w and r move towards what is desired, so that w + r > n at every moment
 //!             ──▶ replace     is a replica lost with its machine? it starts elsewhere (shared with the other modes)
 //!             ──▶ roll        replicas run as they are wanted: restarts, one at a time (shared with the other modes)
@@ -20,6 +21,7 @@ mod conditions;
 mod leave;
 mod lives;
 mod members;
+mod quarantine;
 mod staleness;
 
 use trireme_proto::Topology;
@@ -28,6 +30,7 @@ pub(crate) use conditions::diverged;
 pub(crate) use leave::Spread;
 pub(crate) use lives::create;
 pub(crate) use members::{Reach, coordinators, is_unreached, reaches, stands};
+pub(crate) use quarantine::not_here as no_quarantine_here;
 pub(crate) use staleness::staleness;
 
 use super::{Turn, replace, roll};
@@ -43,6 +46,7 @@ pub(crate) fn active(turn: &mut Turn<'_>, record: &Topology) {
             lives::behind,
             lives::name,
             leave::leave,
+            quarantine::quarantine,
             change::change,
             super::change::refresh,
             replace::replace,
