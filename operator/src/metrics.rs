@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::http::{Method, Uri};
-use trireme_crds::{ConditionStatus, StoreStatus};
+use trireme_crds::{ConditionStatus, Quorums, StoreStatus};
 
 use crate::store::{Key, wanted::Wanted};
 
@@ -32,6 +32,10 @@ struct Gauges {
     members: f64,
     reachable: f64,
     write_quorum: f64,
+    read_quorum: Option<f64>,
+    slots_differing: Option<f64>,
+    clock_offset_s: Option<f64>,
+    quarantined: Option<f64>,
     ready: f64,
     degraded: f64,
     paused: f64,
@@ -87,6 +91,7 @@ impl Metrics {
         let mut inner = self.inner();
         let gauges = inner.stores.entry(wanted.key()).or_default();
         gauges.take(status);
+        gauges.take_quorums(wanted.desired.quorums(), status);
     }
 
     /// A store that is gone.
@@ -146,8 +151,39 @@ const STORE_FAMILIES: &[Family] = &[
     ),
     ("trireme_store_members", "gauge", "Members in force.", |g| Some(g.members)),
     ("trireme_store_members_reachable", "gauge", "Members that the operator hears.", |g| Some(g.reachable)),
-    ("trireme_store_write_quorum", "gauge", "Members that a write needs: w in force.", |g| Some(g.write_quorum)),
-    ("trireme_store_ready", "gauge", "1 while a leader serves and reaches w members.", |g| Some(g.ready)),
+    (
+        "trireme_store_write_quorum",
+        "gauge",
+        "Members that a write needs: w in force; without a leader at least n - w + 1, whose clocks it asks.",
+        |g| Some(g.write_quorum),
+    ),
+    (
+        "trireme_store_read_quorum",
+        "gauge",
+        "Without a leader: members that a read needs: r in force, and w where it repairs before it answers.",
+        |g| g.read_quorum,
+    ),
+    (
+        "trireme_store_ready",
+        "gauge",
+        "1 while a leader serves and reaches w members; without a leader, while a replica reaches enough for reads and writes.",
+        |g| Some(g.ready),
+    ),
+    (
+        "trireme_store_slots_differing",
+        "gauge",
+        "Without a leader: slots that differ from another replica's and are not mended yet, of the replica with most of them.",
+        |g| g.slots_differing,
+    ),
+    (
+        "trireme_store_clock_offset_seconds",
+        "gauge",
+        "Without a leader: how far another replica's clock is ahead of a replica's own, at most.",
+        |g| g.clock_offset_s,
+    ),
+    ("trireme_store_quarantined", "gauge", "Without a leader: replicas that count for no quorum as asked.", |g| {
+        g.quarantined
+    }),
     ("trireme_store_degraded", "gauge", "1 while something is missing that the store should have.", |g| {
         Some(g.degraded)
     }),
@@ -161,9 +197,12 @@ const STORE_FAMILIES: &[Family] = &[
         "Slots that were found to differ between replicas: never, unless there is a defect.",
         |g| Some(g.diverged),
     ),
-    ("trireme_store_lag_seconds", "gauge", "How far the replica that is furthest behind is behind its leader.", |g| {
-        Some(g.lag_s)
-    }),
+    (
+        "trireme_store_lag_seconds",
+        "gauge",
+        "How far the replica that is furthest behind is behind its leader, or the others.",
+        |g| Some(g.lag_s),
+    ),
     ("trireme_store_lag_entries", "gauge", "The same in entries.", |g| Some(g.lag_entries)),
     ("trireme_store_failovers_total", "counter", "Changes of leader that this operator has seen.", |g| {
         Some(g.failovers)
@@ -189,6 +228,19 @@ fn counters(out: &mut String, name: &str, label: &str, help: &str, values: &BTre
 }
 
 impl Gauges {
+    /// What only a store without a leader has; `wanted`: what w and r need by its spec, of which n, w and r in force are the record's.
+    fn take_quorums(&mut self, wanted: Option<Quorums>, status: &StoreStatus) {
+        let (Some(wanted), Some(group)) = (wanted, status.groups.first()) else { return };
+        let quorums = Quorums { n: group.n, w: group.w, r: group.r.unwrap_or(wanted.r).min(group.n.max(1)), ..wanted };
+        self.write_quorum = quorums.writes_need().into();
+        self.read_quorum = Some(quorums.reads_need().into());
+        let peers = || status.replicas.iter().filter_map(|replica| replica.peer.as_ref());
+        let ahead = |ms: i64| ms.max(0) as f64 / 1_000.0;
+        self.slots_differing = Some(peers().map(|peer| peer.slots_differing).max().unwrap_or(0) as f64);
+        self.clock_offset_s = Some(peers().map(|peer| ahead(peer.clock_offset_ms)).fold(0.0, f64::max));
+        self.quarantined = Some(status.replicas.iter().filter(|r| r.role == "Quarantined").count() as f64);
+    }
+
     fn take(&mut self, status: &StoreStatus) {
         let holds = |kind: &str| {
             let holds = status.conditions.iter().any(|c| c.kind == kind && c.status == ConditionStatus::True);
@@ -225,7 +277,10 @@ impl Gauges {
 
 #[cfg(test)]
 mod tests {
-    use trireme_crds::{Condition, status::FailoverStatus};
+    use trireme_crds::{
+        Condition, ReadRepair, WriteOrder,
+        status::{FailoverStatus, GroupStatus, PeerStatus, ReplicaStatus},
+    };
 
     use super::*;
 
@@ -270,6 +325,29 @@ mod tests {
         let conditions = vec![holds("Ready", ConditionStatus::Unknown), holds("RolloutStalled", ConditionStatus::True)];
         gauges.take(&StoreStatus { conditions, ..StoreStatus::default() });
         assert_eq!((gauges.ready, gauges.paused, gauges.rollout_stalled), (0.0, 0.0, 1.0));
+    }
+
+    #[test]
+    fn without_a_leader_both_quorums_are_shown() {
+        let peer = |slots_differing, clock_offset_ms| {
+            let peer = PeerStatus { slots_differing, clock_offset_ms, ..PeerStatus::default() };
+            ReplicaStatus { peer: Some(peer), ..ReplicaStatus::default() }
+        };
+        let wanted = Quorums { n: 5, w: 2, r: 4, order: WriteOrder::Strict, repair: ReadRepair::Blocking };
+        // The record is behind: three members, and r is all of them.
+        let group = GroupStatus { n: 3, w: 1, r: Some(4), ..GroupStatus::default() };
+        let replicas = vec![peer(2, -9_000), peer(7, 1_500), ReplicaStatus::default()];
+        let mut gauges = Gauges::default();
+        let status = StoreStatus { groups: vec![group], replicas, ..StoreStatus::default() };
+        gauges.take_quorums(Some(wanted), &status);
+        assert_eq!((gauges.write_quorum, gauges.read_quorum), (3.0, Some(3.0)));
+        assert_eq!((gauges.slots_differing, gauges.clock_offset_s), (Some(7.0), Some(1.5)));
+        let mut led = Gauges::default();
+        led.take_quorums(None, &status);
+        assert_eq!(
+            (led.read_quorum, led.slots_differing, led.clock_offset_s, led.quarantined),
+            (None, None, None, None)
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use trireme_cli::{
     output::{json_line, put},
     request, status, verify,
 };
-use trireme_crds::{Condition, ConditionStatus};
+use trireme_crds::{Condition, ConditionStatus, Mode};
 
 use crate::{
     cluster::{self, Cluster},
@@ -90,7 +90,7 @@ enum Command {
         #[command(flatten)]
         depth: history::Depth,
     },
-    /// Let the operator begin nothing for a store, no failover either. Its replicas go on.
+    /// Let the operator begin nothing for a store: no change, no restart, no failover. Its replicas go on.
     Pause {
         /// Name of the store.
         store: String,
@@ -100,7 +100,7 @@ enum Command {
         /// Name of the store.
         store: String,
     },
-    /// Restart every replica of a store, one by one, the leader last and after a hand-over.
+    /// Restart every replica of a store, one by one; a leader last and after a hand-over.
     Restart {
         /// Name of the store.
         store: String,
@@ -177,13 +177,14 @@ async fn pause(cluster: &Cluster, store: &str, pause: bool, output: Output) -> R
 }
 
 async fn restart(cluster: &Cluster, store: &str, output: Output) -> Result<(), Failure> {
-    object::get(cluster, store).await?;
+    let leaderless = object::get(cluster, store).await?.spec()?.mode == Mode::Leaderless;
+    let order = if leaderless { "none before the one before it is whole again" } else { "the leader last" };
     let mark = Timestamp::now().to_string();
     annotate(cluster, store, "trireme.dev/restart", Some(&mark)).await?;
     match output {
         Output::Json => put(&json_line(&serde_json::json!({ "store": store, "restart": mark }))?),
         Output::Text => put(&format!(
-            "{store}: its replicas are restarted one by one, the leader last; `kubectl trireme status {store}` says how far it is\n"
+            "{store}: its replicas are restarted one by one, {order}; `kubectl trireme status {store}` says how far it is\n"
         )),
     }
     Ok(())

@@ -55,6 +55,12 @@ pub(crate) fn follow(request: &mut RequestStatus, decisions: &[Decision], now: &
             return;
         }
     }
+    if now.groups.iter().any(|group| group.serving && group.r.is_some()) {
+        // Nobody leads: what was forced was that the store goes on.
+        request.outcome = status::Outcome::Done;
+        "the store serves".clone_into(&mut request.message);
+        return;
+    }
     if now.groups.iter().any(|group| group.serving && group.leader == request.replica) {
         request.outcome = status::Outcome::Done;
         request.message = format!("{} leads", request.replica);
@@ -75,6 +81,11 @@ pub(crate) fn request(
     replicas: &[DesiredReplica],
     status: &StoreStatus,
 ) -> Result<(String, HumanRequest), String> {
+    if status.groups.iter().any(|group| group.r.is_some()) {
+        return Err(
+            "this store has no leader: every member takes reads and writes, and nobody has to take over".to_owned()
+        );
+    }
     let name = match (asked.annotation, asked.value.as_str()) {
         (SWITCHOVER, "") => {
             successor(status).ok_or("there is no follower that could take over: see the store's status")?
@@ -145,6 +156,16 @@ mod tests {
         assert!(ask(PROMOTE, "").unwrap_err().contains("orders-0, orders-1, orders-2"));
         assert!(ask(PROMOTE, "other-1").unwrap_err().contains("no replica 'other-1'"));
         assert!(ask(SWITCHOVER, "orders-0").unwrap_err().contains("leads already"));
+    }
+
+    #[test]
+    fn where_nobody_leads_nobody_is_promoted() {
+        let (replicas, mut status) = store();
+        status.groups[0].r = Some(2);
+        for annotation in [SWITCHOVER, PROMOTE, PROMOTE_FORCE] {
+            let asked = Asked { annotation, value: "orders-1".to_owned() };
+            assert!(request(&asked, &replicas, &status).unwrap_err().contains("this store has no leader"));
+        }
     }
 
     #[test]

@@ -34,6 +34,8 @@ const NOTES_MAX: usize = 256;
 const MOVES_EVERY: Duration = Duration::from_secs(30);
 /// After a status could not be written it is tried again after this long.
 const RETRY: Duration = Duration::from_secs(2);
+/// What stands for the leader's name where the mode has none.
+const NO_LEADER: &str = "-";
 /// Longest note of an Event, in bytes: the API server's limit is 1024.
 const NOTE_BYTES_MAX: usize = 1_000;
 
@@ -230,8 +232,12 @@ async fn say(context: &Context, wanted: &Wanted, note: Note) {
     }
 }
 
-/// How long a replica has been silent is of interest where it cannot be reached; else it would change with every look.
+/// As it is shown: how long a replica has been silent is of interest where it cannot be reached; else it would change with every look. And an empty column
+/// of `kubectl get` would look as if somebody should lead where nobody ever does.
 fn steady(mut status: StoreStatus) -> StoreStatus {
+    if status.groups.iter().any(|group| group.r.is_some()) {
+        NO_LEADER.clone_into(&mut status.leader);
+    }
     for replica in status.replicas.iter_mut().filter(|replica| replica.reachable) {
         replica.silent_ms = None;
     }
