@@ -152,6 +152,13 @@ pub struct Compare {
     /// Digest of each slot from there on.
     #[prost(fixed64, repeated, tag = "3")]
     pub digests: Vec<u64>,
+    /// The sender's hybrid logical clock.
+    #[prost(fixed64, tag = "4")]
+    pub clock: u64,
+    /// What the sender has received, where the digests are of exactly that and nothing is on its way in: one that has received the same and has other
+    /// digests is another than it ought to be. Empty where that cannot be said.
+    #[prost(message, repeated, tag = "5")]
+    pub received: Vec<Seen>,
 }
 
 /// The answer to [`Compare`].
@@ -169,6 +176,9 @@ pub struct Differ {
     /// Those that differ.
     #[prost(message, repeated, tag = "4")]
     pub slots: Vec<SlotBuckets>,
+    /// The sender's hybrid logical clock.
+    #[prost(fixed64, tag = "5")]
+    pub clock: u64,
 }
 
 /// A slot that differs.
@@ -197,4 +207,7 @@ pub struct States {
     /// That.
     #[prost(message, repeated, tag = "4")]
     pub received: Vec<Seen>,
+    /// The sender's hybrid logical clock: none of the records is newer.
+    #[prost(fixed64, tag = "5")]
+    pub clock: u64,
 }

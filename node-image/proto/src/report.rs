@@ -94,7 +94,8 @@ pub struct Report {
     /// No leader only: what comparing and mending has done since the process started.
     #[prost(message, optional, tag = "28")]
     pub repair: Option<Repair>,
-    /// No leader only: the largest difference between a peer's clock and its own, in milliseconds; positive where the peer's is ahead.
+    /// No leader only: by how many milliseconds the clock of a peer is ahead of its own, the most of all that were heard within the suspicion time; 0 where
+    /// none is. A peer that is behind finds the others ahead.
     #[prost(sint64, tag = "29")]
     pub clock_offset_ms: i64,
     /// No leader only: how long others took, of late, as far as enough has been seen.
@@ -212,7 +213,8 @@ pub struct Cut {
 /// Counts since the process started.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Counters {
-    /// Slots whose digest differed from the leader's at the same position: never, unless there is a bug or bad memory.
+    /// Slots whose digest differed from the leader's at the same position, or where there is no leader from a peer's that had received exactly the same, as
+    /// often as that was seen: never, unless there is a bug, bad memory or a disk that lost what it had said was kept.
     #[prost(uint64, tag = "1")]
     pub digest_mismatches: u64,
     /// Messages refused for a clock too far ahead.
@@ -221,7 +223,7 @@ pub struct Counters {
     /// Connections refused for another store, version, replica number or incarnation.
     #[prost(uint64, tag = "3")]
     pub peer_refusals: u64,
-    /// Slots compared with the leader's and found the same.
+    /// Slots compared with the leader's, or a peer's, and found the same.
     #[prost(uint64, tag = "4")]
     pub digests_compared: u64,
     /// Client commands executed here.

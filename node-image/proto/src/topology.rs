@@ -108,7 +108,8 @@ pub struct Replica {
     /// generation that it has not spent.
     #[prost(uint32, tag = "7")]
     pub generation: u32,
-    /// [`Mode::Leaderless`] only: a person does not trust what it holds. It counts for no quorum and coordinates nothing, and goes on to receive.
+    /// [`Mode::Leaderless`] only: set aside on request, because what it holds is not trusted. It counts for no quorum of anybody, is asked nothing, gives no
+    /// state and coordinates nothing; entries and state still come to it, so that it is up to date when this is taken back.
     #[prost(bool, tag = "8")]
     pub quarantined: bool,
 }
@@ -259,6 +260,11 @@ impl Topology {
     /// Whether this life of this replica is a member of the configuration, or of the one being left.
     pub fn has(&self, id: ReplicaId, incarnation: Incarnation) -> bool {
         self.config.has(id, incarnation) || self.old.as_ref().is_some_and(|old| old.has(id, incarnation))
+    }
+
+    /// Whether this replica is set aside: see [`Replica::quarantined`].
+    pub fn is_quarantined(&self, id: ReplicaId) -> bool {
+        self.replica(id).is_some_and(|row| row.quarantined)
     }
 
     /// The directory's row of a replica.

@@ -23,7 +23,7 @@ mod info;
 pub mod requests;
 pub(crate) mod serve;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -248,6 +248,12 @@ impl Engine {
         self.state.slot(slot).side.is_some()
     }
 
+    /// Whether that is so of any slot.
+    #[must_use]
+    pub fn is_any_sided(&self) -> bool {
+        !self.state.sided.is_empty()
+    }
+
     /// XOR of all slots' digests.
     #[must_use]
     pub fn digest_total(&self) -> u64 {

@@ -12,7 +12,13 @@ use crate::{group::Role, replica::Replica};
 use super::Peer;
 
 impl Replica {
-    /// Whether in every configuration in force so many members, by its own numbers, have something. A member is who it is in the life that the record knows.
+    /// Whether the record has set this replica aside.
+    pub(crate) fn is_quarantined(&self, id: ReplicaId) -> bool {
+        self.meta.topology.as_ref().is_some_and(|topology| topology.is_quarantined(id))
+    }
+
+    /// Whether in every configuration in force so many members, by its own numbers, have something. A member is who it is in the life that the record knows;
+    /// one that is quarantined has nothing.
     pub(crate) fn enough(&self, need: impl Fn(&Config) -> usize, has: impl Fn(ReplicaId) -> bool) -> bool {
         let (Role::Peer(peer), Some(topology)) = (&self.role, &self.meta.topology) else { return false };
         let me = Member { id: self.identity.id, incarnation: self.identity.incarnation };
@@ -22,7 +28,7 @@ impl Replica {
                     .links
                     .get(&member.id)
                     .is_some_and(|link| link.incarnation == member.incarnation && link.epoch <= topology.epoch);
-            known && has(member.id)
+            known && has(member.id) && !topology.is_quarantined(member.id)
         };
         [Some(&topology.config), topology.old.as_ref()].into_iter().flatten().all(|config| {
             let mut there = config.members.iter().filter(|member| counts(member)).count();
@@ -102,7 +108,9 @@ impl Replica {
     pub(crate) fn expires(&self) -> bool {
         let (Role::Peer(peer), Some(topology)) = (&self.role, &self.meta.topology) else { return false };
         let me = self.identity.id;
-        let earlier = |id: ReplicaId| id < me && peer.links.get(&id).is_some_and(|link| link.connected);
+        let earlier = |id: ReplicaId| {
+            id < me && !topology.is_quarantined(id) && peer.links.get(&id).is_some_and(|link| link.connected)
+        };
         self.may_coordinate() && !topology.config.members.iter().any(|member| earlier(member.id))
     }
 
@@ -120,13 +128,13 @@ impl Replica {
             return None;
         }
         let (what, number) = if writes { ("w", topology.config.w) } else { ("r", topology.settings.r) };
-        let missing: Vec<&str> = topology
-            .config
-            .members
-            .iter()
-            .filter(|member| !has(member.id))
-            .map(|member| topology.replica(member.id).map_or("?", |replica| replica.name.as_str()))
-            .collect();
+        let name_of = |member: &Member| {
+            let row = topology.replica(member.id);
+            let name = row.map_or("?", |row| row.name.as_str());
+            if row.is_some_and(|row| row.quarantined) { format!("{name} (quarantined)") } else { name.to_owned() }
+        };
+        let there = |member: &&Member| has(member.id) && !topology.is_quarantined(member.id);
+        let missing: Vec<String> = topology.config.members.iter().filter(|m| !there(m)).map(name_of).collect();
         let n = topology.config.members.len();
         Some(format!(
             "NOREPLICAS {} of the n={n} members are reachable, {what}={number} are needed; missing: {}; nothing was done",

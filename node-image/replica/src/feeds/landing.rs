@@ -19,6 +19,7 @@ use trireme_proto::{
 use crate::{
     engine::{At, Engine, ReceivedSet},
     group::Role,
+    io::Now,
     log::record::{self, Kind},
     replica::Replica,
 };
@@ -31,31 +32,27 @@ const RECEIVED: u8 = 1;
 impl Replica {
     /// Everything that a turn of another group has for this one.
     pub(crate) fn on_feed(&mut self, from: ReplicaId, feed: Feed) {
-        let now_us = self.now.mono_us;
-        let offset_ms = (feed.clock >> 16) as i64 - self.now.wall_ms as i64;
-        let Role::Peer(peer) = &mut self.role else { return };
-        let Some(link) = peer.links.get_mut(&from).filter(|link| link.connected) else { return };
-        link.heard_us = now_us;
-        link.epoch = feed.epoch;
-        if offset_ms.abs() > peer.clock_offset_ms.abs() {
-            peer.clock_offset_ms = offset_ms;
-        }
-        if self.engine.observe_clock(feed.clock, self.now.wall_ms).is_err() {
-            self.counters.clock_refusals += 1;
+        if !self.accepts(from, feed.clock) {
             return;
         }
+        let Role::Peer(peer) = &mut self.role else { return };
+        let Some(link) = peer.links.get_mut(&from) else { return };
+        link.epoch = feed.epoch;
         for records in &feed.entries {
             self.land(records);
         }
         self.take_acknowledgement(from, &feed);
+        if let Some(holds) = &feed.holds {
+            self.take_holds(from, feed.version, holds);
+        }
+        if self.is_quarantined(from) {
+            return; // What it has written is joined as everybody's; what it asks, and what it says it holds, is of no account.
+        }
         for round in &feed.rounds {
             self.answer_round(from, round);
         }
         for mend in &feed.mends {
             self.take_mend(from, mend);
-        }
-        if let Some(holds) = &feed.holds {
-            self.take_holds(from, feed.version, holds);
         }
         for answer in feed.answers {
             self.take_answer(from, answer);
@@ -63,6 +60,23 @@ impl Replica {
         for number in feed.mended {
             self.take_mended(from, number);
         }
+    }
+
+    /// Whether a message of a peer is taken in at all: it is connected, and its clock is within the drift bound. One that was refused has not been heard: a
+    /// replica of which nothing is taken in is as good as missing.
+    pub(super) fn accepts(&mut self, from: ReplicaId, clock: u64) -> bool {
+        let Now { mono_us: now_us, wall_ms } = self.now;
+        let Role::Peer(peer) = &mut self.role else { return false };
+        let Some(link) = peer.links.get_mut(&from).filter(|link| link.connected) else { return false };
+        if clock > 0 {
+            link.clock = Some(((clock >> 16) as i64 - wall_ms as i64, now_us));
+        }
+        if self.engine.observe_clock(clock, wall_ms).is_err() {
+            self.counters.clock_refusals += 1;
+            return false;
+        }
+        link.heard_us = now_us;
+        true
     }
 
     /// Entries, whole records one after the other. Where they are damaged the rest is left out: it will be found missing, and sent again.

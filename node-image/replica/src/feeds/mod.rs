@@ -17,8 +17,9 @@
 //! 1. No name is used twice: a process writes under a name that no process before it can have used and lost entries of.
 //! 2. An entry is acknowledged when it is durable here.
 //! 3. Only members of the configuration in force, in the life that the record knows, and of the one being left, count; and only what they said in an epoch
-//!    that this replica has reached.
+//!    that this replica has reached. Nobody counts whom the record has quarantined.
 //! 4. What came as state is in the log too, before anybody is told that it is held here.
+//! 5. No message is taken in whose clock is further ahead than the drift bound: one machine with a wrong clock would make its writes win everywhere.
 
 mod count;
 mod landing;
@@ -29,6 +30,8 @@ mod repair;
 mod report;
 pub(crate) mod sets;
 mod ship;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -77,7 +80,6 @@ pub(crate) struct Peer {
     pub(crate) whole: bool,
     exchanges: u64,
     pub(crate) repair: Repair,
-    clock_offset_ms: i64,
 }
 
 /// What waits for durability before it is said.
@@ -90,7 +92,10 @@ enum Said {
 pub(crate) struct Link {
     pub(crate) incarnation: Incarnation,
     pub(crate) connected: bool,
+    /// When something of it was last taken in: what a wrong clock says is not.
     pub(crate) heard_us: u64,
+    /// By how much its clock was ahead, in milliseconds, and when it last said so.
+    clock: Option<(i64, u64)>,
     /// The epoch of the record that it obeys.
     epoch: Epoch,
     /// What it holds durably of this replica's entries, under its present name.
@@ -127,6 +132,7 @@ impl Link {
             incarnation,
             connected: false,
             heard_us: now_us,
+            clock: None,
             epoch: Epoch::ZERO,
             acknowledged: ReceivedSet::default(),
             holds: None,

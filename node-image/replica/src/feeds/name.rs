@@ -81,7 +81,6 @@ impl Replica {
             whole: false,
             exchanges: self.identity.boot << 20,
             repair: Default::default(),
-            clock_offset_ms: 0,
         }));
         self.links_changed();
         self.take_name();

@@ -47,8 +47,7 @@ impl Replica {
     /// Two groups that have received the same hold the same, or one of them has seen what another lost.
     pub(super) fn compare_totals(&mut self, from: ReplicaId, received: &ReceivedSet, digest: u64) {
         let (mine, total) = (self.engine.received(), self.engine.digest_total());
-        let Role::Peer(peer) = &self.role else { return };
-        if digest == 0 || !peer.landing.is_empty() || !peer.states.is_empty() || received != mine {
+        if digest == 0 || !self.nothing_lands() || received != mine {
             return;
         }
         self.counters.digests_compared += u64::from(SLOTS);
@@ -57,9 +56,22 @@ impl Replica {
         }
     }
 
-    /// Sends the digests of all slots, unless that is under way.
+    fn nothing_lands(&self) -> bool {
+        matches!(&self.role, Role::Peer(peer) if peer.landing.is_empty() && peer.states.is_empty())
+    }
+
+    /// Whether the digests are those of what was received, nothing more and nothing less: nothing is on its way in, and no key was joined with a state that
+    /// holds entries which have not come.
+    fn is_settled(&self) -> bool {
+        self.nothing_lands() && !self.engine.is_any_sided()
+    }
+
+    /// Sends the digests of all slots, unless that is under way. One that is quarantined gives nobody its state.
     pub(super) fn begin_exchange(&mut self, to: ReplicaId) {
         let now_us = self.now.mono_us;
+        if self.is_quarantined(self.identity.id) {
+            return;
+        }
         let Role::Peer(peer) = &mut self.role else { return };
         let Some(link) = peer.links.get_mut(&to).filter(|link| link.connected) else { return };
         if link.exchange.as_ref().is_some_and(|exchange| exchange.heard_us + PATIENCE_US > now_us) {
@@ -69,17 +81,26 @@ impl Replica {
         let number = peer.exchanges;
         let base = peer.durable.clone();
         link.exchange = Some(Exchange { number, base, compared: 0, left: Vec::new(), heard_us: now_us, differing: 0 });
+        let clock = self.engine.clock();
+        let received = if self.is_settled() { sets::to_message(self.engine.received()) } else { Vec::new() };
         for first in (0..SLOTS).step_by(usize::from(SLOTS_PER_PART)) {
             let digests: Vec<u64> = (first..first + SLOTS_PER_PART).map(|slot| self.engine.digest(slot)).collect();
             self.count_repair(8 * digests.len(), 0);
-            self.send(to, Message::Compare(Compare { number, first_slot: first.into(), digests }));
+            let (first_slot, received) = (first.into(), received.clone());
+            self.send(to, Message::Compare(Compare { number, first_slot, digests, clock, received }));
         }
     }
 
     /// Digests of a peer's slots: which differ.
     pub(crate) fn on_compare(&mut self, from: ReplicaId, compare: &Compare) {
+        if !self.accepts(from, compare.clock) || self.is_quarantined(from) {
+            return;
+        }
+        let same = !compare.received.is_empty()
+            && self.is_settled()
+            && sets::from_message(&compare.received) == *self.engine.received();
         let Role::Peer(peer) = &mut self.role else { return };
-        let Some(link) = peer.links.get_mut(&from).filter(|link| link.connected) else { return };
+        let Some(link) = peer.links.get_mut(&from) else { return };
         if compare.first_slot == 0 {
             link.incoming = Some(compare.number);
         } else if link.incoming != Some(compare.number) {
@@ -97,12 +118,19 @@ impl Replica {
             }
         }
         self.count_repair(slots.iter().map(|slot| 8 + 8 * slot.buckets.len()).sum(), 0);
+        if same {
+            self.counters.digest_mismatches += slots.len() as u64;
+        }
         let (number, first_slot, count) = (compare.number, compare.first_slot, compare.digests.len() as u32);
-        self.send(from, Message::Differ(Differ { number, first_slot, count, slots }));
+        let clock = self.engine.clock();
+        self.send(from, Message::Differ(Differ { number, first_slot, count, slots, clock }));
     }
 
     /// The slots that differ.
     pub(crate) fn on_differ(&mut self, from: ReplicaId, differ: &Differ) {
+        if !self.accepts(from, differ.clock) {
+            return;
+        }
         let now_us = self.now.mono_us;
         let Role::Peer(peer) = &mut self.role else { return };
         let link = peer.links.get_mut(&from);
@@ -166,11 +194,15 @@ impl Replica {
             peer.repair.slots_differing = 0;
         }
         self.count_repair(bytes, 0);
-        self.send(to, Message::States(States { number, images, ended, received }));
+        let clock = self.engine.clock();
+        self.send(to, Message::States(States { number, images, ended, received, clock }));
     }
 
     /// State of slots that differ: joined, and kept.
     pub(crate) fn on_states(&mut self, from: ReplicaId, states: &States) {
+        if !self.accepts(from, states.clock) || self.is_quarantined(from) {
+            return;
+        }
         let Role::Peer(peer) = &mut self.role else { return };
         let Some(link) = peer.links.get_mut(&from).filter(|link| link.incoming == Some(states.number)) else { return };
         if states.ended {

@@ -19,7 +19,7 @@ impl Replica {
             (false, Some(row)) if row.incarnation == self.identity.incarnation => ReportedRole::Learner,
             (false, _) => ReportedRole::Idle,
         } as i32;
-        report.serving = member && peer.origin.is_some();
+        report.serving = member && peer.origin.is_some() && !topology.is_quarantined(self.identity.id);
         report.leader_silence_ms = 0;
         report.lease_remaining_ms = 0;
         report.followers = peer.links.iter().map(|(id, link)| self.link_report(peer, *id, link, now)).collect();
@@ -34,7 +34,9 @@ impl Replica {
             peer.links.iter().map(|(id, link)| link.pace(*id)).filter(|pace| !pace.copies_us.is_empty()).collect();
         report.whole = peer.whole;
         report.repair = Some(peer.repair);
-        report.clock_offset_ms = peer.clock_offset_ms;
+        let recent_us = now.mono_us.saturating_sub(u64::from(topology.settings.suspicion_ms) * 1_000);
+        let clocks = peer.links.values().filter_map(|link| link.clock).filter(|(_, heard_us)| *heard_us >= recent_us);
+        report.clock_offset_ms = clocks.map(|(ahead_ms, _)| ahead_ms).max().unwrap_or(0).max(0);
         report.digest = if peer.landing.is_empty() && peer.states.is_empty() { self.engine.digest_total() } else { 0 };
     }
 

@@ -14,7 +14,7 @@ use crate::{
         slot_of,
     },
     group::Role,
-    io::ClientId,
+    io::{ClientId, Identity},
     replica::Replica,
 };
 
@@ -38,11 +38,19 @@ impl Replica {
     /// Whether this replica takes commands: it is a member, in this life of its disk, and has a name to write under.
     pub(crate) fn may_coordinate(&self) -> bool {
         let (Role::Peer(peer), Some(topology)) = (&self.role, &self.meta.topology) else { return false };
-        peer.origin.is_some() && topology.has(self.identity.id, self.identity.incarnation)
+        let Identity { id, incarnation, .. } = self.identity;
+        peer.origin.is_some() && topology.has(id, incarnation) && !topology.is_quarantined(id)
     }
 
     /// Runs a unit of work of a client, where nobody leads, if it has what it needs; else it waits for the next round.
     pub(crate) fn coordinate(&mut self, id: ClientId, work: &Work<'_>) -> Flow {
+        if self.is_quarantined(self.identity.id) {
+            let why =
+                "NOREPLICAS this replica is quarantined and coordinates nothing: ask another one; nothing was done";
+            self.counters.no_replicas += 1;
+            self.answer(id, |reply| reply.error(why.as_bytes()));
+            return Flow::Done;
+        }
         if !self.may_coordinate() {
             return Flow::NotNow;
         }

@@ -93,7 +93,7 @@ impl Replica {
             broken(Breakage::LearnersInQuorums)
                 || configs.into_iter().flatten().any(|config| config.member(*id).is_some())
         };
-        self.linked().into_iter().filter(counts).collect()
+        self.linked().into_iter().filter(|id| counts(id) && !topology.is_quarantined(*id)).collect()
     }
 
     /// A connection is new: what was asked on the old one is asked again.

@@ -1,6 +1,6 @@
 //! What clients see, in a small world of replicas: [`rig`].
 
-mod rig;
+pub(crate) mod rig;
 
 use super::Limits;
 use crate::io::Input;

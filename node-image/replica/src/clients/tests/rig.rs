@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use trireme_proto::{
     Epoch, Message, ReplicaId, Topology,
     ids::Peer,
-    topology::{Config, Durability, Member, Phase, Replica as Row, Settings},
+    topology::{Config, Durability, Member, Mode, Phase, Replica as Row, Settings},
 };
 
 use crate::{
@@ -14,33 +14,56 @@ use crate::{
     replica::Replica,
 };
 
-pub(super) struct Node {
-    pub(super) replica: Replica,
+pub(crate) struct Node {
+    pub(crate) replica: Replica,
     output: Output,
-    pub(super) running: bool,
+    pub(crate) running: bool,
     /// What is written becomes durable.
-    pub(super) disk: bool,
+    pub(crate) disk: bool,
     last_ticket: Option<u64>,
     replies: BTreeMap<ClientId, Vec<u8>>,
-    pub(super) closed: BTreeSet<ClientId>,
-    pub(super) paused: BTreeSet<ClientId>,
+    pub(crate) closed: BTreeSet<ClientId>,
+    pub(crate) paused: BTreeSet<ClientId>,
     /// It may end.
-    pub(super) finished: bool,
+    pub(crate) finished: bool,
 }
 
-pub(super) struct Rig {
-    pub(super) nodes: BTreeMap<ReplicaId, Node>,
-    under_way: VecDeque<(ReplicaId, ReplicaId, Message)>,
-    pub(super) now_us: u64,
-    pub(super) cut: BTreeSet<(ReplicaId, ReplicaId)>,
-    pub(super) record: Topology,
+pub(crate) struct Rig {
+    pub(crate) nodes: BTreeMap<ReplicaId, Node>,
+    pub(crate) under_way: VecDeque<(ReplicaId, ReplicaId, Message)>,
+    pub(crate) now_us: u64,
+    pub(crate) cut: BTreeSet<(ReplicaId, ReplicaId)>,
+    pub(crate) record: Topology,
+    /// By how many milliseconds a replica's wall clock is ahead.
+    pub(crate) skew_ms: BTreeMap<ReplicaId, i64>,
 }
 
 impl Rig {
     /// As many replicas, connected, the first leads and serves.
-    pub(super) fn serving(n: u32, w: u32) -> Rig {
+    pub(crate) fn serving(n: u32, w: u32) -> Rig {
+        Rig::of(n, w, |_| {})
+    }
+
+    /// As many replicas, connected, of which none leads.
+    pub(crate) fn peers(n: u32, w: u32, r: u32) -> Rig {
+        Rig::peers_with(n, w, r, |_| {})
+    }
+
+    /// The same, with something else in the record.
+    pub(crate) fn peers_with(n: u32, w: u32, r: u32, change: impl FnOnce(&mut Topology)) -> Rig {
+        Rig::of(n, w, |record| {
+            record.leader = 0;
+            record.settings = Settings { mode: Mode::Leaderless as i32, r, ..Settings::standard() };
+            for row in &mut record.replicas {
+                (row.incarnation, row.generation) = (u64::from(row.id) + 10, 1);
+            }
+            change(record);
+        })
+    }
+
+    fn of(n: u32, w: u32, change: impl FnOnce(&mut Topology)) -> Rig {
         let members: Vec<Member> = (1..=n).map(|id| Member { id, incarnation: u64::from(id) + 10 }).collect();
-        let record = Topology {
+        let mut record = Topology {
             store: "s".into(),
             group: 1,
             version: 1,
@@ -53,30 +76,16 @@ impl Rig {
             settings: Settings::standard(),
             ..Topology::default()
         };
-        let mut rig =
-            Rig { nodes: BTreeMap::new(), under_way: VecDeque::new(), now_us: 1_000_000, cut: BTreeSet::new(), record };
-        for id in 1..=n {
-            let identity = Identity {
-                store: "s".into(),
-                id,
-                incarnation: u64::from(id) + 10,
-                boot: 1,
-                group: 1,
-                durability: Durability::Disk,
-            };
-            let node = Node {
-                replica: Replica::new(identity, Recovery::new(), rig.now()),
-                output: Output::default(),
-                running: true,
-                disk: true,
-                last_ticket: None,
-                replies: BTreeMap::new(),
-                closed: BTreeSet::new(),
-                paused: BTreeSet::new(),
-                finished: false,
-            };
-            rig.nodes.insert(id, node);
-        }
+        change(&mut record);
+        let mut rig = Rig {
+            nodes: BTreeMap::new(),
+            under_way: VecDeque::new(),
+            now_us: 1_000_000,
+            cut: BTreeSet::new(),
+            record,
+            skew_ms: BTreeMap::new(),
+        };
+        (1..=n).for_each(|id| rig.start(id, Recovery::new()));
         for (a, b) in (1..=n).flat_map(|a| (a + 1..=n).map(move |b| (a, b))) {
             rig.connect(a, b);
         }
@@ -85,20 +94,46 @@ impl Rig {
         rig
     }
 
+    /// A process of a replica, with what its disk has.
+    pub(crate) fn start(&mut self, id: ReplicaId, recovery: Recovery) {
+        let identity = Identity {
+            store: "s".into(),
+            id,
+            incarnation: u64::from(id) + 10,
+            boot: 1,
+            group: 1,
+            durability: Durability::Disk,
+        };
+        let node = Node {
+            replica: Replica::new(identity, recovery, self.now_of(id)),
+            output: Output::default(),
+            running: true,
+            disk: true,
+            last_ticket: None,
+            replies: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            finished: false,
+        };
+        self.nodes.insert(id, node);
+    }
+
     fn running(&self) -> Vec<ReplicaId> {
         self.nodes.iter().filter(|(_, node)| node.running).map(|(id, _)| *id).collect()
     }
 
-    fn now(&self) -> Now {
-        Now { mono_us: self.now_us, wall_ms: 1_700_000_000_000 + self.now_us / 1_000 }
+    fn now_of(&self, id: ReplicaId) -> Now {
+        let skew_ms = self.skew_ms.get(&id).copied().unwrap_or(0);
+        let wall_ms = (1_700_000_000_000 + self.now_us / 1_000).saturating_add_signed(skew_ms);
+        Now { mono_us: self.now_us, wall_ms }
     }
 
-    pub(super) fn step(&mut self, id: ReplicaId, input: Input<'_>) {
-        let now = self.now();
+    pub(crate) fn step(&mut self, id: ReplicaId, input: Input<'_>) {
+        let now = self.now_of(id);
         self.nodes.get_mut(&id).unwrap().replica.step(input, now);
     }
 
-    pub(super) fn connect(&mut self, a: ReplicaId, b: ReplicaId) {
+    pub(crate) fn connect(&mut self, a: ReplicaId, b: ReplicaId) {
         self.cut.remove(&(a.min(b), a.max(b)));
         for (at, peer) in [(a, b), (b, a)] {
             let incarnation = u64::from(peer) + 10;
@@ -107,7 +142,7 @@ impl Rig {
     }
 
     /// Breaks the connections of a replica.
-    pub(super) fn isolate(&mut self, id: ReplicaId) {
+    pub(crate) fn isolate(&mut self, id: ReplicaId) {
         let others: Vec<ReplicaId> = self.nodes.keys().copied().filter(|other| *other != id).collect();
         for other in others {
             self.cut.insert((id.min(other), id.max(other)));
@@ -117,7 +152,7 @@ impl Rig {
     }
 
     /// Everybody learns of the record, as it is now.
-    pub(super) fn tell(&mut self) {
+    pub(crate) fn tell(&mut self) {
         for id in self.running() {
             let message = Message::Topology(Box::new(self.record.clone()));
             self.step(id, Input::Peer { peer: Peer::Operator(1), message });
@@ -125,7 +160,7 @@ impl Rig {
     }
 
     /// A new epoch: sealed, and led by this replica.
-    pub(super) fn fail_over(&mut self, leader: ReplicaId) {
+    pub(crate) fn fail_over(&mut self, leader: ReplicaId) {
         self.record.version += 1;
         self.record.epoch.number += 1;
         (self.record.phase, self.record.leader) = (Phase::Sealing as i32, 0);
@@ -136,37 +171,47 @@ impl Rig {
         self.tell();
     }
 
-    pub(super) fn open(&mut self, id: ReplicaId, client: ClientId) {
+    pub(crate) fn open(&mut self, id: ReplicaId, client: ClientId) {
         self.step(id, Input::ClientOpened(client));
     }
 
     /// A command, by words between spaces.
-    pub(super) fn say(&mut self, id: ReplicaId, client: ClientId, command: &str) {
+    pub(crate) fn say(&mut self, id: ReplicaId, client: ClientId, command: &str) {
         let args: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
         self.step(id, Input::Command { client, args: &args });
     }
 
     /// What a client has read since the last call.
-    pub(super) fn heard(&mut self, id: ReplicaId, client: ClientId) -> String {
+    pub(crate) fn heard(&mut self, id: ReplicaId, client: ClientId) -> String {
         let bytes = self.nodes.get_mut(&id).unwrap().replies.remove(&client).unwrap_or_default();
         String::from_utf8_lossy(&bytes).replace("\r\n", " ").trim_end().to_owned()
     }
 
     /// What is under way arrives, then every replica has its turn.
-    pub(super) fn turn(&mut self) {
-        for (from, to, message) in std::mem::take(&mut self.under_way) {
-            if self.nodes[&to].running && !self.cut.contains(&(from.min(to), from.max(to))) {
-                self.step(to, Input::Peer { peer: Peer::Replica(from), message });
-            }
+    pub(crate) fn turn(&mut self) {
+        for message in std::mem::take(&mut self.under_way) {
+            self.deliver(message);
         }
         for id in self.running() {
-            if self.nodes[&id].disk
-                && let Some(ticket) = self.nodes.get_mut(&id).unwrap().last_ticket.take()
-            {
-                self.step(id, Input::Persisted(ticket));
-            }
-            self.step(id, Input::Tick);
-            self.take(id);
+            self.turn_of(id);
+        }
+    }
+
+    /// One replica's turn: what it has written is durable, and what it has to say is under way.
+    pub(crate) fn turn_of(&mut self, id: ReplicaId) {
+        if self.nodes[&id].disk
+            && let Some(ticket) = self.nodes.get_mut(&id).unwrap().last_ticket.take()
+        {
+            self.step(id, Input::Persisted(ticket));
+        }
+        self.step(id, Input::Tick);
+        self.take(id);
+    }
+
+    /// A message arrives, if there is a connection.
+    pub(crate) fn deliver(&mut self, (from, to, message): (ReplicaId, ReplicaId, Message)) {
+        if self.nodes[&to].running && !self.cut.contains(&(from.min(to), from.max(to))) {
+            self.step(to, Input::Peer { peer: Peer::Replica(from), message });
         }
     }
 
@@ -195,7 +240,7 @@ impl Rig {
     }
 
     /// Milliseconds pass.
-    pub(super) fn run(&mut self, ms: u64) {
+    pub(crate) fn run(&mut self, ms: u64) {
         for _ in 0..ms {
             self.now_us += 1_000;
             for _ in 0..6 {
@@ -204,7 +249,30 @@ impl Rig {
         }
     }
 
-    pub(super) fn serves(&self, id: ReplicaId) -> bool {
+    /// The record changes, and everybody learns of it.
+    pub(crate) fn decide(&mut self, change: impl FnOnce(&mut Topology)) {
+        self.record.version += 1;
+        change(&mut self.record);
+        self.tell();
+        self.run(100);
+    }
+
+    /// Says a command and gives it time: what came back.
+    pub(crate) fn ask(&mut self, id: ReplicaId, client: ClientId, command: &str) -> String {
+        self.say(id, client, command);
+        self.run(20);
+        self.heard(id, client)
+    }
+
+    pub(crate) fn replica(&self, id: ReplicaId) -> &Replica {
+        &self.nodes[&id].replica
+    }
+
+    pub(crate) fn report(&self, id: ReplicaId) -> trireme_proto::Report {
+        self.nodes[&id].replica.report(self.now_of(id))
+    }
+
+    pub(crate) fn serves(&self, id: ReplicaId) -> bool {
         matches!(&self.nodes[&id].replica.role, crate::group::Role::Leader(leader) if leader.serving)
     }
 }
