@@ -4,10 +4,15 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use trireme_proto::message::{Command, Request, Watched};
+use trireme_proto::{
+    ids::Dot,
+    message::{Command, Request, Watched},
+};
 
+use super::held::Reach;
 use crate::engine::command::connection::ConnectionState;
 use crate::io::ClientId;
+use crate::quorum::level::{Level, Quorum};
 
 /// Commands of one client that wait here before it is paused.
 pub(crate) const WAITING_MAX: usize = 64;
@@ -92,12 +97,30 @@ impl Place {
 pub(crate) struct Wait {
     /// Last write that must have been copied.
     pub(crate) seq: u64,
+    /// The same where nobody leads.
+    pub(crate) wrote: Option<Dot>,
     /// How many other replicas must have it.
     pub(crate) replicas: usize,
     /// When to answer anyway.
     pub(crate) until_us: u64,
     /// WAITAOF: its answer names this replica's own copy first.
     pub(crate) local: bool,
+}
+
+/// What CONSISTENCY was told on a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Consistency {
+    pub(crate) level: Level,
+    /// That of the request at hand.
+    pub(crate) once: Option<Level>,
+    /// Whose copies its replies wait for that are held.
+    pub(crate) queue: Quorum,
+    /// It has used the command: what its answers reach is noted when they are given.
+    pub(crate) tracks: bool,
+    /// It wants that with each answer.
+    pub(crate) reports: bool,
+    /// Its last answer to a command on data.
+    pub(crate) last: Option<Reach>,
 }
 
 /// A client connection.
@@ -132,7 +155,10 @@ pub(crate) struct Client {
     pub(crate) readonly: bool,
     /// The state that this client has seen: it is never shown an older one.
     pub(crate) session_seq: u64,
+    /// Its last write where nobody leads: under which name, and its sequence.
+    pub(crate) wrote: Option<Dot>,
     pub(crate) blocked: Option<Wait>,
+    pub(crate) consistency: Consistency,
     /// Nothing more is executed for it: when all is answered, this is said and the connection closed.
     pub(crate) last_words: Option<Box<[u8]>>,
 }
@@ -158,7 +184,9 @@ impl Client {
             watched: Vec::new(),
             readonly: false,
             session_seq: 0,
+            wrote: None,
             blocked: None,
+            consistency: Consistency::default(),
             last_words: None,
         }
     }
@@ -248,6 +276,16 @@ impl Client {
         self.out.len() - before
     }
 
+    /// The level of the request at hand.
+    pub(crate) fn level(&self) -> Level {
+        self.consistency.once.unwrap_or(self.consistency.level)
+    }
+
+    /// Whether a reply of it may wait for the copies of this quorum: all of its replies that wait are in one queue.
+    pub(crate) fn may_wait_for(&self, quorum: Quorum) -> bool {
+        self.held == 0 || self.consistency.queue == quorum
+    }
+
     /// Everything it has asked is answered.
     pub(crate) fn is_answered(&self) -> bool {
         self.held == 0 && self.places.is_empty() && self.waiting.is_empty() && self.blocked.is_none()
@@ -269,5 +307,7 @@ impl Client {
     pub(crate) fn reset(&mut self) {
         self.discard();
         self.readonly = false;
+        // What is under way keeps the queue that it is in.
+        self.consistency = Consistency { queue: self.consistency.queue, ..Consistency::default() };
     }
 }

@@ -1,7 +1,10 @@
 //! Commands about the connection that need more than the connection: transactions, sessions, waiting for copies, INFO.
 
 use bytes::Bytes;
-use trireme_proto::message::{Command, Watched};
+use trireme_proto::{
+    ids::Dot,
+    message::{Command, Watched},
+};
 
 use crate::{
     engine::{
@@ -35,6 +38,7 @@ impl Replica {
             ConnectionCommand::ReadWrite => self.with_client(id, |client| client.readonly = false),
             ConnectionCommand::Wait => self.wait(id, args, 1),
             ConnectionCommand::WaitAof => self.wait(id, args, 2),
+            ConnectionCommand::Consistency => self.consistency(id, args),
             ConnectionCommand::Info => {
                 let text = self.info(&args[1..]);
                 self.answer(id, |reply| reply.verbatim("txt", text.as_bytes()));
@@ -196,8 +200,8 @@ impl Replica {
         }
     }
 
-    /// WAIT and WAITAOF. A write's reply has come only with w copies, as durable as the store keeps them; more are waited for on the leader. On another
-    /// replica the answer is what the reply itself has promised.
+    /// WAIT and WAITAOF. A write's reply has come only with w copies, as durable as the store keeps them; more are waited for on the leader, or where there is
+    /// none on the replica that the connection is with. On another replica the answer is what the reply itself has promised.
     fn wait(&mut self, id: ClientId, args: &[&[u8]], numbers: usize) -> Flow {
         let parsed: Option<Vec<u64>> =
             args[1..].iter().map(|arg| std::str::from_utf8(arg).ok()?.parse().ok()).collect();
@@ -209,8 +213,8 @@ impl Replica {
         if !client.in_order() {
             return Flow::NotNow; // What its earlier commands have written is known when they are answered.
         }
-        let (seq, ending) = (client.session_seq, client.last_words.is_some());
-        let copies = self.copies_of(seq);
+        let (seq, wrote, ending) = (client.session_seq, client.wrote, client.last_words.is_some());
+        let copies = self.copies_of(seq, wrote);
         let until_us = match timeout_ms {
             0 => u64::MAX,
             timeout_ms => self.now.mono_us.saturating_add(timeout_ms.saturating_mul(1_000)),
@@ -218,9 +222,9 @@ impl Replica {
         // Nobody would end it.
         let longest_us = if ending { self.request_timeout_us() } else { u64::MAX };
         let until_us = until_us.min(self.now.mono_us.saturating_add(longest_us));
-        if copies < replicas && self.leads() {
+        if copies < replicas && self.counts_copies() {
             if let Some(client) = self.clients.get_mut(id) {
-                client.blocked = Some(Wait { seq, replicas, until_us, local: numbers == 2 });
+                client.blocked = Some(Wait { seq, wrote, replicas, until_us, local: numbers == 2 });
                 self.clients.blocked.push(id);
             }
             return Flow::Done;
@@ -239,10 +243,16 @@ impl Replica {
         });
     }
 
-    /// How many other replicas are known to have everything up to `seq`.
-    fn copies_of(&self, seq: u64) -> usize {
+    /// It hears of every copy.
+    fn counts_copies(&self) -> bool {
+        self.leads() || matches!(self.role, Role::Peer(_))
+    }
+
+    /// How many other replicas are known to have everything up to `seq`; where nobody leads, everything that a connection has written here.
+    fn copies_of(&self, seq: u64, wrote: Option<Dot>) -> usize {
         match &self.role {
             Role::Leader(leader) => leader.copies_of(seq),
+            Role::Peer(_) => self.copies_elsewhere(wrote),
             _ => self.meta.topology.as_ref().map_or(0, |topology| topology.config.w.saturating_sub(1) as usize),
         }
     }
@@ -251,8 +261,8 @@ impl Replica {
     pub(super) fn unblock(&mut self) {
         for id in std::mem::take(&mut self.clients.blocked) {
             let Some(wait) = self.clients.get_mut(id).and_then(|client| client.blocked) else { continue };
-            let copies = self.copies_of(wait.seq);
-            if copies < wait.replicas && self.now.mono_us < wait.until_us && self.leads() {
+            let copies = self.copies_of(wait.seq, wait.wrote);
+            if copies < wait.replicas && self.now.mono_us < wait.until_us && self.counts_copies() {
                 self.clients.blocked.push(id);
                 continue;
             }

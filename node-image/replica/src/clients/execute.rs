@@ -3,6 +3,7 @@
 use trireme_proto::{
     ReplicaId,
     breakage::{Breakage, broken},
+    ids::Dot,
     message::{Command, Request, Watched},
 };
 
@@ -18,13 +19,14 @@ use crate::{
     group::Role,
     io::ClientId,
     log::record::{self, Kind, RequestView},
+    quorum::level::Quorum,
     replica::Replica,
 };
 
 use super::{
     Flow,
     client::{Args, Client},
-    held::Of,
+    held::{Of, Reach},
 };
 
 /// One unit of work: a command, or the commands of a transaction.
@@ -85,7 +87,7 @@ impl Replica {
         match &self.role {
             Role::Leader(_) => match self.may_execute(writes) {
                 MayExecute::Yes if in_order => {
-                    self.execute_for(id, work);
+                    self.execute_for(id, work, Reach::default());
                     Flow::Done
                 }
                 MayExecute::Yes => self.forward(id, work),
@@ -99,7 +101,7 @@ impl Replica {
             Role::Peer(_) => self.coordinate(id, work),
             _ => {
                 if !writes && in_order && self.may_read_here(id) {
-                    self.execute_for(id, work);
+                    self.execute_for(id, work, Reach::default());
                     return Flow::Done;
                 }
                 self.forward(id, work)
@@ -123,7 +125,7 @@ impl Replica {
     }
 
     /// Executes for a client of this replica: the reply goes to its buffer, and waits there for what it depends on.
-    pub(crate) fn execute_for(&mut self, id: ClientId, work: &Work<'_>) {
+    pub(crate) fn execute_for(&mut self, id: ClientId, work: &Work<'_>, reach: Reach) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let (mut out, resp3) = (std::mem::take(&mut client.out), client.state.resp3);
         let before = out.len();
@@ -136,13 +138,31 @@ impl Replica {
             out.truncate(before);
         }
         let bytes = out.len() - before;
-        let hold = self.must_hold(seq).then_some((seq, if effect.wrote { Of::Write } else { Of::Read }));
+        let peer = matches!(self.role, Role::Peer(_));
+        let own = if peer { self.own_upto(seq) } else { (0, 0) };
+        let waits = match reach.quorum {
+            Quorum::Store => self.must_hold(seq),
+            quorum => !self.has_copies(quorum, seq, own),
+        };
+        let hold = waits.then_some((seq, if effect.wrote { Of::Write } else { Of::Read }));
         let seen = if effect.wrote { seq } else { effect.depends_on.max(self.commit) };
-        if let Some(client) = self.clients.get_mut(id) {
-            client.out = out;
-            note_session(client, seen);
+        let wrote = self.own_dot().filter(|_| effect.wrote);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.out = out;
+        note_session(client, seen);
+        client.wrote = wrote.or(client.wrote);
+        let told = client.consistency.reports && resp3;
+        let reach = peer.then_some(Reach { own, told, wrote: effect.wrote, ..reach });
+        let goes = self.clients.replied(id, bytes, hold, reach, self.now.mono_us, &mut self.output);
+        if let Some(reach) = reach.filter(|_| goes) {
+            self.note_reach(id, bytes, reach);
         }
-        self.clients.replied(id, bytes, hold, self.now.mono_us, &mut self.output);
+    }
+
+    /// The name of this replica's own last entry, where nobody leads.
+    fn own_dot(&self) -> Option<Dot> {
+        let Role::Peer(peer) = &self.role else { return None };
+        peer.origin.map(|origin| Dot { origin, seq: self.engine.received().highest(origin) })
     }
 
     /// Executes for a client of another replica, or one of this whose earlier commands were forwarded. Returns the reply, and the seq it depends on.

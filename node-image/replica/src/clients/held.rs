@@ -3,11 +3,11 @@
 //! One queue for all clients, ordered by the seq that is waited for: a reply that depends on less than the one before it waits for that one's seq. What
 //! is under way at a time is one group commit, so the difference is less than a round trip, and releasing is popping from the front.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use trireme_proto::{ReplicaId, message::Reply};
 
-use crate::io::ClientId;
+use crate::{io::ClientId, quorum::level::Quorum};
 
 /// One reply.
 #[derive(Debug)]
@@ -17,6 +17,25 @@ pub(crate) struct Held {
     pub(crate) since_us: u64,
     pub(crate) of: Of,
     pub(crate) to: HeldFor,
+    /// The reply of a command on data, where nobody leads: how far it reaches.
+    pub(crate) reach: Option<Reach>,
+}
+
+/// How far a command on data reaches where nobody leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// Whose copies its reply waits for.
+    pub(crate) quorum: Quorum,
+    /// This replica's own entries that it depends on, first and last, as far as they had not enough copies for the store; 0 for none.
+    pub(crate) own: (u64, u64),
+    /// It wrote: who holds its entries counts.
+    pub(crate) wrote: bool,
+    /// How many members' states were joined before it ran, this replica's own included.
+    pub(crate) r: usize,
+    /// How many members were known to hold what it shows.
+    pub(crate) w: usize,
+    /// The client wants to be told with the reply.
+    pub(crate) told: bool,
 }
 
 /// What it is the reply of: what is said if the commit does not come.
@@ -46,6 +65,30 @@ pub(crate) enum HeldFor {
 /// The queue.
 #[derive(Debug, Default)]
 pub(crate) struct HeldQueue(VecDeque<Held>);
+
+/// Queues of replies that wait for other copies than the store's w, one for each quorum: none of them delays another one. All replies of a client that
+/// wait are in one queue.
+#[derive(Debug, Default)]
+pub(crate) struct Leveled(BTreeMap<Quorum, HeldQueue>);
+
+impl Leveled {
+    pub(crate) fn push(&mut self, quorum: Quorum, held: Held) {
+        self.0.entry(quorum).or_default().push(held);
+    }
+
+    /// Takes out the first reply of any queue that need not wait any longer.
+    pub(crate) fn release(&mut self, may_go: impl Fn(Quorum, &Held) -> bool) -> Option<Held> {
+        let (_, queue) =
+            self.0.iter_mut().find(|(quorum, queue)| queue.0.front().is_some_and(|h| may_go(**quorum, h)))?;
+        queue.0.pop_front()
+    }
+
+    /// See [`HeldQueue::take_late`].
+    pub(crate) fn take_late(&mut self, since_us: u64) -> Vec<Held> {
+        self.0.retain(|_, queue| !queue.0.is_empty());
+        self.0.values_mut().flat_map(|queue| queue.take_late(since_us)).collect()
+    }
+}
 
 impl HeldQueue {
     pub(crate) fn push(&mut self, mut held: Held) {
@@ -93,7 +136,7 @@ mod tests {
     use super::*;
 
     fn held(seq: u64) -> Held {
-        Held { seq, since_us: 0, of: Of::Write, to: HeldFor::Local { client: seq, bytes: 5 } }
+        Held { seq, since_us: 0, of: Of::Write, to: HeldFor::Local { client: seq, bytes: 5 }, reach: None }
     }
 
     #[test]

@@ -2,7 +2,12 @@
 
 use std::fmt::Write as _;
 
-use crate::replica::Replica;
+use trireme_proto::{Report, report::Role};
+
+use crate::{
+    quorum::level::{Quorum, Side},
+    replica::Replica,
+};
 
 /// Sections that INFO shows when none is named.
 const SECTIONS: [&str; 5] = ["server", "clients", "persistence", "replication", "keyspace"];
@@ -28,6 +33,48 @@ impl Replica {
         text
     }
 
+    /// Where nobody leads: what this replica is among the others, the store's numbers, and how far behind each other one is with what is written here.
+    fn info_of_peer(&self, report: &Report) -> Vec<String> {
+        if !self.is_leaderless() {
+            return Vec::new();
+        }
+        let state = match (self.is_quarantined(self.identity.id), report.role()) {
+            (true, _) => "quarantined",
+            (_, Role::Peer) => "member",
+            (_, Role::Learner) => "learner",
+            _ => "none",
+        };
+        let (w, n) = self.number_of(Side::Writes, Quorum::Store);
+        let (r, _) = self.number_of(Side::Reads, Quorum::Store);
+        let reached = report.followers.iter().filter(|follower| follower.reachable);
+        let mut lines = vec![
+            "mode:leaderless".to_owned(),
+            format!("peer_state:{state}"),
+            format!("n:{n}"),
+            format!("w:{w}"),
+            format!("r:{r}"),
+            format!("peers_reached:{}", reached.count()),
+            format!("clock_offset_ms:{}", report.clock_offset_ms),
+        ];
+        let topology = self.meta.topology.as_ref();
+        lines.extend(report.followers.iter().map(|f| {
+            format!(
+                "peer{}:name={},state={},lag_entries={},lag_bytes={},lag_ms={}",
+                f.id,
+                topology.and_then(|topology| topology.replica(f.id)).map_or("?", |row| row.name.as_str()),
+                match (self.is_quarantined(f.id), f.reachable) {
+                    (true, _) => "quarantined",
+                    (_, true) => "online",
+                    _ => "offline",
+                },
+                f.lag_entries,
+                f.lag_bytes,
+                f.lag_ms
+            )
+        }));
+        lines
+    }
+
     fn info_section(&self, section: &str) -> Vec<String> {
         let report = self.make_report(self.now);
         match section {
@@ -51,7 +98,8 @@ impl Replica {
             "replication" => {
                 let mut lines = vec![
                     "# Replication".into(),
-                    format!("role:{}", if self.leads() { "master" } else { "slave" }),
+                    // Any of them takes writes where nobody leads.
+                    format!("role:{}", if self.leads() || self.is_leaderless() { "master" } else { "slave" }),
                     format!(
                         "connected_slaves:{}",
                         report.followers.iter().filter(|follower| follower.reachable).count()
@@ -69,6 +117,7 @@ impl Replica {
                         f.lag_ms / 1_000
                     )
                 }));
+                lines.extend(self.info_of_peer(&report));
                 lines
             }
             _ => match self.engine.key_count() {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! * [`client`]: one connection. [`held`]: replies that wait for a commit. [`requests`]: forwarded requests that were answered, replicated.
-//! * `execute`: one unit of work on the state. `connection`: commands about the connection itself. `forward`: the forwarder's side of a forwarded
+//! * `execute`: one unit of work on the state. `connection`: commands about the connection itself. `consistency`: the command of that name. `forward`: the forwarder's side of a forwarded
 //!   request. `serve`: the leader's side. `info`: the text of INFO.
 //!
 //! Invariants: replies of one client leave in the order of its commands; nothing is shown before it is committed; a client is never shown a state
@@ -16,6 +16,7 @@
 
 pub(crate) mod client;
 mod connection;
+pub(crate) mod consistency;
 pub(crate) mod execute;
 mod forward;
 pub(crate) mod held;
@@ -34,10 +35,11 @@ use crate::{
     engine::command::reply::Reply,
     io::{ClientId, Output},
     log::record::RECORD_BYTES_MAX,
+    quorum::level::Quorum,
     replica::Replica,
 };
 use client::{Client, Waiting};
-use held::{Held, HeldFor, HeldQueue, Of};
+use held::{Held, HeldFor, HeldQueue, Leveled, Of, Reach};
 
 /// What one unit of work may take: an entry that is longer than a record may be would be read by nobody.
 #[derive(Debug)]
@@ -62,6 +64,7 @@ pub(crate) struct Clients {
     pub(crate) password: Bytes,
     map: HashMap<ClientId, Client, FixedState>,
     pub(crate) held: HeldQueue,
+    pub(crate) leveled: Leveled,
     /// Clients with commands that wait; run again when something changed that they may have waited for.
     stalled: Vec<ClientId>,
     pub(crate) wake: bool,
@@ -179,27 +182,35 @@ impl Clients {
         client.ready = 0;
     }
 
-    /// A reply of `bytes` has been appended to a client's `out`: it may go at once, or waits for the commit of `seq`.
+    /// A reply of `bytes` has been appended to a client's `out`: it may go at once, or waits for the commit of `seq`. Says whether it goes.
     pub(crate) fn replied(
         &mut self,
         id: ClientId,
         bytes: usize,
         hold: Option<(u64, Of)>,
+        reach: Option<Reach>,
         now_us: u64,
         output: &mut Output,
-    ) {
-        let Some(client) = self.map.get_mut(&id) else { return };
+    ) -> bool {
+        let Some(client) = self.map.get_mut(&id) else { return false };
         if bytes == 0 {
-            return;
+            return false;
         }
         if hold.is_none() && client.held == 0 {
             client.ready += bytes;
             announce(client, id, output);
-            return;
+            return true;
         }
+        let quorum = reach.map_or(client.consistency.queue, |reach| reach.quorum);
+        client.consistency.queue = quorum;
         client.held += 1;
         let (seq, of) = hold.unwrap_or((0, Of::Neither));
-        self.held.push(Held { seq, since_us: now_us, of, to: HeldFor::Local { client: id, bytes } });
+        let held = Held { seq, since_us: now_us, of, to: HeldFor::Local { client: id, bytes }, reach };
+        match quorum {
+            Quorum::Store => self.held.push(held),
+            other => self.leveled.push(other, held),
+        }
+        false
     }
 
     /// The next `bytes` of a client's replies may go.
@@ -345,7 +356,7 @@ impl Replica {
                 client.out.truncate(before);
             }
             let bytes = client.out.len() - before;
-            self.clients.replied(id, bytes, None, self.now.mono_us, &mut self.output);
+            self.clients.replied(id, bytes, None, None, self.now.mono_us, &mut self.output);
         } else {
             let mut bytes = Vec::new();
             write(&mut Reply::new(&mut bytes, resp3));
@@ -360,19 +371,38 @@ impl Replica {
     pub(crate) fn settle(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let bytes = client.settle();
-        self.clients.replied(id, bytes, None, self.now.mono_us, &mut self.output);
+        self.clients.replied(id, bytes, None, None, self.now.mono_us, &mut self.output);
     }
 
     /// Lets go of every reply that the commit so far covers.
     pub(crate) fn release_replies(&mut self) {
         while let Some(held) = self.clients.held.release(self.settled()) {
-            match held.to {
-                HeldFor::Local { client, bytes } => self.clients.released(client, bytes, &mut self.output),
-                HeldFor::Remote { replica, reply } => self.reply_to(replica, reply),
-            }
+            self.let_go(held);
         }
         if !self.clients.blocked.is_empty() {
             self.clients.wake = true;
+        }
+    }
+
+    /// Lets go of the replies at levels of their own that have their copies.
+    pub(crate) fn release_leveled(&mut self) {
+        let mut leveled = std::mem::take(&mut self.clients.leveled);
+        let own = |held: &Held| held.reach.map_or((0, 0), |reach| reach.own);
+        while let Some(held) = leveled.release(|quorum, held| self.has_copies(quorum, held.seq, own(held))) {
+            self.let_go(held);
+        }
+        self.clients.leveled = leveled;
+    }
+
+    fn let_go(&mut self, held: Held) {
+        match held.to {
+            HeldFor::Local { client, bytes } => {
+                self.clients.released(client, bytes, &mut self.output);
+                if let Some(reach) = held.reach {
+                    self.note_reach(client, bytes, reach);
+                }
+            }
+            HeldFor::Remote { replica, reply } => self.reply_to(replica, reply),
         }
     }
 
@@ -418,7 +448,7 @@ impl Replica {
                 Of::Neither => client.out.extend_from_slice(reply),
             }
             let written = client.out.len() - before;
-            self.clients.replied(id, written, None, self.now.mono_us, &mut self.output);
+            self.clients.replied(id, written, None, None, self.now.mono_us, &mut self.output);
         }
     }
 
@@ -426,7 +456,8 @@ impl Replica {
     pub(crate) fn time_out_clients(&mut self) {
         let timeout_us = self.request_timeout_us();
         let now = self.now.mono_us;
-        let late = self.clients.held.take_late(now.saturating_sub(timeout_us));
+        let mut late = self.clients.held.take_late(now.saturating_sub(timeout_us));
+        late.extend(self.clients.leveled.take_late(now.saturating_sub(timeout_us)));
         if !late.is_empty() {
             let why = format!("the copies needed did not answer within {} ms", timeout_us / 1_000);
             self.fail_held(late, &why);

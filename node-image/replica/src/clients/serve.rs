@@ -195,6 +195,7 @@ impl Replica {
                 since_us: self.now.mono_us,
                 of,
                 to: HeldFor::Remote { replica: to, reply },
+                reach: None,
             });
         } else {
             self.reply_to(to, reply);

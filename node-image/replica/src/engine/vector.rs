@@ -58,6 +58,12 @@ impl ReceivedSet {
             .is_some_and(|s| dot.seq <= s.upto || s.beyond.iter().any(|&(a, b)| (a..=b).contains(&dot.seq)))
     }
 
+    /// Whether all of these sequences of an origin are in the set, first and last included.
+    pub(crate) fn contains_range(&self, origin: Origin, first: u64, last: u64) -> bool {
+        self.of(origin)
+            .is_some_and(|s| last <= s.upto || s.beyond.iter().any(|b| b.0 <= first.max(s.upto + 1) && last <= b.1))
+    }
+
     /// Adds one dot. False: it was there.
     pub fn insert(&mut self, dot: Dot) -> bool {
         if dot.seq == 0 || self.contains(dot) {

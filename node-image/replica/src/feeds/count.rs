@@ -1,15 +1,21 @@
 //! Who counts, and what has enough copies.
 
+use std::collections::BTreeMap;
+
 use trireme_proto::{
-    ReplicaId,
+    ReplicaId, Topology,
     breakage::{Breakage, broken},
     ids::Dot,
     topology::{Config, Member},
 };
 
-use crate::{group::Role, replica::Replica};
+use crate::{
+    group::Role,
+    quorum::level::{Level, Quorum, Side},
+    replica::Replica,
+};
 
-use super::Peer;
+use super::{Link, Peer};
 
 impl Replica {
     /// Whether the record has set this replica aside.
@@ -17,21 +23,11 @@ impl Replica {
         self.meta.topology.as_ref().is_some_and(|topology| topology.is_quarantined(id))
     }
 
-    /// Whether in every configuration in force so many members, by its own numbers, have something. A member is who it is in the life that the record knows;
-    /// one that is quarantined has nothing.
+    /// Whether in every configuration in force so many members, by its own numbers, have something.
     pub(crate) fn enough(&self, need: impl Fn(&Config) -> usize, has: impl Fn(ReplicaId) -> bool) -> bool {
-        let (Role::Peer(peer), Some(topology)) = (&self.role, &self.meta.topology) else { return false };
-        let me = Member { id: self.identity.id, incarnation: self.identity.incarnation };
-        let counts = |member: &Member| {
-            let known = *member == me
-                || peer
-                    .links
-                    .get(&member.id)
-                    .is_some_and(|link| link.incarnation == member.incarnation && link.epoch <= topology.epoch);
-            known && has(member.id) && !topology.is_quarantined(member.id)
-        };
-        [Some(&topology.config), topology.old.as_ref()].into_iter().flatten().all(|config| {
-            let mut there = config.members.iter().filter(|member| counts(member)).count();
+        let Some(topology) = &self.meta.topology else { return false };
+        configs(topology).all(|config| {
+            let mut there = config.members.iter().filter(|member| self.counts(member, &has)).count();
             if broken(Breakage::LearnersInQuorums) {
                 there += topology.replicas.iter().filter(|r| config.member(r.id).is_none() && has(r.id)).count();
             }
@@ -39,15 +35,113 @@ impl Replica {
         })
     }
 
+    /// Whether a member has something. A member is who it is in the life that the record knows; one that is quarantined has nothing.
+    fn counts(&self, member: &Member, has: impl Fn(ReplicaId) -> bool) -> bool {
+        let (Role::Peer(peer), Some(topology)) = (&self.role, &self.meta.topology) else { return false };
+        let known = *member == Member { id: self.identity.id, incarnation: self.identity.incarnation }
+            || peer
+                .links
+                .get(&member.id)
+                .is_some_and(|link| link.incarnation == member.incarnation && link.epoch <= topology.epoch);
+        known && has(member.id) && !topology.is_quarantined(member.id)
+    }
+
+    /// How many members of the configuration have something.
+    pub(crate) fn how_many(&self, has: impl Fn(ReplicaId) -> bool) -> usize {
+        let members = self.meta.topology.iter().flat_map(|topology| &topology.config.members);
+        members.filter(|member| self.counts(member, &has)).count()
+    }
+
+    /// Whether in every configuration in force the members of a quorum have something.
+    pub(crate) fn met(&self, side: Side, quorum: Quorum, has: impl Fn(ReplicaId) -> bool) -> bool {
+        match quorum {
+            Quorum::Local | Quorum::Each => {
+                let Some(topology) = &self.meta.topology else { return false };
+                configs(topology).all(|config| {
+                    let regions = self.regions_of(config);
+                    let needed = regions.iter().filter(|(region, _)| quorum == Quorum::Each || self.is_mine(region));
+                    let mut met = needed.map(|(_, members)| {
+                        members.iter().filter(|member| self.counts(member, &has)).count() >= majority(members.len())
+                    });
+                    met.all(|met| met)
+                })
+            }
+            _ => self.enough(|config| self.number_in(config, side, quorum), has),
+        }
+    }
+
+    /// How many members of a configuration are a quorum.
+    fn number_in(&self, config: &Config, side: Side, quorum: Quorum) -> usize {
+        let n = config.members.len();
+        match (quorum, side) {
+            (Quorum::Store, Side::Writes) => Replica::w_of(config),
+            (Quorum::Store, Side::Reads) => (self.settings().r.max(1) as usize).min(n),
+            // While n grows the configuration that is left has fewer.
+            (Quorum::Count(count), _) => (count as usize).min(n),
+            (Quorum::Majority, _) => majority(n),
+            (Quorum::All, _) => n,
+            (Quorum::Local | Quorum::Each, _) => {
+                let regions = self.regions_of(config);
+                let needed = regions.iter().filter(|(region, _)| quorum == Quorum::Each || self.is_mine(region));
+                needed.map(|(_, members)| majority(members.len())).sum()
+            }
+        }
+    }
+
+    /// How many members are a quorum of the configuration now, and n.
+    pub(crate) fn number_of(&self, side: Side, quorum: Quorum) -> (usize, usize) {
+        let config = self.meta.topology.as_ref().map(|topology| &topology.config);
+        config.map_or((0, 0), |config| (self.number_in(config, side, quorum), config.members.len()))
+    }
+
+    /// A configuration's members by region. Where none is in this replica's own, as long as that one is in force all of them stand for it.
+    fn regions_of<'a>(&'a self, config: &'a Config) -> BTreeMap<&'a str, Vec<Member>> {
+        let mut regions: BTreeMap<&str, Vec<Member>> = BTreeMap::new();
+        for member in &config.members {
+            regions.entry(self.region_of(member.id)).or_default().push(*member);
+        }
+        let mine = self.region_of(self.identity.id);
+        if !regions.contains_key(mine) {
+            regions.insert(mine, config.members.clone());
+        }
+        regions
+    }
+
+    fn region_of(&self, id: ReplicaId) -> &str {
+        let row = self.meta.topology.as_ref().and_then(|topology| topology.replica(id));
+        row.map_or("", |row| row.region.as_str())
+    }
+
+    fn is_mine(&self, region: &str) -> bool {
+        region == self.region_of(self.identity.id)
+    }
+
+    /// Why a level asks for what no such store can give, if it does.
+    pub(crate) fn impossible(&self, level: Level) -> Option<String> {
+        let config = &self.meta.topology.as_ref()?.config;
+        let n = config.members.len();
+        let (letter, count) =
+            [("w", level.w), ("r", level.r)].into_iter().find_map(|(letter, quorum)| match quorum {
+                Quorum::Count(count) if count == 0 || count as usize > n => Some((letter, count)),
+                _ => None,
+            })?;
+        let regions = self.regions_of(config);
+        let here = match regions.len() {
+            1 => String::new(),
+            _ => regions
+                .iter()
+                .filter(|(region, _)| self.is_mine(region))
+                .map(|(region, members)| format!(", {} of them in this replica's region {region}", members.len()))
+                .collect(),
+        };
+        Some(format!(
+            "ERR CONSISTENCY {letter}={count} is not possible: the store has n={n} members{here}; from 1 to {n} are"
+        ))
+    }
+
     /// w, as each configuration has it.
     pub(crate) fn w_of(config: &Config) -> usize {
         config.w.max(1) as usize
-    }
-
-    /// r: how many answer for a read.
-    pub(crate) fn r_of(&self) -> impl Fn(&Config) -> usize + use<> {
-        let r = self.settings().r.max(1) as usize;
-        move |config| r.min(config.members.len())
     }
 
     /// n - w + 1: one of so many has each write that was acknowledged.
@@ -82,6 +176,7 @@ impl Replica {
             peer.settled = settled;
             self.release_replies();
         }
+        self.release_leveled();
     }
 
     /// Up to where replies may go: what is committed, and where every replica is a group of one, what has enough copies.
@@ -114,34 +209,95 @@ impl Replica {
         self.may_coordinate() && !topology.config.members.iter().any(|member| earlier(member.id))
     }
 
-    /// Fewer members are in reach than a unit of work needs: the error, for nothing has been done.
-    pub(crate) fn too_few_peers(&self, writes: bool) -> Option<String> {
+    /// Fewer members are in reach than a unit of work needs: the error, for nothing has been done. `clocks`: it needs those of n - w + 1 members, too.
+    pub(crate) fn too_few_peers(&self, side: Side, quorum: Quorum, clocks: bool) -> Option<String> {
         let Role::Peer(peer) = &self.role else { return None };
         let topology = self.meta.topology.as_ref()?;
         let oldest_us = self.now.mono_us.saturating_sub(u64::from(topology.settings.suspicion_ms) * 1_000);
-        let (me, r) = (self.identity.id, self.r_of());
-        let need = |config: &Config| if writes { Replica::w_of(config) } else { r(config) };
+        let me = self.identity.id;
         let has = |id: ReplicaId| {
             id == me || peer.links.get(&id).is_some_and(|link| link.connected && link.heard_us >= oldest_us)
         };
-        if self.enough(need, has) {
+        let met = self.met(side, quorum, has);
+        let clocked = !clocks || self.enough(Replica::all_but_w, has);
+        if met && clocked {
             return None;
         }
-        let (what, number) = if writes { ("w", topology.config.w) } else { ("r", topology.settings.r) };
+        let letter = if side == Side::Writes { "w" } else { "r" };
+        let (number, n) = self.number_of(side, quorum);
+        let needed = match (met, quorum) {
+            (true, _) => format!("the clocks of {} are needed before a write", Replica::all_but_w(&topology.config)),
+            (false, Quorum::Store) => format!("{letter}={number} are needed"),
+            (false, _) => format!("{letter}={number} are needed by CONSISTENCY {}", quorum.name()),
+        };
+        let there = |member: &&Member| has(member.id) && !topology.is_quarantined(member.id);
         let name_of = |member: &Member| {
             let row = topology.replica(member.id);
             let name = row.map_or("?", |row| row.name.as_str());
             if row.is_some_and(|row| row.quarantined) { format!("{name} (quarantined)") } else { name.to_owned() }
         };
-        let there = |member: &&Member| has(member.id) && !topology.is_quarantined(member.id);
         let missing: Vec<String> = topology.config.members.iter().filter(|m| !there(m)).map(name_of).collect();
-        let n = topology.config.members.len();
+        let fits = |count: &u32| clocked && self.met(side, Quorum::Count(*count), has);
+        let still = (1..=n as u32).rev().find(fits).map_or(String::new(), |count| {
+            format!("; what works now is up to {letter}={count} (CONSISTENCY {letter}={count})")
+        });
         Some(format!(
-            "NOREPLICAS {} of the n={n} members are reachable, {what}={number} are needed; missing: {}; nothing was done",
+            "NOREPLICAS {} of the n={n} members are reachable, {needed}; missing: {}{still}; nothing was done",
             n - missing.len(),
             if missing.is_empty() { "none, but a configuration being left".to_owned() } else { missing.join(", ") }
         ))
     }
+
+    /// What a reply at a level of its own depends on: this replica's own entries from the first that has not w copies to this seq of the log.
+    pub(crate) fn own_upto(&self, seq: u64) -> (u64, u64) {
+        let Role::Peer(peer) = &self.role else { return (0, 0) };
+        let end = peer.unsettled.partition_point(|(at, _)| *at <= seq);
+        match (peer.unsettled.front(), end.checked_sub(1).and_then(|last| peer.unsettled.get(last))) {
+            (Some((_, first)), Some((_, last))) => (*first, *last),
+            _ => (0, 0),
+        }
+    }
+
+    /// Whether a replica holds these own entries durably, as it has said.
+    fn has_own(&self, id: ReplicaId, (first, last): (u64, u64)) -> bool {
+        let Role::Peer(peer) = &self.role else { return false };
+        let origin = peer.origin.unwrap_or_default();
+        let copied = |link: &Link| link.acknowledged.contains_range(origin, first, last);
+        id == self.identity.id || last == 0 || peer.links.get(&id).is_some_and(copied)
+    }
+
+    /// Whether what a reply depends on is durable here, and has the copies of this quorum.
+    pub(crate) fn has_copies(&self, quorum: Quorum, seq: u64, own: (u64, u64)) -> bool {
+        self.durable >= seq && (own.1 == 0 || self.met(Side::Writes, quorum, |id| self.has_own(id, own)))
+    }
+
+    /// How many other members hold everything up to an own entry; without one, how many others are connected.
+    pub(crate) fn copies_elsewhere(&self, wrote: Option<Dot>) -> usize {
+        let Role::Peer(peer) = &self.role else { return 0 };
+        let holds = |link: &Link| match wrote {
+            None => link.connected,
+            // Acknowledgements are of the present name; of one before it, what heartbeats say.
+            Some(Dot { origin, seq }) => {
+                let said = link.holds.as_ref().map_or(0, |holds| holds.upto(origin));
+                said.max(link.acknowledged.upto(origin)) >= seq
+            }
+        };
+        self.how_many(|id| peer.links.get(&id).is_some_and(holds))
+    }
+
+    /// How many members hold these own entries.
+    pub(crate) fn copies_of_own(&self, own: (u64, u64)) -> usize {
+        self.how_many(|id| self.has_own(id, own))
+    }
+}
+
+/// The configuration, and the one that is being left.
+fn configs(topology: &Topology) -> impl Iterator<Item = &Config> {
+    [Some(&topology.config), topology.old.as_ref()].into_iter().flatten()
+}
+
+fn majority(members: usize) -> usize {
+    members / 2 + 1
 }
 
 impl Peer {

@@ -70,7 +70,7 @@ impl Replica {
 
     /// Sends what this turn has for each peer, as one message.
     pub(crate) fn feed(&mut self) {
-        self.begin_round();
+        self.begin_rounds();
         self.walk_links();
         let Some(topology) = &self.meta.topology else { return };
         let (epoch, version, clock) = (topology.epoch, topology.version, self.engine.clock());

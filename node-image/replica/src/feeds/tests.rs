@@ -35,7 +35,7 @@ fn a_clock_beyond_the_bound_is_refused_in_every_message_of_a_feed() {
         epoch: rig.record.epoch,
         version: rig.record.version,
         clock,
-        rounds: vec![Round { number: 1, keys: vec![Bytes::from_static(b"a")], digests: vec![0] }],
+        rounds: vec![Round { number: 1, keys: vec![Bytes::from_static(b"a")], digests: vec![0], ..Round::default() }],
         mends: vec![trireme_proto::message::Mend {
             number: 1,
             images: vec![image_of("a", "x", wall_ms(&rig) + 60_000)],

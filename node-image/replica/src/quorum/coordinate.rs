@@ -8,7 +8,7 @@ use trireme_proto::{
 };
 
 use crate::{
-    clients::{Flow, execute::Work},
+    clients::{Flow, execute::Work, held::Reach},
     engine::{
         command::{self, Handler, Spec},
         slot_of,
@@ -18,7 +18,10 @@ use crate::{
     replica::Replica,
 };
 
-use super::{Need, Round};
+use super::{
+    Need, Round,
+    level::{Level, Quorum, Side},
+};
 
 /// Whether a round is of use to a unit of work.
 enum Use {
@@ -60,26 +63,28 @@ impl Replica {
             self.answer(id, |reply| reply.error(why.as_bytes()));
             return Flow::Done;
         }
-        let local = self.clients.get_mut(id).is_some_and(|client| client.readonly);
-        let need = self.need_of(work, local);
-        let reads = !need.slots.is_empty();
-        let too_few = if writes { self.too_few_peers(true) } else { None };
-        if let Some(why) = too_few.or_else(|| if reads { self.too_few_peers(false) } else { None }) {
-            self.counters.no_replicas += 1;
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        let (level, local) = (client.level(), client.readonly);
+        if !client.may_wait_for(level.w) {
+            return Flow::NotNow; // Its replies before this one wait for other copies, and leave first.
+        }
+        let need = self.need_of(work, level, local);
+        if let Some(why) = self.why_it_cannot_be(&need, writes) {
+            self.counters.no_replicas += u64::from(why.starts_with("NOREPLICAS"));
             self.answer(id, |reply| reply.error(why.as_bytes()));
             return Flow::Done;
         }
         if need.is_nothing() {
-            self.execute_for(id, work);
+            self.execute_for(id, work, self.reached_by(&need));
             return Flow::Done;
         }
         match self.clients.permit.map_or(Use::None, |number| self.use_of(number, &need, work)) {
             Use::Ready => {
-                self.execute_for(id, work);
+                self.execute_for(id, work, self.reached_by(&need));
                 return Flow::Done;
             }
             Use::ReadyAndStale => {
-                self.execute_for(id, work);
+                self.execute_for(id, work, self.reached_by(&need));
                 // Nobody waits for this one: it mends.
                 self.join_round(&need.by_key(work));
                 return Flow::Done;
@@ -91,19 +96,46 @@ impl Replica {
         Flow::NotNow
     }
 
+    /// Why a unit of work would wait in vain, or cannot be meant: nothing has been done.
+    fn why_it_cannot_be(&self, need: &Need, writes: bool) -> Option<String> {
+        if let Some(why) = self.impossible(need.level) {
+            return Some(why);
+        }
+        let too_few = if writes { self.too_few_peers(Side::Writes, need.level.w, need.clock) } else { None };
+        too_few.or_else(|| match need.slots.is_empty() {
+            true => None,
+            false => self.too_few_peers(Side::Reads, need.level.r, false),
+        })
+    }
+
+    /// How many members' states the round at hand has joined, this replica's own included, and how many are known to hold what came of it.
+    fn reached_by(&self, need: &Need) -> Reach {
+        let alone = Reach { quorum: need.level.w, r: 1, w: 1, ..Reach::default() };
+        let Role::Peer(peer) = &self.role else { return alone };
+        let round = self.clients.permit.and_then(|number| peer.rounds.open.get(&number));
+        let Some(round) = round.filter(|_| !need.slots.is_empty()) else { return alone };
+        let me = self.identity.id;
+        let last = need.slots.iter().map(|slot| self.engine.last_write(*slot)).max().unwrap_or(0);
+        let holds = |id| id == me || peer.links.get(&id).is_some_and(|link| link.holds_upto >= last);
+        let by_slot = if need.slots.iter().any(|slot| self.engine.is_sided(*slot)) { 1 } else { self.how_many(holds) };
+        let r = self.how_many(|id| id == me || round.answered.contains(&id)).max(1);
+        Reach { r, w: by_slot.max(round.holders), ..alone }
+    }
+
     /// A command stands behind others of its client: the round that it will need can begin. `had`: the one that it was to use.
     pub(crate) fn foresee(&mut self, id: ClientId, args: &[&[u8]], had: Option<u64>) -> Option<u64> {
         if !matches!(self.role, Role::Peer(_)) {
             return None;
         }
         let client = self.clients.get_mut(id)?;
-        let (readonly, transaction) = (client.readonly, client.transaction.is_some());
-        let spec = command::resolve(args).ok().filter(|spec| matches!(spec.handler, Handler::Data(_)))?;
-        if transaction {
+        if client.transaction.is_some() {
             return None;
         }
+        let (readonly, own) = (client.readonly, client.level());
+        let (level, args) = crate::clients::consistency::call_of(args).unwrap_or((own, args));
+        let spec = command::resolve(args).ok().filter(|spec| matches!(spec.handler, Handler::Data(_)))?;
         let work = Work::One(spec, args);
-        let need = self.need_of(&work, readonly);
+        let need = self.need_of(&work, level, readonly);
         if need.is_nothing() {
             return None;
         }
@@ -115,19 +147,21 @@ impl Replica {
         }
     }
 
-    fn need_of(&self, work: &Work<'_>, local: bool) -> Need {
+    fn need_of(&self, work: &Work<'_>, level: Level, local: bool) -> Need {
         let settings = self.settings();
         let me = self.identity.id;
-        let alone_for = |need: &dyn Fn(&trireme_proto::topology::Config) -> usize| self.enough(need, |id| id == me);
         let writes = work.writes();
         let mut need = Need {
+            level,
             clock: writes
                 && settings.write_order() == WriteOrder::Strict
-                && !alone_for(&Replica::all_but_w)
+                && !self.enough(Replica::all_but_w, |id| id == me)
                 && !broken(Breakage::NoClockRound),
             ..Need::default()
         };
-        if alone_for(&self.r_of()) || (local && !writes) {
+        // READONLY is about what the store would do; a level that was asked for stands above it.
+        let local = local && level.r == Quorum::Store && !writes;
+        if local || self.met(Side::Reads, level.r, |id| id == me) {
             return need;
         }
         depends_on(work, |key, shows| {
@@ -147,10 +181,10 @@ impl Replica {
     fn use_of(&self, number: u64, need: &Need, work: &Work<'_>) -> Use {
         let Role::Peer(peer) = &self.role else { return Use::None };
         let rounds = &peer.rounds;
-        if rounds.next.as_ref().is_some_and(|next| next.number == number) {
+        if rounds.next.values().any(|next| next.number == number && next.level == need.level) {
             return Use::Waits;
         }
-        let Some(round) = rounds.open.get(&number) else { return Use::None };
+        let Some(round) = rounds.open.get(&number).filter(|round| round.level == need.level) else { return Use::None };
         if need.clock && !round.clock {
             return Use::None;
         }

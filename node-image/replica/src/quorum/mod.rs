@@ -5,7 +5,8 @@
 //!                                                               └─▶ r states joined: all else runs ──▶ w copies of what reads show
 //! ```
 //!
-//! * `rounds`: asking, answering, joining, mending. `coordinate`: what a unit of work needs, and when it may run.
+//! * `rounds`: asking, answering, joining, mending. `coordinate`: what a unit of work needs, and when it may run. `level`: a connection's own w and r; the
+//!   commands of one level share rounds of their own.
 //!
 //! A command runs on this replica's own state, once a round that began after the command came has brought what it needs. So a write's clock is above that of
 //! every write that was acknowledged before, and what it removes it has seen; and what a read shows is on w replicas before the client has it, so that no later
@@ -25,7 +26,10 @@
 //! 3. With `readRepair: Blocking` what a read shows is the state that w members hold durably.
 
 mod coordinate;
+pub(crate) mod level;
 mod rounds;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -34,9 +38,13 @@ use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 use trireme_proto::ReplicaId;
 
+use level::Level;
+
 /// What a unit of work needs before it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Need {
+    /// How many members are meant by w and r.
+    level: Level,
     /// The clocks of n - w + 1 members.
     clock: bool,
     /// The states of these slots' keys at r members.
@@ -59,7 +67,8 @@ impl Need {
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
     last: u64,
-    next: Option<Round>,
+    /// One for each level at which something waits for it.
+    next: BTreeMap<Level, Round>,
     open: BTreeMap<u64, Round>,
     /// The last that are over, and when they began: who answers late is slow, and that is of interest, too.
     over: VecDeque<(u64, u64)>,
@@ -69,6 +78,7 @@ pub(crate) struct Rounds {
 #[derive(Debug, Default)]
 struct Round {
     number: u64,
+    level: Level,
     began_us: u64,
     clock: bool,
     /// In order, once it has begun.
@@ -87,6 +97,8 @@ struct Round {
     waits_for_copies: bool,
     /// And w do.
     mended: bool,
+    /// How many are known to hold it.
+    holders: usize,
     /// Those who lack something were sent it, and these hold it now.
     mends_sent: bool,
     mended_by: BTreeSet<ReplicaId>,

@@ -16,7 +16,10 @@ use crate::{
     replica::Replica,
 };
 
-use super::{Key, Need, Round, Rounds};
+use super::{
+    Key, Need, Round, Rounds,
+    level::{Level, Side},
+};
 
 /// Rounds under way at once; what comes then shares the next one.
 const OPEN_MAX: usize = 64;
@@ -32,11 +35,11 @@ impl Replica {
     /// The next round brings what is needed: its number.
     pub(super) fn join_round(&mut self, need: &Need) -> Option<u64> {
         let rounds = self.rounds()?;
-        if rounds.next.is_none() {
-            rounds.last += 1;
-            rounds.next = Some(Round { number: rounds.last, ..Round::default() });
-        }
-        let round = rounds.next.as_mut()?;
+        let last = &mut rounds.last;
+        let round = rounds.next.entry(need.level).or_insert_with(|| {
+            *last += 1;
+            Round { number: *last, level: need.level, ..Round::default() }
+        });
         round.clock |= need.clock;
         if need.keys.is_empty() {
             round.slots.extend(need.slots.iter().map(|slot| u32::from(*slot)));
@@ -54,11 +57,16 @@ impl Replica {
         Some(round.number)
     }
 
-    /// Begins the round that this turn's commands share.
-    pub(crate) fn begin_round(&mut self) {
+    /// Begins the rounds that this turn's commands share, one for each level.
+    pub(crate) fn begin_rounds(&mut self) {
+        while let Some(rounds) = self.rounds().filter(|rounds| rounds.open.len() < OPEN_MAX) {
+            let Some((_, round)) = rounds.next.pop_first() else { return };
+            self.begin_round(round);
+        }
+    }
+
+    fn begin_round(&mut self, mut round: Round) {
         let now_us = self.now.mono_us;
-        let Some(rounds) = self.rounds().filter(|rounds| rounds.open.len() < OPEN_MAX) else { return };
-        let Some(mut round) = rounds.next.take() else { return };
         round.began_us = now_us;
         round.slots.sort_unstable();
         round.slots.dedup();
@@ -200,7 +208,7 @@ impl Replica {
     }
 
     /// Up to which seq of the own log everything that others wrote is on w replicas. For what this one wrote, replies wait in any case.
-    fn shared_upto(&self) -> u64 {
+    fn shared_upto(&self, level: Level) -> u64 {
         let Role::Peer(peer) = &self.role else { return 0 };
         let upto = |id: ReplicaId| {
             if id == self.identity.id { self.batch_last } else { peer.links.get(&id).map_or(0, |link| link.holds_upto) }
@@ -208,7 +216,7 @@ impl Replica {
         let mut places: SmallVec<[u64; 8]> = peer.links.values().map(|link| link.holds_upto).collect();
         places.push(self.batch_last);
         places.sort_unstable();
-        places.into_iter().rev().find(|place| self.enough(Replica::w_of, |id| upto(id) >= *place)).unwrap_or(0)
+        places.into_iter().rev().find(|place| self.met(Side::Writes, level.w, |id| upto(id) >= *place)).unwrap_or(0)
     }
 
     /// A replica holds what it was found to lack.
@@ -225,7 +233,7 @@ impl Replica {
         let (me, before) = (self.identity.id, (round.clocked, round.gathered, round.mended));
         let answered = |id: ReplicaId| id == me || round.answered.contains(&id);
         let clocked = self.enough(Replica::all_but_w, answered);
-        let gathered = self.enough(self.r_of(), answered);
+        let gathered = self.met(Side::Reads, round.level.r, answered);
         round.clocked |= clocked;
         if gathered && !round.gathered {
             round.gathered = true;
@@ -234,7 +242,7 @@ impl Replica {
             }
         }
         if !round.slots.is_empty() {
-            round.shared = self.shared_upto();
+            round.shared = self.shared_upto(round.level);
         }
         if round.gathered && !round.mended && !round.keys.is_empty() {
             self.mend(&mut round);
@@ -264,7 +272,8 @@ impl Replica {
         let shown: Vec<&Key> = round.keys.iter().filter(|key| key.shown).collect();
         let holds = |id: ReplicaId| shown.iter().all(|key| key.theirs.get(&id) == Some(&key.joined));
         let has = |id: ReplicaId| id == me || round.mended_by.contains(&id) || holds(id);
-        round.mended = self.enough(Replica::w_of, has);
+        round.mended = self.met(Side::Writes, round.level.w, has);
+        round.holders = self.how_many(has);
         if round.mended || round.mends_sent || self.settings().read_repair() == ReadRepair::Off {
             return;
         }

@@ -27,6 +27,8 @@
 //! - AUTH is refused within a transaction: there is one user, whom the client is already.
 //! - CONFIG describes and cannot be set; COMMAND INFO gives no tips and no key specifications.
 //!
+//! This store's own commands: CONSISTENCY (`clients::consistency` has what its levels promise), SIBLINGS and PUT (`siblings`).
+//!
 //! Missing: DUMP, RESTORE, SORT, scripts, and the commands of lists, sorted sets and streams.
 
 pub mod auth;

@@ -103,6 +103,11 @@ impl<'a> Reply<'a> {
         if self.resp3 { self.header(b'%', pairs) } else { self.header(b'*', 2 * pairs) }
     }
 
+    /// The head of an attribute of this many pairs, which stands before the reply that it tells of. RESP2 has none: the caller leaves it out.
+    pub fn attribute(&mut self, pairs: usize) {
+        self.header(b'|', pairs);
+    }
+
     /// The head of a set of this many elements; in RESP2 an array.
     pub fn set(&mut self, elements: usize) {
         self.header(if self.resp3 { b'~' } else { b'*' }, elements);

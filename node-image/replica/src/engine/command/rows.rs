@@ -131,6 +131,8 @@ pub static ROWS: &[Spec] = rows! {
     "time" 1 [LOADING STALE FAST] 0 0 0 Server "2.6.0" "The server's clock." Connection(C::Time);
     "config" -2 [] 0 0 0 Server "2.0.0" "Parameters that clients ask for." Connection(C::Config), CONFIG_SUBCOMMANDS;
     "auth" -2 [NOSCRIPT LOADING STALE FAST NO_AUTH ALLOW_BUSY] 0 0 0 Connection "1.0.0" "Says who the client is." Connection(C::Auth);
+    // This store's own: see the front page of `command`.
+    "consistency" -1 [NOSCRIPT LOADING STALE FAST] 0 0 0 Connection "7.2.0" "How many copies this connection's writes wait for, and how many replicas its reads ask." Connection(C::Consistency);
     // Transactions, replication, the server.
     "multi" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] 0 0 0 Transactions "1.2.0" "Begins a transaction." Connection(C::Multi);
     "exec" 1 [NOSCRIPT LOADING STALE SKIP_SLOWLOG] 0 0 0 Transactions "1.2.0" "Executes a transaction." Connection(C::Exec);

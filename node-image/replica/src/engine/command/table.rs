@@ -104,6 +104,7 @@ pub enum ConnectionCommand {
     Cluster,
     Command,
     Config,
+    Consistency,
     Discard,
     Echo,
     Exec,
