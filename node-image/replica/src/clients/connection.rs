@@ -9,7 +9,7 @@ use trireme_proto::{
 use crate::{
     engine::{
         At,
-        command::{ConnectionCommand, Error, Handler, Reply, Spec, connection},
+        command::{ConnectionCommand, Error, Handler, NOT_ALONE, Reply, Spec, connection, table::flag},
     },
     group::Role,
     io::ClientId,
@@ -105,6 +105,9 @@ impl Replica {
         // A transaction is executed as one on the leader, where this connection may not be.
         if matches!(spec.handler, Handler::Connection(which) if !which.is_stateless()) {
             return self.refuse(id, &Error::Fixed("ERR Command not allowed inside a transaction"));
+        }
+        if spec.has(flag::ALONE) {
+            return self.refuse(id, &Error::Fixed(NOT_ALONE));
         }
         let bytes_max = self.clients.limits.unit_bytes;
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };

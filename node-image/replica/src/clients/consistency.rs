@@ -22,7 +22,8 @@
 //!   hold (INCR, DEL, SADD ...) runs on what those few have: it removes only what it has seen, and its reply counts only that;
 //! - what a read at a lower w shows may be on fewer than w members: a later read need not show it.
 //!
-//! A level that is stronger than the store's in both numbers promises what the store does. LOCAL_QUORUM overlaps with LOCAL_QUORUM of the same region only.
+//! A level that is stronger than the store's in both numbers promises what the store does. What a read at a higher w shows of writes that the same replica
+//! coordinated may be on the store's w members only: they have no more to wait for. LOCAL_QUORUM overlaps with LOCAL_QUORUM of the same region only.
 //! Across levels: a write at `w` is seen by every later read at `r` where w + r > n.
 
 use crate::{

@@ -11,7 +11,7 @@ use crate::{
     engine::{
         At, Effect,
         command::{
-            self, Error, Handler, Reply, Spec,
+            self, Error, Handler, NOT_ALONE, Reply, Spec,
             auth::{NO_AUTH, NO_AUTH_EXEC},
             table::flag,
         },
@@ -210,6 +210,7 @@ impl Replica {
                 for (i, queued) in commands.iter().enumerate() {
                     let args: Args<'_> = queued.args.iter().map(|arg| &arg[..]).collect();
                     match command::resolve(&args) {
+                        Ok(spec) if spec.has(flag::ALONE) => Error::Fixed(NOT_ALONE).write(&mut reply),
                         Ok(spec) => command::run(access, spec, &args, random.wrapping_add(i as u64), &mut reply),
                         Err(error) => error.write(&mut reply),
                     }

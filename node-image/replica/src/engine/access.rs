@@ -1,12 +1,14 @@
 //! What commands are written against: typed reads and writes within one unit of work. Every write takes effect at once, is noted in the
 //! delta, and can be undone. An expired key is absent; the first write to it removes what was left.
 
+pub mod siblings;
+
 use std::borrow::Cow;
 use std::cell::Cell;
 
 use trireme_proto::ids::Dot;
 
-use super::delta::{Change, Part, put_change};
+use super::delta::{Change, Header, Part, put_change};
 use super::slot::slot_of;
 use super::state::cells::Handle;
 use super::state::edit::Write;

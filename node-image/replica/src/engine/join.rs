@@ -83,6 +83,10 @@ impl Engine {
         let mut received = header.context.to_set();
         received.insert(header.dot);
         let all = self.received.upto(origin);
+        // A write in a client's name says less than what its origin had received; with its name, a heartbeat says the rest.
+        if let Some(same) = self.heard.iter_mut().find(|h| h.origin == origin && h.seq == seq) {
+            return same.received.merge(&received);
+        }
         // At most two are kept: the newest that can be used now, and the newest of all.
         let usable = self.heard.iter().filter(|h| h.origin == origin && h.seq <= all).map(|h| h.seq).max();
         let newest = self.heard.iter().filter(|h| h.origin == origin).map(|h| h.seq).max();

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use trireme_proto::{
     Message,
-    message::{Compare, Feed, PartImage, Round, States},
+    ids::Origin,
+    message::{Compare, Feed, PartImage, Round, Seen, States},
 };
 
 use crate::{
@@ -11,10 +12,12 @@ use crate::{
     engine::{At, Engine, Scope, slot_of},
 };
 
+use super::sets;
+
 /// A state of one key that another engine has: its slot's image.
 fn image_of(key: &str, value: &str, now_ms: u64) -> PartImage {
     let mut engine = Engine::new();
-    engine.set_origin(trireme_proto::ids::Origin { group: 9, generation: 1 });
+    engine.set_origin(Origin { group: 9, generation: 1 });
     let at = At { seq: 1, now_ms, keep_undo: false };
     engine.execute(&at, &mut Vec::new(), |access| access.put_string(key.as_bytes(), value.as_bytes(), false));
     let mut image = Vec::new();
@@ -139,10 +142,20 @@ fn replicas_that_received_the_same_and_differ_count_the_slots() {
     rig.run(1_000);
     assert_eq!(mismatches(&rig), [0, 0, 0]);
     assert_eq!(rig.report(1).digest, rig.report(3).digest);
+    // Digests of one that has received something else, or does not say what, tell nothing.
+    let same = sets::to_message(rig.replica(3).engine.received());
+    let more =
+        [same.clone(), vec![Seen { origin: Origin { group: 9, generation: 1 }, upto: 1, beyond: Vec::new() }]].concat();
+    let before = mismatches(&rig)[2];
+    for (received, found) in [(Vec::new(), 0), (more, 0), (same, 1024)] {
+        let compare = Compare { number: 9, first_slot: 0, digests: vec![7; 1024], clock: 0, received };
+        rig.deliver((1, 3, Message::Compare(compare)));
+        assert_eq!(mismatches(&rig)[2] - before, found);
+    }
     lose(&mut rig, 3, "k4");
     rig.run(60);
     let found = mismatches(&rig);
-    assert!(found.iter().sum::<u64>() >= 2 && found[2] > 0, "both of a pair count it: {found:?}");
+    assert!(found[2] > 1024 && found[0] + found[1] > 0, "both of a pair count it: {found:?}");
 }
 
 #[test]

@@ -51,6 +51,7 @@ mod rows;
 mod scan;
 mod set_algebra;
 mod sets;
+mod siblings;
 mod string_set;
 mod strings;
 #[cfg(test)]
@@ -58,6 +59,7 @@ mod tests;
 
 pub use error::Error;
 pub use reply::Reply;
+pub use siblings::NOT_ALONE;
 pub use table::{ConnectionCommand, Handler, Spec, lookup, resolve};
 
 use super::access::Access;

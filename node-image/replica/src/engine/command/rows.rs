@@ -6,11 +6,11 @@
 use super::table::ConnectionCommand as C;
 use super::table::Handler::{self, Connection, Data};
 use super::table::flag::{
-    ADMIN, ALLOW_BUSY, BLIND, DANGEROUS, DENYOOM, FAST, LOADING, MOVABLEKEYS, NO_AUTH, NOSCRIPT, READONLY,
+    ADMIN, ALLOW_BUSY, ALONE, BLIND, DANGEROUS, DENYOOM, FAST, LOADING, MOVABLEKEYS, NO_AUTH, NOSCRIPT, READONLY,
     SKIP_SLOWLOG, STALE, WRITE,
 };
 use super::table::{Group, Spec};
-use super::{expiry, hashes, keys, lcs, object, set_algebra, sets, string_set, strings};
+use super::{expiry, hashes, keys, lcs, object, set_algebra, sets, siblings, string_set, strings};
 
 macro_rules! rows {
     (@list) => { &[] };
@@ -132,6 +132,8 @@ pub static ROWS: &[Spec] = rows! {
     "config" -2 [] 0 0 0 Server "2.0.0" "Parameters that clients ask for." Connection(C::Config), CONFIG_SUBCOMMANDS;
     "auth" -2 [NOSCRIPT LOADING STALE FAST NO_AUTH ALLOW_BUSY] 0 0 0 Connection "1.0.0" "Says who the client is." Connection(C::Auth);
     // This store's own: see the front page of `command`.
+    "siblings" 2 [READONLY FAST] 1 1 1 String "7.2.0" "The values that a string has at once, and a context that says they were seen." Data(siblings::siblings);
+    "put" 5 [WRITE DENYOOM BLIND ALONE] 1 1 1 String "7.2.0" "Sets a string in place of what a context of SIBLINGS saw, and of nothing else." Data(siblings::put);
     "consistency" -1 [NOSCRIPT LOADING STALE FAST] 0 0 0 Connection "7.2.0" "How many copies this connection's writes wait for, and how many replicas its reads ask." Connection(C::Consistency);
     // Transactions, replication, the server.
     "multi" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] 0 0 0 Transactions "1.2.0" "Begins a transaction." Connection(C::Multi);

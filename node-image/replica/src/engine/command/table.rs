@@ -40,6 +40,9 @@ pub mod flag {
     /// Not shown: neither its effect nor its reply depends on what its keys hold, but for options that say otherwise.
     pub const BLIND: u32 = 1 << 14;
 
+    /// Not shown: a unit of work of its own, no part of a transaction.
+    pub const ALONE: u32 = 1 << 15;
+
     /// The names of the flags, by bit.
     pub const NAMES: [&str; 13] = [
         "write",

@@ -6,6 +6,7 @@ mod images;
 mod model;
 mod origins;
 mod readdress;
+mod siblings;
 mod versions;
 
 use super::{At, Engine};
