@@ -105,7 +105,10 @@ fn write_line(e: &LeaderlessExplanation) -> String {
 fn survives_line(e: &LeaderlessExplanation) -> String {
     match e.write_survives {
         0 => "Survives: an acknowledged write is only certain on 1 replica; if that one is lost with its disk before others have it, so is the write.".to_owned(),
-        lost => format!("Survives: an acknowledged write survives the loss of any {} with its disk.", replicas(lost)),
+        1 => "Survives: an acknowledged write survives the loss of any 1 replica with its disk.".to_owned(),
+        lost => {
+            format!("Survives: an acknowledged write survives the loss of any {} with their disks.", replicas(lost))
+        }
     }
 }
 
@@ -117,11 +120,11 @@ fn blocks_line(e: &LeaderlessExplanation) -> String {
         0 => format!("stop while any 1 of the {} is down", e.n),
         down => format!("go on with {down} down"),
     };
-    let clocks = match e.write_order {
-        WriteOrder::Strict => {
-            format!(" (w = {} copies, and n - w + 1 = {} clocks before)", e.w, e.n + 1 - e.w)
-        }
-        WriteOrder::Clock => format!(" (w = {} copies)", e.w),
+    let copies = if e.w == 1 { "copy" } else { "copies" };
+    let clocks = match (e.write_order, e.n + 1 - e.w) {
+        (WriteOrder::Strict, 1) => format!(" (w = {} copies; its own clock is enough, n - w + 1 = 1)", e.w),
+        (WriteOrder::Strict, clocks) => format!(" (w = {} {copies}, and n - w + 1 = {clocks} clocks before)", e.w),
+        (WriteOrder::Clock, _) => format!(" (w = {} {copies})", e.w),
     };
     format!(
         "Blocks: nobody has to be chosen when a replica is lost. Writes need {} of {n}{clocks} and {}; reads need {} of {n} and {}. What reads before it writes (INCR, DEL, ...) needs both.",
@@ -169,11 +172,25 @@ fn order_line(e: &LeaderlessExplanation) -> String {
                 .to_owned()
         }
     };
-    let register = if e.linearizable { " Each key written with SET is a linearizable register." } else { "" };
     format!(
-        "Order ({:?}): {order}; of writes at the same time the one with the later clock is read.{register}",
-        e.write_order
+        "Order ({:?}): {order}; of writes at the same time the one with the later clock is read. {}",
+        e.write_order,
+        register(e)
     )
+}
+
+/// Whether a key is a linearizable register, and where it is not, the first reason, and what else would have to be chosen.
+fn register(e: &LeaderlessExplanation) -> String {
+    let why = match (e.quorums_meet, e.r, e.write_order) {
+        _ if e.linearizable => return "Each key written with SET is a linearizable register.".to_owned(),
+        (_, 1, _) => {
+            "with r = 1 a read asks nobody else, so that even with w = n a write that is under way may be seen by one read and not by a later one elsewhere; r must be 2 or more"
+        }
+        (false, ..) => "w + r must be more than n",
+        (_, _, WriteOrder::Clock) => "clocks are trusted; writeOrder must be Strict",
+        _ => "a later read may show what is older; readRepair must be Blocking",
+    };
+    format!("No key is a linearizable register: {why}.")
 }
 
 /// The odds that a read misses a write, in words.

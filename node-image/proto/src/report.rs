@@ -137,7 +137,7 @@ pub struct Repair {
     /// Slots that differ from a peer's as last compared, and are not mended yet.
     #[prost(uint64, tag = "1")]
     pub slots_differing: u64,
-    /// Keys joined with a peer's state.
+    /// Keys that were not the same here before slots were compared with a peer's.
     #[prost(uint64, tag = "2")]
     pub keys_repaired: u64,
     /// Bytes of digests and state sent.
@@ -146,7 +146,7 @@ pub struct Repair {
     /// Bytes of digests and state received.
     #[prost(uint64, tag = "4")]
     pub bytes_received: u64,
-    /// Keys that reads coordinated here found stale somewhere, and mended.
+    /// Keys that reads coordinated here found stale, here or elsewhere, and mended.
     #[prost(uint64, tag = "5")]
     pub read_repairs: u64,
 }

@@ -7,6 +7,7 @@ use trireme_crds::{StoreStatus, status::ReplicaStatus};
 
 use crate::{
     output::{Failure, Output, Screen, json_line, put, thousands, unix_ms},
+    peers,
     status::dash,
     store::Store,
 };
@@ -33,6 +34,12 @@ struct Line<'a> {
     lag_bytes: Option<u64>,
     lag_ms: Option<u64>,
     snapshot_slots: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slots_differing: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys_repaired: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_repairs: Option<u64>,
 }
 
 /// Shows it again and again: on a terminal in place, elsewhere in new lines.
@@ -75,6 +82,9 @@ pub fn json(status: &StoreStatus, at_ms: u64) -> Result<String, Failure> {
             lag_bytes: r.lag_bytes,
             lag_ms: r.lag_ms,
             snapshot_slots: r.snapshot_slots,
+            slots_differing: r.peer.as_ref().map(|peer| peer.slots_differing),
+            keys_repaired: r.peer.as_ref().map(|peer| peer.keys_repaired),
+            read_repairs: r.peer.as_ref().map(|peer| peer.read_repairs),
         })
     };
     status.replicas.iter().map(line).collect()
@@ -82,6 +92,9 @@ pub fn json(status: &StoreStatus, at_ms: u64) -> Result<String, Failure> {
 
 /// The lag for people.
 pub fn text(status: &StoreStatus, screen: &Screen) -> String {
+    if status.groups.iter().any(|group| group.r.is_some()) {
+        return peers::lags(status, screen);
+    }
     let heads = ["REPLICA", "ROLE", "POSITION", "ENTRIES BEHIND", "BYTES BEHIND", "MS BEHIND", "SNAPSHOT"];
     let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), thousands);
     let row = |r: &ReplicaStatus| {

@@ -8,6 +8,7 @@
 //!
 //! * [`store`]: the trait that both implement.
 //! * [`status`], [`lag`], [`request`], [`verify`], [`history`], [`explain`]: one file per question: its arguments, its words as text, its JSON.
+//! * `peers`: the words of [`status`] and [`lag`] where there is no leader.
 //! * [`ledger`], [`resp`]: clients that remember what a store told them, and the check that it kept its word: the demo's, and the live tests'.
 //! * [`output`], [`table`]: human or JSON, colours and width only where somebody looks; which exit status says what.
 //!
@@ -24,6 +25,7 @@ pub mod history;
 pub mod lag;
 pub mod ledger;
 pub mod output;
+mod peers;
 pub mod request;
 pub mod resp;
 pub mod status;

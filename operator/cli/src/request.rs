@@ -29,10 +29,13 @@ pub struct Promotion {
 /// Where nobody agreed to a forced promotion, where it was refused, or where the store does not answer.
 pub async fn promote(store: &mut impl Store, promotion: &Promotion, output: Output) -> Result<(), Failure> {
     let replica = promotion.replica.clone();
+    let status = store.status().await?;
+    must_have_leader(&status)?;
     if promotion.force && !promotion.yes {
-        agree(&question(&store.status().await?, &replica))?;
+        agree(&question(&status, &replica))?;
     }
-    follow(store, &Request::Promote { replica, force: promotion.force }, output).await
+    store.ask(&Request::Promote { replica, force: promotion.force }).await?;
+    follow(store, output).await
 }
 
 /// Asks for a hand-over, and shows every decision until it is done.
@@ -40,11 +43,31 @@ pub async fn promote(store: &mut impl Store, promotion: &Promotion, output: Outp
 /// # Errors
 /// Where it was refused, or the store does not answer.
 pub async fn switchover(store: &mut impl Store, to: Option<String>, output: Output) -> Result<(), Failure> {
-    follow(store, &Request::Switchover { to }, output).await
+    must_have_leader(&store.status().await?)?;
+    store.ask(&Request::Switchover { to }).await?;
+    follow(store, output).await
 }
 
-async fn follow(store: &mut impl Store, request: &Request, output: Output) -> Result<(), Failure> {
-    store.ask(request).await?;
+/// Where there is no leader there is nobody to promote, and nobody to hand over from.
+///
+/// # Errors
+/// There: nothing was asked of the store.
+pub fn must_have_leader(status: &StoreStatus) -> Result<(), Failure> {
+    match status.groups.iter().any(|group| group.r.is_some()) {
+        false => Ok(()),
+        true => Err(Failure::Input(
+            "this store has no leader (mode Leaderless): every member takes reads and writes, and when one is lost nobody has to be chosen. \
+             `status` says which members are missing, and what still works"
+                .to_owned(),
+        )),
+    }
+}
+
+/// Shows what comes of a request until it is done.
+///
+/// # Errors
+/// Where it was refused, or the store does not answer.
+pub async fn follow(store: &mut impl Store, output: Output) -> Result<(), Failure> {
     let mut begun_ms = None;
     loop {
         match store.answer().await? {

@@ -47,6 +47,16 @@ impl Which {
     }
 }
 
+impl Running {
+    /// Makes of it what this YAML describes; what comes of it is heard from [`Store::answer`].
+    ///
+    /// # Errors
+    /// Where the store does not answer.
+    pub async fn apply(&mut self, text: String) -> Result<(), Failure> {
+        self.control.ask(&control::Request::Apply { text }).await.map_err(Failure::from_error)
+    }
+}
+
 impl Store for Running {
     async fn status(&mut self) -> Result<StoreStatus, Failure> {
         self.control.status().await.map_err(Failure::from_error)
@@ -66,6 +76,7 @@ impl Store for Running {
                 control::Answer::Event(event) => return Ok(Answer::Happened(happened(&event)?)),
                 control::Answer::Done(message) => return Ok(Answer::Done(message)),
                 control::Answer::Refused(why) => return Ok(Answer::Refused(why)),
+                control::Answer::Invalid(why) => return Err(Failure::Input(why)),
                 control::Answer::Status(_) => {}
             }
         }

@@ -8,6 +8,7 @@ use trireme_crds::{
 use crate::{
     history::{from_rfc3339, rfc3339},
     output::{Failure, Output, Screen, json_line, put, thousands},
+    peers,
     store::Store,
 };
 
@@ -29,10 +30,11 @@ pub fn text(status: &StoreStatus, screen: &Screen) -> String {
     let mut text = String::new();
     let phase = phase(status.phase, screen);
     for group in &status.groups {
-        text.push_str(&format!("{phase}   {}\n", leadership(group, screen)));
+        text.push_str(&format!("{phase}   {}\n", leadership(status, group, screen)));
         if !group.old_members.is_empty() {
+            let until = if group.r.is_some() { "hold what these hold" } else { "have committed" };
             text.push_str(&format!(
-                "the members until now, {}, count too until the new ones, {}, have committed\n",
+                "the members until now, {}, count too until the new ones, {}, {until}\n",
                 group.old_members.join(", "),
                 group.members.join(", ")
             ));
@@ -43,8 +45,15 @@ pub fn text(status: &StoreStatus, screen: &Screen) -> String {
         text.push_str(&format!("{phase}   nothing has been decided yet\n\n"));
     }
     text.push_str(&replicas(status, screen));
+    text.push_str(&peers::repairs(status, screen));
+    text.push_str(peers::what_goes_on(status));
     for condition in status.conditions.iter().filter(|c| worth_reading(c)) {
-        text.push_str(&format!("\n{}: {}\n", screen.bold(&condition.kind), condition.message));
+        let kind = if condition.kind == "Ready" && condition.status == ConditionStatus::False {
+            "Not ready"
+        } else {
+            &condition.kind
+        };
+        text.push_str(&format!("\n{}: {}\n", screen.bold(kind), condition.message));
     }
     if let Some(request) = &status.request {
         text.push_str(&format!("\n{}\n", asked(request, screen)));
@@ -64,14 +73,9 @@ pub fn phase(phase: StorePhase, screen: &Screen) -> String {
     }
 }
 
-fn leadership(group: &GroupStatus, screen: &Screen) -> String {
+fn leadership(status: &StoreStatus, group: &GroupStatus, screen: &Screen) -> String {
     if let Some(r) = group.r {
-        let serving = match group.serving {
-            true => screen.good("reads and writes by every member"),
-            false => screen.bad("not everything is served"),
-        };
-        let (n, w, epoch) = (group.n, group.w, &group.epoch);
-        return format!("no leader, {serving}   epoch {epoch}   n={n} w={w} r={r}");
+        return peers::standing(status, group, r, screen);
     }
     let leader = if group.leader.is_empty() { "none" } else { &group.leader };
     format!(
@@ -110,8 +114,8 @@ fn asked(request: &RequestStatus, screen: &Screen) -> String {
 }
 
 fn replicas(status: &StoreStatus, screen: &Screen) -> String {
-    if status.replicas.iter().any(|r| r.peer.is_some()) {
-        return peers(status, screen);
+    if status.groups.iter().any(|group| group.r.is_some()) {
+        return peers::replicas(status, screen);
     }
     let heads = ["REPLICA", "ROLE", "POSITION", "COMMIT", "LAG", "KEYS", "HEARD", "CLIENTS AT", "DIGEST"];
     let row = |replica: &ReplicaStatus| {
@@ -130,45 +134,7 @@ fn replicas(status: &StoreStatus, screen: &Screen) -> String {
     screen.table(&heads, &status.replicas.iter().map(row).collect::<Vec<_>>())
 }
 
-/// Replicas of a store without a leader: how each stands to the others.
-fn peers(status: &StoreStatus, screen: &Screen) -> String {
-    let heads = [
-        "REPLICA",
-        "ROLE",
-        "NAME",
-        "REACHES",
-        "LACKS",
-        "REPAIRED",
-        "DIFFERING",
-        "CLOCK",
-        "KEYS",
-        "HEARD",
-        "CLIENTS AT",
-        "DIGEST",
-    ];
-    let n: usize = status.groups.iter().map(|group| group.members.len()).sum();
-    let row = |replica: &ReplicaStatus| {
-        let peer = replica.peer.clone().unwrap_or_default();
-        let reaches = format!("{} of {n}", peer.reaches.len());
-        vec![
-            screen.name(&replica.name),
-            role(replica, screen),
-            format!("{}.{}", replica.id, peer.generation),
-            if replica.member && peer.reaches.len() < n { screen.bad(reaches) } else { reaches },
-            lag(replica.lag_entries, replica.lag_ms),
-            format!("{} + {} read", thousands(peer.keys_repaired), thousands(peer.read_repairs)),
-            if peer.slots_differing > 0 { screen.bold(thousands(peer.slots_differing)) } else { "0".to_owned() },
-            format!("{:+} ms", peer.clock_offset_ms.max(0)),
-            thousands(replica.keys),
-            heard(replica, screen),
-            dash(&replica.client_address),
-            digest(replica, status, screen),
-        ]
-    };
-    screen.table(&heads, &status.replicas.iter().map(row).collect::<Vec<_>>())
-}
-
-fn role(replica: &ReplicaStatus, screen: &Screen) -> String {
+pub(crate) fn role(replica: &ReplicaStatus, screen: &Screen) -> String {
     let role = match (replica.role.as_str(), replica.member) {
         ("Leader", _) => screen.good("Leader"),
         ("Peer", true) => screen.good("Peer"),
@@ -182,7 +148,7 @@ fn role(replica: &ReplicaStatus, screen: &Screen) -> String {
 }
 
 /// Where only a cluster's operator knows when, that it was heard at all is what counts.
-fn heard(replica: &ReplicaStatus, screen: &Screen) -> String {
+pub(crate) fn heard(replica: &ReplicaStatus, screen: &Screen) -> String {
     match (replica.reachable, replica.silent_ms) {
         (true, Some(ms)) => format!("{ms} ms ago"),
         (true, None) => "yes".to_owned(),
@@ -192,7 +158,7 @@ fn heard(replica: &ReplicaStatus, screen: &Screen) -> String {
 }
 
 /// Replicas that have applied the same must have the same digest.
-fn digest(replica: &ReplicaStatus, status: &StoreStatus, screen: &Screen) -> String {
+pub(crate) fn digest(replica: &ReplicaStatus, status: &StoreStatus, screen: &Screen) -> String {
     let received = |r: &ReplicaStatus| {
         let mut received = r.peer.as_ref().map(|peer| peer.received.clone());
         received.iter_mut().for_each(|received| received.sort());

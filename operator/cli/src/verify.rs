@@ -47,8 +47,14 @@ pub fn text(result: &Verification, screen: &Screen) -> String {
         let first: Vec<String> = result.different.iter().take(8).map(u32::to_string).collect();
         let more = if result.different.len() > first.len() { " ..." } else { "" };
         let slots = if result.different.len() == 1 { "slot differs" } else { "slots differ" };
-        let count = screen.bad(format!("{} {slots} at the same last write:", result.different.len()));
+        let when = if result.leaderless { "whenever they were compared" } else { "at the same last write" };
+        let count = screen.bad(format!("{} {slots} {when}:", thousands(result.different.len() as u64)));
         text.push_str(&format!("{count} {}{more}\n", first.join(", ")));
+        if result.leaderless {
+            text.push_str(
+                "a replica may still lack what the others have: `status` says what each lacks (try a longer --within)\n",
+            );
+        }
     }
     if result.unsettled > 0 {
         text.push_str(&format!(

@@ -81,6 +81,37 @@ fn the_demo_keeps_its_promises() {
 }
 
 #[test]
+fn the_demo_without_a_leader_kills_a_replica_and_shows_it_mended() {
+    let base = std::net::Ipv4Addr::from_bits(
+        std::net::Ipv4Addr::new(127, 192, 0, 1).to_bits() + ((std::process::id() & 0xffff) << 3),
+    );
+    let begin = std::time::Instant::now();
+    let output = trireme()
+        .args(["demo", "--mode", "leaderless", "--clients", "6", "--address", &base.to_string()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(begin.elapsed() < std::time::Duration::from_secs(30), "{:?}", begin.elapsed());
+    for stage in ["kill", "detected", "missed", "restart", "reads", "mended"] {
+        let lines = text.lines().filter(|line| line.contains(&format!(" ms  {stage} "))).count();
+        assert_eq!(lines, 1, "one {stage}: {text}");
+    }
+    let row = |name: &str| {
+        let line = text.lines().find(|line| line.trim_start().starts_with(name));
+        line.unwrap_or_else(|| panic!("no {name}: {text}")).to_owned()
+    };
+    assert!(row("errors at survivors").contains(" 0 "), "{text}");
+    assert!(row("reads at it").contains("100 of 100 right"), "{text}");
+    assert!(row("deleted").contains("of which 0 came back"), "{text}");
+    // Both of these mend: the first what is asked for, the second the rest.
+    let repair = row("repair");
+    assert!(!repair.contains(" 0 keys mended by its reads") && !repair.contains(", 0 by comparing slots"), "{text}");
+    assert!(text.contains("Nothing that was acknowledged is lost"), "{text}");
+    assert!(!text.contains("leader orders") && !text.contains('\x1b'), "{text}");
+}
+
+#[test]
 fn a_replica_in_a_pod_has_its_number_from_its_place() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("data");

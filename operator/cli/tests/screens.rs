@@ -7,7 +7,7 @@
 use std::{fs, path::Path};
 
 use serde_json::{Map, json};
-use trireme_cli::{Happened, Line, Screen, history, lag, output::json_line, request, status, verify};
+use trireme_cli::{Failure, Happened, Line, Screen, history, lag, output::json_line, request, status, verify};
 use trireme_crds::StoreStatus;
 use trireme_link::Verification;
 
@@ -49,6 +49,17 @@ fn happened(at_ms: u64, decision: &str, message: &str) -> Happened {
     Happened { at_ms, message: message.to_owned(), json: fields }
 }
 
+/// Where there is a leader, the question; else the refusal, with which nothing is asked of the store.
+fn promotion(status: &StoreStatus) -> String {
+    if status.groups.iter().all(|group| group.r.is_none()) {
+        return request::question(status, "orders-1");
+    }
+    match request::must_have_leader(status) {
+        Err(Failure::Input(why)) => format!("error: {why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn every_status_has_its_screens() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/screens");
@@ -68,7 +79,7 @@ fn every_status_has_its_screens() {
             ("lag", lag::text(&s, &plain)),
             ("lag, 60 columns, no colours", lag::text(&s, &narrow)),
             ("lag --output json", lag::json(&s, 1_795_608_000_000).unwrap()),
-            ("promote orders-1 --force", request::question(&s, "orders-1")),
+            ("promote orders-1 --force", promotion(&s)),
         ]);
         assert!(!status::text(&s, &narrow).contains('\x1b'), "colours although none are wanted");
         let tables = status::failovers(&s, &narrow) + &lag::text(&s, &narrow);
@@ -116,6 +127,14 @@ fn a_verification_has_its_screen() {
         different: (0..84).map(|slot| slot * 7).collect(),
         unsettled: 300,
         rounds: 12,
+        leaderless: false,
+    };
+    let behind = Verification {
+        replicas: names,
+        same: 16_300,
+        different: (0..84).collect(),
+        leaderless: true,
+        ..Verification::default()
     };
     let found = page(&[
         ("verify", verify::text(&same, &Screen::plain())),
@@ -124,6 +143,28 @@ fn a_verification_has_its_screen() {
         ("verify, of replicas that differ", verify::text(&different, &Screen::plain())),
         ("the same, 200 columns, colours", verify::text(&different, &Screen::terminal(200, true))),
         ("the same, --output json", json_line(&different).unwrap()),
+        ("verify, without a leader, of replicas that differ", verify::text(&behind, &Screen::plain())),
+        ("the same, --output json", json_line(&behind).unwrap()),
     ]);
     golden(&folder.join("verify.txt"), &found).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn the_examples_without_a_leader_are_valid_and_say_what_they_mean() {
+    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let trireme = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_trireme"));
+        let output = command.current_dir(crate_dir.join("../..")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        (arguments.join(" "), String::from_utf8(output.stdout).unwrap())
+    };
+    let said = [
+        trireme(&["validate", "examples/leaderless.yaml"]),
+        trireme(&["validate", "examples/leaderless-fast.yaml"]),
+        trireme(&["validate", "examples/leaderless-regions.yaml"]),
+        trireme(&["explain", "--mode", "Leaderless"]),
+        trireme(&["explain", "--mode", "leaderless", "--n", "3", "--w", "3", "--r", "1"]),
+    ];
+    let found: Vec<(&str, String)> = said.iter().map(|(what, text)| (what.as_str(), text.clone())).collect();
+    golden(&crate_dir.join("tests/screens/leaderless_commands.txt"), &page(&found)).unwrap_or_else(|e| panic!("{e}"));
 }

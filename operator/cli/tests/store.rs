@@ -13,6 +13,7 @@ use std::{
 use rustix::process::Signal;
 use support::{Client, Store};
 
+#[allow(dead_code, reason = "shared with the tests of faults, which use more of it")]
 mod support;
 
 const SPEC: &str = "  mode: SingleLeader\n";

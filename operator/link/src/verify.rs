@@ -30,12 +30,19 @@ pub struct Verification {
     pub missing: Vec<String>,
     /// Slots that are the same everywhere.
     pub same: u32,
-    /// Slots that differ although their last write is the same.
+    /// Slots that differ although their last write is the same; where there is no leader, that differed whenever they were compared.
     pub different: Vec<u32>,
     /// Slots whose replicas were not seen at the same write in time: they are being written, or a replica is behind.
     pub unsettled: u32,
     /// Rounds it took.
     pub rounds: u32,
+    /// There is no leader: a slot that differs may lack what is still on its way.
+    #[serde(skip_serializing_if = "is_false")]
+    pub leaderless: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Verification {
@@ -96,7 +103,7 @@ where
 {
     let deadline = Instant::now() + within;
     let mut slots = vec![Slot::Unsettled; usize::from(SLOTS)];
-    let mut result = Verification::default();
+    let mut result = Verification { leaderless: by == By::Digest, ..Verification::default() };
     loop {
         result.rounds += 1;
         let (answers, missing) = ask_all(&targets, deadline, &ask).await;
@@ -128,6 +135,8 @@ fn judge(before: Slot, by: By, number: usize, answers: &[(String, Slots)]) -> Sl
     match (before, same) {
         _ if by == By::LastWrite && written => before,
         (_, true) => Slot::Same,
+        // What was written since is on its way: that they met is what counts, else a store that is written could never be compared.
+        (Slot::Same, false) if by == By::Digest => Slot::Same,
         (_, false) if by == By::Digest => Slot::Different(1),
         (Slot::Different(seen), false) => Slot::Different(seen.saturating_add(1)),
         (_, false) => Slot::Different(1),
@@ -212,6 +221,8 @@ mod tests {
         let differ = [answer("a", 7, 1), answer("b", 9, 2)];
         let seen = judge(judge(Slot::Unsettled, By::Digest, 0, &differ), By::Digest, 0, &differ);
         assert!(seen == Slot::Different(1), "it is asked for again");
-        assert!(judge(seen, By::Digest, 0, &[answer("a", 8, 3), answer("b", 9, 3)]) == Slot::Same);
+        let same = judge(seen, By::Digest, 0, &[answer("a", 8, 3), answer("b", 9, 3)]);
+        assert!(same == Slot::Same);
+        assert!(judge(same, By::Digest, 0, &differ) == Slot::Same, "they met once; what came since is on its way");
     }
 }

@@ -105,11 +105,7 @@ pub fn choose(dir: &Path, n: usize, base: Option<Ipv4Addr>) -> Result<Chosen, Ad
         let known = wanted.len().min(n);
         wanted.truncate(n);
         if known < n {
-            let more = match wanted.last() {
-                Some(last) if last.ports() != PORTS => free_ports(n - known).map_err(AddressError::NoPorts)?,
-                Some(last) => from_base(next(last.ip, 1), n - known)?,
-                None => from_base(BASE, n)?,
-            };
+            let more = beside(&wanted, n - known)?;
             wanted.extend(more);
         }
         match check(&wanted) {
@@ -125,6 +121,32 @@ pub fn choose(dir: &Path, n: usize, base: Option<Ipv4Addr>) -> Result<Chosen, Ad
     let json = serde_json::to_vec_pretty(&addresses).unwrap_or_default();
     write_durably(&file, &json)?;
     Ok(Chosen { addresses, note })
+}
+
+/// The same for a store that runs and grows to `n` replicas: those that it has stay where they are.
+///
+/// # Errors
+/// Where the next address cannot be had, or the file that remembers them cannot be read or written.
+pub(crate) fn grow(dir: &Path, n: usize) -> Result<Vec<Address>, AddressError> {
+    let file = dir.join("addresses.json");
+    let mut addresses = remembered(&file)?;
+    if addresses.len() >= n {
+        return Ok(addresses);
+    }
+    let more = beside(&addresses, n - addresses.len())?;
+    check(&more).map_err(|(address, error)| AddressError::Taken { address, error })?;
+    addresses.extend(more);
+    write_durably(&file, &serde_json::to_vec_pretty(&addresses).unwrap_or_default())?;
+    Ok(addresses)
+}
+
+/// So many more, in the way of those that are there.
+fn beside(known: &[Address], more: usize) -> Result<Vec<Address>, AddressError> {
+    match known.last() {
+        Some(last) if last.ports() != PORTS => free_ports(more).map_err(AddressError::NoPorts),
+        Some(last) => from_base(next(last.ip, 1), more),
+        None => from_base(BASE, more),
+    }
 }
 
 /// Where the replicas of the store in this directory listen.
@@ -199,6 +221,22 @@ mod tests {
         let grown = choose(dir.path(), 3, None).unwrap();
         assert_eq!((grown.addresses[0].ip, grown.addresses[2].ip), (base(), next(base(), 2)));
         assert_eq!(read(dir.path()).unwrap(), grown.addresses);
+    }
+
+    #[test]
+    fn a_store_that_grows_while_it_runs_stays_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = next(base(), 40);
+        let chosen = choose(dir.path(), 1, Some(base)).unwrap();
+        let _replica = TcpListener::bind((base, PORTS[0])).unwrap();
+        let grown = grow(dir.path(), 3).unwrap();
+        assert_eq!((grown[0], grown[2].ip), (chosen.addresses[0], next(base, 2)));
+        assert_eq!((read(dir.path()).unwrap(), grow(dir.path(), 2).unwrap()), (grown.clone(), grown));
+        let taken = next(base, 3);
+        let _other = TcpListener::bind((taken, PORTS[1])).unwrap();
+        let error = grow(dir.path(), 4).unwrap_err().to_string();
+        assert!(error.contains(&format!("{taken}:7600")), "{error}");
+        assert_eq!(read(dir.path()).unwrap().len(), 3, "nothing was changed");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How tools talk with the process that runs a store: JSON lines over a Unix socket in the store's directory.
 //!
-//! A request is one line. The answer is as many lines as it takes; the last is a status, `done` or `refused`.
+//! A request is one line. The answer is as many lines as it takes; the last is a status, `done`, `refused` or `invalid`.
 
 use std::{fs, io, path::Path, sync::Arc};
 
@@ -46,6 +46,11 @@ pub enum Request {
     },
     /// What has happened since the store was started, as far as it is remembered.
     History,
+    /// Make of the store what this resource describes, while it runs.
+    Apply {
+        /// The YAML.
+        text: String,
+    },
 }
 
 /// One line of an answer.
@@ -60,6 +65,8 @@ pub enum Answer {
     Done(String),
     /// It will not be done, or was not done in time: why.
     Refused(String),
+    /// It makes no sense for this store: why. Nothing was changed.
+    Invalid(String),
 }
 
 /// Why a tool got no answer.

@@ -9,6 +9,7 @@ use tokio::{
 use trireme_planner::{Decision, Desired, HumanRequest, Memory, turn};
 
 use crate::{
+    apply,
     control::{Answer, Request},
     events::Event,
     happening::Happening,
@@ -18,24 +19,32 @@ use crate::{
 
 /// Happenings taken in before a turn: the rest wait for the next one.
 const BATCH_MAX: usize = 256;
-/// How long a tool waits for a change of leaders.
+/// How long a tool waits for a change.
 const CHANGE_MAX: Duration = Duration::from_secs(60);
-/// Tools that wait for a change of leaders at the same time.
+/// Tools that wait for a change at the same time.
 const WAITING_MAX: usize = 16;
 
-/// A tool that waits for a change of leaders.
+/// A tool that waits for a change.
 struct Waiting {
-    name: String,
+    goal: Goal,
     /// Version of the record when it asked: what was decided later counts.
     since: u64,
     answers: mpsc::Sender<Answer>,
     deadline: Instant,
 }
 
+/// What a tool waits for.
+enum Goal {
+    /// This replica leads.
+    Leads(String),
+    /// The record has become what this resource asks for; another one that is wanted since takes its place.
+    Is(Box<Desired>),
+}
+
 /// Runs the store until told to stop; then ends its processes.
 pub(crate) async fn drive(
     mut world: World,
-    desired: Desired,
+    mut desired: Desired,
     mut happenings: mpsc::Receiver<Happening>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -51,7 +60,7 @@ pub(crate) async fn drive(
         }
         deaf = turned.failed.is_some();
         let decided = world.take_decided();
-        settle(&mut waiting, &mut world, &decided);
+        settle(&mut waiting, &mut world, &decided, &desired);
         let recheck = turned.recheck_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
         let patience = waiting.iter().map(|w: &Waiting| w.deadline).min();
         let wake = recheck.into_iter().chain(patience).min();
@@ -65,6 +74,9 @@ pub(crate) async fn drive(
         let more = std::iter::from_fn(|| happenings.try_recv().ok()).take(BATCH_MAX);
         for happening in first.into_iter().chain(more) {
             match happening {
+                Happening::Asked { request: Request::Apply { text }, answers } => {
+                    applied(&text, answers, &mut world, &mut waiting, &mut desired);
+                }
                 Happening::Asked { request, answers } => asked(request, answers, &mut world, &mut waiting),
                 other => world.absorb(other),
             }
@@ -83,7 +95,34 @@ async fn until(time: Option<Instant>) {
     }
 }
 
-/// A tool asks for something.
+/// A tool wants the store to become something else.
+fn applied(
+    text: &str,
+    answers: mpsc::Sender<Answer>,
+    world: &mut World,
+    waiting: &mut Vec<Waiting>,
+    desired: &mut Desired,
+) {
+    let next = match waiting.len() {
+        WAITING_MAX.. => Err(Answer::Refused(format!("{WAITING_MAX} changes are waited for already"))),
+        _ => apply::apply(text, world).map_err(Answer::Invalid),
+    };
+    match next {
+        Ok(next) => {
+            *desired = next.clone();
+            waiting.push(Waiting {
+                goal: Goal::Is(Box::new(next)),
+                since: 0,
+                answers,
+                deadline: Instant::now() + CHANGE_MAX,
+            });
+        }
+        // There is room: it is the first answer.
+        Err(why) => drop(answers.try_send(why)),
+    }
+}
+
+/// A tool asks for something else.
 fn asked(request: Request, answers: mpsc::Sender<Answer>, world: &mut World, waiting: &mut Vec<Waiting>) {
     let (name, promote) = match request {
         Request::Status => {
@@ -99,13 +138,16 @@ fn asked(request: Request, answers: mpsc::Sender<Answer>, world: &mut World, wai
         }
         Request::Promote { replica, force } => (Some(replica), Some(force)),
         Request::Switchover { to } => (to, None),
+        // Taken in where what is wanted is known.
+        Request::Apply { .. } => return,
     };
     let refuse = |why: String| {
         let _ = answers.try_send(Answer::Refused(why));
     };
     let view = world.view();
     if view.leaderless {
-        return refuse("the store has no leader: every member takes reads and writes".to_owned());
+        let why = "the store has no leader: every member takes reads and writes";
+        return drop(answers.try_send(Answer::Invalid(why.to_owned())));
     }
     let Some(name) = name.or_else(|| successor(&view)) else {
         return refuse("there is no follower that could take over: see `trireme status`".to_owned());
@@ -118,14 +160,14 @@ fn asked(request: Request, answers: mpsc::Sender<Answer>, world: &mut World, wai
         return refuse(format!("{name} leads already"));
     }
     if waiting.len() >= WAITING_MAX {
-        return refuse(format!("{WAITING_MAX} changes of leader are waited for already"));
+        return refuse(format!("{WAITING_MAX} changes are waited for already"));
     }
     world.ask(match promote {
         Some(force) => HumanRequest::Promote { replica: to, force },
         None => HumanRequest::Switchover { to },
     });
     let since = world.record().map_or(0, |record| record.version);
-    waiting.push(Waiting { name, since, answers, deadline: Instant::now() + CHANGE_MAX });
+    waiting.push(Waiting { goal: Goal::Leads(name), since, answers, deadline: Instant::now() + CHANGE_MAX });
 }
 
 /// The member that is furthest on, if there is one beside the leader.
@@ -137,35 +179,42 @@ fn successor(view: &View) -> Option<String> {
 }
 
 /// Tells tools that wait what was decided, and lets go of those whose wait is over.
-fn settle(waiting: &mut Vec<Waiting>, world: &mut World, decided: &[Decision]) {
+fn settle(waiting: &mut Vec<Waiting>, world: &mut World, decided: &[Decision], desired: &Desired) {
     if waiting.is_empty() {
         return;
     }
-    let version = world.record().map_or(0, |record| record.version);
-    let leader = world.view().leader;
+    let (record, view) = (world.record().unwrap_or_default(), world.view());
     waiting.retain(|tool| {
-        let mut last = None;
         for decision in decided {
             // A tool that does not read misses lines; the last one then ends the connection.
             let _ = tool.answers.try_send(Answer::Event(Event::decision(decision)));
-            if let Decision::Refused { .. } | Decision::HandoverFailed { .. } = decision {
-                last = Some(Answer::Refused(decision.to_string()));
+        }
+        let late = Instant::now() >= tool.deadline;
+        let last = match &tool.goal {
+            Goal::Leads(name) => {
+                let refused =
+                    decided.iter().rfind(|d| matches!(d, Decision::Refused { .. } | Decision::HandoverFailed { .. }));
+                match refused {
+                    _ if view.leader.as_ref() == Some(name) && record.version > tool.since => {
+                        Some(Answer::Done(format!("{name} leads")))
+                    }
+                    Some(refused) => Some(Answer::Refused(refused.to_string())),
+                    None => late.then(|| too_late(&format!("{name} does not lead"))),
+                }
             }
-        }
-        if leader.as_ref() == Some(&tool.name) && version > tool.since {
-            last = Some(Answer::Done(format!("{} leads", tool.name)));
-        } else if Instant::now() >= tool.deadline {
-            let seconds = CHANGE_MAX.as_secs();
-            let why =
-                format!("{} does not lead after {seconds} s; it may still come to it: see `trireme status`", tool.name);
-            last = Some(Answer::Refused(why));
-        }
-        match last {
-            Some(last) => {
-                let _ = tool.answers.try_send(last);
-                false
+            Goal::Is(wanted) if **wanted != *desired => {
+                Some(Answer::Refused("another file has been applied since".to_owned()))
             }
-            None => true,
-        }
+            Goal::Is(wanted) if apply::is_done(&record, wanted) => Some(Answer::Done(apply::describe(wanted))),
+            Goal::Is(wanted) => late.then(|| too_late(&format!("the store is not {} yet", apply::describe(wanted)))),
+        };
+        let Some(last) = last else { return true };
+        let _ = tool.answers.try_send(last);
+        false
     });
+}
+
+fn too_late(what: &str) -> Answer {
+    let seconds = CHANGE_MAX.as_secs();
+    Answer::Refused(format!("{what} after {seconds} s; it may still come to it: see `trireme status`"))
 }

@@ -12,6 +12,7 @@
 //!
 //! * [`store`]: starting a store, and the handle to one that runs.
 //! * `drive`: the loop: whatever happens causes a turn of the planner at once; time only passes where the planner asked for it.
+//! * `apply`: another resource for a store that runs.
 //! * `world`: what is known of the replicas, and the planner's `Backend`.
 //! * `process`: one replica's process, kept running. The operator's connection to it is [`trireme_link`]'s.
 //! * `authority`: the record. [`directory`]: the layout of a store's directory, its lock. [`addresses`]: where replicas listen.
@@ -28,6 +29,7 @@
 //! Not here: resources, storage classes, Services; and an operator that moves, since one machine has one.
 
 pub mod addresses;
+mod apply;
 mod authority;
 pub mod control;
 pub mod directory;

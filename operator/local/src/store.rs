@@ -103,8 +103,7 @@ impl Local {
         let directory = Directory::open(&options.dir, &store.metadata.name)?;
         check_change(&directory, store)?;
         let mut authority = Authority::open(&directory)?;
-        // Who runs a store here wants it to run: pausing is for operators that others run.
-        let desired = Desired { paused: false, ..Desired::from_store(store, &directory.owner().uid) };
+        let desired = wanted(store, &directory);
         let known =
             authority.read()?.map_or(0, |record| record.replicas.iter().map(|r| r.id as usize).max().unwrap_or(0));
         let chosen = addresses::choose(directory.path(), desired.replicas.len().max(known), options.address)?;
@@ -116,10 +115,7 @@ impl Local {
             program: options.program,
             restart: options.restart,
             back_off_max: options.back_off_max,
-            durability: match store.spec.settle().durability {
-                Durability::Disk => "disk",
-                Durability::Memory => "memory",
-            },
+            durability: durability(store),
             boot: random_u64().map_err(StartError::Random)?,
         };
         let (owner, dir) = (directory.owner().clone(), directory.path().to_path_buf());
@@ -202,8 +198,21 @@ impl Local {
     }
 }
 
+/// What is wanted of it. Who runs a store here wants it to run: pausing is for operators that others run.
+pub(crate) fn wanted(store: &ReplicatedStore, directory: &Directory) -> Desired {
+    Desired { paused: false, ..Desired::from_store(store, &directory.owner().uid) }
+}
+
+/// When a copy counts, as a replica's process is told.
+pub(crate) fn durability(store: &ReplicatedStore) -> &'static str {
+    match store.spec.settle().durability {
+        Durability::Disk => "disk",
+        Durability::Memory => "memory",
+    }
+}
+
 /// Some choices are for life: the file that the store was last started with has them.
-fn check_change(directory: &Directory, store: &ReplicatedStore) -> Result<(), StartError> {
+pub(crate) fn check_change(directory: &Directory, store: &ReplicatedStore) -> Result<(), StartError> {
     let path = directory.path().join("store.yaml");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,

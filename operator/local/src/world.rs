@@ -117,6 +117,21 @@ impl World {
         self.requests.push(request);
     }
 
+    /// Its directory.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// When a copy counts, as the replicas' processes were started.
+    pub fn durability(&self) -> &'static str {
+        self.common.durability
+    }
+
+    /// More replicas listen at these; those that run stay where they are.
+    pub fn listen_at(&mut self, addresses: Vec<Address>) {
+        self.addresses = addresses;
+    }
+
     /// The number of the replica with this name.
     pub fn id(&self, name: &str) -> Option<ReplicaId> {
         self.replicas.values().find(|r| r.wanted.name == name).map(|r| r.wanted.id)

@@ -119,21 +119,18 @@ impl Replica {
         }
     }
 
-    /// Joins the image of a part of a slot, and keeps it if it brought anything. Says whether it could be read.
-    pub(crate) fn land_image(&mut self, slot: u32, image: &[u8]) -> bool {
-        let Some(slot) = u16::try_from(slot).ok().filter(|slot| *slot < trireme_proto::SLOTS) else { return false };
+    /// Joins the image of a part of a slot, and keeps it if it brought anything. Says in how many keys it did; none where it cannot be read.
+    pub(crate) fn land_image(&mut self, slot: u32, image: &[u8]) -> Option<u64> {
+        let slot = u16::try_from(slot).ok().filter(|slot| *slot < trireme_proto::SLOTS)?;
         let seq = self.batch_last + 1;
-        let Ok(changed) = self.engine.import_part(slot, image, seq) else { return false };
-        if changed {
+        let changed = self.engine.import_part(slot, image, seq).ok()?;
+        if changed > 0 {
             let mut payload = vec![IMAGE];
             payload.extend_from_slice(&slot.to_le_bytes());
             payload.extend_from_slice(image);
             self.applied = self.append_entry(Kind::State, None, |out| out.extend_from_slice(&payload));
-            if let Role::Peer(peer) = &mut self.role {
-                peer.repair.keys_repaired += 1;
-            }
         }
-        true
+        Some(changed as u64)
     }
 
     /// Everything in this set is in the state, by images.

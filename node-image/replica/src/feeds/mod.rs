@@ -119,8 +119,8 @@ pub(crate) struct Link {
     exchange: Option<Exchange>,
     /// Number of the comparison that it has begun and whose parts have all come so far.
     incoming: Option<u64>,
-    /// Bytes of backlog and repair that may be sent to it now.
-    allowance: u64,
+    /// Bytes of backlog and repair that may be sent to it now; below zero where more was sent than was allowed, which is then waited for.
+    allowance: i64,
     ack_due: bool,
     /// This turn's message to it.
     out: message::Feed,

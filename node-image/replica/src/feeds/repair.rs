@@ -43,6 +43,13 @@ pub(super) struct Exchange {
     differing: u64,
 }
 
+impl Exchange {
+    /// An answer is waited for as long as that makes sense; what is left to be sent only waits for what a second allows.
+    fn goes_on(&self, now_us: u64) -> bool {
+        self.compared >= u32::from(SLOTS) || self.heard_us + PATIENCE_US > now_us
+    }
+}
+
 impl Replica {
     /// Two groups that have received the same hold the same, or one of them has seen what another lost.
     pub(super) fn compare_totals(&mut self, from: ReplicaId, received: &ReceivedSet, digest: u64) {
@@ -74,7 +81,7 @@ impl Replica {
         }
         let Role::Peer(peer) = &mut self.role else { return };
         let Some(link) = peer.links.get_mut(&to).filter(|link| link.connected) else { return };
-        if link.exchange.as_ref().is_some_and(|exchange| exchange.heard_us + PATIENCE_US > now_us) {
+        if link.exchange.as_ref().is_some_and(|exchange| exchange.goes_on(now_us)) {
             return;
         }
         peer.exchanges += 1;
@@ -169,7 +176,7 @@ impl Replica {
         let now_us = self.now.mono_us;
         let Role::Peer(peer) = &mut self.role else { return };
         let Some(link) = peer.links.get_mut(&to) else { return };
-        if link.exchange.as_ref().is_some_and(|exchange| exchange.heard_us + PATIENCE_US <= now_us) {
+        if link.exchange.as_ref().is_some_and(|exchange| !exchange.goes_on(now_us)) {
             link.exchange = None;
         }
         let Some(exchange) = &mut link.exchange else { return };
@@ -179,7 +186,7 @@ impl Replica {
             let mut image = Vec::new();
             self.engine.export_part(slot, scope, &[], &mut image);
             bytes += image.len();
-            link.allowance = link.allowance.saturating_sub(image.len() as u64);
+            link.allowance -= image.len() as i64;
             images.push(PartImage { slot: slot.into(), image: image.into() });
         }
         let ended = exchange.compared >= u32::from(SLOTS) && exchange.left.is_empty();
@@ -210,7 +217,11 @@ impl Replica {
         }
         for part in &states.images {
             self.count_repair(0, part.image.len());
-            if !self.land_image(part.slot, &part.image) {
+            let landed = self.land_image(part.slot, &part.image);
+            if let (Some(keys), Role::Peer(peer)) = (landed, &mut self.role) {
+                peer.repair.keys_repaired += keys;
+            }
+            if landed.is_none() {
                 // Damaged: what was held when it began is not said to be here.
                 if let Role::Peer(peer) = &mut self.role
                     && let Some(link) = peer.links.get_mut(&from)

@@ -21,7 +21,7 @@ const FORWARD_AFTER_US: u64 = 400_000;
 /// Bytes of log looked at for one peer in one turn.
 const LOOK_BYTES: usize = 256 << 10;
 /// Bytes of backlog and repair for one peer between two of its heartbeats, where the store sets no cap.
-const ALLOWANCE_MAX: u64 = 8 << 20;
+const ALLOWANCE_MAX: i64 = 8 << 20;
 
 /// A pass over the log.
 pub(super) struct Walk {
@@ -34,6 +34,16 @@ pub(super) struct Walk {
 }
 
 impl Link {
+    /// Another heartbeat's worth of bytes. A chunk of log or an image is sent whole, so what it was too large is made up for; what was not used is not kept.
+    fn allow(&mut self, bytes_per_second: u64, heartbeat_ms: u64) {
+        let more = match bytes_per_second {
+            0 => ALLOWANCE_MAX,
+            cap => i64::try_from(cap.saturating_mul(heartbeat_ms).div_ceil(1_000)).unwrap_or(i64::MAX),
+        };
+        let owed = if bytes_per_second == 0 { 0 } else { self.allowance.min(0) };
+        self.allowance = owed.saturating_add(more);
+    }
+
     /// From this seq on, entries of a group are taken from the log.
     pub(super) fn walk_from(&mut self, first: u64, until: u64, group: u32) {
         let at = first.saturating_sub(1);
@@ -54,7 +64,7 @@ impl Replica {
         let lacking = peer.durable.without(&received);
         let Some(link) = peer.links.get_mut(&from) else { return };
         let first = link.holds.is_none();
-        link.allowance = if cap == 0 { ALLOWANCE_MAX } else { (cap * heartbeat_ms).div_ceil(1_000) };
+        link.allow(cap, heartbeat_ms);
         let origins: Vec<Origin> = lacking.origins().iter().map(|seen| seen.origin).collect();
         link.lacks.retain(|origin, _| origins.contains(origin));
         let (mut late, mut walked) = (false, false);
@@ -105,7 +115,7 @@ impl Replica {
                 let is_wanted = record.kind == Kind::Delta && Engine::dot_of(record.payload).is_ok_and(wanted);
                 if !is_wanted && from < at {
                     link.out.entries.push(bytes.slice(from..at));
-                    link.allowance = link.allowance.saturating_sub((at - from) as u64);
+                    link.allowance -= (at - from) as i64;
                 }
                 at += record.bytes;
                 if !is_wanted {
@@ -114,7 +124,7 @@ impl Replica {
             }
             if from < at {
                 link.out.entries.push(bytes.slice(from..at));
-                link.allowance = link.allowance.saturating_sub((at - from) as u64);
+                link.allowance -= (at - from) as i64;
             }
             walk.at = last;
             looked += bytes.len();
@@ -131,5 +141,30 @@ impl Replica {
         peer.links
             .values()
             .any(|link| link.connected && link.allowance > 0 && (link.holds.is_some() && link.walk.is_some()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_above_the_cap_is_waited_for() {
+        let mut link = Link::new(1, 0);
+        let (mut sent, chunk) = (0, 256 << 10);
+        // A minute of heartbeats, each of which sends a whole chunk if anything is allowed.
+        for _ in 0..60 * 20 {
+            link.allow(64 << 10, 50);
+            if link.allowance > 0 {
+                link.allowance -= chunk;
+                sent += chunk;
+            }
+        }
+        assert!(
+            (60 * (64 << 10)..=61 * (64 << 10) + chunk).contains(&sent),
+            "{sent} bytes in a minute at 64 KiB a second"
+        );
+        link.allow(0, 50);
+        assert_eq!(link.allowance, ALLOWANCE_MAX, "without a cap nothing is owed");
     }
 }

@@ -192,7 +192,10 @@ impl Replica {
             }
         }
         for (slot, image) in images {
-            self.land_image(slot, &image);
+            let landed = self.land_image(slot, &image).unwrap_or(0);
+            if let Role::Peer(peer) = &mut self.role {
+                peer.repair.read_repairs += landed;
+            }
         }
         self.advance_round(answer.number);
     }
@@ -299,7 +302,7 @@ impl Replica {
     pub(crate) fn take_mend(&mut self, from: ReplicaId, mend: &Mend) {
         let mut durable = 0;
         for part in &mend.images {
-            if !self.land_image(part.slot, &part.image) {
+            if self.land_image(part.slot, &part.image).is_none() {
                 return;
             }
             durable = durable.max(self.engine.last_write(part.slot as u16));

@@ -3,6 +3,7 @@
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use trireme_cli::Failure;
+use trireme_crds::{Mode, ReplicatedStore};
 use trireme_local::{Local, Options};
 
 use crate::{
@@ -15,6 +16,10 @@ use crate::{
 
 /// The store of the demo: the same file that a user starts with.
 const EXAMPLE: &str = include_str!("../../../../examples/single-leader.yaml");
+/// The same without a leader.
+const LEADERLESS: &str = include_str!("../../../../examples/leaderless.yaml");
+/// What is added to that one: so little that a replica which was away for a second misses more than any log keeps, and that its mending can be seen.
+const LITTLE: &str = "  logRetention:\n    bytes: 1Mi\n  feedBytesPerSecond: 2Mi\n";
 /// Longest wait for the store to be ready.
 const READY_MAX: Duration = Duration::from_secs(15);
 /// Wait before a killed replica is started again: it is killed on purpose, so there is no reason to wait longer each time.
@@ -22,13 +27,16 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// How many leaders to kill, one after the other; with more than one, the table shows the distribution of write gaps.
+    /// The replication mode: kill the leader, or, where there is none, a replica that is mended when it is back.
+    #[arg(long, value_enum, default_value_t, conflicts_with = "file")]
+    mode: DemoMode,
+    /// How many leaders (or replicas) to kill, one after the other; with more than one, the table shows the distribution of write gaps.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     kills: u32,
     /// Clients that write at the same time.
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     clients: u16,
-    /// Another store than examples/single-leader.yaml.
+    /// Another store than examples/single-leader.yaml, or with `--mode leaderless`, examples/leaderless.yaml.
     #[arg(long)]
     file: Option<PathBuf>,
     /// Loopback address of the first replica; the others follow.
@@ -39,11 +47,27 @@ pub struct Arguments {
     keep: bool,
 }
 
-pub async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let (store, text) = match &arguments.file {
-        Some(file) => file::read(file)?,
-        None => file::parse("examples/single-leader.yaml", EXAMPLE).map(|store| (store, EXAMPLE.to_owned()))?,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum DemoMode {
+    #[default]
+    #[value(alias = "SingleLeader")]
+    SingleLeader,
+    #[value(alias = "Leaderless")]
+    Leaderless,
+}
+
+/// The store of the demo, and its text.
+fn store(arguments: &Arguments) -> Result<(ReplicatedStore, String), Failure> {
+    let (name, text) = match (&arguments.file, arguments.mode) {
+        (Some(file), _) => return file::read(file),
+        (None, DemoMode::SingleLeader) => ("examples/single-leader.yaml", EXAMPLE.to_owned()),
+        (None, DemoMode::Leaderless) => ("examples/leaderless.yaml", format!("{LEADERLESS}{LITTLE}")),
     };
+    Ok((file::parse(name, &text)?, text))
+}
+
+pub async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let (store, text) = store(&arguments)?;
     let mut stop = Stop::new().map_err(Failure::from_error)?;
     let dir = std::env::temp_dir().join(format!("trireme-demo-{}", std::process::id()));
     let options = Options {
@@ -56,7 +80,10 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut show = Show::new();
     let local = Local::start(&store, &text, options).map_err(|error| start_failure(&error))?;
     let settled = store.spec.settle();
+    let leaderless = settled.mode == Mode::Leaderless;
+    let what = if leaderless { "one of them is killed under load" } else { "its leader is killed under load" };
     show.title(
+        what,
         &format!(
             "{}: {:?}, n={} w={} r={}, durability {:?}",
             local.name(),
@@ -68,6 +95,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         ),
         &dir.display().to_string(),
     );
+    if leaderless && arguments.file.is_none() {
+        show.note("1 MiB of log is kept, and 2 MiB a second sent of what a replica missed: so little that its mending can be watched");
+    }
     let result = tokio::select! {
         result = perform(&local, &arguments, &mut show) => result,
         () = stop.told() => Err(Failure::Failed("interrupted".to_owned())),

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use trireme_cli::Failure;
 
+mod apply;
 mod demo;
 mod explain;
 mod file;
@@ -32,6 +33,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Run a store from its YAML, as processes on this machine, until SIGINT or SIGTERM.
     Up(up::Arguments),
+    /// Change a running store to what a YAML says: its n, w, r and other settings, while clients read and write.
+    Apply(apply::Arguments),
     /// Show a running store: its leader, its replicas, its last failovers.
     Status(status::Arguments),
     /// Follow how far each replica is behind.
@@ -57,6 +60,7 @@ pub fn run(arguments: Trireme) -> ExitCode {
     let result = match arguments.command {
         Command::Demo(arguments) => wait(demo::run(arguments)),
         Command::Up(arguments) => wait(up::run(arguments)),
+        Command::Apply(arguments) => wait(apply::run(arguments)),
         Command::Status(arguments) => wait(status::run(arguments)),
         Command::Lag(arguments) => wait(lag::run(arguments)),
         Command::Logs(arguments) => wait(logs::run(arguments)),

@@ -1,7 +1,8 @@
-//! `trireme demo`: kills the leader of a store under load, and checks every promise that the store made.
+//! `trireme demo`: kills the leader of a store under load, or any replica of one without a leader, and checks every promise that the store made.
 //!
 //! * [`trireme_cli::ledger`]: clients that write without pause and remember what they were told, and the check of every acknowledged write, on every
 //!   replica;
+//! * [`leaderless`]: the course where there is no leader: any replica is killed, misses what is written and deleted meanwhile, and is mended.
 //! * [`show`]: what is on the screen.
 //!
 //! The demo is an ordinary user of `trireme_local`: it sees the same events as `trireme up`, and kills with SIGKILL from outside.
@@ -25,6 +26,7 @@ use trireme_local::{Event, Local, Verification, View};
 
 use show::Show;
 
+pub mod leaderless;
 pub mod show;
 
 /// Load before the first kill.
@@ -45,6 +47,8 @@ pub struct Results {
     pub outcomes: Vec<Vec<Outcome>>,
     /// Name of each replica, and what was found on it.
     pub found: Vec<(String, Found)>,
+    /// Of each kill of a store without a leader: how what the replica missed came to it.
+    pub mended: Vec<leaderless::Mended>,
     /// Of the digests.
     pub verification: Verification,
     /// The first error answer that any client got.
@@ -65,6 +69,7 @@ impl Results {
             && self.found.iter().all(|(_, f)| f.lost == 0 && f.refused_present == 0 && f.acknowledged == acknowledged)
             && self.found.windows(2).all(|pair| pair[0].1 == pair[1].1)
             && self.kills.iter().all(|k| k.errors == 0)
+            && self.mended.iter().all(leaderless::Mended::holds)
     }
 }
 
@@ -79,9 +84,17 @@ pub async fn run(store: &Local, clients: usize, kills: u32, show: &mut Show) -> 
     show.load_begins(clients, addresses.len());
     let mut rate = Rate::new();
     watch(store, &load, &mut rate, show, WARM_UP).await;
-    let mut done = Vec::new();
+    let leaderless = store.view().borrow().leaderless;
+    let (mut done, mut mended) = (Vec::new(), Vec::new());
     for number in 1..=kills {
-        done.push(kill(store, &load, &mut events, &mut rate, show, (number, kills)).await?);
+        if leaderless {
+            let course = leaderless::Course::begin(store, &load, &mut events, &mut rate, show, (number, kills))?;
+            let (survivors, how) = course.run().await?;
+            done.push(survivors);
+            mended.push(how);
+        } else {
+            done.push(kill(store, &load, &mut events, &mut rate, show, (number, kills)).await?);
+        }
         watch(store, &load, &mut rate, show, AFTERWARDS).await;
     }
     let first_error = load.first_error();
@@ -93,8 +106,11 @@ pub async fn run(store: &Local, clients: usize, kills: u32, show: &mut Show) -> 
     for (name, address) in names.into_iter().zip(addresses) {
         let result = ledger::check(address, None, &outcomes).await;
         found.push((name.clone(), result.map_err(|e| Failure::Failed(format!("{name} could not be read: {e}")))?));
+        for how in &mut mended {
+            how.look(address).await?;
+        }
     }
-    Ok(Results { kills: done, outcomes, found, verification, first_error })
+    Ok(Results { kills: done, outcomes, found, mended, verification, first_error })
 }
 
 /// Lets the load run, with the live line.
@@ -123,7 +139,7 @@ async fn kill(
     let killed = Instant::now();
     let killed_ms = trireme_local::unix_ms();
     kill_process(pid, Signal::KILL).map_err(|e| Failure::Failed(format!("{victim} could not be killed: {e}")))?;
-    show.killed(&victim, pid.as_raw_nonzero().get(), number);
+    show.killed(&format!("{victim}, the leader"), pid.as_raw_nonzero().get(), number);
     let whole = async {
         let mut frames = interval(FRAME);
         let (mut promoted, mut served) = (false, false);

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use trireme_cli::{
     ledger::{Outcome, Survivors},
-    output::{Screen, thousands},
+    output::{Screen, bytes, thousands},
     table::table,
 };
 use trireme_local::{Event, View};
 
-use super::Results;
+use super::{Results, leaderless::Mended};
 
 /// The demo's screen.
 #[derive(Debug)]
@@ -24,9 +24,9 @@ impl Show {
     }
 
     /// What will be done.
-    pub fn title(&mut self, summary: &str, dir: &str) {
+    pub fn title(&mut self, what: &str, summary: &str, dir: &str) {
         let title = self.screen.bold("trireme demo");
-        self.screen.line(&format!("{title}  a store of separate processes; its leader is killed under load"));
+        self.screen.line(&format!("{title}  a store of separate processes; {what}"));
         self.screen.line("");
         self.screen.line(&format!("  {summary}"));
         let dir = self.screen.dim(dir);
@@ -68,10 +68,14 @@ impl Show {
 
     /// The live line; where nobody looks, a line a second.
     pub fn rate(&mut self, since: Duration, rate: u64, total: u64, view: &View, line: bool) {
-        let leader = view.leader.as_deref().unwrap_or("none");
+        let leader = match (&view.leader, view.leaderless) {
+            (Some(leader), _) => format!("leader {leader}"),
+            (None, true) => "no leader".to_owned(),
+            (None, false) => "leader none".to_owned(),
+        };
         let ready = view.ready();
         let text = format!(
-            "  {:5.1} s  {:>9} writes/s  {:>9} acknowledged   leader {leader}, {ready} of {} ready",
+            "  {:5.1} s  {:>9} writes/s  {:>9} acknowledged   {leader}, {ready} of {} ready",
             since.as_secs_f64(),
             thousands(rate),
             thousands(total),
@@ -89,12 +93,12 @@ impl Show {
     pub fn killed(&mut self, victim: &str, pid: i32, (number, of): (u32, u32)) {
         let count = if of > 1 { format!("  (kill {number} of {of})") } else { String::new() };
         self.screen.line("");
-        let text = self.screen.bad(format!("SIGKILL to {victim}, the leader (process {pid}){count}"));
+        let text = self.screen.bad(format!("SIGKILL to {victim} (process {pid}){count}"));
         self.step(0, "kill", &text);
     }
 
     /// A line of the timeline.
-    fn step(&mut self, ms: u64, stage: &str, text: &str) {
+    pub fn step(&mut self, ms: u64, stage: &str, text: &str) {
         let stage = self.screen.bold(format!("{stage:<9}"));
         self.screen.line(&format!("  {:>8}  {stage} {text}", format!("+{ms} ms")));
     }
@@ -113,6 +117,7 @@ impl Show {
                 "choice"
             }
             (_, Some("serving")) => "promoted",
+            (_, Some("named")) => "named",
             _ => "",
         };
         self.step(ms, stage, event.message());
@@ -145,6 +150,22 @@ impl Show {
         self.step(after.as_millis() as u64, "rejoined", &text);
     }
 
+    /// The replica that was away was asked for what it had missed.
+    pub fn asked(&mut self, after: Duration, m: &Mended) {
+        let text = format!(
+            "{} is back and is asked for {} keys that it missed: {} right; it lacked {}, and lacks {} now",
+            m.replica, m.asked, m.right, m.lacked, m.lacks_still
+        );
+        let text = if m.right == m.asked { self.screen.good(text) } else { self.screen.bad(text) };
+        self.step(after.as_millis() as u64, "reads", &text);
+    }
+
+    /// It lacks nothing any more.
+    pub fn healed(&mut self, m: &Mended) {
+        let text = self.screen.good(format!("{} lacks nothing: {}", m.replica, mending(m)));
+        self.step(m.after.as_millis() as u64, "mended", &text);
+    }
+
     /// The check begins.
     pub fn checks(&mut self, acknowledged: u64, replicas: usize) {
         self.screen.line("");
@@ -152,6 +173,26 @@ impl Show {
             "  The load has ended. Reading all {} acknowledged writes back from each of {replicas} replicas ...",
             thousands(acknowledged)
         ));
+    }
+
+    /// What the table says of replicas that missed something.
+    fn mended(&self, results: &Results) -> Vec<(&'static str, String, String)> {
+        let s = &self.screen;
+        let mark = |good: bool| if good { s.good("ok") } else { s.bad("FAILED") };
+        let rows = results.mended.iter().flat_map(|m| {
+            let reads = format!(
+                "{} of {} right as soon as {} was back, which lacked {}; it lacks {} now",
+                m.right, m.asked, m.replica, m.lacked, m.lacks_still
+            );
+            let deleted =
+                format!("{} keys while {} was away, of which {} came back", m.deleted, m.replica, m.came_back);
+            [
+                ("reads at it", reads, mark(m.right == m.asked && m.lacks_still == 0)),
+                ("repair", format!("{}, within {:.1} s of the kill", mending(m), m.after.as_secs_f64()), String::new()),
+                ("deleted", deleted, mark(m.came_back == 0)),
+            ]
+        });
+        rows.collect()
     }
 
     /// The table at the end.
@@ -192,8 +233,11 @@ impl Show {
             ),
             ("digests", digests(v), mark(v.holds())),
         ];
-        let rows: Vec<Vec<String>> =
-            rows.into_iter().map(|(what, value, mark)| vec![format!("  {what}"), value, mark]).collect();
+        let rows: Vec<Vec<String>> = rows
+            .into_iter()
+            .chain(self.mended(results))
+            .map(|(what, value, mark)| vec![format!("  {what}"), value, mark])
+            .collect();
         let text = table(&rows);
         self.screen.line("");
         self.screen.line(text.trim_end());
@@ -207,6 +251,16 @@ impl Show {
         };
         self.screen.line(&format!("  {verdict}"));
     }
+}
+
+/// What mended it.
+fn mending(m: &Mended) -> String {
+    format!(
+        "{} keys mended by its reads, {} by comparing slots, for which {} were moved",
+        thousands(m.by_reads),
+        thousands(m.by_slots),
+        bytes(m.bytes)
+    )
 }
 
 fn digests(v: &trireme_local::Verification) -> String {

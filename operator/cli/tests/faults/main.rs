@@ -11,9 +11,13 @@ mod support;
 mod tools;
 
 mod asynchronous;
+mod change;
+mod concurrent;
 mod disk;
 mod input;
 mod leader;
+mod leaderless;
 mod network;
 mod peers;
 mod power;
+mod repair;

@@ -23,6 +23,9 @@ use crate::support::{Client, PATIENCE, Replica, Store};
 /// One leader, three replicas, two copies.
 pub const SPEC: &str = "  mode: SingleLeader\n";
 
+/// No leader, three replicas; a write needs two copies, a read asks two.
+pub const LEADERLESS: &str = "  mode: Leaderless\n  w: 2\n  r: 2\n";
+
 /// Whether this process has namespaces of its own. Where it has not, the test is run again in a process that has, and this says `false` when it has
 /// succeeded there.
 ///
@@ -157,6 +160,8 @@ pub struct Log {
     pub acknowledged: Vec<String>,
     /// When.
     pub at: Vec<Instant>,
+    /// How long each request took that was answered as it should be.
+    pub took: Vec<Duration>,
     /// Errors that were answered.
     pub errors: Vec<String>,
     /// Why the connection ended, if it did.
@@ -166,10 +171,19 @@ pub struct Log {
 impl Load {
     /// One client at each replica.
     pub fn start<'a>(name: &str, replicas: impl IntoIterator<Item = &'a Replica>) -> Load {
+        Load::begin(name, replicas, false)
+    }
+
+    /// The same, and each key is read back as soon as it is acknowledged: another value than its own counts as an error.
+    pub fn start_reading<'a>(name: &str, replicas: impl IntoIterator<Item = &'a Replica>) -> Load {
+        Load::begin(name, replicas, true)
+    }
+
+    fn begin<'a>(name: &str, replicas: impl IntoIterator<Item = &'a Replica>, reads: bool) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let start = |replica: &Replica| {
             let (mut client, told, name) = (replica.client(), Arc::clone(&stop), format!("{name}:{}", replica.name));
-            thread::spawn(move || write(&mut client, &told, &name))
+            thread::spawn(move || write(&mut client, &told, &name, reads))
         };
         let threads = replicas.into_iter().map(start).collect();
         Load { stop, threads }
@@ -182,7 +196,7 @@ impl Load {
     }
 }
 
-fn write(client: &mut Client, told: &AtomicBool, name: &str) -> Log {
+fn write(client: &mut Client, told: &AtomicBool, name: &str, reads: bool) -> Log {
     let mut log = Log::default();
     for number in 0.. {
         // However fast a test was, a client that nothing disturbs has something to tell.
@@ -190,26 +204,51 @@ fn write(client: &mut Client, told: &AtomicBool, name: &str) -> Log {
             break;
         }
         let key = format!("{name}:{number}");
-        match client.call(&["SET", &key, &key]) {
-            Ok(reply) if reply == "+OK" => {
-                log.acknowledged.push(key);
-                log.at.push(Instant::now());
-            }
-            Ok(error) => log.errors.push(error),
-            Err(error) => {
-                log.ended = Some(error.to_string());
+        if !log.ask(client, &["SET", &key, &key], "+OK") {
+            if log.ended.is_some() {
                 break;
             }
+            continue;
+        }
+        log.acknowledged.push(key.clone());
+        log.at.push(Instant::now());
+        if reads {
+            log.ask(client, &["GET", &key], &format!("${key}"));
+        }
+        if log.ended.is_some() {
+            break;
         }
     }
     log
 }
 
 impl Log {
+    /// Whether a request was answered like this.
+    fn ask(&mut self, client: &mut Client, request: &[&str], wanted: &str) -> bool {
+        let begin = Instant::now();
+        match client.call(request) {
+            Ok(reply) if reply == wanted => {
+                self.took.push(begin.elapsed());
+                return true;
+            }
+            Ok(error) => self.errors.push(error),
+            Err(error) => self.ended = Some(error.to_string()),
+        }
+        false
+    }
+
     /// The longest time between two answers of OK.
     pub fn gap(&self) -> Duration {
         self.at.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(Duration::MAX)
     }
+}
+
+/// Of the requests of all these: how long the slowest took, and the slowest but one of a hundred.
+pub fn slowest(logs: &[Log]) -> (Duration, Duration) {
+    let mut took: Vec<Duration> = logs.iter().flat_map(|log| log.took.iter().copied()).collect();
+    took.sort_unstable();
+    let at = |share: usize| took.get((took.len() * share / 100).min(took.len().saturating_sub(1)));
+    (at(100).copied().unwrap_or(Duration::MAX), at(99).copied().unwrap_or(Duration::MAX))
 }
 
 /// All keys that were acknowledged to any of these.

@@ -26,11 +26,11 @@ pub fn trireme() -> Command {
     Command::new(env!("CARGO_BIN_EXE_trireme"))
 }
 
-/// Addresses that no other test has: the process's number chooses 64 of 127.64.0.0/10, each store takes 8 of them.
+/// Addresses that no other test has: the process's number chooses 256 of 127.64.0.0/10, each store takes 8 of them.
 fn base() -> Ipv4Addr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Relaxed) % 8;
-    Ipv4Addr::from_bits(Ipv4Addr::new(127, 64, 0, 0).to_bits() + ((std::process::id() & 0xffff) << 6) + number * 8 + 1)
+    let number = NEXT.fetch_add(1, Relaxed) % 32;
+    Ipv4Addr::from_bits(Ipv4Addr::new(127, 64, 0, 0).to_bits() + ((std::process::id() & 0x3fff) << 8) + number * 8 + 1)
 }
 
 /// A running `trireme up`.
@@ -52,12 +52,14 @@ pub struct Replica {
     pub pid: i32,
 }
 
+/// What a file says before the spec.
+const HEAD: &str = "apiVersion: trireme.dev/v1alpha1\nkind: ReplicatedStore\nmetadata:\n  name: orders\nspec:\n";
+
 impl Store {
     /// Starts a store with this spec, and waits until it is ready.
     pub fn up(root: &Path, spec: &str, flags: &[&str]) -> Store {
         let yaml = root.join("orders.yaml");
-        let head = "apiVersion: trireme.dev/v1alpha1\nkind: ReplicatedStore\nmetadata:\n  name: orders\nspec:\n";
-        fs::write(&yaml, format!("{head}{spec}")).unwrap();
+        fs::write(&yaml, format!("{HEAD}{spec}")).unwrap();
         let dir = root.join("data");
         let mut store = Store {
             dir,
@@ -153,6 +155,34 @@ impl Store {
         self.wait_status("Ready", |s| s["phase"] == "Ready")
     }
 
+    /// Gives it another spec while it runs, as a person would, and waits until it has become that.
+    pub fn apply(&self, spec: &str) {
+        fs::write(&self.yaml, format!("{HEAD}{spec}")).unwrap();
+        let output = self.run(&["apply", self.yaml.to_str().unwrap()]);
+        assert!(output.status.success(), "{spec}: {output:?}");
+    }
+
+    /// Where the replicas are now, and their processes.
+    pub fn look_again(&mut self) {
+        self.seen.extend(self.events.try_iter());
+        let status = self.status();
+        let started: Vec<(String, i64)> = self
+            .seen
+            .iter()
+            .filter(|e| e["event"] == "started")
+            .filter_map(|e| Some((e["replica"].as_str()?.to_owned(), e["pid"].as_i64()?)))
+            .collect();
+        let pid = |name: &str| {
+            let now = started.iter().rfind(|(replica, _)| replica == name).map(|(_, pid)| *pid as i32);
+            now.or_else(|| self.replicas.iter().find(|r| r.name == name).map(|r| r.pid)).unwrap_or(0)
+        };
+        let row = |r: &Value| {
+            let name = r["name"].as_str().unwrap().to_owned();
+            Replica { pid: pid(&name), address: r["clientAddress"].as_str().unwrap().parse().unwrap(), name }
+        };
+        self.replicas = status["replicas"].as_array().unwrap().iter().map(row).collect();
+    }
+
     /// A subcommand on this store's directory.
     pub fn run(&self, arguments: &[&str]) -> Output {
         trireme().args(arguments).arg("--dir").arg(&self.dir).output().unwrap()
@@ -245,6 +275,11 @@ impl Client {
             command.push_str(&format!("${}\r\n{argument}\r\n", argument.len()));
         }
         self.stream.get_mut().write_all(command.as_bytes())?;
+        self.reply()
+    }
+
+    /// The next reply; of an array or a set how many follow.
+    pub fn reply(&mut self) -> std::io::Result<String> {
         let mut line = String::new();
         if self.stream.read_line(&mut line)? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());

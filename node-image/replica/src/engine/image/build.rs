@@ -11,7 +11,7 @@ use crate::engine::state::{State, version_of};
 
 impl State {
     /// Puts a key with these records in place of what stands in the slot's table. Cannot be undone.
-    pub(super) fn rebuild(&mut self, slot: u16, name: &[u8], old: Option<Handle>, image: KeyImage) {
+    pub(super) fn rebuild(&mut self, slot: u16, name: &[u8], old: Option<Handle>, image: KeyImage) -> bool {
         let before = old.map_or(0, |h| self.digest_of(h));
         let new = self.build(slot, name, image);
         let after = new.map_or(0, |h| self.digest_of(h));
@@ -20,6 +20,7 @@ impl State {
             self.free_top(old);
         }
         self.xor(slot, before ^ after);
+        before != after
     }
 
     fn build(&mut self, slot: u16, name: &[u8], image: KeyImage) -> Option<Handle> {

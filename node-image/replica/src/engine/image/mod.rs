@@ -148,23 +148,21 @@ impl Engine {
         if image.is_empty() {
             return Ok(());
         }
-        let last_write = self.import(slot, image)?;
+        let (last_write, _) = self.import(slot, image)?;
         let at = self.state.slot_mut(slot);
         at.last_write = at.last_write.max(last_write);
         Ok(())
     }
 
-    /// Joins the image of a slot of another group, or of a part of it: it becomes the slot's last write, at this seq of the own log. Says whether a client
-    /// can come to see a difference.
+    /// Joins the image of a slot of another group, or of a part of it: it becomes the slot's last write, at this seq of the own log. Says in how many
+    /// keys a client can come to see a difference.
     ///
     /// # Errors
     /// The bytes are no image: nothing has changed.
-    pub fn import_part(&mut self, slot: u16, image: &[u8], seq: u64) -> Result<bool, DeltaError> {
+    pub fn import_part(&mut self, slot: u16, image: &[u8], seq: u64) -> Result<usize, DeltaError> {
         self.loading = false;
-        let before = self.state.slot(slot).digest;
-        self.import(slot, image)?;
-        let changed = self.state.slot(slot).digest != before;
-        if changed {
+        let (_, changed) = self.import(slot, image)?;
+        if changed > 0 {
             self.state.begin();
             self.state.touch(slot, seq);
             self.state.end(seq, self.clock, None, 0, false);
@@ -172,8 +170,8 @@ impl Engine {
         Ok(changed)
     }
 
-    /// Joins an image: the slot's last write at its sender.
-    fn import(&mut self, slot: u16, image: &[u8]) -> Result<u64, DeltaError> {
+    /// Joins an image: the slot's last write at its sender, and how many keys are not what they were.
+    fn import(&mut self, slot: u16, image: &[u8]) -> Result<(u64, usize), DeltaError> {
         let mut reader = Reader { rest: image };
         if reader.byte()? != FORMAT {
             return reader.error("an image of another version");
@@ -196,8 +194,7 @@ impl Engine {
         if !reader.rest.is_empty() {
             return reader.error("bytes after the end");
         }
-        self.join_image(slot, scope, &seen, keys, sides);
-        Ok(last_write)
+        Ok((last_write, self.join_image(slot, scope, &seen, keys, sides)))
     }
 
     fn join_image(
@@ -207,15 +204,14 @@ impl Engine {
         seen: &ReceivedSet,
         mut keys: BTreeMap<&[u8], KeyImage>,
         sides: Vec<(&[u8], Side)>,
-    ) {
-        // What is reflected here: while images are read, a slot that is still empty reflects nothing.
+    ) -> usize {
+        // What is reflected here: while images are read, a slot that is still empty reflects nothing. `single`: of single keys, here and there.
         let empty = self.state.slot(slot).table.is_empty() && self.state.slot(slot).side.is_none();
         let mut ours = if self.loading && empty { ReceivedSet::default() } else { self.received.clone() };
         if let Some(side) = &self.state.slot(slot).side {
             ours.merge(&side.seen);
         }
         let mut pending: BTreeMap<Box<[u8]>, Vec<(Target, ReceivedSet)>> = BTreeMap::new();
-        // What is reflected of single keys, here and there.
         let mut single: BTreeMap<Box<[u8]>, (ReceivedSet, ReceivedSet)> = BTreeMap::new();
         if let Some(side) = &self.state.slot(slot).side {
             for (key, side) in &side.keys {
@@ -260,14 +256,16 @@ impl Engine {
         let reflected: Option<BTreeSet<Box<[u8]>>> =
             (scope != Scope::Slot).then(|| joined.iter().map(|(key, ..)| key.clone()).chain(named).collect());
         self.join_sides(slot, seen, sides, reflected);
+        let mut changed = 0;
         for (key, old, mut image) in joined {
             if let Some(pending) = pending.get(&key) {
                 image.records.retain(|place, _| {
                     !pending.iter().any(|(t, c)| t.takes(path(place), place.3) && c.contains(place.3))
                 });
             }
-            self.state.rebuild(slot, &key, old, image);
+            changed += usize::from(self.state.rebuild(slot, &key, old, image));
         }
+        changed
     }
 
     /// `reflected`: the keys in which what the other side had seen is reflected now; none where that is so of the whole slot.

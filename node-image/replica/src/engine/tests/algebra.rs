@@ -209,7 +209,7 @@ fn join_key(replicas: &mut [Replica], to: usize, from: usize, key: usize, rng: &
             let seq = replicas[to].at(false).seq;
             let before = replicas[to].engine.key_digest(name);
             let changed = replicas[to].engine.import_part(slot, &image, seq).unwrap();
-            assert_eq!(changed, replicas[to].engine.key_digest(name) != before);
+            assert_eq!(changed, usize::from(replicas[to].engine.key_digest(name) != before));
         }
     }
     let seen = replicas[from].seen[key].clone();

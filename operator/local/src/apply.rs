@@ -1,0 +1,49 @@
+//! Another resource for a store that runs: its n, w, r and settings change under its clients.
+
+use std::collections::BTreeSet;
+
+use trireme_planner::Desired;
+use trireme_proto::{Topology, topology::Phase};
+
+use crate::{addresses, store, world::World};
+
+/// Makes the resource in this text the one that is wanted: what is wanted from now on, or why it cannot be; then nothing was changed.
+pub(crate) fn apply(text: &str, world: &mut World) -> Result<Desired, String> {
+    let parsed = trireme_crds::parse(text, "the file");
+    let resource = parsed.map_err(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    let directory = world.directory().clone();
+    let name = &directory.owner().name;
+    if resource.metadata.name != *name {
+        return Err(format!("this is the store `{name}`, but the file describes `{}`", resource.metadata.name));
+    }
+    store::check_change(&directory, &resource).map_err(|error| error.to_string())?;
+    let durability = store::durability(&resource);
+    if durability != world.durability() {
+        return Err(format!(
+            "spec.durability: the replicas run with {}; it becomes {durability} when the store is stopped and `trireme up` is given this file",
+            world.durability()
+        ));
+    }
+    let desired = store::wanted(&resource, &directory);
+    let most = desired.replicas.iter().map(|replica| replica.id as usize).max().unwrap_or(0);
+    let addresses = addresses::grow(directory.path(), most).map_err(|error| error.to_string())?;
+    directory.keep_specification(text).map_err(|error| error.to_string())?;
+    world.listen_at(addresses);
+    Ok(desired)
+}
+
+/// Whether the record has become what is wanted.
+pub(crate) fn is_done(record: &Topology, desired: &Desired) -> bool {
+    let members: BTreeSet<u32> = record.config.members.iter().map(|member| member.id).collect();
+    let wanted = desired.replicas.iter().map(|replica| replica.id).collect();
+    record.old.is_none()
+        && record.phase() == Phase::Active
+        && record.config.w == desired.w
+        && record.settings == desired.settings
+        && members == wanted
+}
+
+/// n, w and r that are wanted, in words.
+pub(crate) fn describe(desired: &Desired) -> String {
+    format!("n = {}, w = {}, r = {}", desired.n(), desired.w, desired.settings.r)
+}
