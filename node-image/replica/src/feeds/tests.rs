@@ -126,7 +126,7 @@ fn lose(rig: &mut Rig, id: u32, key: &str) {
     engine.export_meta(&mut meta);
     empty.import_meta(&meta).unwrap();
     empty.export_part(slot, Scope::Slot, &[], &mut image);
-    assert_eq!(engine.import_part(slot, &image, 1).unwrap(), 1);
+    assert!(engine.import_part(slot, &image, 1).unwrap() > 0);
 }
 
 #[test]
