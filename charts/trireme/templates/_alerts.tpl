@@ -14,7 +14,7 @@ says so. The table of alerts in README.md is written from this file by charts/ge
     summary: No Trireme operator is acting.
     description: >-
       No operator pod in {{ .Release.Namespace }} holds the Lease {{ include "trireme.fullname" . }}, or Prometheus does not reach them. Stores serve reads and writes as
-      before, but a leader that is lost now is not replaced. See kubectl -n {{ .Release.Namespace }} get pods,lease and the pods' logs.
+      before, but a leader that is lost now is not replaced, and without a leader a replica that lost its disk does not count again. See kubectl -n {{ .Release.Namespace }} get pods,lease and the pods' logs.
 - alert: TriremeOperatorErrors
   expr: sum by (kind) (increase(trireme_operator_errors_total{namespace={{ .Release.Namespace | quote }}}[10m])) > 5
   for: 10m
@@ -38,9 +38,9 @@ says so. The table of alerts in README.md is written from this file by charts/ge
   labels:
     severity: critical
   annotations:
-    summary: Store {{ $store }} has no leader that serves.
+    summary: Store {{ $store }} does not serve.
     description: >-
-      Writes to {{ $store }}, and reads of the latest, have waited or failed for a minute. What the failover waits for, and whose answer is missing, stands in {{ $kubectl }}.
+      Writes to {{ $store }}, or reads of the latest, have waited or failed for a minute. What is waited for, and whose answer is missing, stands in {{ $kubectl }}.
 - alert: TriremeStoreNoQuorum
   expr: max by (namespace, store) (trireme_store_members_reachable) < max by (namespace, store) (trireme_store_write_quorum)
   for: 1m
@@ -49,7 +49,16 @@ says so. The table of alerts in README.md is written from this file by charts/ge
   annotations:
     summary: Store {{ $store }} reaches too few members for a write.
     description: >-
-      Only {{ $value }} members of {{ $store }} are reachable, fewer than its w: writes are refused, and nothing that was acknowledged is given up. Bring members back: {{ $kubectl }} names them.
+      Only {{ $value }} members of {{ $store }} are reachable, fewer than a write needs: writes are refused, and nothing that was acknowledged is given up. Bring members back: {{ $kubectl }} names them.
+- alert: TriremeStoreNoReadQuorum
+  expr: max by (namespace, store) (trireme_store_members_reachable) < max by (namespace, store) (trireme_store_read_quorum)
+  for: 1m
+  labels:
+    severity: critical
+  annotations:
+    summary: Store {{ $store }} reaches too few members for a read.
+    description: >-
+      Only {{ $value }} members of {{ $store }} are reachable, fewer than a read needs (mode Leaderless: r, and w where reads repair before they answer): reads are refused rather than answered with what may be old. Bring members back: {{ $kubectl }} names them.
 - alert: TriremeStoreDegraded
   expr: max by (namespace, store) (trireme_store_degraded) == 1
   for: 10m
@@ -65,9 +74,9 @@ says so. The table of alerts in README.md is written from this file by charts/ge
   labels:
     severity: warning
   annotations:
-    summary: A follower of {{ $store }} is {{ $value }} seconds behind.
+    summary: A replica of {{ $store }} is {{ $value }} seconds behind.
     description: >-
-      Reads at that follower are as old as that, and it cannot take over without catching up. Usual causes are a slow disk, a full link, or too little CPU: kubectl trireme -n {{ "{{ $labels.namespace }}" }} lag {{ "{{ $labels.store }}" }}.
+      What it reads from its own state alone is as old as that; where there is a leader, it cannot take over without catching up. Usual causes are a slow disk, a full link, or too little CPU: kubectl trireme -n {{ "{{ $labels.namespace }}" }} lag {{ "{{ $labels.store }}" }}.
 - alert: TriremeStoreDiverged
   expr: max by (namespace, store) (trireme_store_diverged) > 0
   labels:
@@ -75,7 +84,24 @@ says so. The table of alerts in README.md is written from this file by charts/ge
   annotations:
     summary: Replicas of {{ $store }} do not hold the same data.
     description: >-
-      The digests of a slot differ between replicas that applied the same entries: a fault of memory, disk or software. Keep the volumes for the search of the cause; kubectl trireme -n {{ "{{ $labels.namespace }}" }} verify {{ "{{ $labels.store }}" }} names the replicas and slots.
+      The digests of a slot differ between replicas that applied the same entries: a fault of memory, disk or software. Keep the volumes for the search of the cause; kubectl trireme -n {{ "{{ $labels.namespace }}" }} verify {{ "{{ $labels.store }}" }} names the replicas and slots. Without a leader, the annotation trireme.dev/quarantine keeps a replica out of all quorums.
+- alert: TriremeStoreNotConverging
+  expr: min_over_time(max by (namespace, store) (trireme_store_slots_differing)[30m:1m]) > 0
+  labels:
+    severity: warning
+  annotations:
+    summary: Replicas of {{ $store }} have differed for 30 minutes.
+    description: >-
+      {{ $value }} slots or more of a replica have differed from another one's all the time: what one missed is not brought to it as fast as it is written, or not at all. Usual causes are spec.feedBytesPerSecond, a slow disk, or replicas that do not reach each other: {{ $kubectl }}. Reads with r + w > n are right meanwhile.
+- alert: TriremeStoreClocksDiffer
+  expr: max by (namespace, store) (trireme_store_clock_offset_seconds) > 2
+  for: 5m
+  labels:
+    severity: warning
+  annotations:
+    summary: Clocks of {{ $store }}'s replicas differ by {{ $value }} seconds.
+    description: >-
+      Beyond 5 seconds a replica refuses what another one says, and a write by the clock that is ahead may win over a later one. Check time synchronisation on the nodes; the condition Degraded names a replica: {{ $kubectl }}.
 - alert: TriremeStoreLostWrites
   expr: (max by (namespace, store) (trireme_store_lost_entries) > 0) and (sum by (namespace, store) (increase(trireme_store_failovers_total[1h])) > 0)
   labels:
@@ -117,7 +143,7 @@ says so. The table of alerts in README.md is written from this file by charts/ge
   annotations:
     summary: Store {{ $store }} is still paused.
     description: >-
-      The annotation trireme.dev/paused has kept the operator from {{ $store }} for {{ $thresholds.pausedMinutes }} minutes: a leader that is lost now is not replaced. kubectl trireme -n {{ "{{ $labels.namespace }}" }} resume {{ "{{ $labels.store }}" }} ends it.
+      The annotation trireme.dev/paused has kept the operator from {{ $store }} for {{ $thresholds.pausedMinutes }} minutes: nothing that is lost now is replaced, a leader neither. kubectl trireme -n {{ "{{ $labels.namespace }}" }} resume {{ "{{ $labels.store }}" }} ends it.
 {{- end }}
 
 {{- define "trireme.replicaAlerts" -}}
@@ -138,15 +164,15 @@ says so. The table of alerts in README.md is written from this file by charts/ge
   annotations:
     summary: "{{ $pod }} answers writes with NOREPLICAS."
     description: >-
-      {{ $value }} commands within 5 minutes were refused because fewer than w replicas were reachable. Nothing of them was done.
+      {{ $value }} commands within 5 minutes were refused because too few replicas were reachable. Nothing of them was done.
 - alert: TriremeDigestMismatch
   expr: sum by (namespace, pod) (increase(trireme_digest_mismatches_total[15m])) > 0
   labels:
     severity: critical
   annotations:
-    summary: "{{ $pod }} holds other data than its leader."
+    summary: "{{ $pod }} holds other data than another replica."
     description: >-
-      {{ $value }} slots of the replica had another digest than the leader's. Keep its volume for the search of the cause.
+      {{ $value }} slots of the replica had another digest than the leader's or another replica's, although both had received the same. Keep its volume for the search of the cause.
 - alert: TriremeClockAhead
   expr: sum by (namespace, pod) (increase(trireme_clock_refusals_total[10m])) > 0
   labels:
