@@ -17,6 +17,9 @@ mod create;
 mod faults;
 mod harness;
 mod invalid;
+mod leaderless;
+mod leaderless_changes;
+mod leaderless_faults;
 mod network;
 mod nodes;
 mod operators;
@@ -34,6 +37,9 @@ use harness::Case;
 const SUBJECTS: &[&[Case]] = &[
     create::CASES,
     faults::CASES,
+    leaderless::CASES,
+    leaderless_faults::CASES,
+    leaderless_changes::CASES,
     nodes::CASES,
     requests::CASES,
     rollout::CASES,

@@ -1,8 +1,6 @@
 //! What a person asks for: a hand-over, a pause, a look. By annotation, by `kubectl get`, and by the plugin.
 
 use std::{
-    path::PathBuf,
-    process::Output,
     thread,
     time::{Duration, Instant},
 };
@@ -11,8 +9,9 @@ use serde_json::json;
 use trireme_crds::{ConditionStatus, status::Outcome as Came};
 
 use crate::harness::{
-    Case, Failure, Outcome, Stage, Store, ensure, figures,
+    Case, Outcome, Stage, ensure, figures,
     load::{LiveLoad, call},
+    plugin::says,
     shell,
     stage::{KUBERNETES, poll},
 };
@@ -108,38 +107,10 @@ fn columns(stage: &Stage) -> Outcome {
     ensure(text.contains("leader is lost"), || format!("kubectl explain says: {text}"))
 }
 
-/// The plugin, as it was built beside these tests.
-fn program() -> Outcome<PathBuf> {
-    let beside = std::env::current_exe().map_err(|error| Failure(error.to_string()))?;
-    let built = beside.ancestors().skip(1).map(|folder| folder.join("kubectl-trireme")).find(|path| path.exists());
-    if let Some(path) = built {
-        return Ok(path);
-    }
-    shell::run("cargo", &["build", "--quiet", "-p", "trireme-kubectl"], None)?;
-    let built = beside.ancestors().skip(1).map(|folder| folder.join("kubectl-trireme")).find(|path| path.exists());
-    built.ok_or_else(|| Failure("kubectl-trireme was built, and is not beside these tests".to_owned()))
-}
-
-fn ask(store: &Store<'_>, arguments: &[&str]) -> Outcome<(Option<i32>, String)> {
-    let program = program()?.display().to_string();
-    let all = [&["--namespace", &store.stage.namespace], arguments].concat();
-    let output: Output = shell::output(&program, &all, None).map_err(|error| Failure(format!("{program}: {error}")))?;
-    let text = [output.stdout, output.stderr].concat();
-    Ok((output.status.code(), String::from_utf8_lossy(&text).into_owned()))
-}
-
 fn plugin(stage: &Stage) -> Outcome {
     let store = stage.store("orders", &json!({ "mode": "SingleLeader" }))?;
     store.all_pods_ready(3)?;
-    let says = |arguments: &[&str], status: i32, part: &str| -> Outcome {
-        let (code, text) = ask(&store, arguments)?;
-        ensure(code == Some(status) && text.contains(part), || {
-            format!(
-                "kubectl trireme {}: exit status {code:?}, not {status} with '{part}':\n{text}",
-                arguments.join(" ")
-            )
-        })
-    };
+    let says = |arguments: &[&str], status: i32, part: &str| says(&store, arguments, status, part).map(drop);
     let (leader, follower) = (store.leader()?.name, store.follower()?.name);
     says(&["status", "orders"], 0, &leader)?;
     says(&["status"], 0, "orders")?;

@@ -28,7 +28,7 @@ const ROLLED: Duration = Duration::from_secs(180);
 const GAP_MAX: Duration = Duration::from_secs(1);
 
 /// Waits until no pod is one of these, never two being replaced at once; the names in the order in which they went.
-fn replaced(store: &Store<'_>, before: &BTreeMap<String, String>) -> Outcome<Vec<String>> {
+pub(crate) fn replaced(store: &Store<'_>, before: &BTreeMap<String, String>) -> Outcome<Vec<String>> {
     let mut order: Vec<String> = Vec::new();
     let (mut fewest, mut fewest_ready) = (usize::MAX, usize::MAX);
     store.stage.pods.wait(ROLLED, "every replica to be replaced", |pods| {
@@ -51,7 +51,7 @@ fn replaced(store: &Store<'_>, before: &BTreeMap<String, String>) -> Outcome<Vec
     Ok(order)
 }
 
-fn uids(store: &Store<'_>) -> BTreeMap<String, String> {
+pub(crate) fn uids(store: &Store<'_>) -> BTreeMap<String, String> {
     store.pods().into_iter().map(|pod| (pod.name, pod.uid)).collect()
 }
 

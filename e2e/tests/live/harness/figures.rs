@@ -33,6 +33,25 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("etcd-down", "etcd down: longest wait of a read or write", ""),
     ("rolling", "rolling update of 3 replicas under load: longest write gap", "≤ 300 ms, no failed request"),
     ("scale", "scale 3 → 5 → 3 under load: longest write gap", ""),
+    (
+        "peer-killed",
+        "no leader: a replica's process killed, 10 times: longest wait at the others",
+        "no error, none lost",
+    ),
+    ("peer-cut", "no leader: a replica cut off in each direction: longest wait at the others", "no error, none lost"),
+    (
+        "peer-apart",
+        "no leader: a replica cut off while 8 MiB are written past its log: time until all digests are the same",
+        "",
+    ),
+    (
+        "peer-clock",
+        "no leader: a replica's clock 2 minutes off, each way: longest wait at the others",
+        "no error, none lost",
+    ),
+    ("peer-disk", "no leader: a replica's volume lost: longest wait at the others", "no error, none lost"),
+    ("peer-rolling", "no leader: rolling update of 3 replicas under load: longest wait", "no failed request"),
+    ("peer-scale", "no leader: scale 3 → 5 → 3, w and r changed, under load: longest wait", "no error"),
     ("memory", "operator: memory", "≤ 60 MiB with 100 stores"),
     ("requests", "operator: requests to the API server while nothing happens", "< 1 a second"),
 ];

@@ -25,6 +25,10 @@ const CLIENTS: usize = 9;
 const SPREAD: Duration = Duration::from_millis(300);
 /// Longest wait until every replica has everything.
 const CAUGHT_UP: Duration = Duration::from_secs(30);
+/// Longest wait for a refusal: below a request's own time.
+const REFUSED: Duration = Duration::from_secs(5);
+/// Longest wait for an answer: above a request's own time.
+const ANSWERED: Duration = Duration::from_secs(12);
 /// Load before and after what is done to a store.
 pub const A_WHILE: Duration = Duration::from_millis(1_000);
 
@@ -159,6 +163,45 @@ fn check(store: &Store<'_>, password: Option<&str>, outcomes: &[Vec<Written>]) -
     ensure(all.iter().all(|(_, f)| f.refused_present == 0), || format!("writes that were refused are there: {all:?}"))?;
     ensure(all.windows(2).all(|pair| pair[0].1 == pair[1].1), || format!("replicas differ: {all:?}"))?;
     Ok(ledger)
+}
+
+/// An answer that is not an error, as text; nothing as the empty text.
+pub fn answered(store: &Store<'_>, pod: &Pod, arguments: &[&str]) -> Outcome<String> {
+    match call(store, (pod.address, CLIENT_PORT).into(), arguments)? {
+        Reply::Bytes(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Reply::Nothing => Ok(String::new()),
+        Reply::Error(error) => Err(Failure(format!("{} answers {}: {error}", pod.name, arguments.join(" ")))),
+    }
+}
+
+/// Many commands on one connection, one after the other; none may be answered by an error.
+pub fn all_answered(store: &Store<'_>, pod: &Pod, commands: impl IntoIterator<Item = Vec<String>>) -> Outcome {
+    let (password, address) = (password(store)?, (pod.address, CLIENT_PORT).into());
+    block(async {
+        let said = |what: String| Failure(format!("{}: {what}", pod.name));
+        let connected = Client::connect(address, password.as_deref()).await;
+        let mut connection = connected.map_err(|error| said(error.to_string()))?;
+        for command in commands {
+            let arguments: Vec<&[u8]> = command.iter().map(String::as_bytes).collect();
+            let answer = tokio::time::timeout(ANSWERED, connection.call(&arguments)).await;
+            match answer.map_err(|_| said("no answer".to_owned()))?.map_err(|error| said(error.to_string()))? {
+                Reply::Error(error) => return Err(said(error)),
+                Reply::Bytes(_) | Reply::Nothing => {}
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The error that a command must be answered with, as fast as a store says no.
+pub fn refused(store: &Store<'_>, pod: &Pod, arguments: &[&str]) -> Outcome<String> {
+    let began = Instant::now();
+    match call(store, (pod.address, CLIENT_PORT).into(), arguments)? {
+        Reply::Error(error) if began.elapsed() < REFUSED => Ok(error),
+        other => {
+            Err(Failure(format!("{} answers {}: {other:?} after {:?}", pod.name, arguments.join(" "), began.elapsed())))
+        }
+    }
 }
 
 /// The password of a store, unless it wants none.

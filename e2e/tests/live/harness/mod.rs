@@ -5,11 +5,12 @@
 //! * [`operator`]: the operator, installed once with the chart; its pods, its Lease, its log.
 //! * [`store`]: a store and its replicas; [`load`]: clients of it, and what they must find afterwards; [`registers`]: clients whose history must be
 //!   linearizable.
-//! * [`figures`]: what was measured. [`shell`]: kubectl, helm and the cluster's faults.
+//! * [`figures`]: what was measured. [`plugin`]: `kubectl trireme`. [`shell`]: kubectl, helm and the cluster's faults.
 
 pub mod figures;
 pub mod load;
 pub mod operator;
+pub mod plugin;
 pub mod registers;
 pub mod runner;
 pub mod shell;
