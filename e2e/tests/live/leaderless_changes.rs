@@ -74,15 +74,13 @@ fn members_and_quorums(stage: &Stage) -> Outcome {
     let store = begin(stage, &strict())?;
     let (load, registers) = (LiveLoad::start(&store)?, Registers::start(&store)?);
     let mark = load.mark()?;
-    let steps: [(Value, usize, u32, u32); 5] = [
+    let steps: [(Value, usize, u32, u32); 4] = [
         (json!({ "n": 5, "w": 3, "r": 3 }), 5, 3, 3),
         (json!({ "w": 4, "r": 2 }), 5, 4, 2),
         (json!({ "w": 2, "r": 4 }), 5, 2, 4),
         (json!({ "n": 3, "w": 2, "r": 2 }), 3, 2, 2),
-        (json!({ "w": 3, "r": 1 }), 3, 3, 1),
     ];
-    let (last, steps) = steps.split_last().map_or((None, &[][..]), |(last, rest)| (Some(last), rest));
-    for (spec, n, w, r) in steps {
+    for (spec, n, w, r) in &steps {
         change(&store, spec, (*n, *w, *r))?;
     }
     thread::sleep(A_WHILE);
@@ -90,9 +88,7 @@ fn members_and_quorums(stage: &Stage) -> Outcome {
     let first_error = load.first_error();
     let found = registers.finish()?;
     // With r = 1 a read may see what a later one does not: that is asked of no register.
-    for (spec, n, w, r) in last {
-        change(&store, spec, (*n, *w, *r))?;
-    }
+    change(&store, &json!({ "w": 3, "r": 1 }), (3, 3, 1))?;
     let ledger = load.finish()?;
     println!("    {} reads and writes of registers, linearizable", found.answered);
     figures::spread("peer-scale", &[seen.gap], &format!("{ledger}, {} errors", seen.errors));
