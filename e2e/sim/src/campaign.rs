@@ -58,8 +58,24 @@ fn command(seed: u64, broken: Option<Breakage>) -> String {
     format!("cargo run --release -p trireme-sim -- --seed {seed}{rule} --trace")
 }
 
+/// Where a broken rule has to be found: with a leader, without one, or in both.
+pub fn foci_of(rule: Breakage) -> Vec<Focus> {
+    let first = focus_of(rule);
+    let too = match rule {
+        Breakage::NoDoubleSeal
+        | Breakage::SealNewOnly
+        | Breakage::SealOldOnly
+        | Breakage::CountLearners
+        | Breakage::CountEmptyDisk
+        | Breakage::RestartSeveral
+        | Breakage::ReplaceTheLast => Some(Focus::Leaderless),
+        _ => None,
+    };
+    [Some(first), too].into_iter().flatten().collect()
+}
+
 /// The focus in which a broken rule shows soonest.
-pub fn focus_of(rule: Breakage) -> Focus {
+fn focus_of(rule: Breakage) -> Focus {
     match rule {
         Breakage::NoLeaseWait | Breakage::NoLeaseCheck | Breakage::AnswerBeforeCommit => Focus::Leases,
         Breakage::SealOneLess

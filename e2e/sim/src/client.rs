@@ -8,6 +8,7 @@ use trireme_proto::ReplicaId;
 use crate::{
     clock::Micros,
     history::{Entry, Family, History, KEYS, OWN, Outcome, PAIR, SHARED, SWAPPED, TALLY},
+    invariants::sets,
     model::Act,
     resp::{self, Reply},
 };
@@ -218,6 +219,10 @@ impl Client {
             };
             let strict = self.leaderless.is_none_or(|registers| registers && what.family.is_a_register());
             self.ask(now, key, act, strict, history, &mut commands);
+        }
+        let tags: &[&str] = if self.leaderless.is_some() { &sets::NAMES } else { &[] };
+        for name in tags {
+            self.ask(now, 7, Act::SetHas((*name).to_owned()), false, history, &mut commands);
         }
         let members: Vec<_> =
             history.on(6).filter_map(|e| if let Act::SetAdd(m) = &e.act { Some(m.clone()) } else { None }).collect();

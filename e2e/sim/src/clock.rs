@@ -20,17 +20,28 @@ pub struct Clock {
     rate: u128,
     /// How far the wall clock is off, in milliseconds.
     wall_ms: i64,
+    /// How far ahead it has ever been: what was said by it then is still known.
+    most_ms: i64,
 }
 
 impl Clock {
     /// A clock that runs at most `drift_ppm` too fast or too slow, its wall clock at most `wall_ms` off.
     pub fn new(rng: &mut Rng, drift_ppm: i64, wall_ms: i64) -> Clock {
         let drift = rng.i64(-drift_ppm..=drift_ppm);
-        Clock {
-            begin_us: rng.u64(1_000_000..1_000_000_000),
-            rate: (1_000_000 + drift) as u128,
-            wall_ms: rng.i64(-wall_ms..=wall_ms),
-        }
+        let begin_us = rng.u64(1_000_000..1_000_000_000);
+        let wall_ms = rng.i64(-wall_ms..=wall_ms);
+        Clock { begin_us, rate: (1_000_000 + drift) as u128, wall_ms, most_ms: wall_ms }
+    }
+
+    /// The wall clock is set so far ahead of what it shows, or behind.
+    pub fn set_off(&mut self, by_ms: i64) {
+        self.wall_ms += by_ms;
+        self.most_ms = self.most_ms.max(self.wall_ms);
+    }
+
+    /// How far off the wall clock is, and was at most.
+    pub fn off_ms(&self) -> (i64, i64) {
+        (self.wall_ms, self.most_ms)
     }
 
     /// What it shows at `time`.

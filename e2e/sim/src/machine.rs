@@ -122,6 +122,11 @@ impl Machine {
         self.clock.now(time)
     }
 
+    /// Whether its disk is this life of it, and holds all that it held.
+    pub fn is(&self, incarnation: Incarnation) -> bool {
+        self.incarnation == incarnation && !self.tail_lost
+    }
+
     /// The process, if it runs and is not stopped.
     pub fn awake(&self) -> bool {
         self.process.as_ref().is_some_and(|process| !process.paused)

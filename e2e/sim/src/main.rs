@@ -97,8 +97,9 @@ fn search(arguments: &Arguments) -> ExitCode {
     let begin = Instant::now();
     let (mut runs, mut found, mut lossy, mut down, mut undecided, mut events, mut epochs, mut operations) =
         (0_u64, 0_u64, 0, 0, 0, 0, 0, 0);
-    let focus = arguments.broken.map(campaign::focus_of).filter(|_| arguments.seeds.end - arguments.seeds.start > 1);
-    for seed in arguments.seeds.clone().filter(|seed| focus.is_none_or(|focus| Focus::of(*seed) == focus)) {
+    let foci = arguments.broken.map(campaign::foci_of).filter(|_| arguments.seeds.end - arguments.seeds.start > 1);
+    for seed in arguments.seeds.clone().filter(|seed| foci.as_ref().is_none_or(|foci| foci.contains(&Focus::of(*seed))))
+    {
         runs += 1;
         match campaign::run(seed, arguments.broken) {
             Ok(summary) => {

@@ -61,6 +61,10 @@ pub enum Fault {
     Force,
     /// A person pauses the operator for a while.
     PauseOperator,
+    /// A person changes r, where there is no leader.
+    ChangeR,
+    /// A wall clock is set, by seconds or by minutes.
+    ClockJump,
 }
 
 impl Fault {
@@ -85,6 +89,10 @@ impl Fault {
 
     /// What the operator does to replicas of its own accord follows from these.
     pub const UPKEEP: [Fault; 4] = [Fault::Upgrade, Fault::MachineLost, Fault::Force, Fault::PauseOperator];
+
+    /// What may happen where there is no leader, beside [`Fault::ALL`].
+    pub const LEADERLESS: [Fault; 5] =
+        [Fault::ChangeR, Fault::ClockJump, Fault::Upgrade, Fault::MachineLost, Fault::PauseOperator];
 }
 
 /// What a run looks at more closely than others: its members, its timing and its faults are then those in which one kind of mistake shows.
@@ -259,9 +267,28 @@ impl Scenario {
         self.wall_ms = [0, 200, 2_000][rng.usize(0..3)];
         self.faults_until = rng.u64(1_500_000..4_000_000);
         self.fault_every_us = rng.u64(60_000..400_000);
-        // There is no leader to hand over, and the record is written without the operator.
-        let all = Fault::ALL.into_iter().filter(|f| !matches!(f, Fault::Worker | Fault::Authority | Fault::Switchover));
+        // There is no leader to hand over.
+        let all = Fault::ALL.into_iter().filter(|f| *f != Fault::Switchover);
         self.faults = all.filter(|_| rng.u8(0..3) == 0).collect();
+        self.faults.extend(Fault::LEADERLESS.into_iter().filter(|_| rng.u8(0..5) == 0));
+        match rng.u8(0..8) {
+            0 => {
+                // Members, w and r change all the time, and disks are lost meanwhile.
+                self.faults = vec![Fault::ChangeN, Fault::ChangeN, Fault::ChangeW, Fault::ChangeR];
+                self.faults.extend([Fault::DiskLoss, Fault::Kill, Fault::Isolate, Fault::Worker]);
+                self.fault_every_us = rng.u64(100_000..400_000);
+                self.faults_until = 4_000_000;
+            }
+            1 => {
+                // The operator restarts and replaces replicas.
+                self.faults = vec![Fault::MachineLost, Fault::MachineLost, Fault::Upgrade, Fault::Worker];
+                self.faults.push([Fault::Kill, Fault::ChangeN, Fault::Isolate, Fault::ChangeW][rng.usize(0..4)]);
+                self.fault_every_us = rng.u64(300_000..1_000_000);
+                self.faults_until = 7_000_000;
+                self.replace_lost_after_ms = Some(rng.u64(100..800));
+            }
+            _ => {}
+        }
         if rng.u8(0..4) == 0 {
             // Disks that are slow, and machines that lose what was not synced, one after the other.
             self.faults = vec![Fault::PowerLoss, Fault::Kill, Fault::Isolate, Fault::SlowDisk];

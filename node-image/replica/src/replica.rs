@@ -239,6 +239,11 @@ impl Replica {
         self.engine.received()
     }
 
+    /// Without a leader: the last delta under its present name that has as many copies as were asked for; so have all before it. For those who look on.
+    pub fn written(&self) -> Option<trireme_proto::ids::Dot> {
+        self.last_written()
+    }
+
     /// Bytes of log that are kept.
     pub fn log_bytes(&self) -> u64 {
         self.log.bytes()

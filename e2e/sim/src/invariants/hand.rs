@@ -42,7 +42,7 @@ impl Hand {
     }
 
     pub(super) fn turn(&mut self, turn: &Turn<'_>) {
-        let member = matches!(turn.report.role(), Role::Follower | Role::Leader);
+        let member = matches!(turn.report.role(), Role::Follower | Role::Leader | Role::Peer);
         if member && self.away.get(&turn.id).is_some_and(|life| turn.life > *life) {
             self.away.remove(&turn.id);
         }

@@ -16,11 +16,25 @@
 //! | [`once`] | at the end | every write took effect once if acknowledged, at most once if not, never if refused |
 //! | [`session`] | at the end | a connection sees its own writes, and never goes back |
 //! | [`atomic`] | at the end | a transaction is seen as a whole |
-//! | [`peers`] | at the end | without a leader: everything acknowledged is there, once, nothing that was removed came back, and all replicas are the same |
 //! | [`liveness`] | at the end | once faults have stopped, the store serves and all replicas are the same, soon |
+//!
+//! And where there is no leader:
+//!
+//! | invariant | looked at | says |
+//! | --- | --- | --- |
+//! | [`names`] | after every turn | no name is used twice |
+//! | [`copies`] | after every turn, and with every record | what is acknowledged is on w members, also after a change |
+//! | [`overlap`] | with every record | w + r > n, at every moment of a change |
+//! | [`peers`] | at the end | n, w and r are those wanted, and all members have received and hold the same |
+//! | [`counters`] | at the end | a counter is the sum of its increments |
+//! | [`sets`] | at the end | a set keeps what was added and not seen removed, and nothing that was removed comes back |
+//!
+//! [`linearizable`], [`atomic`], [`hand`] and `replacement` hold there too.
 
 pub mod atomic;
 pub mod committed;
+pub mod copies;
+pub mod counters;
 pub mod digests;
 pub mod hand;
 pub mod leader;
@@ -28,16 +42,22 @@ pub mod lease;
 pub mod linearizable;
 pub mod liveness;
 pub mod logs;
+pub mod names;
 pub mod once;
+pub mod overlap;
 pub mod peers;
 pub mod promises;
 pub mod quorum;
 pub mod seal;
 pub mod session;
+pub mod sets;
 
 use std::collections::BTreeMap;
 
-use trireme_proto::{Epoch, Incarnation, Message, ReplicaId, Report, Topology, ids::Peer};
+use trireme_proto::{
+    Epoch, Incarnation, Message, ReplicaId, Report, Topology,
+    ids::{Dot, Peer},
+};
 use trireme_replica::io::{Event, Now};
 
 use crate::{clock::Micros, shadow::Shadow};
@@ -133,6 +153,12 @@ pub struct Watch {
     pub digests: digests::Digests,
     /// See [`hand`].
     pub hand: hand::Hand,
+    /// See [`names`].
+    pub names: names::Names,
+    /// See [`copies`].
+    pub copies: copies::Copies,
+    /// See [`overlap`].
+    pub overlap: overlap::Overlap,
 }
 
 impl Watch {
@@ -149,5 +175,31 @@ impl Watch {
         self.lease.turn(turn)?;
         self.hand.turn(turn);
         self.digests.turn(turn)
+    }
+
+    /// A replica hands records to its disk, where there is no leader.
+    ///
+    /// # Errors
+    /// Where a name is used twice.
+    pub fn appended(&mut self, id: ReplicaId, incarnation: Incarnation, bytes: &[u8]) -> Found {
+        self.copies.appended(id, incarnation, bytes, &mut self.names)
+    }
+
+    /// Looks at a replica after its turn, where there is no leader. `counted`: the last of its own deltas that it counts as written.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub fn peers_turn(&mut self, turn: &Turn<'_>, counted: Option<Dot>) -> Found {
+        self.hand.turn(turn);
+        self.copies.turn(turn, counted)
+    }
+
+    /// Looks at a record, where there is no leader. `meets`: nobody wants anything else than w + r > n.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub fn peers_record(&mut self, meets: bool, before: Option<&Topology>, next: &Topology) -> Found {
+        self.overlap.record(meets, before, next)?;
+        if meets { self.copies.record(before, next) } else { Ok(()) }
     }
 }

@@ -6,8 +6,8 @@ use super::{Event, Healing, World};
 use crate::{
     clock::Micros,
     history::Outcome,
-    invariants::{Found, Violation, atomic, linearizable, liveness, once, peers, session},
-    scenario::Scenario,
+    invariants::{Found, Violation, atomic, counters, linearizable, liveness, once, peers, session, sets},
+    scenario::{Fault, Scenario},
     trace::Keep,
 };
 
@@ -74,6 +74,9 @@ impl World {
         self.heal(Healing::Authority);
         self.heal(Healing::Paused);
         self.end_upgrades();
+        if self.scenario.has(Fault::ClockJump) {
+            self.set_clocks();
+        }
         self.authority.silent_until = 0;
         let ids: Vec<ReplicaId> = self.machines.keys().copied().collect();
         for id in ids {
@@ -145,7 +148,7 @@ impl World {
             })
             .collect();
         if self.scenario.is_leaderless() {
-            return peers::settled(record, self.wanted, &states);
+            return peers::settled(record, self.wanted, self.wanted_r, &states);
         }
         liveness::settled(record, self.wanted, &states)
     }
@@ -176,12 +179,14 @@ impl World {
         atomic::end(&self.history)?;
         let mut undecided = 0;
         if self.scenario.is_leaderless() {
-            peers::end(&self.history)?;
+            counters::end(&self.history)?;
+            sets::end(&self.history, self.scenario.quorums_meet())?;
             undecided = linearizable::end(&self.history)?;
             return Ok(Summary {
                 events: self.events(),
                 simulated_us: self.now(),
                 operations: self.history.counts(),
+                epochs: self.watch.overlap.epochs(),
                 undecided,
                 ..Summary::default()
             });

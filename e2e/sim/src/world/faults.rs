@@ -2,9 +2,9 @@
 
 use trireme_planner::HumanRequest;
 use trireme_proto::{
-    ReplicaId,
+    ReplicaId, Topology,
     ids::Peer,
-    topology::{Config, Durability},
+    topology::{Config, Durability, Member},
 };
 
 use super::{Event, Healing, World};
@@ -68,8 +68,16 @@ impl World {
                 };
                 self.requests.push(request);
             }
-            Fault::ChangeW => self.wanted.1 = self.rng.u32(1..=self.wanted.0),
-            Fault::ChangeN => self.change_n(),
+            Fault::ChangeW => {
+                self.wanted.1 = self.rng.u32(1..=self.wanted.0);
+                self.choose_r();
+            }
+            Fault::ChangeN => {
+                self.change_n();
+                self.choose_r();
+            }
+            Fault::ChangeR => self.choose_r(),
+            Fault::ClockJump => self.jump_clock(id),
             Fault::Upgrade | Fault::MachineLost | Fault::Force | Fault::PauseOperator => self.upkeep(fault, id),
         }
     }
@@ -77,13 +85,24 @@ impl World {
     /// Whether the store can go on when this replica forgets what it held.
     pub(super) fn may_forget(&self, id: ReplicaId) -> bool {
         let Some(record) = self.record() else { return false };
-        if record.old.is_some() || (record.leader == 0 && !self.scenario.is_leaderless()) {
-            return false;
+        if self.scenario.is_leaderless() {
+            return self.peers_may_forget(record, id);
         }
-        if self.scenario.is_leaderless() && !self.is_in_full(record) {
+        if record.old.is_some() || record.leader == 0 {
             return false;
         }
         self.able(&record.config, Some(id), false)
+    }
+
+    /// The same where there is no leader: fewer than w members of each configuration in force have forgotten, those included that may be given up next.
+    fn peers_may_forget(&self, record: &Topology, id: ReplicaId) -> bool {
+        let forgotten = |member: &Member| {
+            let machine = self.machines.get(&member.id);
+            member.id == id || machine.is_none_or(|m| !m.is(member.incarnation) || m.gone_since.is_some())
+        };
+        let configs = [Some(&record.config), record.old.as_ref()].into_iter().flatten();
+        let mut members = configs.filter(|config| config.member(id).is_some());
+        members.all(|config| config.members.iter().filter(|m| forgotten(m)).count() < config.w as usize)
     }
 
     /// Whether enough members of a configuration still hold what they held, `without` one: to be sealed, and, where asked, to commit.
@@ -217,6 +236,34 @@ impl World {
         let (n, w) = self.wanted;
         let n = if self.rng.bool() { (n + 1).min(REPLICAS_MAX) } else { (n - 1).max(1) };
         self.wanted = (n, w.min(n));
+    }
+
+    /// Where there is no leader, people change r too: so that reads and writes meet, where they are to meet. A read of one replica alone shows what is not
+    /// yet on w of them, and the next one may not: that is no register.
+    fn choose_r(&mut self) {
+        if !self.scenario.is_leaderless() {
+            return;
+        }
+        let (n, w) = self.wanted;
+        let least = if self.scenario.quorums_meet() { (n - w + 1).max(2).min(n) } else { 1 };
+        self.wanted_r = self.rng.u32(least..=n);
+    }
+
+    /// A wall clock is set, by seconds or by minutes, to and fro.
+    fn jump_clock(&mut self, id: ReplicaId) {
+        let most = if self.rng.bool() { 4_000 } else { 300_000 };
+        let by_ms = self.rng.i64(-most..=most);
+        if let Some(machine) = self.machines.get_mut(&id) {
+            machine.clock.set_off(by_ms);
+        }
+    }
+
+    /// The clocks agree again: those that are behind are set; what one that was ahead has said is past soon enough for nobody to wait for it.
+    pub(super) fn set_clocks(&mut self) {
+        let Some(first) = self.machines.values().map(|machine| machine.clock.off_ms().1).max() else { return };
+        for machine in self.machines.values_mut() {
+            machine.clock.set_off(first - machine.clock.off_ms().0);
+        }
     }
 
     /// Something that went wrong ends.

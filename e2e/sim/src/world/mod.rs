@@ -3,12 +3,10 @@
 //! * `nodes`: processes take turns; what a turn hands out goes to disk, peers and clients.
 //! * `users`: clients connect, send, read, go elsewhere.
 //! * `operator`: the authority, and the workers that drive the planner against it.
-//! * `decree`: the record of a store without a leader.
 //! * `upkeep`: what the operator does to replicas of its own accord, and what makes it do so.
 //! * `faults`: what goes wrong, and how it ends.
 //! * `ending`: faults stop; the store must serve, converge, and show what was written.
 
-mod decree;
 mod ending;
 mod faults;
 mod nodes;
@@ -71,8 +69,6 @@ pub(crate) enum Event {
     Act(u32),
     /// A client that still waits at the same place gives up.
     GiveUp(u32, u64, usize),
-    /// Without a leader: whoever decides by itself, in place of a planner, looks at the world.
-    Decree,
     /// A worker looks at the world.
     Observe(u32),
     /// A worker decides on what it has seen.
@@ -130,6 +126,8 @@ pub struct World {
     pub(crate) requests: Vec<HumanRequest>,
     /// Members and w that people want now.
     pub(crate) wanted: (u32, u32),
+    /// Without a leader, r that people want now.
+    pub(crate) wanted_r: u32,
     /// Which revision of program and settings people want now, and those that do not start.
     pub(crate) revision: u32,
     pub(crate) bad_revisions: BTreeSet<u32>,
@@ -163,6 +161,7 @@ impl World {
         let clients = (1..=scenario.clients).map(client).collect();
         let mut world = World {
             wanted: (scenario.n, scenario.w),
+            wanted_r: scenario.settings.r,
             revision: 0,
             bad_revisions: BTreeSet::new(),
             paused: false,
@@ -197,11 +196,7 @@ impl World {
             let at = self.rng.u64(0..20_000);
             self.queue.at(at, Event::Start(id));
         }
-        if self.scenario.is_leaderless() {
-            self.queue.at(30_000, Event::Decree);
-        } else {
-            self.new_worker();
-        }
+        self.new_worker();
         for client in 1..=self.scenario.clients {
             let at = self.rng.u64(50_000..200_000);
             self.queue.at(at, Event::Act(client));
@@ -254,7 +249,6 @@ impl World {
             Event::HangUp(client, session) => self.hang_up(client, session),
             Event::Act(client) => self.act(client),
             Event::GiveUp(client, session, sent) => self.give_up(client, session, sent),
-            Event::Decree => self.decree(),
             Event::Observe(worker) => self.observe(worker),
             Event::Decide(worker) => self.decide(worker),
             Event::Fault => self.fault(),

@@ -1,7 +1,7 @@
 //! Processes: they start, take turns, and end.
 
 use trireme_proto::{Message, Position, ReplicaId, ids::Peer, report::Role, topology::Durability};
-use trireme_replica::io::Output;
+use trireme_replica::io::{DiskOp, Output};
 
 use super::{Event, World};
 use crate::{
@@ -31,6 +31,9 @@ impl World {
             Err(what) => return self.found(crate::invariants::violated("recovery", what)),
         };
         self.watch.quorum.durable(id, machine.incarnation, machine.disk.image().log.last());
+        if let Some(process) = &machine.process {
+            self.watch.copies.started(id, machine.incarnation, process.replica.received());
+        }
         self.trace.mix(&[now, 1, id.into(), life]);
         self.trace.say(now, format_args!("{id} starts as process {life}, incarnation {:016x}", machine.incarnation));
         if durability == Durability::Memory {
@@ -145,6 +148,12 @@ impl World {
         }
         process.turn(clocks, &mut output);
         let added = output.persist.iter().map(|(_, op)| process.shadow.follow(op)).sum();
+        let mut appended = Ok(());
+        for (_, op) in output.persist.iter().filter(|_| self.scenario.is_leaderless()) {
+            if let DiskOp::Append { bytes, .. } = op {
+                appended = appended.and(self.watch.appended(id, machine.incarnation, bytes));
+            }
+        }
         let report = process.replica.report(clocks);
         self.trace.mix(&[
             now,
@@ -170,9 +179,13 @@ impl World {
             sends: &output.send,
             promised: machine.disk.promised(),
         };
-        let found = if self.scenario.is_leaderless() { Ok(()) } else { self.watch.turn(&turn, &self.decided) };
+        let found = if self.scenario.is_leaderless() {
+            self.watch.peers_turn(&turn, process.replica.written())
+        } else {
+            self.watch.turn(&turn, &self.decided)
+        };
         self.say_output(id, &output);
-        self.found(found);
+        self.found(appended.and(found));
         self.carry_out(id, life, &mut output);
         self.output = output;
     }
@@ -240,6 +253,7 @@ impl World {
         }
         let incarnation = machine.incarnation;
         for (epoch, seq) in machine.disk.appending() {
+            self.watch.copies.durable(id, incarnation, seq);
             self.watch.quorum.durable(id, incarnation, Position { epoch, seq });
         }
         if let Some(ticket) = machine.disk.done(sync) {

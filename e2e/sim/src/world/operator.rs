@@ -15,7 +15,7 @@ use trireme_planner::{
     Backend, Decision, Desired, DesiredReplica, Failover, HumanRequest, Memory, Observed, Process, RecordError, Seen,
     turn,
 };
-use trireme_proto::{Message, ReplicaId, Report, Topology, ids::Peer, report::Role};
+use trireme_proto::{Message, ReplicaId, Report, Topology, ids::Peer, report::Role, topology::Settings};
 
 use super::{Event, World};
 use crate::{clock::Micros, disk::Crash, invariants::seal, machine::STORE, network::Packet, scenario::Policy};
@@ -110,7 +110,13 @@ impl Backend for InWorld<'_, '_> {
         }
         world.authority.swap(expected_version, next)?;
         world.decided.note(next);
-        world.found(seal::step(&self.look.observed, next));
+        if world.scenario.is_leaderless() {
+            let found =
+                world.watch.peers_record(world.scenario.quorums_meet(), self.look.observed.record.as_ref(), next);
+            world.found(found);
+        } else {
+            world.found(seal::step(&self.look.observed, next));
+        }
         world.trace.mix(&[now, 5, next.version, next.epoch.number, next.leader.into()]);
         world.trace.say(now, format_args!("operator {} records {next:?}", self.number));
         if forgets { Err(RecordError::Unknown("the answer was lost".to_owned())) } else { Ok(()) }
@@ -262,6 +268,7 @@ impl World {
     /// What people want now.
     pub(super) fn desired(&self) -> Desired {
         let (n, w) = self.wanted;
+        let settings = Settings { r: self.wanted_r, ..self.scenario.settings.clone() };
         let replica = |id| DesiredReplica { id, name: format!("store-{}", id - 1), region: String::new() };
         Desired {
             store: STORE.to_owned(),
@@ -269,7 +276,7 @@ impl World {
             group: 0,
             replicas: (1..=n).map(replica).collect(),
             w,
-            settings: self.scenario.settings.clone(),
+            settings,
             failover: Failover {
                 policy: match self.scenario.policy {
                     Policy::NeverLose => trireme_crds::Policy::NeverLose,

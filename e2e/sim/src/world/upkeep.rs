@@ -2,7 +2,10 @@
 //! forces a promotion.
 
 use trireme_planner::HumanRequest;
-use trireme_proto::{ReplicaId, Topology, topology::Durability};
+use trireme_proto::{
+    ReplicaId, Topology,
+    topology::{Durability, Member},
+};
 
 use super::{Event, Healing, World};
 use crate::{
@@ -167,6 +170,14 @@ impl World {
     /// Whether every later seal can be met without this replica's disk, and everything committed is on enough others: w, or all where w is all.
     fn enough_without(&self, record: &Topology, id: ReplicaId) -> bool {
         let config = &record.config;
+        if self.scenario.is_leaderless() {
+            let there =
+                |m: &Member| m.id != id && self.machines.get(&m.id).is_some_and(|machine| machine.is(m.incarnation));
+            let configs = [Some(config), record.old.as_ref()].into_iter().flatten();
+            return configs
+                .filter(|c| c.member(id).is_some())
+                .all(|c| self.watch.copies.found_by(c, record.settings.r, there));
+        }
         if config.member(id).is_none() {
             return true;
         }

@@ -179,6 +179,14 @@ impl Replica {
         self.release_leveled();
     }
 
+    /// The last own delta that has enough copies.
+    pub(crate) fn last_written(&self) -> Option<Dot> {
+        let Role::Peer(peer) = &self.role else { return None };
+        let origin = peer.origin?;
+        let seq = peer.unsettled.front().map_or_else(|| self.engine.received().highest(origin), |(_, own)| own - 1);
+        Some(Dot { origin, seq })
+    }
+
     /// Up to where replies may go: what is committed, and where every replica is a group of one, what has enough copies.
     pub(crate) fn settled(&self) -> u64 {
         match &self.role {
@@ -293,7 +301,9 @@ impl Replica {
 
 /// The configuration, and the one that is being left.
 fn configs(topology: &Topology) -> impl Iterator<Item = &Config> {
-    [Some(&topology.config), topology.old.as_ref()].into_iter().flatten()
+    let old = topology.old.as_ref();
+    let (only_old, only_new) = (broken(Breakage::SealOldOnly) && old.is_some(), broken(Breakage::SealNewOnly));
+    [Some(&topology.config).filter(|_| !only_old), old.filter(|_| !only_new)].into_iter().flatten()
 }
 
 fn majority(members: usize) -> usize {

@@ -5,7 +5,8 @@
 //! a read of r = 1 asks nobody who could refuse it.
 //!
 //! **Spread**: what r members of the old configuration had received, taken together once the record was known, is everything acknowledged before. When
-//! n - r + 1 of the new members hold it (w of them where w + r <= n), every read finds it. Until then reads ask both.
+//! n - r + 1 of the new members hold it, every read finds it; and w of them do, because w copies are what was promised: with fewer, one lost disk could take
+//! what was acknowledged before w rose. Until then reads ask both.
 
 use std::collections::BTreeMap;
 
@@ -69,7 +70,7 @@ pub(super) fn spread(turn: &mut Turn<'_>, record: &Topology, old: &Config, r: u3
     let members = &record.config.members;
     let (n, w) = (members.len(), record.config.w as usize);
     let r = (r as usize).min(n);
-    let needed = if w + r > n { n + 1 - r } else { w.min(n) };
+    let needed = if w + r > n { w.max(n + 1 - r) } else { w }.min(n);
     let lacking: Vec<&Member> =
         members.iter().filter(|m| quarantined(record, m.id) || !holds(turn, m, &wanted)).collect();
     turn.memory.spread = Some((record.version, wanted));
