@@ -65,7 +65,7 @@ fn tag(history: &History, name: &str, meets: bool) -> Found {
             Act::SetAdd(member) if member == name => adds.push((entry.call, over(entry))),
             Act::SetRemove(member) if member == name => removes.push((entry.call, over(entry), nothing)),
             Act::SetHas(member) if member == name && matches!(entry.outcome, Outcome::Answered(..)) => {
-                last = Some(entry)
+                last = Some(entry);
             }
             _ => {}
         }
@@ -94,15 +94,16 @@ mod tests {
         Entry { client: 1, session: 1, replica: 1, key: TAGS, act, call, outcome, reads, strict, transaction }
     }
 
-    fn ends(entries: &[(fn(String) -> Act, Micros, Option<i64>)]) -> bool {
+    type Asks = fn(String) -> Act;
+
+    fn ends(entries: &[(Asks, Micros, Option<i64>)]) -> bool {
         let entries = entries.iter().map(|(act, call, reply)| entry(act("x".to_owned()), *call, *reply)).collect();
         end(&History { entries }, true).is_ok()
     }
 
     #[test]
     fn what_nobody_removed_is_there_and_what_was_removed_is_not() {
-        let (add, remove, has): (fn(String) -> Act, fn(String) -> Act, fn(String) -> Act) =
-            (Act::SetAdd, Act::SetRemove, Act::SetHas);
+        let (add, remove, has): (Asks, Asks, Asks) = (Act::SetAdd, Act::SetRemove, Act::SetHas);
         assert!(ends(&[(add, 0, Some(1)), (has, 100, Some(1))]));
         assert!(!ends(&[(add, 0, Some(1)), (has, 100, Some(0))]));
         assert!(!ends(&[(add, 0, Some(1)), (remove, 10, Some(1)), (has, 100, Some(1))]));
