@@ -13,7 +13,7 @@ use trireme_proto::{
     ReplicaId,
     breakage::{Breakage, broken},
     ids::Dot,
-    message::{Feed, Holds},
+    message::{Feed, Holds, Seen},
 };
 
 use crate::{
@@ -41,7 +41,7 @@ impl Replica {
         for records in &feed.entries {
             self.land(records);
         }
-        self.take_acknowledgement(from, &feed);
+        self.take_acknowledgement(from, feed.acknowledged.as_ref());
         if let Some(holds) = &feed.holds {
             self.take_holds(from, feed.version, holds);
         }
@@ -184,10 +184,10 @@ impl Replica {
         self.look_if_whole();
     }
 
-    fn take_acknowledgement(&mut self, from: ReplicaId, feed: &Feed) {
+    fn take_acknowledgement(&mut self, from: ReplicaId, seen: Option<&Seen>) {
         let now_us = self.now.mono_us;
         let Role::Peer(peer) = &mut self.role else { return };
-        let Some(seen) = feed.acknowledged.as_ref().filter(|seen| Some(seen.origin) == peer.origin) else { return };
+        let Some(seen) = seen.filter(|seen| Some(seen.origin) == peer.origin) else { return };
         let Some(link) = peer.links.get_mut(&from) else { return };
         link.acknowledged.merge(&sets::from_message(std::slice::from_ref(seen)));
         let upto = link.acknowledged.upto(seen.origin);
@@ -207,6 +207,14 @@ impl Replica {
             self.engine.hear_of(dot, &received);
         }
         let known = self.meta.topology.as_ref().map_or(0, |topology| topology.version);
+        let Role::Peer(peer) = &mut self.role else { return };
+        // An acknowledgement is said once. It may have come before this replica had its name back, or in a message that was refused for its clock.
+        if let (Some(origin), Some(link)) = (peer.origin, peer.links.get(&from))
+            && received.seen(origin).is_some_and(|seen| !link.acknowledged.covers_part(seen))
+        {
+            let mine = sets::part_to_message(&received, origin);
+            self.take_acknowledgement(from, Some(&mine));
+        }
         let Role::Peer(peer) = &mut self.role else { return };
         if version >= known {
             peer.targets.entry(from).or_insert_with(|| received.clone());

@@ -198,3 +198,30 @@ fn one_that_is_quarantined_counts_for_nothing_and_goes_on_receiving() {
     rig.decide(|record| record.replicas[2].quarantined = false);
     assert_eq!(rig.ask(3, 7, "GET b"), "$1 1");
 }
+
+#[test]
+fn an_acknowledgement_that_was_lost_is_made_good_by_the_next_heartbeat() {
+    let mut rig = Rig::peers(3, 2, 2);
+    rig.open(1, 7);
+    rig.say(1, 7, "SET a 1");
+    // Those who hold it say so once, and nobody takes it in: it is refused for its clock, or comes before the process has its name.
+    let mut lost = 0;
+    for _ in 0..20 {
+        rig.now_us += 1_000;
+        rig.turn();
+        for (_, to, message) in &mut rig.under_way {
+            if let Message::Feed(feed) = message
+                && *to == 1
+            {
+                lost += usize::from(feed.acknowledged.as_ref().is_some_and(|seen| seen.upto > 0));
+                (feed.acknowledged, feed.holds) = (None, None);
+            }
+        }
+    }
+    assert!(lost > 0);
+    assert_eq!(rig.heard(1, 7), "");
+    rig.run(1_000);
+    assert_eq!(rig.heard(1, 7), "+OK");
+    let report = rig.report(1);
+    assert!(report.followers.iter().all(|f| f.acknowledged == 1 && f.lag_entries == 0), "{report:?}");
+}
