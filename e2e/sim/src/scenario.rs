@@ -286,6 +286,12 @@ impl Scenario {
                 self.fault_every_us = rng.u64(300_000..1_000_000);
                 self.faults_until = 7_000_000;
                 self.replace_lost_after_ms = Some(rng.u64(100..800));
+                if rng.bool() {
+                    // One copy is enough, and the others are slow to have theirs: a lost machine may be the last that has something.
+                    (self.n, self.w, self.settings.r) = (3, 1, 3);
+                    self.settings.read_repair = ReadRepair::Blocking as i32;
+                    self.faults = vec![Fault::MachineLost, Fault::MachineLost, Fault::SlowDisk, Fault::SlowDisk];
+                }
             }
             _ => {}
         }

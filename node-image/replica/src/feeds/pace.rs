@@ -16,6 +16,8 @@ const PERCENT: [usize; 3] = [50, 90, 99];
 pub(crate) struct Latencies {
     last: Vec<u32>,
     next: usize,
+    /// The same in order: each report asks for it, and to sort them all then would take longer than all else in it.
+    sorted: Vec<u32>,
 }
 
 impl Latencies {
@@ -24,18 +26,21 @@ impl Latencies {
         if self.last.len() < SAMPLES {
             self.last.push(us);
         } else {
-            self.last[self.next] = us;
+            let oldest = std::mem::replace(&mut self.last[self.next], us);
             self.next = (self.next + 1) % SAMPLES;
+            let at = self.sorted.partition_point(|other| *other < oldest);
+            self.sorted.remove(at);
         }
+        let at = self.sorted.partition_point(|other| *other < us);
+        self.sorted.insert(at, us);
     }
 
     fn quantiles(&self) -> Vec<u32> {
-        if self.last.len() < ENOUGH {
+        let n = self.sorted.len();
+        if n < ENOUGH {
             return Vec::new();
         }
-        let mut sorted = self.last.clone();
-        sorted.sort_unstable();
-        PERCENT.iter().map(|percent| sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]).collect()
+        PERCENT.iter().map(|percent| self.sorted[(n * percent / 100).min(n - 1)]).collect()
     }
 }
 
@@ -58,5 +63,8 @@ mod tests {
         assert_eq!(latencies.quantiles(), [1_128, 1_230, 1_253], "what was before is forgotten");
         latencies.note(u64::MAX);
         assert_eq!(latencies.last.iter().filter(|us| **us == u32::MAX).count(), 1);
+        let mut again = latencies.last.clone();
+        again.sort_unstable();
+        assert_eq!(latencies.sorted, again);
     }
 }
