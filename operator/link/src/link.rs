@@ -5,6 +5,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use rustix::net::sockopt;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -22,6 +23,11 @@ const BACK_OFF_FIRST: Duration = Duration::from_millis(2);
 const BACK_OFF_MAX: Duration = Duration::from_millis(500);
 /// Longest wait for a connection, and for the other side's first frame.
 const HELLO_MAX: Duration = Duration::from_secs(2);
+/// A silent connection is probed after this time, and given up after three probes a second apart: the operator mostly listens, so after a partition in which
+/// the replica gave the connection up, nothing else would tell it.
+const PROBE_AFTER: Duration = Duration::from_secs(2);
+/// What was sent and not acknowledged by the other side's system for this long means that it is gone.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
 
 /// Whom to talk to, and as whom.
 #[derive(Clone, Debug)]
@@ -197,6 +203,17 @@ pub enum OpenError {
     Io(#[from] io::Error),
 }
 
+/// No delay, and an end when the other side is gone without a word.
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(1))?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_MAX.as_millis() as u32)?;
+    Ok(())
+}
+
 /// An operator's connection to a replica, after both have said Hello.
 #[derive(Debug)]
 pub struct Connection {
@@ -214,7 +231,7 @@ impl Connection {
     pub async fn open(target: &Target) -> Result<Connection, OpenError> {
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {HELLO_MAX:?}"));
         let stream = timeout(HELLO_MAX, TcpStream::connect(target.address)).await.map_err(late)??;
-        stream.set_nodelay(true)?;
+        tune(&stream)?;
         let mut connection = Connection { stream, input: BytesMut::new(), hello: Hello::default() };
         let hello = Hello {
             version: PROTOCOL_VERSION,
@@ -297,6 +314,19 @@ mod tests {
         [Some(Message::Hello(hello)), more].into_iter().flatten().for_each(|message| frame::encode(message, &mut out));
         stream.write_all(&out).await.unwrap();
         stream
+    }
+
+    /// After a partition the replica has given the connection up, and what it said of that is lost: only probes find out.
+    #[tokio::test]
+    async fn a_connection_that_nobody_answers_on_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target { id: 1, address: listener.local_addr().unwrap(), store: "s".into(), boot: 1 };
+        let (opened, _stream) = tokio::join!(Connection::open(&target), answer(&listener, 5, 6, None));
+        let stream = opened.unwrap().stream;
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), PROBE_AFTER);
+        assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), 3);
+        assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), 5_000);
     }
 
     #[tokio::test]
