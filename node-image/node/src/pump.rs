@@ -226,7 +226,7 @@ async fn wait(shell: &Shell, alarm: Pin<&mut Sleep>) {
 fn log(event: &Event) {
     match event {
         Event::Named(origin) => {
-            tracing::info!(group = origin.group, generation = origin.generation, "writes under this name");
+            tracing::info!(group = origin.group, generation = origin.life(), "writes under this name");
         }
         Event::Promised(epoch) => tracing::info!(%epoch, "promised"),
         Event::Leads(epoch) => tracing::info!(%epoch, "leads; its start entry is not committed yet"),

@@ -72,6 +72,31 @@ pub struct Origin {
     pub generation: u32,
 }
 
+impl Origin {
+    /// Bits of a generation, where there is no leader, that count the disk's own numbers within one of the record's.
+    pub const LIVES_BITS: u32 = 12;
+
+    /// The name under which a replica writes where there is no leader: the record's number for its disk, and the disk's own.
+    #[must_use]
+    pub fn of_life(group: u32, number: u32, lives: u32) -> Origin {
+        Origin { group, generation: number << Self::LIVES_BITS | lives }
+    }
+
+    /// As a person reads a generation: where there is no leader, the record's number for the disk, then, unless it is 0, how often a process on that disk
+    /// ended without a clean stop.
+    #[must_use]
+    pub fn life(self) -> String {
+        let number = self.generation >> Self::LIVES_BITS;
+        // A disk's own numbers begin with 1.
+        let ends = (self.generation & ((1 << Self::LIVES_BITS) - 1)).saturating_sub(1);
+        match (number, ends) {
+            (0, _) => self.generation.to_string(),
+            (_, 0) => number.to_string(),
+            _ => format!("{number}.{ends}"),
+        }
+    }
+}
+
 /// The unique name of one delta.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Message)]
 pub struct Dot {
@@ -90,4 +115,16 @@ pub enum Peer {
     Replica(ReplicaId),
     /// An operator (or a tool that only looks), by the number of its connection: there may be several.
     Operator(u32),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Origin;
+
+    #[test]
+    fn a_generation_is_read_as_the_records_number_and_the_ends_without_a_clean_stop() {
+        let read = |number, lives| Origin::of_life(3, number, lives).life();
+        assert_eq!((read(1, 1), read(1, 3), read(2, 1)), ("1".to_owned(), "1.2".to_owned(), "2".to_owned()));
+        assert_eq!(Origin { group: 0, generation: 7 }.life(), "7", "where there is a leader");
+    }
 }

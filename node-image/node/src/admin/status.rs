@@ -189,7 +189,7 @@ fn follower(follower: &FollowerReport) -> Follower {
 fn peer(report: &Report, repair: &Repair) -> PeerPart {
     let received = report.received.iter().map(|part| {
         let gaps = if part.gaps > 0 { format!("+{} gaps", part.gaps) } else { String::new() };
-        format!("{}.{}:{}{gaps}", part.origin.group, part.origin.generation, part.upto)
+        format!("{}.{}:{}{gaps}", part.origin.group, part.origin.life(), part.upto)
     });
     PeerPart {
         whole: report.whole,

@@ -22,9 +22,6 @@ use crate::{
 
 use super::{Link, Peer, recent::Recent};
 
-/// Own numbers in one of the record's.
-const LIVES_BITS: u32 = 12;
-
 impl Replica {
     /// Whether the record says that each replica is a group of its own.
     pub(crate) fn is_leaderless(&self) -> bool {
@@ -156,7 +153,7 @@ impl Replica {
         };
         let Role::Peer(peer) = &mut self.role else { return };
         let taken = peer.naming.or(peer.origin);
-        if number == 0 || taken.is_some_and(|taken| taken.generation >> LIVES_BITS == number) {
+        if number == 0 || taken.is_some_and(|taken| taken.generation >> Origin::LIVES_BITS == number) {
             return;
         }
         if taken.is_none() {
@@ -164,18 +161,18 @@ impl Replica {
             self.meta.clean = false;
         }
         let lives = self.meta.lives;
-        if lives >> LIVES_BITS != 0 {
+        if lives >> Origin::LIVES_BITS != 0 {
             self.report_due = true;
             return; // Spent: the record has to give another number.
         }
-        let origin = Origin { group: id, generation: number << LIVES_BITS | lives };
+        let origin = Origin::of_life(id, number, lives);
         peer.naming = Some(origin);
         self.persist(DiskOp::Meta(self.meta.clone()), Some(Becomes::Named(origin)));
     }
 
     /// So often has this disk lost the end of its log that it has no name left in the record's number.
     pub(crate) fn is_spent(&self) -> bool {
-        self.meta.lives >> LIVES_BITS != 0
+        self.meta.lives >> Origin::LIVES_BITS != 0
     }
 
     /// The name is this replica's: it may write.

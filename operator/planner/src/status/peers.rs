@@ -27,7 +27,7 @@ pub(super) fn peer(record: &Topology, report: &Report, name: &impl Fn(u32) -> St
     };
     let received = report.received.iter().map(|part| {
         let gaps = if part.gaps > 0 { format!("+{} gaps", part.gaps) } else { String::new() };
-        format!("{}.{}:{}{gaps}", name(part.origin.group), part.origin.generation, part.upto)
+        format!("{}.{}:{}{gaps}", name(part.origin.group), part.origin.life(), part.upto)
     });
     PeerStatus {
         generation: record.replica(report.id).map_or(0, |row| row.generation),

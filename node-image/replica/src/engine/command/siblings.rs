@@ -31,7 +31,7 @@ pub fn siblings(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>)
         reply.integer((sibling.clock & 0xffff) as i64);
         reply.bulk(b"origin");
         let origin = sibling.dot.origin;
-        reply.bulk(format!("{}.{}", origin.group, origin.generation).as_bytes());
+        reply.bulk(format!("{}.{}", origin.group, origin.life()).as_bytes());
         reply.bulk(b"sequence");
         reply.integer(sibling.dot.seq as i64);
         reply.bulk(b"read");
