@@ -7,7 +7,7 @@ use trireme_crds::{ConditionStatus, StorePhase};
 
 use crate::harness::{
     Case, Outcome, Stage, Store, ensure,
-    load::{LiveLoad, answered, refused},
+    load::{LiveLoad, answered, call, refused},
     plugin::says,
     stage::{KUBERNETES, poll},
     store::Pod,
@@ -66,7 +66,10 @@ fn created(stage: &Stage) -> Outcome {
         ensure(sum == n.to_string(), || format!("INCR number {n} answers {sum}"))?;
     }
     for suffix in ["rw", "r"] {
-        let reply = crate::harness::load::call(&store, store.service(suffix)?, &["INCR", "sum"])?;
+        let service = store.service(suffix)?;
+        // A Service leads nowhere until every node's proxy has heard of the pods.
+        poll(SAID, &format!("carts-{suffix} to lead somewhere"), || Ok(call(&store, service, &["PING"]).ok()))?;
+        let reply = call(&store, service, &["INCR", "sum"])?;
         println!("    INCR through carts-{suffix}: {reply:?}");
     }
     ensure(answered(&store, &pods[2], &["GET", "sum"])? == "5", || "the sum of 5 INCRs is not 5".to_owned())?;

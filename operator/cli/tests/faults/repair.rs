@@ -1,6 +1,6 @@
 //! No leader: how a replica that missed something gets it: by a read, from logs, or, where no log has it any more, as the state of slots that differ.
 
-use std::fs;
+use std::{fs, net::TcpStream};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -41,6 +41,8 @@ fn peer(status: &Value, name: &str, field: &str) -> u64 {
 fn start_again(store: &mut Store, replica: &Replica) {
     replica.signal(Signal::KILL);
     store.wait_for(|e| e["event"] == "started" && e["replica"] == replica.name.as_str());
+    // Until the new process has reported, the status tells what the old one said last.
+    eventually("listening again", || TcpStream::connect(replica.address).is_ok());
     store.look_again();
 }
 
