@@ -19,7 +19,7 @@ const EXAMPLE: &str = include_str!("../../../../examples/single-leader.yaml");
 /// The same without a leader.
 const LEADERLESS: &str = include_str!("../../../../examples/leaderless.yaml");
 /// What is added to that one: so little that a replica which was away for a second misses more than any log keeps, and that its mending can be seen.
-const LITTLE: &str = "  logRetention:\n    bytes: 1Mi\n  feedBytesPerSecond: 2Mi\n";
+const LITTLE: &str = "  logRetention:\n    bytes: 1Mi\n  feedBytesPerSecond: 16Mi\n";
 /// Longest wait for the store to be ready.
 const READY_MAX: Duration = Duration::from_secs(15);
 /// Wait before a killed replica is started again: it is killed on purpose, so there is no reason to wait longer each time.
@@ -96,7 +96,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         &dir.display().to_string(),
     );
     if leaderless && arguments.file.is_none() {
-        show.note("1 MiB of log is kept, and 2 MiB a second sent of what a replica missed: so little that its mending can be watched");
+        show.note("1 MiB of log is kept, and 16 MiB a second sent of what a replica missed: so little that its mending can be watched");
     }
     let result = tokio::select! {
         result = perform(&local, &arguments, &mut show) => result,

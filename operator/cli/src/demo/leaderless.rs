@@ -235,8 +235,8 @@ impl<'a> Course<'a> {
             deleted: DELETED as u64,
             ..Mended::default()
         };
+        let mut client = self.answering().await?;
         mended.lacked = MISSED as u64 - held(self.address, &keys).await?;
-        let mut client = Client::connect(self.address, None).await.map_err(Failure::from_error)?;
         let gets: Vec<Vec<&[u8]>> = keys.iter().map(|key| vec![&b"GET"[..], key.as_bytes()]).collect();
         let replies = pipeline(&mut client, &gets, 0).await?;
         let right =
@@ -245,6 +245,23 @@ impl<'a> Course<'a> {
         mended.lacks_still = MISSED as u64 - held(self.address, &keys).await?;
         self.show.asked(self.killed.elapsed(), &mended);
         Ok(mended)
+    }
+
+    /// A client of the replica that is back, once it reaches enough others to answer. Until then it refuses, as it must.
+    async fn answering(&mut self) -> Result<Client, Failure> {
+        let begin = Instant::now();
+        let mut client = Client::connect(self.address, None).await.map_err(Failure::from_error)?;
+        loop {
+            match pipeline(&mut client, &[vec![b"GET", b"nothing"]], 0).await?.pop() {
+                Some(Reply::Error(why)) if why.starts_with("NOREPLICAS") && begin.elapsed() < STEP_MAX => {
+                    self.frames(FRAME).await;
+                }
+                Some(Reply::Error(why)) => {
+                    return Err(Failure::Failed(format!("{} is back and answers {why}", self.name)));
+                }
+                _ => return Ok(client),
+            }
+        }
     }
 
     /// Lets the load run, with the live line.
