@@ -52,6 +52,21 @@ macro_rules! heartbeat {
     };
 }
 
+/// A field that means something only where there is no leader: its rule's name, its names in YAML and here, why, and what is allowed.
+macro_rules! only_leaderless {
+    ($id:literal, $yaml:literal, $field:ident, $why:literal, $allowed:literal) => {
+        Rule {
+            id: $id,
+            path: concat!("spec.", $yaml),
+            cel: concat!("!has(self.", $yaml, ") || self.mode == 'Leaderless'"),
+            says: concat!("'in mode ' + self.mode + ' ", $why, "'"),
+            check: Check::Object(|store, s| store.spec.$field.is_none() || s.mode == Mode::Leaderless),
+            message: |_, s| format!(concat!("in mode {:?} ", $why), s.mode),
+            allowed: $allowed,
+        }
+    };
+}
+
 /// The rules.
 pub const RULES: &[Rule] = &[
     Rule {
@@ -123,33 +138,27 @@ pub const RULES: &[Rule] = &[
         },
         allowed: "1 to n",
     },
-    Rule {
-        id: "write-order-leaderless",
-        path: "spec.writeOrder",
-        cel: "!has(self.writeOrder) || self.mode == 'Leaderless'",
-        says: "'in mode ' + self.mode + ' the leader orders writes'",
-        check: Check::Object(|store, s| store.spec.write_order.is_none() || s.mode == Mode::Leaderless),
-        message: |_, s| format!("in mode {:?} the leader orders writes", s.mode),
-        allowed: "Strict or Clock, and only with mode Leaderless",
-    },
-    Rule {
-        id: "read-repair-leaderless",
-        path: "spec.readRepair",
-        cel: "!has(self.readRepair) || self.mode == 'Leaderless'",
-        says: "'in mode ' + self.mode + ' reads find nothing to repair'",
-        check: Check::Object(|store, s| store.spec.read_repair.is_none() || s.mode == Mode::Leaderless),
-        message: |_, s| format!("in mode {:?} reads find nothing to repair", s.mode),
-        allowed: "Blocking, Async or Off, and only with mode Leaderless",
-    },
-    Rule {
-        id: "feed-rate-leaderless",
-        path: "spec.feedBytesPerSecond",
-        cel: "!has(self.feedBytesPerSecond) || self.mode == 'Leaderless'",
-        says: "'in mode ' + self.mode + ' followers take all from the leader'",
-        check: Check::Object(|store, s| store.spec.feed_bytes_per_second.is_none() || s.mode == Mode::Leaderless),
-        message: |_, s| format!("in mode {:?} followers take all from the leader", s.mode),
-        allowed: "at least 64Ki, and only with mode Leaderless",
-    },
+    only_leaderless!(
+        "write-order-leaderless",
+        "writeOrder",
+        write_order,
+        "the leader orders writes",
+        "Strict or Clock, and only with mode Leaderless"
+    ),
+    only_leaderless!(
+        "read-repair-leaderless",
+        "readRepair",
+        read_repair,
+        "reads find nothing to repair",
+        "Blocking, Async or Off, and only with mode Leaderless"
+    ),
+    only_leaderless!(
+        "feed-rate-leaderless",
+        "feedBytesPerSecond",
+        feed_bytes_per_second,
+        "followers take all from the leader",
+        "at least 64Ki, and only with mode Leaderless"
+    ),
     Rule {
         id: "feed-rate-useful",
         path: "spec.feedBytesPerSecond",

@@ -13,10 +13,9 @@ use crate::{
         Case, Outcome, Stage, Store, ensure, figures,
         load::{A_WHILE, LiveLoad},
         registers::Registers,
-        stage::KUBERNETES,
     },
     leaderless::{begin, strict, verify},
-    rollout::{replaced, uids},
+    rollout::each_rollout,
 };
 
 pub const CASES: &[Case] = &[
@@ -27,35 +26,10 @@ pub const CASES: &[Case] = &[
 /// Longest time for two more replicas, or two fewer.
 const SCALED: Duration = Duration::from_secs(120);
 
-type Change = fn(&Store<'_>) -> Outcome;
-
 fn rolling_update(stage: &Stage) -> Outcome {
     let store = begin(stage, &strict())?;
     let (load, registers) = (LiveLoad::start(&store)?, Registers::start(&store)?);
-    let mut gaps = Vec::new();
-    let changes: [(&str, Change); 2] = [
-        ("a restart", |store| store.annotate("restart", Some("once"))),
-        ("other resources", |store| store.patch(&json!({ "resources": { "requests": { "memory": "48Mi" } } }))),
-    ];
-    for (what, change) in changes {
-        let before = uids(&store);
-        let mark = load.mark()?;
-        let began = Instant::now();
-        change(&store)?;
-        let order = replaced(&store, &before)?;
-        store.ready(KUBERNETES)?;
-        thread::sleep(A_WHILE);
-        let seen = load.all(&mark);
-        let failed = seen.errors - seen.broken;
-        println!(
-            "    {what}: {} s, in the order {order:?}, longest wait {} ms, {} connections broken",
-            began.elapsed().as_secs(),
-            seen.gap.as_millis(),
-            seen.broken
-        );
-        ensure(failed == 0, || format!("{failed} requests failed, the first: {}", load.first_error()))?;
-        gaps.push(seen.gap);
-    }
+    let gaps = each_rollout(&store, &load, false)?;
     let found = registers.finish()?;
     let ledger = load.finish()?;
     println!("    {} reads and writes of registers, linearizable", found.answered);

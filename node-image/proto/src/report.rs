@@ -131,6 +131,14 @@ pub struct OriginSeq {
     pub gaps: u32,
 }
 
+impl OriginSeq {
+    /// As people read it: whose, which life, up to where, and how many are missing below the last one.
+    pub fn told(&self, whose: impl std::fmt::Display) -> String {
+        let gaps = if self.gaps > 0 { format!("+{} gaps", self.gaps) } else { String::new() };
+        format!("{whose}.{}:{}{gaps}", self.origin.life(), self.upto)
+    }
+}
+
 /// What comparing slots with peers has found and mended.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Repair {

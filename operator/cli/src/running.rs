@@ -42,12 +42,20 @@ impl Which {
     /// # Errors
     /// Where there is no store, or it is not running.
     pub async fn open(&self) -> Result<Running, Failure> {
-        let control = Control::connect(&self.dir).await.map_err(Failure::from_error)?;
-        Ok(Running { dir: self.dir.clone(), control })
+        Running::open(&self.dir).await
     }
 }
 
 impl Running {
+    /// The store that runs in this directory.
+    ///
+    /// # Errors
+    /// Where there is no store, or it is not running.
+    pub async fn open(dir: &Path) -> Result<Running, Failure> {
+        let control = Control::connect(dir).await.map_err(Failure::from_error)?;
+        Ok(Running { dir: dir.to_owned(), control })
+    }
+
     /// Makes of it what this YAML describes; what comes of it is heard from [`Store::answer`].
     ///
     /// # Errors

@@ -93,7 +93,7 @@ fn the_demo_without_a_leader_kills_a_replica_and_shows_it_mended() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(begin.elapsed() < std::time::Duration::from_secs(30), "{:?}", begin.elapsed());
-    for stage in ["kill", "detected", "missed", "restart", "reads", "mended"] {
+    for stage in ["kill", "detected", "missed", "restart", "reads", "apply", "mended"] {
         let lines = text.lines().filter(|line| line.contains(&format!(" ms  {stage} "))).count();
         assert_eq!(lines, 1, "one {stage}: {text}");
     }

@@ -3,7 +3,7 @@
 //! Fifty connections to one survivor write in a closed loop, each to keys of its own, so that the value of a key must be the last one acknowledged or
 //! a later one. The gap is the longest time that any request took. Afterwards every key is read and compared.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
 use rustix::process::Signal;
 
@@ -99,39 +99,54 @@ fn failures(
 fn failure(store: &Trireme, leader: &Replica, number: usize, signal: Signal, stop: &Stop) -> Result<Report, String> {
     let survivors: Vec<&Replica> = store.replicas().iter().filter(|replica| replica.name != leader.name).collect();
     let survivor = survivors.get(number % survivors.len().max(1)).ok_or("a store of one has no survivors")?;
+    let hit = || store.signal(&leader.name, signal);
+    let report = under_load(vec![survivor.address], KEYS_EACH, (BEFORE, AFTER), stop, hit);
+    if signal == Signal::STOP {
+        store.signal(&leader.name, Signal::CONT)?;
+    }
+    report
+}
+
+/// A load on some replicas, each connection with so many keys of its own; after some time something is done, and the load goes on for some more.
+///
+/// # Errors
+/// When that fails, or the load, and when the run is interrupted.
+pub(super) fn under_load(
+    addresses: Vec<SocketAddr>,
+    keys_each: u64,
+    (before, after): (Duration, Duration),
+    stop: &Stop,
+    act: impl FnOnce() -> Result<(), String>,
+) -> Result<Report, String> {
+    let resp = writes(keys_each)?;
     let workload = Workload {
-        addresses: vec![survivor.address],
+        addresses,
         connections: CONNECTIONS,
         pipeline: 1,
-        keys: Keys::Own(KEYS_EACH),
+        keys: Keys::Own(keys_each),
         warm_up: Duration::ZERO,
-        duration: BEFORE + AFTER,
+        duration: before + after,
         rate: None,
         requests_max: None,
     };
-    let resp = writes()?;
     let report = std::thread::scope(|scope| {
         let load = scope.spawn(|| load::run(&workload, &resp, stop));
-        std::thread::sleep(BEFORE);
-        let hit = store.signal(&leader.name, signal);
+        std::thread::sleep(before);
+        let done = act();
         let report = load.join().map_err(|_| "the load panicked".to_owned());
-        if signal == Signal::STOP {
-            store.signal(&leader.name, Signal::CONT)?;
-        }
-        hit?;
-        report?.map_err(|error| error.to_string())
+        done.and(report)?.map_err(|error| error.to_string())
     })?;
     if stop.load(Ordering::Relaxed) { Err("interrupted".into()) } else { Ok(report) }
 }
 
-fn writes() -> Result<Resp, String> {
-    let keys = Keys::Own(KEYS_EACH).total(CONNECTIONS);
+fn writes(keys_each: u64) -> Result<Resp, String> {
+    let keys = Keys::Own(keys_each).total(CONNECTIONS);
     Resp::new(Command::Set, Wait::No, KEY_BYTES, VALUE_BYTES, keys)
 }
 
 /// How many keys hold something older than what was acknowledged.
 fn lost(store: &Trireme, report: &Report, stop: &Stop) -> Result<u64, String> {
-    let resp = writes()?;
+    let resp = writes(KEYS_EACH)?;
     let keys: Vec<Vec<u8>> = (0..report.acknowledged.len() as u64).map(|key| resp.key(key)).collect();
     let values = wait_for("reading back", START_MAX, stop, || {
         let leader = store.leader(stop)?;

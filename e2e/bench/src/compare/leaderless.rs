@@ -1,31 +1,28 @@
 //! What only a store without a leader has to show: nobody waits when a replica dies, one that differs is mended, and a pair takes no more memory.
 
-use std::{
-    sync::atomic::Ordering,
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use super::{
-    Settings, median,
+    Settings,
+    failover::under_load,
+    median,
     table::Row,
-    throughput::{CONNECTIONS, KEY_BYTES, VALUE_BYTES, fill},
+    throughput::{fill, write},
 };
 use crate::{
     client::Client,
-    load::{
-        self, Keys, Report, Stop, Workload,
-        resp::{Command, Resp, Wait},
-    },
+    load::{Keys, Stop},
     peers::{
         START_MAX,
-        trireme::{Durability, Replica, Spec, Trireme},
+        trireme::{Durability, Spec, Trireme},
         wait_for,
     },
 };
 
+/// Keys of each connection.
+const KEYS_EACH: u64 = 100;
 /// How long the load runs before the replica is hit, and after.
 const HALF: Duration = Duration::from_millis(1000);
 /// The most that a kill may add to the worst request.
@@ -41,10 +38,6 @@ const TIMES: usize = 3;
 /// How much more memory a pair may take.
 const MEMORY_MAX: f64 = 1.1;
 
-fn set(keys: u64) -> Result<Resp, String> {
-    Resp::new(Command::Set, Wait::No, KEY_BYTES, VALUE_BYTES, keys)
-}
-
 /// A replica is killed under load on the others; before that, the same load without.
 ///
 /// # Errors
@@ -56,9 +49,10 @@ pub fn kill(settings: &Settings, stop: &Stop, say: &mut dyn FnMut(String)) -> Re
         store.healed(stop)?;
         let replicas = store.replicas();
         let victim = replicas.get(number % replicas.len().max(1)).ok_or("a store without replicas")?;
-        let others: Vec<&Replica> = replicas.iter().filter(|replica| replica.name != victim.name).collect();
-        let calm = under_load(&others, stop, || Ok(()))?;
-        let hit = under_load(&others, stop, || store.signal(&victim.name, Signal::KILL))?;
+        let others =
+            || replicas.iter().filter(|replica| replica.name != victim.name).map(|replica| replica.address).collect();
+        let calm = under_load(others(), KEYS_EACH, (HALF, HALF), stop, || Ok(()))?;
+        let hit = under_load(others(), KEYS_EACH, (HALF, HALF), stop, || store.signal(&victim.name, Signal::KILL))?;
         let (before, with) = (calm.latency_ms(1.0), hit.latency_ms(1.0));
         say(format!(
             "{}/{}: {} killed: worst request {with:.1} ms, {before:.1} without; errors {}",
@@ -86,29 +80,6 @@ pub fn kill(settings: &Settings, stop: &Stop, say: &mut dyn FnMut(String)) -> Re
     })
 }
 
-/// A load on some replicas, in the middle of which something is done.
-fn under_load(others: &[&Replica], stop: &Stop, act: impl FnOnce() -> Result<(), String>) -> Result<Report, String> {
-    let resp = set(Keys::Own(100).total(CONNECTIONS))?;
-    let workload = Workload {
-        addresses: others.iter().map(|replica| replica.address).collect(),
-        connections: CONNECTIONS,
-        pipeline: 1,
-        keys: Keys::Own(100),
-        warm_up: Duration::ZERO,
-        duration: HALF * 2,
-        rate: None,
-        requests_max: None,
-    };
-    let report = thread::scope(|scope| {
-        let load = scope.spawn(|| load::run(&workload, &resp, stop));
-        thread::sleep(HALF);
-        let done = act();
-        let report = load.join().map_err(|_| "the load panicked".to_owned());
-        done.and(report)?.map_err(|error| error.to_string())
-    })?;
-    if stop.load(Ordering::Relaxed) { Err("interrupted".into()) } else { Ok(report) }
-}
-
 /// A replica comes back without what no log has any more: how long until it is the same as the others, and how much is moved for it.
 ///
 /// # Errors
@@ -125,7 +96,7 @@ pub fn repair(settings: &Settings, stop: &Stop, say: &mut dyn FnMut(String)) -> 
         store.signal(&victim.name, Signal::KILL)?;
         // It is started again after a second; before that, it has missed all this.
         fill(first.address, DIFFERING, stop)?;
-        push(&first, stop)?;
+        write(first.address, Keys::Random(1), PUSH, stop)?;
         let moved_before = moved(&store);
         let lacks = |look: &serde_json::Value| {
             look["peer"].is_object() && look["peersConnected"].as_array().is_some_and(|c| c.len() == 2)
@@ -160,22 +131,6 @@ pub fn repair(settings: &Settings, stop: &Stop, say: &mut dyn FnMut(String)) -> 
         reached: Some(time <= REPAIR_MAX.0 && size <= REPAIR_MAX.1),
         errors: Vec::new(),
     })
-}
-
-/// Writes one key until the log has nothing else.
-fn push(replica: &Replica, stop: &Stop) -> Result<(), String> {
-    let workload = Workload {
-        addresses: vec![replica.address],
-        connections: CONNECTIONS,
-        pipeline: 16,
-        keys: Keys::Random(1),
-        warm_up: Duration::ZERO,
-        duration: START_MAX,
-        rate: None,
-        requests_max: Some(PUSH),
-    };
-    let report = load::run(&workload, &set(1)?, stop).map_err(|error| error.to_string())?;
-    if report.errors_total() > 0 { Err(format!("writing: {}", report.errors_text())) } else { Ok(()) }
 }
 
 /// Bytes that comparing and mending has moved, of all replicas that answer: what one sends.

@@ -236,19 +236,27 @@ fn run(
 /// # Errors
 /// When a write fails.
 pub fn fill(address: SocketAddr, keys: u64, stop: &Stop) -> Result<(), String> {
-    let resp = Resp::new(Command::Set, Wait::No, KEY_BYTES, VALUE_BYTES, keys)?;
+    write(address, Keys::Sequential(keys), keys, stop)
+}
+
+/// Writes so often, to these keys.
+///
+/// # Errors
+/// When a write fails.
+pub fn write(address: SocketAddr, keys: Keys, times: u64, stop: &Stop) -> Result<(), String> {
+    let resp = Resp::new(Command::Set, Wait::No, KEY_BYTES, VALUE_BYTES, keys.total(CONNECTIONS))?;
     let workload = Workload {
         addresses: vec![address],
         connections: CONNECTIONS,
         pipeline: 16,
-        keys: Keys::Sequential(keys),
+        keys,
         warm_up: Duration::ZERO,
         duration: Duration::from_secs(300),
         rate: None,
-        requests_max: Some(keys),
+        requests_max: Some(times),
     };
     let report = load::run(&workload, &resp, stop).map_err(|error| error.to_string())?;
-    if report.errors_total() > 0 { Err(format!("filling {address}: {}", report.errors_text())) } else { Ok(()) }
+    if report.errors_total() > 0 { Err(format!("writing to {address}: {}", report.errors_text())) } else { Ok(()) }
 }
 
 fn row(plan: &Plan, peer: &str, ours: &[Report], theirs: &[Report]) -> Row {

@@ -187,15 +187,11 @@ fn follower(follower: &FollowerReport) -> Follower {
 }
 
 fn peer(report: &Report, repair: &Repair) -> PeerPart {
-    let received = report.received.iter().map(|part| {
-        let gaps = if part.gaps > 0 { format!("+{} gaps", part.gaps) } else { String::new() };
-        format!("{}.{}:{}{gaps}", part.origin.group, part.origin.life(), part.upto)
-    });
     PeerPart {
         whole: report.whole,
         origin_spent: report.origin_spent,
         clock_offset_ms: report.clock_offset_ms,
-        received: received.collect(),
+        received: report.received.iter().map(|part| part.told(part.origin.group)).collect(),
         slots_differing: repair.slots_differing,
         keys_repaired: repair.keys_repaired,
         read_repairs: repair.read_repairs,

@@ -57,13 +57,8 @@ impl Replica {
         match quorum {
             Quorum::Local | Quorum::Each => {
                 let Some(topology) = &self.meta.topology else { return false };
-                configs(topology).all(|config| {
-                    let regions = self.regions_of(config);
-                    let needed = regions.iter().filter(|(region, _)| quorum == Quorum::Each || self.is_mine(region));
-                    let mut met = needed.map(|(_, members)| {
-                        members.iter().filter(|member| self.counts(member, &has)).count() >= majority(members.len())
-                    });
-                    met.all(|met| met)
+                configs(topology).flat_map(|config| self.regions_needed(config, quorum)).all(|members| {
+                    members.iter().filter(|member| self.counts(member, &has)).count() >= majority(members.len())
                 })
             }
             _ => self.enough(|config| self.number_in(config, side, quorum), has),
@@ -81,9 +76,7 @@ impl Replica {
             (Quorum::Majority, _) => majority(n),
             (Quorum::All, _) => n,
             (Quorum::Local | Quorum::Each, _) => {
-                let regions = self.regions_of(config);
-                let needed = regions.iter().filter(|(region, _)| quorum == Quorum::Each || self.is_mine(region));
-                needed.map(|(_, members)| majority(members.len())).sum()
+                self.regions_needed(config, quorum).map(|members| majority(members.len())).sum()
             }
         }
     }
@@ -105,6 +98,12 @@ impl Replica {
             regions.insert(mine, config.members.clone());
         }
         regions
+    }
+
+    /// The members of each region of which a quorum by regions needs a majority.
+    fn regions_needed<'a>(&'a self, config: &'a Config, quorum: Quorum) -> impl Iterator<Item = Vec<Member>> {
+        let needed = move |region: &str| quorum == Quorum::Each || self.is_mine(region);
+        self.regions_of(config).into_iter().filter(move |(region, _)| needed(region)).map(|(_, members)| members)
     }
 
     fn region_of(&self, id: ReplicaId) -> &str {

@@ -11,15 +11,17 @@ use crate::{
         file,
         up::{Stop, start_failure},
     },
-    demo::{self, Results, show::Show},
+    demo::{self, Results, leaderless::Feeds, show::Show},
 };
 
 /// The store of the demo: the same file that a user starts with.
 const EXAMPLE: &str = include_str!("../../../../examples/single-leader.yaml");
 /// The same without a leader.
 const LEADERLESS: &str = include_str!("../../../../examples/leaderless.yaml");
-/// What is added to that one: so little that a replica which was away for a second misses more than any log keeps, and that its mending can be seen.
-const LITTLE: &str = "  logRetention:\n    bytes: 1Mi\n  feedBytesPerSecond: 16Mi\n";
+/// What is added to that one: a replica which was away for a second misses more than any log keeps.
+const LITTLE_LOG: &str = "  logRetention:\n    bytes: 1Mi\n";
+/// And this until the replica that is back was asked: what it is asked for is mended by its reads, not by what is sent to it meanwhile.
+const LITTLE_FEED: &str = "  feedBytesPerSecond: 256Ki\n";
 /// Longest wait for the store to be ready.
 const READY_MAX: Duration = Duration::from_secs(15);
 /// Wait before a killed replica is started again: it is killed on purpose, so there is no reason to wait longer each time.
@@ -56,18 +58,22 @@ enum DemoMode {
     Leaderless,
 }
 
-/// The store of the demo, and its text.
-fn store(arguments: &Arguments) -> Result<(ReplicatedStore, String), Failure> {
-    let (name, text) = match (&arguments.file, arguments.mode) {
-        (Some(file), _) => return file::read(file),
-        (None, DemoMode::SingleLeader) => ("examples/single-leader.yaml", EXAMPLE.to_owned()),
-        (None, DemoMode::Leaderless) => ("examples/leaderless.yaml", format!("{LEADERLESS}{LITTLE}")),
+/// The store of the demo, its text, and how it is changed on the way.
+fn store(arguments: &Arguments) -> Result<(ReplicatedStore, String, Option<Feeds>), Failure> {
+    let (name, text, feeds) = match (&arguments.file, arguments.mode) {
+        (Some(file), _) => return file::read(file).map(|(store, text)| (store, text, None)),
+        (None, DemoMode::SingleLeader) => ("examples/single-leader.yaml", EXAMPLE.to_owned(), None),
+        (None, DemoMode::Leaderless) => {
+            let free = format!("{LEADERLESS}{LITTLE_LOG}");
+            let slow = format!("{free}{LITTLE_FEED}");
+            ("examples/leaderless.yaml", slow.clone(), Some(Feeds { slow, free }))
+        }
     };
-    Ok((file::parse(name, &text)?, text))
+    Ok((file::parse(name, &text)?, text, feeds))
 }
 
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let (store, text) = store(&arguments)?;
+    let (store, text, feeds) = store(&arguments)?;
     let mut stop = Stop::new().map_err(Failure::from_error)?;
     let dir = std::env::temp_dir().join(format!("trireme-demo-{}", std::process::id()));
     let options = Options {
@@ -95,11 +101,12 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         ),
         &dir.display().to_string(),
     );
-    if leaderless && arguments.file.is_none() {
-        show.note("1 MiB of log is kept, and 16 MiB a second sent of what a replica missed: so little that its mending can be watched");
+    if feeds.is_some() {
+        show.note("1 MiB of log is kept, and at first 256 KiB a second are sent of what a replica missed: its mending is to be watched");
     }
+    let course = demo::Course { clients: usize::from(arguments.clients), kills: arguments.kills, feeds };
     let result = tokio::select! {
-        result = perform(&local, &arguments, &mut show) => result,
+        result = perform(&local, &course, &mut show) => result,
         () = stop.told() => Err(Failure::Failed("interrupted".to_owned())),
     };
     local.stop().await;
@@ -116,7 +123,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
-async fn perform(local: &Local, arguments: &Arguments, show: &mut Show) -> Result<Results, Failure> {
+async fn perform(local: &Local, course: &demo::Course, show: &mut Show) -> Result<Results, Failure> {
     if let Some(note) = local.note() {
         show.note(note);
     }
@@ -124,7 +131,7 @@ async fn perform(local: &Local, arguments: &Arguments, show: &mut Show) -> Resul
         return Err(Failure::Failed(format!("the store was not ready within {} s", READY_MAX.as_secs())));
     }
     show.topology(&local.view().borrow().clone());
-    let results = demo::run(local, usize::from(arguments.clients), arguments.kills, show).await?;
+    let results = demo::run(local, course, show).await?;
     show.results(&results);
     Ok(results)
 }

@@ -12,7 +12,7 @@ use tokio::{
     time::{interval, timeout},
 };
 use trireme_cli::{
-    Failure,
+    Answer, Failure, Store as _,
     ledger::{Load, Survivors},
     resp::{Client, Reply},
 };
@@ -20,6 +20,7 @@ use trireme_crds::status::PeerStatus;
 use trireme_local::{Event, Local, View};
 
 use super::{FRAME, Rate, STEP_MAX, show::Show};
+use crate::running::Running;
 
 /// Keys that are there before the kill, and are deleted while the replica is away.
 const DELETED: usize = 500;
@@ -66,6 +67,15 @@ impl Mended {
         self.came_back += held(address, &deleted(self.number)).await?;
         Ok(())
     }
+}
+
+/// Two texts of the store, which differ in how much of what a replica missed is sent to it.
+#[derive(Clone, Debug)]
+pub struct Feeds {
+    /// So little that what the replica is asked for when it is back has not been sent to it yet.
+    pub slow: String,
+    /// Without a bound, after that.
+    pub free: String,
 }
 
 fn deleted(number: u32) -> Vec<String> {
@@ -117,7 +127,7 @@ fn all_done(replies: &[Reply]) -> Result<(), Failure> {
 }
 
 /// One kill and what follows.
-pub(super) struct Course<'a> {
+pub(super) struct Kill<'a> {
     store: &'a Local,
     load: &'a Load,
     events: &'a mut Receiver<Event>,
@@ -134,7 +144,7 @@ pub(super) struct Course<'a> {
     killed_ms: u64,
 }
 
-impl<'a> Course<'a> {
+impl<'a> Kill<'a> {
     /// The last replica is the one: any would do.
     ///
     /// # Errors
@@ -146,7 +156,7 @@ impl<'a> Course<'a> {
         rate: &'a mut Rate,
         show: &'a mut Show,
         number: (u32, u32),
-    ) -> Result<Course<'a>, Failure> {
+    ) -> Result<Kill<'a>, Failure> {
         let view = store.view().borrow().clone();
         let nobody = || Failure::Failed("a replica to be killed, and one that stays, need two replicas".to_owned());
         let (last, others) = view.replicas.split_last().ok_or_else(nobody)?;
@@ -155,14 +165,17 @@ impl<'a> Course<'a> {
         let pid = pid.ok_or_else(|| Failure::Failed(format!("{} has no process", last.name)))?;
         let (index, name, address, other) = (others.len(), last.name.clone(), last.address, other.address);
         let (killed, killed_ms) = (Instant::now(), 0);
-        Ok(Course { store, load, events, rate, show, number, index, name, pid, address, other, killed, killed_ms })
+        Ok(Kill { store, load, events, rate, show, number, index, name, pid, address, other, killed, killed_ms })
     }
 
     /// Kills it, and shows what happens until it lacks nothing.
     ///
     /// # Errors
     /// Where something that must happen does not happen in time.
-    pub async fn run(mut self) -> Result<(Survivors, Mended), Failure> {
+    pub async fn run(mut self, feeds: Option<&Feeds>) -> Result<(Survivors, Mended), Failure> {
+        if let Some(feeds) = feeds {
+            self.apply(&feeds.slow).await?;
+        }
         let mut client = Client::connect(self.other, None).await.map_err(Failure::from_error)?;
         self.write_deleted(&mut client).await?;
         while self.events.try_recv().is_ok() {}
@@ -170,7 +183,7 @@ impl<'a> Course<'a> {
         (self.killed, self.killed_ms) = (Instant::now(), trireme_local::unix_ms());
         kill_process(self.pid, Signal::KILL)
             .map_err(|e| Failure::Failed(format!("{} could not be killed: {e}", self.name)))?;
-        let what = format!("{}, any replica", self.name);
+        let what = format!("{}, a replica like every other", self.name);
         self.show.killed(&what, self.pid.as_raw_nonzero().get(), self.number);
         self.change_meanwhile(&mut client).await?;
         let (name, pid) = (self.name.clone(), self.pid.as_raw_nonzero().get());
@@ -180,6 +193,11 @@ impl<'a> Course<'a> {
         })
         .await?;
         let mut mended = self.ask_it().await?;
+        if let Some(feeds) = feeds {
+            let text = "the bound on what is sent to a replica is taken away: `trireme apply`";
+            self.show.step(self.killed.elapsed().as_millis() as u64, "apply", text);
+            self.apply(&feeds.free).await?;
+        }
         self.until("lacked something still", |view| {
             view.is_whole() && peer(view, &name).is_some_and(|p| is_complete(&p))
         })
@@ -189,6 +207,24 @@ impl<'a> Course<'a> {
         (mended.bytes, mended.after) = (counted.repair_bytes, self.killed.elapsed());
         self.show.healed(&mended);
         Ok((self.load.survivors(&mark, self.index), mended))
+    }
+
+    /// Changes the store, as `trireme apply` does.
+    async fn apply(&self, text: &str) -> Result<(), Failure> {
+        let applied = async {
+            let mut running = Running::open(self.store.dir()).await?;
+            running.apply(text.to_owned()).await?;
+            loop {
+                match running.answer().await? {
+                    Answer::Done(_) => return Ok(()),
+                    Answer::Refused(why) => return Err(Failure::Failed(format!("the store was not changed: {why}"))),
+                    Answer::Happened(_) => {}
+                }
+            }
+        };
+        let seconds = STEP_MAX.as_secs();
+        let late = |_| Failure::Failed(format!("the store was not changed {seconds} s after it was asked for"));
+        timeout(STEP_MAX, applied).await.map_err(late)?
     }
 
     /// Keys that are deleted later: every replica has them now.

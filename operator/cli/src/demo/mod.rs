@@ -38,6 +38,17 @@ const STEP_MAX: Duration = Duration::from_secs(20);
 /// How often the live line is drawn anew.
 const FRAME: Duration = Duration::from_millis(100);
 
+/// What the demo does.
+#[derive(Debug)]
+pub struct Course {
+    /// Clients that write at the same time.
+    pub clients: usize,
+    /// How many leaders, or replicas, are killed, one after the other.
+    pub kills: u32,
+    /// Of a store without a leader: how its feeds are slowed until the replica that is back was asked.
+    pub feeds: Option<leaderless::Feeds>,
+}
+
 /// Everything that the demo found out.
 #[derive(Debug)]
 pub struct Results {
@@ -77,23 +88,23 @@ impl Results {
 ///
 /// # Errors
 /// Where something that must happen does not happen in time, or the check itself fails.
-pub async fn run(store: &Local, clients: usize, kills: u32, show: &mut Show) -> Result<Results, Failure> {
+pub async fn run(store: &Local, course: &Course, show: &mut Show) -> Result<Results, Failure> {
     let addresses: Vec<SocketAddr> = store.view().borrow().replicas.iter().map(|r| r.address).collect();
     let mut events = store.events();
-    let load = Load::start(Places::fixed(addresses.clone()), clients);
-    show.load_begins(clients, addresses.len());
+    let load = Load::start(Places::fixed(addresses.clone()), course.clients);
+    show.load_begins(course.clients, addresses.len());
     let mut rate = Rate::new();
     watch(store, &load, &mut rate, show, WARM_UP).await;
     let leaderless = store.view().borrow().leaderless;
     let (mut done, mut mended) = (Vec::new(), Vec::new());
-    for number in 1..=kills {
+    for number in (1..=course.kills).map(|number| (number, course.kills)) {
         if leaderless {
-            let course = leaderless::Course::begin(store, &load, &mut events, &mut rate, show, (number, kills))?;
-            let (survivors, how) = course.run().await?;
+            let kill = leaderless::Kill::begin(store, &load, &mut events, &mut rate, show, number)?;
+            let (survivors, how) = kill.run(course.feeds.as_ref()).await?;
             done.push(survivors);
             mended.push(how);
         } else {
-            done.push(kill(store, &load, &mut events, &mut rate, show, (number, kills)).await?);
+            done.push(kill(store, &load, &mut events, &mut rate, show, number).await?);
         }
         watch(store, &load, &mut rate, show, AFTERWARDS).await;
     }

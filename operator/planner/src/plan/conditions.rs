@@ -11,10 +11,7 @@
 //! | Diverged | replicas that must be the same are not |
 
 use trireme_crds::{Condition, ConditionStatus};
-use trireme_proto::{
-    Report, Topology,
-    topology::{Mode, Phase},
-};
+use trireme_proto::{Report, Topology, topology::Phase};
 
 use super::{Turn, leaderless, replace};
 use crate::{decision::list, status::timestamp};
@@ -142,7 +139,7 @@ pub(super) fn complete(turn: &mut Turn<'_>) {
         turn.condition("Paused", ConditionStatus::True, "Annotation", what);
     }
     let mut warnings = turn.desired.warnings.clone();
-    if let Some(record) = turn.observed.record.as_ref().filter(|record| record.settings.mode() == Mode::Leaderless) {
+    if let Some(record) = turn.observed.record.as_ref().filter(|_| leaderless) {
         warnings.extend(leaderless::staleness(turn, record));
     }
     match warnings.as_slice() {

@@ -25,16 +25,12 @@ pub(super) fn peer(record: &Topology, report: &Report, name: &impl Fn(u32) -> St
     let reached = |id: u32, life: u64| {
         id == report.id || report.followers.iter().any(|f| f.id == id && f.incarnation == life && f.reachable)
     };
-    let received = report.received.iter().map(|part| {
-        let gaps = if part.gaps > 0 { format!("+{} gaps", part.gaps) } else { String::new() };
-        format!("{}.{}:{}{gaps}", name(part.origin.group), part.origin.life(), part.upto)
-    });
     PeerStatus {
         generation: record.replica(report.id).map_or(0, |row| row.generation),
         coordinates: report.serving,
         whole: report.whole,
         reaches: record.config.members.iter().filter(|m| reached(m.id, m.incarnation)).map(|m| name(m.id)).collect(),
-        received: received.collect(),
+        received: report.received.iter().map(|part| part.told(name(part.origin.group))).collect(),
         slots_differing: repair.slots_differing,
         keys_repaired: repair.keys_repaired,
         read_repairs: repair.read_repairs,
