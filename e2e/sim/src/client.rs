@@ -7,7 +7,7 @@ use trireme_proto::ReplicaId;
 
 use crate::{
     clock::Micros,
-    history::{Entry, Family, History, KEYS, OWN, Outcome, PAIR, SHARED, SWAPPED, TALLY},
+    history::{Entry, Family, History, KEYS, LEVELS, OWN, Outcome, PAIR, SHARED, SWAPPED, TALLY},
     invariants::sets,
     model::Act,
     resp::{self, Reply},
@@ -15,6 +15,9 @@ use crate::{
 
 /// Errors that say: this has not happened and never will.
 const REFUSALS: [&str; 7] = ["NOREPLICAS", "TRYAGAIN", "DISKFULL", "LOADING", "STALE", "EXECABORT", "CLUSTERDOWN"];
+
+/// The client that sets [`LEVELS`].
+const LEVELS_WRITER: u32 = 1;
 
 /// Whether an error says that the command was refused.
 pub fn is_refusal(code: &str) -> bool {
@@ -167,7 +170,7 @@ impl Client {
         let length = if rng.bool() { 1 } else { rng.usize(1..=4) };
         for _ in 0..length {
             let read = rng.u8(0..10) < if self.readonly { 7 } else { 4 };
-            let (key, act) = match rng.u8(0..20) {
+            let (key, act) = match rng.u8(0..22) {
                 0..9 => (SHARED + rng.usize(0..2), if read { Act::Get } else { Act::Set(self.unique()) }),
                 9..13 => {
                     let act = if rng.u8(0..3) == 0 { Act::Del } else { Act::Set(self.unique()) };
@@ -178,12 +181,25 @@ impl Client {
                     self.transaction(now, false, history, rng, out);
                     continue;
                 }
+                16..18 if self.id == LEVELS_WRITER && !read => (LEVELS, Act::Set(self.unique())),
+                16..18 => (LEVELS, Act::Get),
                 _ => {
                     let key = [0, 4, 4, 5, 6, 6, 7, 8][rng.usize(0..8)];
                     (key, self.act(KEYS[key].family, rng))
                 }
             };
+            let level = match KEYS[key].family {
+                Family::Levels if act.reads() => Some("ONE"),
+                Family::Levels => Some("ALL"),
+                // What is stronger than the store's own promises what the store promises.
+                Family::Shared if rng.u8(0..8) == 0 => Some("ALL"),
+                _ => None,
+            };
             self.ask(now, key, act, registers && KEYS[key].family.is_a_register(), history, out);
+            if let (Some(level), Some(command), Some(entry)) = (level, out.last_mut(), history.entries.last_mut()) {
+                command.splice(0..0, [b"CONSISTENCY", level.as_bytes(), b"CALL"].map(<[u8]>::to_vec));
+                entry.level = Some(level);
+            }
         }
     }
 
@@ -275,6 +291,7 @@ impl Client {
             reads,
             strict,
             transaction,
+            level: None,
         });
         history.entries.len() - 1
     }
@@ -319,7 +336,9 @@ impl Client {
         match family {
             Family::Register | Family::Text | Family::Journal | Family::Total | Family::Counter if read => Act::Get,
             Family::Register if rng.u8(0..4) == 0 => Act::Del,
-            Family::Register | Family::Pair | Family::Swapped | Family::Shared | Family::Own => Act::Set(self.unique()),
+            Family::Register | Family::Pair | Family::Swapped | Family::Shared | Family::Own | Family::Levels => {
+                Act::Set(self.unique())
+            }
             Family::Journal => Act::Append(format!("{};", self.unique())),
             Family::Text => match rng.u8(0..6) {
                 0 => Act::Del,

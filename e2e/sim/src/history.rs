@@ -7,7 +7,7 @@ use trireme_proto::ReplicaId;
 use crate::{clock::Micros, model::Act, resp::Reply};
 
 /// The keys that clients use, each for one purpose.
-pub const KEYS: [Key; 24] = [
+pub const KEYS: [Key; 25] = [
     Key { name: "register0", family: Family::Register },
     Key { name: "register1", family: Family::Register },
     Key { name: "journal", family: Family::Journal },
@@ -32,6 +32,7 @@ pub const KEYS: [Key; 24] = [
     Key { name: "tally3", family: Family::Tally },
     Key { name: "tally4", family: Family::Tally },
     Key { name: "tally5", family: Family::Tally },
+    Key { name: "levels", family: Family::Levels },
 ];
 /// From here on, keys of stores without a leader: what everybody sets, what one client sets and removes, and what one client counts.
 pub const SHARED: usize = 12;
@@ -39,6 +40,8 @@ pub const SHARED: usize = 12;
 pub const OWN: usize = 13;
 /// The same.
 pub const TALLY: usize = 18;
+/// The same: what one client sets at ALL, and everybody reads at ONE.
+pub const LEVELS: usize = 24;
 /// The two keys that are only ever written, and read, together.
 pub const PAIR: [usize; 2] = [9, 10];
 /// The key that is watched.
@@ -82,6 +85,8 @@ pub enum Family {
     Own,
     /// INCR and GET by one client, through any replica.
     Tally,
+    /// SET by one client of what it counts, at consistency ALL, and GET by everybody at ONE.
+    Levels,
 }
 
 impl Family {
@@ -127,12 +132,15 @@ pub struct Entry {
     pub strict: bool,
     /// The transaction that it was a part of.
     pub transaction: Option<u64>,
+    /// The consistency level that it asked for, where it is not the store's.
+    pub level: Option<&'static str>,
 }
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, ms) = (KEYS[self.key].name, |us: Micros| us as f64 / 1_000.0);
-        write!(f, "client {} at {}: {} {name}, {:.3} to ", self.client, self.replica, self.act, ms(self.call))?;
+        let level = self.level.map(|level| format!(" at {level}")).unwrap_or_default();
+        write!(f, "client {} at {}: {} {name}{level}, {:.3} to ", self.client, self.replica, self.act, ms(self.call))?;
         match &self.outcome {
             Outcome::Pending => write!(f, "?: pending")?,
             Outcome::Answered(time, reply) => write!(f, "{:.3} ms: {reply}", ms(*time))?,

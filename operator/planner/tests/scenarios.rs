@@ -306,9 +306,21 @@ impl Stage {
                 });
             }
             "plan" => return self.plan(),
+            "status" => return self.status(),
             other => panic!("{other}"),
         }
         String::new()
+    }
+
+    /// What a person is shown of the replicas.
+    fn status(&self) -> String {
+        let status = trireme_planner::status(&self.desired, &self.observed, &self.memory, self.now, 0);
+        let mut out = format!("> {:?}, ready {}\n", status.phase, status.ready);
+        for replica in &status.replicas {
+            let heard = if replica.reachable { "heard" } else { "not heard" };
+            writeln!(out, "> {}: {}, {heard}", replica.name, replica.role).unwrap();
+        }
+        out
     }
 
     fn plan(&mut self) -> String {

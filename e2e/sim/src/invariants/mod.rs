@@ -27,6 +27,7 @@
 //! | [`overlap`] | with every record | w + r > n, at every moment of a change |
 //! | [`peers`] | at the end | n, w and r are those wanted, and all members have received and hold the same |
 //! | [`counters`] | at the end | a counter is the sum of its increments |
+//! | [`levels`] | at the end | what was acknowledged at consistency ALL is seen at ONE |
 //! | [`sets`] | at the end | a set keeps what was added and not seen removed, and nothing that was removed comes back |
 //!
 //! [`linearizable`], [`atomic`], [`hand`] and `replacement` hold there too.
@@ -39,6 +40,7 @@ pub mod digests;
 pub mod hand;
 pub mod leader;
 pub mod lease;
+pub mod levels;
 pub mod linearizable;
 pub mod liveness;
 pub mod logs;
@@ -159,6 +161,8 @@ pub struct Watch {
     pub copies: copies::Copies,
     /// See [`overlap`].
     pub overlap: overlap::Overlap,
+    /// See [`levels`].
+    pub levels: levels::Levels,
 }
 
 impl Watch {
@@ -198,7 +202,8 @@ impl Watch {
     ///
     /// # Errors
     /// The first invariant that does not hold.
-    pub fn peers_record(&mut self, meets: bool, before: Option<&Topology>, next: &Topology) -> Found {
+    pub fn peers_record(&mut self, now: Micros, meets: bool, before: Option<&Topology>, next: &Topology) -> Found {
+        self.levels.record(now, before, next);
         self.overlap.record(meets, before, next)?;
         if meets { self.copies.record(before, next) } else { Ok(()) }
     }

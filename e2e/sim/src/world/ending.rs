@@ -181,6 +181,7 @@ impl World {
         if self.scenario.is_leaderless() {
             counters::end(&self.history)?;
             sets::end(&self.history, self.scenario.quorums_meet())?;
+            self.watch.levels.end(&self.history)?;
             undecided = linearizable::end(&self.history)?;
             return Ok(Summary {
                 events: self.events(),

@@ -111,8 +111,8 @@ impl Backend for InWorld<'_, '_> {
         world.authority.swap(expected_version, next)?;
         world.decided.note(next);
         if world.scenario.is_leaderless() {
-            let found =
-                world.watch.peers_record(world.scenario.quorums_meet(), self.look.observed.record.as_ref(), next);
+            let (meets, before) = (world.scenario.quorums_meet(), self.look.observed.record.as_ref());
+            let found = world.watch.peers_record(now, meets, before, next);
             world.found(found);
         } else {
             world.found(seal::step(&self.look.observed, next));

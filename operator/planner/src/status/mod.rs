@@ -119,8 +119,9 @@ fn replicas(desired: &Desired, observed: &Observed, names: &impl Fn(u32) -> Stri
     }
     let leader = observed.record.as_ref().and_then(|record| observed.live_report(record.leader));
     let record = observed.record.as_ref().filter(|record| record.settings.mode() == Mode::Leaderless);
+    let suspicion_ms = u64::from(desired.settings.suspicion_ms);
     let mut rows: Vec<ReplicaStatus> =
-        rows.into_iter().map(|(id, name, region)| replica(id, name, region, observed, leader)).collect();
+        rows.into_iter().map(|row| replica(row, observed, leader, suspicion_ms)).collect();
     for row in rows.iter_mut().filter(|_| record.is_some()) {
         let report = observed.seen(row.id).and_then(|seen| seen.report.as_ref());
         row.peer = record.zip(report).map(|(record, report)| peers::peer(record, report, names));
@@ -135,13 +136,18 @@ fn replicas(desired: &Desired, observed: &Observed, names: &impl Fn(u32) -> Stri
     rows
 }
 
-fn replica(id: u32, name: String, region: String, observed: &Observed, leader: Option<&Report>) -> ReplicaStatus {
+fn replica(
+    (id, name, region): (u32, String, String),
+    observed: &Observed,
+    leader: Option<&Report>,
+    suspicion_ms: u64,
+) -> ReplicaStatus {
     let seen = observed.seen(id);
     let report = seen.and_then(|seen| seen.report.as_ref());
     let lag: Option<&FollowerReport> = leader
         .and_then(|l| l.followers.iter().find(|f| f.id == id && report.is_none_or(|r| r.incarnation == f.incarnation)));
     let leads = leader.is_some_and(|l| l.id == id);
-    let reachable = seen.is_some_and(|seen| seen.alive());
+    let reachable = seen.is_some_and(|seen| !seen.is_unheard(suspicion_ms));
     let role = match report.filter(|_| reachable).and_then(|r| Role::try_from(r.role).ok()) {
         None => "Unknown",
         Some(Role::Idle) => "Idle",
