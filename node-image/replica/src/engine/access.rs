@@ -17,6 +17,8 @@ use super::state::{State, version_of};
 use super::vector::ReceivedSet;
 use super::{At, Effect, Engine};
 
+mod sorted;
+
 /// The type of a key, as a client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -1,6 +1,6 @@
 //! Keys of any type: existence, names, copies, iteration.
 
-use super::{Args, Error, Reply, glob, parse, scan};
+use super::{Args, Error, Reply, glob, parse, scan, sorted};
 use crate::engine::access::{Access, Kind};
 
 /// Slots of the key space.
@@ -159,6 +159,7 @@ enum Value {
     String(Vec<u8>),
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
     Set(Vec<Vec<u8>>),
+    SortedSet(sorted::Scored),
 }
 
 impl Value {
@@ -179,7 +180,8 @@ impl Value {
                 members.sort_unstable();
                 Self::Set(members)
             }
-            Kind::SortedSet | Kind::List => {
+            Kind::SortedSet => Self::SortedSet(sorted::owned(access.scored_range(key, 0..usize::MAX)?)),
+            Kind::List => {
                 return Err(Error::Fixed("ERR keys of this type cannot be copied or renamed"));
             }
         };
@@ -199,6 +201,11 @@ impl Value {
             Self::Set(members) => {
                 for member in members {
                     access.add_member(key, &member)?;
+                }
+            }
+            Self::SortedSet(members) => {
+                for (member, score) in members {
+                    access.put_score(key, &member, score)?;
                 }
             }
         }

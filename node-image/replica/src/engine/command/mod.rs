@@ -7,7 +7,7 @@
 //!
 //! - [`table`] finds a command by name; `rows` is its table, **one row per command**. Adding a command takes its
 //!   function, in the file of its family, and its row.
-//! - A family is one file (`strings`, `hashes`, `sets`, `keys`, `expiry`); its functions are plain code over
+//! - A family is one file (`strings`, `hashes`, `sets`, `sorted`, `keys`, `expiry`); its functions are plain code over
 //!   [`Access`], which turns what they change into a delta. They see no clock but [`Access::now_ms`] and no randomness
 //!   but [`Args::random`].
 //! - [`reply`] writes RESP2 and RESP3, [`error`] has Redis's texts.
@@ -20,16 +20,17 @@
 //!
 //! What differs from Redis, on purpose:
 //! - There is one database: SELECT 0.
-//! - SCAN goes in the order of slots, HSCAN and SSCAN in the order of a hash, so that a cursor means the same on every
+//! - SCAN goes in the order of slots, HSCAN, SSCAN and ZSCAN in the order of a hash, so that a cursor means the same on every
 //!   replica. A call has to look at the whole of a big collection, so it returns at least a 256th of it, whatever COUNT.
 //! - OBJECT FREQ and IDLETIME know nothing, since no access times are kept; OBJECT ENCODING says what Redis would.
-//! - A negative count of HRANDFIELD and SRANDMEMBER goes down to -2^24; numbers of INCRBYFLOAT are decimal.
+//! - A negative count of HRANDFIELD, SRANDMEMBER and ZRANDMEMBER goes down to -2^24; numbers of INCRBYFLOAT and scores are decimal, and of zero
+//!   there is one: no -0.
 //! - AUTH is refused within a transaction: there is one user, whom the client is already.
 //! - CONFIG describes and cannot be set; COMMAND INFO gives no tips and no key specifications.
 //!
 //! This store's own commands: CONSISTENCY (`clients::consistency` has what its levels promise), SIBLINGS and PUT (`siblings`).
 //!
-//! Missing: DUMP, RESTORE, SORT, scripts, and the commands of lists, sorted sets and streams.
+//! Missing: DUMP, RESTORE, SORT, scripts, and the commands of lists and streams.
 
 pub mod auth;
 pub mod connection;
@@ -40,6 +41,7 @@ pub mod table;
 mod command_info;
 mod expiry;
 mod extended;
+mod float;
 mod glob;
 mod hashes;
 mod keys;
@@ -52,6 +54,9 @@ mod scan;
 mod set_algebra;
 mod sets;
 mod siblings;
+mod sorted;
+mod sorted_algebra;
+mod sorted_range;
 mod string_set;
 mod strings;
 #[cfg(test)]

@@ -83,7 +83,11 @@ fn encoding(access: &mut Access<'_>, key: &[u8], kind: Kind) -> Result<&'static 
                 "hashtable"
             }
         }
-        Kind::SortedSet => "skiplist",
+        Kind::SortedSet => {
+            let small = access.scored_count(key)? <= most
+                && access.scored_range(key, 0..usize::MAX)?.iter().all(|(member, _)| member.len() <= longest);
+            if small { "listpack" } else { "skiplist" }
+        }
         Kind::List => "quicklist",
     })
 }

@@ -1,5 +1,7 @@
 //! Replies in the client protocol, RESP2 and RESP3, written straight into the connection's buffer.
 
+use super::float;
+
 /// Writes replies into a buffer. Nothing is allocated but the buffer's own growth.
 ///
 /// The caller of [`Reply::array`], [`Reply::map`], [`Reply::set`] and [`Reply::push`] goes on to write exactly the
@@ -131,15 +133,7 @@ impl<'a> Reply<'a> {
 
     /// A floating point number, in the shortest form that reads back as the same; in RESP2 a bulk string.
     pub fn double(&mut self, value: f64) {
-        let mut buffer = ryu::Buffer::new();
-        let text = if value.is_nan() {
-            "nan"
-        } else if value.is_infinite() {
-            if value > 0.0 { "inf" } else { "-inf" }
-        } else {
-            let text = buffer.format_finite(value);
-            text.strip_suffix(".0").unwrap_or(text)
-        };
+        let text = float::text(value);
         if self.resp3 { self.line(b',', text.as_bytes()) } else { self.bulk(text.as_bytes()) }
     }
 

@@ -10,7 +10,10 @@ use super::table::flag::{
     SKIP_SLOWLOG, STALE, WRITE,
 };
 use super::table::{Group, Spec};
-use super::{expiry, hashes, keys, lcs, object, set_algebra, sets, siblings, string_set, strings};
+use super::{
+    expiry, hashes, keys, lcs, object, set_algebra, sets, siblings, sorted, sorted_algebra, sorted_range, string_set,
+    strings,
+};
 
 macro_rules! rows {
     (@list) => { &[] };
@@ -93,6 +96,39 @@ pub static ROWS: &[Spec] = rows! {
     "sdiffstore" -3 [WRITE DENYOOM] 1 -1 1 Set "1.0.0" "Stores the members that the first set has and the others have not." Data(set_algebra::sdiffstore);
     "sintercard" -3 [READONLY MOVABLEKEYS] 0 0 0 Set "7.0.0" "How many members all of these sets have." Data(set_algebra::sintercard);
     "sscan" -3 [READONLY] 1 1 1 Set "2.8.0" "Goes through a set step by step." Data(sets::sscan);
+    // Sorted sets.
+    "zadd" -4 [WRITE DENYOOM FAST] 1 1 1 SortedSet "1.2.0" "Sets scores of members of a sorted set, with conditions." Data(sorted::zadd);
+    "zrem" -3 [WRITE FAST] 1 1 1 SortedSet "1.2.0" "Removes members of a sorted set." Data(sorted::zrem);
+    "zscore" 3 [READONLY FAST] 1 1 1 SortedSet "1.2.0" "The score of a member." Data(sorted::zscore);
+    "zmscore" -3 [READONLY FAST] 1 1 1 SortedSet "6.2.0" "The scores of several members." Data(sorted::zmscore);
+    "zincrby" 4 [WRITE DENYOOM FAST] 1 1 1 SortedSet "1.2.0" "Adds to the score of a member." Data(sorted::zincrby);
+    "zcard" 2 [READONLY FAST] 1 1 1 SortedSet "1.2.0" "How many members a sorted set has." Data(sorted::zcard);
+    "zcount" 4 [READONLY FAST] 1 1 1 SortedSet "2.0.0" "How many members have a score within a range." Data(sorted_range::zcount);
+    "zlexcount" 4 [READONLY FAST] 1 1 1 SortedSet "2.8.9" "How many members are within a range, where all scores are the same." Data(sorted_range::zlexcount);
+    "zrange" -4 [READONLY] 1 1 1 SortedSet "1.2.0" "Members within a range of ranks, of scores, or of members." Data(sorted_range::zrange);
+    "zrangestore" -5 [WRITE DENYOOM] 1 2 1 SortedSet "6.2.0" "Stores the members within a range." Data(sorted_range::zrangestore);
+    "zrangebyscore" -4 [READONLY] 1 1 1 SortedSet "1.0.5" "Members within a range of scores." Data(sorted_range::zrangebyscore);
+    "zrevrangebyscore" -4 [READONLY] 1 1 1 SortedSet "2.2.0" "Members within a range of scores, the highest first." Data(sorted_range::zrevrangebyscore);
+    "zrangebylex" -4 [READONLY] 1 1 1 SortedSet "2.8.9" "Members within a range of members." Data(sorted_range::zrangebylex);
+    "zrevrangebylex" -4 [READONLY] 1 1 1 SortedSet "2.8.9" "Members within a range of members, the last first." Data(sorted_range::zrevrangebylex);
+    "zrevrange" -4 [READONLY] 1 1 1 SortedSet "1.2.0" "Members within a range of ranks, the highest first." Data(sorted_range::zrevrange);
+    "zrank" -3 [READONLY FAST] 1 1 1 SortedSet "2.0.0" "The rank of a member." Data(sorted::zrank);
+    "zrevrank" -3 [READONLY FAST] 1 1 1 SortedSet "2.0.0" "The rank of a member, counted from the highest." Data(sorted::zrevrank);
+    "zremrangebyrank" 4 [WRITE] 1 1 1 SortedSet "2.0.0" "Removes the members within a range of ranks." Data(sorted_range::zremrangebyrank);
+    "zremrangebyscore" 4 [WRITE] 1 1 1 SortedSet "1.2.0" "Removes the members within a range of scores." Data(sorted_range::zremrangebyscore);
+    "zremrangebylex" 4 [WRITE] 1 1 1 SortedSet "2.8.9" "Removes the members within a range of members." Data(sorted_range::zremrangebylex);
+    "zpopmin" -2 [WRITE FAST] 1 1 1 SortedSet "5.0.0" "Removes the members with the lowest scores and returns them." Data(sorted::zpopmin);
+    "zpopmax" -2 [WRITE FAST] 1 1 1 SortedSet "5.0.0" "Removes the members with the highest scores and returns them." Data(sorted::zpopmax);
+    "zmpop" -4 [WRITE MOVABLEKEYS] 0 0 0 SortedSet "7.0.0" "Removes members of the first sorted set that has any, and returns them." Data(sorted::zmpop);
+    "zrandmember" -2 [READONLY] 1 1 1 SortedSet "6.2.0" "Random members of a sorted set." Data(sorted::zrandmember);
+    "zunion" -3 [READONLY MOVABLEKEYS] 0 0 0 SortedSet "6.2.0" "The members that any of these sorted sets has." Data(sorted_algebra::zunion);
+    "zunionstore" -4 [WRITE DENYOOM MOVABLEKEYS] 1 1 1 SortedSet "2.0.0" "Stores the members that any of these sorted sets has." Data(sorted_algebra::zunionstore);
+    "zinter" -3 [READONLY MOVABLEKEYS] 0 0 0 SortedSet "6.2.0" "The members that all of these sorted sets have." Data(sorted_algebra::zinter);
+    "zinterstore" -4 [WRITE DENYOOM MOVABLEKEYS] 1 1 1 SortedSet "2.0.0" "Stores the members that all of these sorted sets have." Data(sorted_algebra::zinterstore);
+    "zintercard" -3 [READONLY MOVABLEKEYS] 0 0 0 SortedSet "7.0.0" "How many members all of these sorted sets have." Data(sorted_algebra::zintercard);
+    "zdiff" -3 [READONLY MOVABLEKEYS] 0 0 0 SortedSet "6.2.0" "The members that the first sorted set has and the others have not." Data(sorted_algebra::zdiff);
+    "zdiffstore" -4 [WRITE DENYOOM MOVABLEKEYS] 1 1 1 SortedSet "6.2.0" "Stores the members that the first sorted set has and the others have not." Data(sorted_algebra::zdiffstore);
+    "zscan" -3 [READONLY] 1 1 1 SortedSet "2.8.0" "Goes through a sorted set step by step." Data(sorted::zscan);
     // Keys of any type.
     "del" -2 [WRITE] 1 -1 1 Generic "1.0.0" "Removes keys." Data(keys::del);
     "unlink" -2 [WRITE FAST] 1 -1 1 Generic "4.0.0" "Removes keys." Data(keys::del);

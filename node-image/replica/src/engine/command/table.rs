@@ -70,6 +70,8 @@ pub enum Group {
     Hash,
     /// Sets.
     Set,
+    /// Sorted sets.
+    SortedSet,
     /// Keys of any type.
     Generic,
     /// The connection.
@@ -89,6 +91,7 @@ impl Group {
             Self::String => "string",
             Self::Hash => "hash",
             Self::Set => "set",
+            Self::SortedSet => "sorted-set",
             Self::Generic => "generic",
             Self::Connection => "connection",
             Self::Server => "server",
@@ -232,17 +235,23 @@ impl Spec {
     /// there.
     pub fn keys<'a>(&self, args: &'a [&'a [u8]]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let (first, last, step) = self.key_range(args);
-        args.get(first..last).unwrap_or_default().iter().step_by(step).copied()
+        let fixed = args.get(first..last).unwrap_or_default().iter().step_by(step);
+        fixed.chain(self.counted_keys(args)).copied()
+    }
+
+    /// Keys behind their number: as the first argument, or the one behind the key that is the destination.
+    fn counted_keys<'a>(&self, args: &'a [&'a [u8]]) -> &'a [&'a [u8]] {
+        if self.flags & flag::MOVABLEKEYS == 0 {
+            return &[];
+        }
+        let at = if self.first_key == 0 { 1 } else { 2 };
+        let count = args.get(at).and_then(|count| parse::integer(count)).and_then(|count| usize::try_from(count).ok());
+        let rest = args.get(at + 1..).unwrap_or_default();
+        &rest[..count.unwrap_or(0).min(rest.len())]
     }
 
     /// Where the keys are: index of the first, index after the last, step.
     fn key_range(&self, args: &[&[u8]]) -> (usize, usize, usize) {
-        if self.flags & flag::MOVABLEKEYS != 0 {
-            // The number of keys, then the keys.
-            let count =
-                args.get(1).and_then(|count| parse::integer(count)).and_then(|count| usize::try_from(count).ok());
-            return (2, count.unwrap_or(0).saturating_add(2).min(args.len()), 1);
-        }
         let row = match self.subcommands.iter().find(|spec| args.get(1).is_some_and(|name| spec.ends_with(name))) {
             Some(subcommand) => subcommand,
             None => self,
@@ -269,6 +278,7 @@ impl Spec {
             Group::String => Some("string"),
             Group::Hash => Some("hash"),
             Group::Set => Some("set"),
+            Group::SortedSet => Some("sortedset"),
             Group::Transactions => Some("transaction"),
             Group::Generic if self.name == "wait" || self.name == "waitaof" => Some("connection"),
             Group::Generic if self.name != "object" => Some("keyspace"),

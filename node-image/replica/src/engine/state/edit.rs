@@ -153,20 +153,35 @@ impl State {
     ) {
         let (part, element) = at;
         let before = self.look(slot, index, part, element);
+        if let Some(element) = element {
+            self.unplace(index, part, element);
+        }
+        let changed = self.edit_in_place(index, at, f);
+        if let Some(element) = element {
+            self.place(index, part, element);
+        }
+        if changed {
+            let after = self.look(slot, index, part, element);
+            self.note_key(slot, index, before.0 ^ after.0, dot);
+            self.count_hidden(index, part, before.1, after.1);
+        }
+    }
+
+    /// The change itself, with its step in the journal. False: it changed nothing.
+    fn edit_in_place(&mut self, index: u32, at: (Part, Option<Handle>), f: impl FnOnce(&mut Register)) -> bool {
+        let (part, element) = at;
         let register = match element.and_then(Handle::as_register) {
             Some(at) => self.cells.registers.get_mut(at).map(|r| &mut **r),
             None => self.keys.get_mut(index).map(|k| &mut k.value),
         };
-        let Some(register) = register else { return };
+        let Some(register) = register else { return false };
         let (siblings, counts) = (register.siblings.clone(), register.counts.clone());
         f(register);
         if register.siblings == siblings && register.counts == counts {
-            return;
+            return false;
         }
-        self.journal.push(Pre::Register { key: index, element, siblings, counts });
-        let after = self.look(slot, index, part, element);
-        self.note_key(slot, index, before.0 ^ after.0, dot);
-        self.count_hidden(index, part, before.1, after.1);
+        self.journal.push(Pre::Register { key: index, part, element, siblings, counts });
+        true
     }
 
     /// An element becomes visible or is hidden. The key's step in the journal has been made.

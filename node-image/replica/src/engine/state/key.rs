@@ -4,6 +4,7 @@ use hashbrown::HashTable;
 use trireme_proto::ids::{Dot, Origin};
 
 use super::cells::Handle;
+use super::order::Order;
 use super::register::Register;
 use crate::engine::delta::Part;
 use crate::engine::vector::ReceivedSet;
@@ -20,6 +21,8 @@ pub(crate) struct Expiry {
 #[derive(Default)]
 pub(crate) struct Collection {
     pub(crate) table: HashTable<Handle>,
+    /// Of a sorted set or list: the visible ones in order.
+    pub(crate) order: Order,
 }
 
 /// What a key holds in its general form. Several parts are there at once only after concurrent creation with different types.

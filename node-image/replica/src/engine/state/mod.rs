@@ -3,6 +3,7 @@
 //! - [`cells`]: plain records (one sibling, nothing else), in slabs; what nearly all keys, fields and members are.
 //! - [`register`]: the general form of a value: siblings and counter part.
 //! - [`key`]: the general form of a key: value, expiry, collections; and what deletion leaves behind ([`key::Side`]).
+//! - [`order`]: the elements of sorted sets and lists by rank.
 //! - [`undo`]: every change notes what it replaced; an old cell is kept, not copied.
 //! - [`apply`]: the changes of a delta, one by one. [`edit`]: what they are made of.
 
@@ -11,6 +12,7 @@ pub(crate) mod cells;
 pub(crate) mod counters;
 pub(crate) mod edit;
 pub(crate) mod key;
+pub(crate) mod order;
 pub(crate) mod register;
 pub(crate) mod undo;
 

@@ -31,6 +31,7 @@ pub(crate) enum Pre {
     /// A register changed in place: an element's, or without a handle the key's own.
     Register {
         key: u32,
+        part: Part,
         element: Option<Handle>,
         siblings: Vec<Sibling>,
         counts: Vec<Count>,
@@ -197,13 +198,19 @@ impl State {
                     self.cells.free(new);
                 }
             }
-            Pre::Register { key, element, siblings, counts } => {
+            Pre::Register { key, part, element, siblings, counts } => {
+                if let Some(element) = element {
+                    self.unplace(key, part, element);
+                }
                 let register = match element.and_then(Handle::as_register) {
                     Some(index) => self.cells.registers.get_mut(index).map(|r| &mut **r),
                     None => self.keys.get_mut(key).map(|k| &mut k.value),
                 };
                 if let Some(register) = register {
                     (register.siblings, register.counts) = (siblings, counts);
+                }
+                if let Some(element) = element {
+                    self.place(key, part, element);
                 }
             }
             Pre::Parts { key, parts } => {
@@ -262,6 +269,16 @@ impl State {
 
     /// Replaces an element in its collection.
     pub(crate) fn swap_element(&mut self, key: u32, part: Part, old: Option<Handle>, new: Option<Handle>) {
+        if let Some(old) = old {
+            self.unplace(key, part, old);
+        }
+        self.swap_in_table(key, part, old, new);
+        if let Some(new) = new {
+            self.place(key, part, new);
+        }
+    }
+
+    fn swap_in_table(&mut self, key: u32, part: Part, old: Option<Handle>, new: Option<Handle>) {
         let State { keys, cells, .. } = self;
         let (Some(key), Some(any)) = (keys.get_mut(key), old.or(new)) else { return };
         let table = &mut key.part_mut(part).table;
@@ -299,6 +316,14 @@ impl State {
 
     /// Replaces what deletion left behind of a key.
     pub(crate) fn swap_side(&mut self, slot: u16, key: Box<[u8]>, side: Option<Box<Side>>) -> Option<Box<Side>> {
+        let moved = self.reset_elements(slot, &key, &[self.side(slot, &key), side.as_deref()]);
+        moved.iter().for_each(|&(index, part, element)| self.unplace(index, part, element));
+        let old = self.swap_side_alone(slot, key, side);
+        moved.iter().for_each(|&(index, part, element)| self.place(index, part, element));
+        old
+    }
+
+    fn swap_side_alone(&mut self, slot: u16, key: Box<[u8]>, side: Option<Box<Side>>) -> Option<Box<Side>> {
         let at = &mut self.slots[usize::from(slot)].side;
         let sides = at.get_or_insert_default();
         let old = match side {

@@ -7,6 +7,7 @@ use trireme_proto::ids::Origin;
 
 use super::{exported, seeds};
 use crate::engine::delta::{Change, Part};
+use crate::engine::state::order::{has_order, score_bytes, score_of};
 use crate::engine::{At, Engine, Scope, slot_of};
 
 const KEYS: [&[u8]; 2] = [b"x", b"y"];
@@ -21,6 +22,9 @@ enum Op {
     HSet(u8, u8),
     HDel(u8),
     HIncr(u8, i64),
+    ZAdd(u8, u8),
+    ZRem(u8),
+    ZIncr(u8, i64),
 }
 
 struct Entry {
@@ -53,6 +57,7 @@ impl Replica {
         let own =
             |part, field: &[u8]| state.own_count(slot_of(name), name, (part, field), origin).unwrap_or((0, (next, 0)));
         let (whole, fields) = (own(Part::Value, b""), [own(Part::Hash, &[0]), own(Part::Hash, &[1])]);
+        let scores = [own(Part::SortedSet, &[0]), own(Part::SortedSet, &[1])];
         self.engine.execute(&at, &mut delta, |a| match op {
             Op::Set(value) => a.put_string(name, &[value], false),
             Op::Del => a.clear(name),
@@ -69,6 +74,19 @@ impl Replica {
             Op::HDel(f) => {
                 a.write_resets(name, Some((Part::Hash, &[f])));
                 a.write(name, Change::Remove { part: Part::Hash, name: &[f] });
+            }
+            Op::ZAdd(m, score) => {
+                a.write_resets(name, Some((Part::SortedSet, &[m])));
+                let value = &score_bytes(f64::from(score));
+                a.write(name, Change::Put { part: Part::SortedSet, name: &[m], value });
+            }
+            Op::ZRem(m) => {
+                a.write_resets(name, Some((Part::SortedSet, &[m])));
+                a.write(name, Change::Remove { part: Part::SortedSet, name: &[m] });
+            }
+            Op::ZIncr(m, by) => {
+                let (total, base) = scores[usize::from(m)];
+                a.write(name, Change::Count { part: Part::SortedSet, name: &[m], total: total + by, by, base });
             }
             Op::HIncr(f, by) => {
                 let (total, base) = fields[usize::from(f)];
@@ -103,6 +121,12 @@ struct View {
     sum: i64,
     fields: BTreeMap<u8, Vec<u8>>,
     sums: BTreeMap<u8, i64>,
+    scores: BTreeMap<u8, Vec<u8>>,
+    score_sums: BTreeMap<u8, i64>,
+}
+
+fn one_byte(part: Part, value: &[u8]) -> Option<u8> {
+    if part == Part::SortedSet { Some(score_of(value) as u8) } else { value.first().copied() }
 }
 
 fn view(engine: &Engine, key: &[u8]) -> View {
@@ -121,21 +145,22 @@ fn view(engine: &Engine, key: &[u8]) -> View {
             let name = state.cells.name(*handle)[0];
             let (mut values, mut sum) = (Vec::new(), 0);
             if let Some(p) = state.cells.plain(*handle) {
-                values.extend(p.value.first());
+                values.extend(one_byte(*part, p.value));
             } else {
                 let r = state.cells.registers.get(handle.as_register().unwrap()).unwrap();
-                values.extend(r.siblings.iter().filter_map(|s| s.value.first()));
+                values.extend(r.siblings.iter().filter_map(|s| one_byte(*part, &s.value)));
                 sum = r.sum(&|o| state.reset(slot, key, *part, &r.name, o)).unwrap_or(0);
             }
             values.sort_unstable();
             if *part == Part::Set {
                 view.members.insert(name);
             } else {
+                let sorted = *part == Part::SortedSet;
                 if !values.is_empty() {
-                    view.fields.insert(name, values);
+                    if sorted { &mut view.scores } else { &mut view.fields }.insert(name, values);
                 }
                 if sum != 0 {
-                    view.sums.insert(name, sum);
+                    if sorted { &mut view.score_sums } else { &mut view.sums }.insert(name, sum);
                 }
             }
         }
@@ -149,6 +174,7 @@ fn defined(entries: &[Entry], key: usize) -> View {
     let gone = |i: usize, by: &dyn Fn(Op) -> bool| all.iter().any(|(_, r)| by(r.op) && r.seen.contains(&i));
     let whole = |op: Op| matches!(op, Op::Set(_) | Op::Del);
     let on_field = |f: u8| move |op: Op| whole(op) || matches!(op, Op::HSet(g, _) | Op::HDel(g) if g == f);
+    let on_member = |m: u8| move |op: Op| whole(op) || matches!(op, Op::ZAdd(n, _) | Op::ZRem(n) if n == m);
     // An increment is cancelled by who saw it, or a later one of its origin whose total holds it.
     let cancelled = |i: usize, e: &Entry, same: &dyn Fn(Op) -> bool, by: &dyn Fn(Op) -> bool| {
         all.iter().any(|(j, later)| same(later.op) && later.origin == e.origin && *j >= i && gone(*j, by))
@@ -165,6 +191,13 @@ fn defined(entries: &[Entry], key: usize) -> View {
             }
             Op::Incr(by) if !cancelled(i, e, &|op| matches!(op, Op::Incr(_)), &whole) => view.sum += by,
             Op::HSet(f, value) if !gone(i, &on_field(f)) => view.fields.entry(f).or_default().push(value),
+            Op::ZAdd(m, score) if !gone(i, &on_member(m)) => view.scores.entry(m).or_default().push(score),
+            Op::ZIncr(m, by) => {
+                let same = |op: Op| matches!(op, Op::ZIncr(n, _) if n == m);
+                if !cancelled(i, e, &same, &on_member(m)) {
+                    *view.score_sums.entry(m).or_default() += by;
+                }
+            }
             Op::HIncr(f, by) => {
                 let same = |op: Op| matches!(op, Op::HIncr(g, _) if g == f);
                 if !cancelled(i, e, &same, &on_field(f)) {
@@ -177,12 +210,14 @@ fn defined(entries: &[Entry], key: usize) -> View {
     view.strings.sort_unstable();
     view.fields.values_mut().for_each(|v| v.sort_unstable());
     view.sums.retain(|_, sum| *sum != 0);
+    view.scores.values_mut().for_each(|v| v.sort_unstable());
+    view.score_sums.retain(|_, sum| *sum != 0);
     view
 }
 
 fn random_op(rng: &mut Rng) -> Op {
     let by = [1, 1, 5, -2][rng.usize(..4)];
-    match rng.u8(..11) {
+    match rng.u8(..15) {
         0 => Op::Set(rng.u8(..9)),
         1 => Op::Del,
         2 => Op::Add(rng.u8(..2)),
@@ -190,6 +225,9 @@ fn random_op(rng: &mut Rng) -> Op {
         4..=6 => Op::Incr(by),
         7 => Op::HSet(rng.u8(..2), rng.u8(..9)),
         8 => Op::HDel(rng.u8(..2)),
+        11 => Op::ZAdd(rng.u8(..2), rng.u8(..9)),
+        12 => Op::ZRem(rng.u8(..2)),
+        13..=14 => Op::ZIncr(rng.u8(..2), by),
         _ => Op::HIncr(rng.u8(..2), by),
     }
 }
@@ -270,6 +308,7 @@ fn run(seed: u64) {
         deliver(&mut replicas, &entries, to, id);
     }
     for (i, replica) in replicas.iter().enumerate() {
+        check_counts(&replica.engine, seed);
         for (key, name) in KEYS.iter().enumerate().take(keys) {
             assert_eq!(view(&replica.engine, name), defined(&entries, key), "seed {seed} replica {i} key {key}");
         }
@@ -277,6 +316,22 @@ fn run(seed: u64) {
         for slot in 0..crate::engine::SLOTS as u16 {
             assert_eq!(replica.engine.digest(slot), replicas[0].engine.digest(slot), "seed {seed} slot {slot}");
         }
+    }
+}
+
+/// The order holds exactly the visible elements, by what they are worth, then by name.
+fn check_order(engine: &Engine, index: u32, seed: u64) {
+    let state = &engine.state;
+    let Some(key) = state.key(index) else { return };
+    for (part, collection) in key.parts.iter().filter(|(part, _)| has_order(*part)) {
+        let (name, all) = (&key.value.name, collection.table.iter());
+        let score = |h| Some((state.score(slot_of(name), name, *part, h)?, state.cells.name(h)));
+        let mut want: Vec<(f64, &[u8])> = all.filter_map(|h| score(*h)).collect();
+        want.sort_by(|l, r| l.0.total_cmp(&r.0).then(l.1.cmp(r.1)));
+        let order = collection.order.range(0..usize::MAX);
+        let found: Vec<(f64, &[u8])> = order.iter().map(|i| (i.score, state.cells.name(i.handle))).collect();
+        assert_eq!(found, want, "seed {seed}: {part:?}");
+        assert_eq!(found.len(), key.visible_in(*part), "seed {seed}: {part:?}");
     }
 }
 
@@ -291,6 +346,9 @@ fn check_counts(engine: &Engine, seed: u64) {
         };
         assert_eq!(engine.digest(slot), state.digest_of(handle), "seed {seed}");
         present += u64::from(state.is_present(handle));
+        if let Some(index) = handle.as_key() {
+            check_order(engine, index, seed);
+        }
         let mut image = Vec::new();
         engine.export_slot(slot, &mut image);
         let mut copy = Engine::new();

@@ -12,6 +12,7 @@ enum Value {
     String(Vec<u8>),
     Hash(BTreeMap<u8, Vec<u8>>),
     Set(BTreeSet<u8>),
+    SortedSet(BTreeMap<u8, f64>),
 }
 
 type Model = BTreeMap<u8, (Value, Option<u64>)>;
@@ -45,15 +46,17 @@ fn step(rng: &mut Rng, a: &mut Access<'_>, model: &mut Model) {
     let expiry = old.as_ref().and_then(|o| o.1);
     let (mut hash, mut set) = (BTreeMap::new(), BTreeSet::new());
     let (mut is_hash, mut is_set, mut string) = (old.is_none(), old.is_none(), None);
+    let (mut sorted, mut is_sorted) = (BTreeMap::new(), old.is_none());
     match old.clone().map(|o| o.0) {
         Some(Value::Hash(h)) => (hash, is_hash) = (h, true),
         Some(Value::Set(s)) => (set, is_set) = (s, true),
+        Some(Value::SortedSet(s)) => (sorted, is_sorted) = (s, true),
         Some(Value::String(s)) => string = Some(s),
         None => {}
     }
     let is_string = old.is_none() || string.is_some();
     let mut put = |value: Value, expiry| drop(model.insert(key, (value, expiry)));
-    match rng.u8(..14) {
+    match rng.u8(..19) {
         0..=1 => {
             let (value, keep) = (random_value(rng), rng.bool());
             a.put_string(&name, &value, keep);
@@ -110,6 +113,33 @@ fn step(rng: &mut Rng, a: &mut Access<'_>, model: &mut Model) {
                 _ => {}
             }
         }
+        12..=13 => {
+            let score = f64::from(rng.i8(..)) / [1.0, 2.0][rng.usize(..2)];
+            let want = if is_sorted { Ok(sorted.insert(f, score).is_none()) } else { Err(WrongType) };
+            assert_eq!(a.put_score(&name, &field, score), want);
+            if want.is_ok() {
+                put(Value::SortedSet(sorted), expiry);
+            }
+        }
+        14..=15 => {
+            let by = [1.0, -3.0, 0.5, 1e16, f64::INFINITY][rng.usize(..5)];
+            let sum = sorted.get(&f).copied().unwrap_or(0.0) + by;
+            let want = if is_sorted { Ok(sum) } else { Err(WrongType) };
+            assert_eq!(a.increment_score(&name, &field, by), want);
+            if want.is_ok() {
+                sorted.insert(f, sum);
+                put(Value::SortedSet(sorted), expiry);
+            }
+        }
+        16 => {
+            let want = if is_sorted { Ok(sorted.remove(&f).is_some()) } else { Err(WrongType) };
+            assert_eq!(a.remove_scored(&name, &field), want);
+            match (want, sorted.is_empty()) {
+                (Ok(true), true) => drop(model.remove(&key)),
+                (Ok(true), false) => put(Value::SortedSet(sorted), expiry),
+                _ => {}
+            }
+        }
         _ => {
             let at_ms = rng.bool().then(|| now + rng.u64(1..6));
             assert_eq!(a.set_expiry(&name, at_ms), old.is_some());
@@ -141,6 +171,24 @@ fn check(a: &mut Access<'_>, model: &Model) {
                 for f in 0..4 {
                     assert_eq!(a.field(&name, &[f]).unwrap().as_deref(), hash.get(&f).map(|v| &v[..]));
                 }
+            }
+            Some(Value::SortedSet(sorted)) => {
+                let mut order: Vec<(u8, f64)> = sorted.iter().map(|(m, s)| (*m, *s)).collect();
+                order.sort_by(|l, r| l.1.total_cmp(&r.1).then(l.0.cmp(&r.0)));
+                let found = |range: std::ops::Range<usize>, a: &mut Access<'_>| -> Vec<(u8, f64)> {
+                    a.scored_range(&name, range).unwrap().into_iter().map(|(m, s)| (m[0], s)).collect()
+                };
+                assert_eq!(a.kind(&name), Some(Kind::SortedSet));
+                assert_eq!((found(0..9, a), a.scored_count(&name)), (order.clone(), Ok(order.len())));
+                assert_eq!(found(1..2, a), order.get(1..2).unwrap_or_default());
+                for (rank, (member, score)) in order.iter().enumerate() {
+                    assert_eq!(a.rank(&name, &[*member]), Ok(Some((rank, *score))));
+                    assert_eq!(
+                        a.scored_before(&name, &|_, s| s < *score),
+                        Ok(order.iter().filter(|o| o.1 < *score).count())
+                    );
+                }
+                (0..4).for_each(|m| assert_eq!(a.score(&name, &[m]), Ok(sorted.get(&m).copied())));
             }
             Some(Value::Set(set)) => {
                 let found: BTreeSet<u8> = a.members(&name).unwrap().map(|m| m[0]).collect();

@@ -65,7 +65,7 @@ fn compare(server: &mut super::server::Server, store: &mut Store, command: &str,
         command.split(' ').map(|word| if word == "''" { &b""[..] } else { word.as_bytes() }).collect();
     let ours = store.execute(&args);
     let (theirs, meaning) = server.execute(&args);
-    let same = match unordered(&args) {
+    let same = match unordered(&args, store.client.resp3) {
         Some(group) => ours.first() == theirs.first() && value::parse(&ours).sorted(group) == meaning.sorted(group),
         None => ours == theirs,
     };
@@ -74,12 +74,13 @@ fn compare(server: &mut super::server::Server, store: &mut Store, command: &str,
 }
 
 /// For commands whose reply is in no order: how many elements belong together.
-fn unordered(args: &[&[u8]]) -> Option<usize> {
+fn unordered(args: &[&[u8]], resp3: bool) -> Option<usize> {
     match args[0] {
         b"hgetall" => Some(2),
+        b"zrandmember" if args.len() == 4 && !resp3 => Some(2),
         b"hrandfield" if args.len() == 4 => Some(1),
         b"hkeys" | b"hvals" | b"smembers" | b"sinter" | b"sunion" | b"sdiff" | b"keys" | b"spop" | b"srandmember"
-        | b"hrandfield" => Some(1),
+        | b"hrandfield" | b"zrandmember" => Some(1),
         _ => None,
     }
 }
@@ -90,14 +91,16 @@ fn compare_states(server: &mut super::server::Server, store: &mut Store, seed: u
     compare(server, store, "dbsize", &format!("seed {seed}, at the end"));
     let Value::Array(keys) = value::parse(&store.execute(&[b"keys", b"*"])) else { panic!("no array of keys") };
     for key in keys.iter().map(Value::text) {
-        for command in ["type", "pexpiretime", "get", "hgetall", "smembers"] {
-            compare(server, store, &format!("{command} {key}"), &format!("seed {seed}, at the end"));
+        for command in ["type", "pexpiretime", "get", "hgetall", "smembers", "zrange"] {
+            let more = if command == "zrange" { " 0 -1 withscores" } else { "" };
+            compare(server, store, &format!("{command} {key}{more}"), &format!("seed {seed}, at the end"));
         }
     }
-    for (scan, of) in [("scan", None), ("hscan", Some("h1")), ("sscan", Some("s1"))] {
+    for (scan, of) in [("scan", None), ("hscan", Some("h1")), ("sscan", Some("s1")), ("zscan", Some("z1"))] {
         let kind = of.map(|key| store.execute(&[b"type", key.as_bytes()]));
         let fits = match scan {
             "hscan" => kind.as_deref() == Some(b"+hash\r\n"),
+            "zscan" => kind.as_deref() == Some(b"+zset\r\n"),
             "sscan" => kind.as_deref() == Some(b"+set\r\n"),
             _ => true,
         };
@@ -212,6 +215,76 @@ fn command(random: &mut Rng) -> String {
         "sintercard 2 K K",
         "sintercard 2 K K limit I",
         "sintercard I K K",
+        "zadd K S m",
+        "zadd K S m",
+        "zadd K S m S m S m",
+        "zadd K A S m",
+        "zadd K A A S m S m",
+        "zadd K A S m S",
+        "zadd Z S m S m",
+        "zadd K S m",
+        "zrem K m",
+        "zrem K m m",
+        "zscore K m",
+        "zmscore K m m m",
+        "zincrby K S m",
+        "zincrby K S m",
+        "zincrby K S m",
+        "zcard K",
+        "zcount K R R",
+        "zlexcount L W W",
+        "zadd L 0 m 0 m",
+        "zadd L 0 m",
+        "zrem L m",
+        "zrange K I I",
+        "zrange K I I withscores",
+        "zrange K I I rev withscores",
+        "zrange K R R byscore",
+        "zrange K R R byscore rev limit I I withscores",
+        "zrange L W W bylex",
+        "zrange L W W bylex rev limit I I",
+        "zrange K I I Q",
+        "zrange K R R Q Q",
+        "zrangestore K K I I",
+        "zrangestore K K I I rev",
+        "zrangestore K K R R byscore limit I I",
+        "zrangestore K L W W bylex",
+        "zrangebyscore K R R",
+        "zrangebyscore K R R withscores limit I I",
+        "zrevrangebyscore K R R withscores",
+        "zrangebylex L W W",
+        "zrevrangebylex L W W limit I I",
+        "zrevrange K I I withscores",
+        "zrank K m",
+        "zrevrank K m",
+        "zremrangebyrank K I I",
+        "zremrangebyscore K R R",
+        "zremrangebylex L W W",
+        "zpopmin K",
+        "zpopmax K",
+        "zpopmin K I",
+        "zpopmax K I",
+        "zmpop 2 K K min",
+        "zmpop 2 K K max count I",
+        "zmpop I K min",
+        "zrandmember K 100",
+        "zrandmember K 0",
+        "zrandmember K 100 withscores",
+        "zunion 2 K K",
+        "zunion 2 K K withscores",
+        "zunion 2 K K weights S S aggregate G withscores",
+        "zunion 3 K K K aggregate G withscores",
+        "zinter 2 K K withscores",
+        "zinter 2 K K weights S S aggregate G withscores",
+        "zdiff 2 K K withscores",
+        "zdiff 3 K K K",
+        "zunionstore K 2 K K",
+        "zunionstore K 2 K K weights S S",
+        "zinterstore K 2 K K aggregate G",
+        "zdiffstore K 2 K K",
+        "zintercard 2 K K",
+        "zintercard 2 K K limit I",
+        "zunion I K K",
         "del K",
         "del K K",
         "unlink K",
@@ -261,7 +334,7 @@ fn command(random: &mut Rng) -> String {
 fn fill(word: &str, random: &mut Rng) -> String {
     let one_of = |random: &mut Rng, words: &[&str]| words[random.usize(..words.len())].to_owned();
     match word {
-        "K" => one_of(random, &["a", "b", "n", "h1", "h2", "s1", "s2"]),
+        "K" => one_of(random, &["a", "b", "n", "h1", "h2", "s1", "s2", "z1", "z2"]),
         "V" => one_of(random, &["x", "hello", "''", "10", "-3", "3.5", "abcabcabd", "ohmytext", "mynewtext"]),
         "f" => one_of(random, &["f1", "f2", "f3", "f4", "''"]),
         "m" => one_of(random, &["1", "2", "3", "a", "b", "c", "''"]),
@@ -274,6 +347,20 @@ fn fill(word: &str, random: &mut Rng) -> String {
             one_of(random, &["0.1", "1.5", "-2.25", "3e2", "1e18", "abc", "inf", "1e-7", "100.0001", "0.3333333333"])
         }
         "T" => one_of(random, &["1", "0", "-5", "4000000000", "4000000000000", "5000000000000", "4500000000", "y"]),
+        "Z" => one_of(random, &["z1", "z2"]),
+        // Scores that are written alike by both versions of Redis: few binary digits.
+        "S" => one_of(
+            random,
+            &["0", "1", "2", "-1", "1.5", "-2.25", "100", "0.5", "1e3", "1e16", "inf", "-inf", "x", "nan"],
+        ),
+        "R" => {
+            one_of(random, &["0", "1", "(1", "-1", "2", "(2", "100", "-inf", "+inf", "(inf", "1.5", "''", "x", "(x"])
+        }
+        // Members in order of their bytes: all scores of this key are the same.
+        "W" => one_of(random, &["-", "+", "[a", "(a", "[b", "(b", "[2", "(2", "[", "a", "+x"]),
+        "A" => one_of(random, &["nx", "xx", "gt", "lt", "ch", "incr", "NX", "CH", "INCR"]),
+        "Q" => one_of(random, &["withscores", "rev", "byscore", "bylex", "bogus", "limit"]),
+        "G" => one_of(random, &["sum", "min", "max", "MAX", "avg"]),
         // No time to live from now on: the two clocks differ.
         "B" => one_of(random, &["0", "-1", "x", "9223372036854775807", "-9223372036854775808"]),
         "X" => one_of(random, &["4000000000000", "5000000000000", "0"]),

@@ -1,0 +1,373 @@
+//! The elements of a sorted set or list in order, counted: a B-tree whose nodes know how much is below them. By rank, and by whatever the
+//! order is by, in O(log n). It is made from the elements, private to the state, and kept true by [`State::place`] and [`State::unplace`]
+//! wherever an element comes, goes or changes what it is worth, undoing included.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use super::State;
+use super::cells::Handle;
+use super::key::Side;
+use crate::engine::delta::Part;
+use crate::engine::slot::slot_of;
+
+/// Entries of a node, at most; with fewer than a quarter, it is put together with the one beside it.
+const MOST: usize = 64;
+const FEW: usize = MOST / 4;
+
+/// One element: what it is ordered by before its name, and where it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Item {
+    pub(crate) score: f64,
+    pub(crate) handle: Handle,
+}
+
+enum Node {
+    Leaf(Vec<Item>),
+    Inner(Vec<Child>),
+}
+
+struct Child {
+    count: usize,
+    node: Node,
+}
+
+impl Node {
+    fn count(&self) -> usize {
+        match self {
+            Node::Leaf(items) => items.len(),
+            Node::Inner(children) => children.iter().map(|c| c.count).sum(),
+        }
+    }
+
+    fn entries(&self) -> usize {
+        match self {
+            Node::Leaf(items) => items.len(),
+            Node::Inner(children) => children.len(),
+        }
+    }
+
+    fn first(&self) -> Option<&Item> {
+        match self {
+            Node::Leaf(items) => items.first(),
+            Node::Inner(children) => children.first()?.node.first(),
+        }
+    }
+
+    /// Adds an item; what no longer fits comes back, to stand behind.
+    fn insert(&mut self, at: usize, item: Item) -> Option<Node> {
+        let (entries, place) = match self {
+            Node::Leaf(items) => {
+                let place = at.min(items.len());
+                items.insert(place, item);
+                (items.len(), place)
+            }
+            Node::Inner(children) => {
+                let (mut place, mut at) = (0, at);
+                while place + 1 < children.len() && at > children[place].count {
+                    at -= children[place].count;
+                    place += 1;
+                }
+                let child = children.get_mut(place)?;
+                child.count += 1;
+                if let Some(node) = child.node.insert(at, item) {
+                    let count = node.count();
+                    child.count -= count;
+                    children.insert(place + 1, Child { count, node });
+                }
+                (children.len(), place)
+            }
+        };
+        if entries <= MOST {
+            return None;
+        }
+        // What grows at its end leaves full nodes behind.
+        let cut = if place + 2 >= entries { MOST } else { MOST / 2 };
+        Some(match self {
+            Node::Leaf(items) => Node::Leaf(items.split_off(cut)),
+            Node::Inner(children) => Node::Inner(children.split_off(cut)),
+        })
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Item> {
+        let children = match self {
+            Node::Leaf(items) => return (at < items.len()).then(|| items.remove(at)),
+            Node::Inner(children) => children,
+        };
+        let (place, at) = child_at(children, at)?;
+        let child = &mut children[place];
+        let item = child.node.remove(at)?;
+        child.count -= 1;
+        if child.node.entries() < FEW {
+            merge(children, place);
+        }
+        Some(item)
+    }
+
+    fn get(&self, at: usize) -> Option<Item> {
+        match self {
+            Node::Leaf(items) => items.get(at).copied(),
+            Node::Inner(children) => {
+                let (place, at) = child_at(children, at)?;
+                children[place].node.get(at)
+            }
+        }
+    }
+
+    fn before(&self, is_before: &dyn Fn(&Item) -> bool) -> usize {
+        match self {
+            Node::Leaf(items) => items.partition_point(is_before),
+            Node::Inner(children) => {
+                let begun = children.partition_point(|c| c.node.first().is_some_and(is_before));
+                let Some(last) = begun.checked_sub(1) else { return 0 };
+                children[..last].iter().map(|c| c.count).sum::<usize>() + children[last].node.before(is_before)
+            }
+        }
+    }
+
+    fn range(&self, range: Range<usize>, out: &mut Vec<Item>) {
+        match self {
+            Node::Leaf(items) => out.extend_from_slice(items.get(range).unwrap_or_default()),
+            Node::Inner(children) => {
+                let mut begin = 0;
+                for child in children {
+                    let end = begin + child.count;
+                    if range.start < end && begin < range.end {
+                        let (from, to) = (range.start.max(begin) - begin, range.end.min(end) - begin);
+                        child.node.range(from..to, out);
+                    }
+                    begin = end;
+                }
+            }
+        }
+    }
+}
+
+/// Which child has the item at this rank, and its rank there.
+fn child_at(children: &[Child], at: usize) -> Option<(usize, usize)> {
+    let mut at = at;
+    for (place, child) in children.iter().enumerate() {
+        if at < child.count {
+            return Some((place, at));
+        }
+        at -= child.count;
+    }
+    None
+}
+
+/// Puts a small child together with the one beside it, if one node holds both.
+fn merge(children: &mut Vec<Child>, place: usize) {
+    let left = place.saturating_sub(usize::from(place + 1 == children.len()));
+    if left + 1 >= children.len() || children[left].node.entries() + children[left + 1].node.entries() > MOST {
+        return;
+    }
+    let right = children.remove(left + 1);
+    children[left].count += right.count;
+    match (&mut children[left].node, right.node) {
+        (Node::Leaf(items), Node::Leaf(more)) => items.extend(more),
+        (Node::Inner(nodes), Node::Inner(more)) => nodes.extend(more),
+        // All leaves are equally deep.
+        _ => {}
+    }
+}
+
+/// All visible elements of one collection, in order.
+pub(crate) struct Order {
+    root: Node,
+}
+
+impl Default for Order {
+    fn default() -> Order {
+        Order { root: Node::Leaf(Vec::new()) }
+    }
+}
+
+impl Order {
+    pub(crate) fn len(&self) -> usize {
+        self.root.count()
+    }
+
+    pub(crate) fn insert(&mut self, at: usize, item: Item) {
+        if let Some(right) = self.root.insert(at, item) {
+            let left = std::mem::replace(&mut self.root, Node::Leaf(Vec::new()));
+            let child = |node: Node| Child { count: node.count(), node };
+            self.root = Node::Inner(vec![child(left), child(right)]);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, at: usize) -> Option<Item> {
+        let item = self.root.remove(at);
+        while let Node::Inner(children) = &mut self.root {
+            if children.len() > 1 {
+                break;
+            }
+            self.root = children.pop().map_or_else(|| Node::Leaf(Vec::new()), |c| c.node);
+        }
+        item
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Option<Item> {
+        self.root.get(at)
+    }
+
+    /// How many items stand before a place in the order.
+    pub(crate) fn before(&self, is_before: &dyn Fn(&Item) -> bool) -> usize {
+        self.root.before(is_before)
+    }
+
+    /// The items of these ranks, as far as they are there.
+    pub(crate) fn range(&self, range: Range<usize>) -> Vec<Item> {
+        let range = range.start.min(self.len())..range.end.min(self.len());
+        let mut items = Vec::with_capacity(range.len());
+        self.root.range(range, &mut items);
+        items
+    }
+}
+
+/// Whether the elements of a part have an order.
+pub(crate) fn has_order(part: Part) -> bool {
+    matches!(part, Part::SortedSet | Part::List)
+}
+
+/// A score as a record has it.
+pub(crate) fn score_bytes(score: f64) -> [u8; 8] {
+    // There is one zero.
+    (score + 0.0).to_le_bytes()
+}
+
+/// The same read; what is no number counts as 0.
+pub(crate) fn score_of(bytes: &[u8]) -> f64 {
+    let score = bytes.try_into().map_or(0.0, f64::from_le_bytes);
+    if score.is_nan() { 0.0 } else { score + 0.0 }
+}
+
+impl State {
+    /// What a visible element is worth in its order.
+    pub(crate) fn score(&self, slot: u16, key: &[u8], part: Part, handle: Handle) -> Option<f64> {
+        let score = |bytes: &[u8]| if part == Part::SortedSet { score_of(bytes) } else { 0.0 };
+        if let Some(p) = self.cells.plain(handle) {
+            return Some(score(p.value));
+        }
+        let register = handle.as_register().and_then(|i| self.cells.registers.get(i))?;
+        let reset = |o| self.reset(slot, key, part, &register.name, o);
+        if !register.visible(&reset) {
+            return None;
+        }
+        let base = register.winner().map_or(0.0, |s| score(&s.value));
+        let sum = if part == Part::SortedSet { register.sum(&reset).unwrap_or(0) } else { 0 };
+        Some(base + sum as f64)
+    }
+
+    /// How an item compares with a score and name.
+    pub(crate) fn compare(&self, item: &Item, score: f64, name: &[u8]) -> Ordering {
+        item.score.total_cmp(&score).then_with(|| self.cells.name(item.handle).cmp(name))
+    }
+
+    fn item(&self, index: u32, part: Part, handle: Handle) -> Option<(Item, usize)> {
+        let key = self.key(index).filter(|_| has_order(part))?;
+        let name = &key.value.name;
+        let score = self.score(slot_of(name), name, part, handle)?;
+        let element = self.cells.name(handle);
+        let is_before = |other: &Item| self.compare(other, score, element) == Ordering::Less;
+        let at = key.part(part).map_or(0, |c| c.order.before(&is_before));
+        Some((Item { score, handle }, at))
+    }
+
+    /// An element has come, or is worth something else now: it takes its place in the order.
+    pub(crate) fn place(&mut self, index: u32, part: Part, handle: Handle) {
+        let Some((item, at)) = self.item(index, part, handle) else { return };
+        if let Some(key) = self.keys.get_mut(index) {
+            key.part_mut(part).order.insert(at, item);
+        }
+    }
+
+    /// An element goes, or will be worth something else: it leaves its place in the order.
+    pub(crate) fn unplace(&mut self, index: u32, part: Part, handle: Handle) {
+        let Some((item, at)) = self.item(index, part, handle) else { return };
+        let Some(order) = self.keys.get_mut(index).map(|k| &mut k.part_mut(part).order) else { return };
+        if order.get(at).is_some_and(|found| found.handle == item.handle) {
+            order.remove(at);
+        }
+    }
+
+    /// The elements in order that resets speak of: they are worth something else when these change.
+    pub(crate) fn reset_elements(&self, slot: u16, key: &[u8], sides: &[Option<&Side>]) -> Vec<(u32, Part, Handle)> {
+        let Some(index) = self.find(slot, key).and_then(Handle::as_key) else { return Vec::new() };
+        let resets = sides.iter().flatten().flat_map(|s| s.resets.iter()).filter(|r| has_order(r.part));
+        let mut found: Vec<(u32, Part, Handle)> = Vec::new();
+        for reset in resets {
+            if let Some(handle) = self.find_element(index, reset.part, &reset.name)
+                && !found.iter().any(|f| f.2 == handle)
+            {
+                found.push((index, reset.part, handle));
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(number: u32) -> Item {
+        Item { score: f64::from(number), handle: Handle::key(number) }
+    }
+
+    fn depth(node: &Node) -> usize {
+        match node {
+            Node::Leaf(_) => 1,
+            Node::Inner(children) => 1 + children.first().map_or(0, |c| depth(&c.node)),
+        }
+    }
+
+    #[test]
+    fn the_tree_is_a_vector_by_rank_and_stays_shallow() {
+        for seed in 0..20 {
+            let (mut rng, mut order, mut model) = (fastrand::Rng::with_seed(seed), Order::default(), Vec::new());
+            for number in 0..6000u32 {
+                let grows = number % 4000 < 2500;
+                if rng.u8(..10) < if grows { 9 } else { 1 } {
+                    let at = match seed % 4 {
+                        0 => model.len(),
+                        1 => 0,
+                        _ => rng.usize(..=model.len()),
+                    };
+                    order.insert(at, item(number));
+                    model.insert(at, item(number));
+                } else if !model.is_empty() {
+                    let at = rng.usize(..model.len());
+                    assert_eq!(order.remove(at), Some(model.remove(at)));
+                }
+                if number % 50 == 0 {
+                    let (from, to) = (rng.usize(..=model.len()), rng.usize(..=model.len() + 3));
+                    let want = model.get(from..to.min(model.len())).unwrap_or_default();
+                    assert_eq!(order.range(from..to.max(from)), want);
+                    assert_eq!((order.len(), order.get(from)), (model.len(), model.get(from).copied()));
+                    assert!(depth(&order.root) <= 4);
+                }
+            }
+            while !model.is_empty() {
+                assert_eq!(order.remove(model.len() - 1), model.pop());
+            }
+            assert_eq!((order.len(), order.remove(0), depth(&order.root)), (0, None, 1));
+        }
+    }
+
+    #[test]
+    fn places_are_found_by_value() {
+        let mut order = Order::default();
+        (0..5000).for_each(|n| order.insert(n as usize, item(2 * n)));
+        for n in [0u32, 1, 2, 777, 5000, 9998, 9999, 20_000] {
+            assert_eq!(order.before(&|i| i.score < f64::from(n)), (n.div_ceil(2) as usize).min(5000), "{n}");
+        }
+    }
+
+    #[test]
+    fn scores_have_one_zero_and_are_numbers() {
+        assert_eq!(score_bytes(-0.0), score_bytes(0.0));
+        assert_eq!(score_of(&f64::NAN.to_le_bytes()), 0.0);
+        assert!(score_of(&(-0.0f64).to_le_bytes()).is_sign_positive());
+        assert_eq!((score_of(b"short"), score_of(&score_bytes(-1.5))), (0.0, -1.5));
+    }
+}
