@@ -17,6 +17,7 @@ use super::state::{State, version_of};
 use super::vector::ReceivedSet;
 use super::{At, Effect, Engine};
 
+mod lists;
 mod sorted;
 
 /// The type of a key, as a client sees it.

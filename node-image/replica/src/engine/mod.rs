@@ -2,6 +2,7 @@
 //! order, any number of times, with the same result. Pure: time comes in as an argument, and there is no randomness and no IO.
 //!
 //! - [`access`]: what commands are written against. It changes the state at once and notes the change in the delta.
+//! - `position`: where an element of a list stands among the others.
 //! - `delta`: the bytes of a delta. `join`: a delta joined, or made anew under another name (`moved`).
 //! - `state`: keys and values in memory, the undo journal, and the changes themselves (one code for origin and join).
 //! - [`vector`]: received sets. [`clock`]: hybrid logical clock. `digest`, [`slot`]. `image`: state as bytes, and its join.
@@ -23,6 +24,7 @@ mod digest;
 mod image;
 mod join;
 mod moved;
+mod position;
 pub mod slot;
 mod state;
 #[cfg(test)]

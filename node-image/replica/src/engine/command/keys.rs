@@ -160,6 +160,7 @@ enum Value {
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
     Set(Vec<Vec<u8>>),
     SortedSet(sorted::Scored),
+    List(Vec<Vec<u8>>),
 }
 
 impl Value {
@@ -182,7 +183,8 @@ impl Value {
             }
             Kind::SortedSet => Self::SortedSet(sorted::owned(access.scored_range(key, 0..usize::MAX)?)),
             Kind::List => {
-                return Err(Error::Fixed("ERR keys of this type cannot be copied or renamed"));
+                let values = access.list_range(key, 0..usize::MAX)?;
+                Self::List(values.into_iter().map(|value| value.into_owned()).collect())
             }
         };
         Ok(Some((value, access.expires_at(key))))
@@ -206,6 +208,11 @@ impl Value {
             Self::SortedSet(members) => {
                 for (member, score) in members {
                     access.put_score(key, &member, score)?;
+                }
+            }
+            Self::List(values) => {
+                for (at, value) in values.iter().enumerate() {
+                    access.list_insert(key, at, value)?;
                 }
             }
         }

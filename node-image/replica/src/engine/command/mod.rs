@@ -7,7 +7,7 @@
 //!
 //! - [`table`] finds a command by name; `rows` is its table, **one row per command**. Adding a command takes its
 //!   function, in the file of its family, and its row.
-//! - A family is one file (`strings`, `hashes`, `sets`, `sorted`, `keys`, `expiry`); its functions are plain code over
+//! - A family is one file (`strings`, `hashes`, `sets`, `sorted`, `lists`, `keys`, `expiry`); its functions are plain code over
 //!   [`Access`], which turns what they change into a delta. They see no clock but [`Access::now_ms`] and no randomness
 //!   but [`Args::random`].
 //! - [`reply`] writes RESP2 and RESP3, [`error`] has Redis's texts.
@@ -30,7 +30,7 @@
 //!
 //! This store's own commands: CONSISTENCY (`clients::consistency` has what its levels promise), SIBLINGS and PUT (`siblings`).
 //!
-//! Missing: DUMP, RESTORE, SORT, scripts, and the commands of lists and streams.
+//! Missing: DUMP, RESTORE, SORT, scripts, streams, and the commands of lists and sorted sets that wait.
 
 pub mod auth;
 pub mod connection;
@@ -46,6 +46,7 @@ mod glob;
 mod hashes;
 mod keys;
 mod lcs;
+mod lists;
 mod object;
 mod parse;
 mod random;

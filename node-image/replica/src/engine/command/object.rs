@@ -8,6 +8,9 @@ use crate::engine::access::{Access, Kind};
 const COMPACT: (usize, usize) = (128, 64);
 /// The most integers that Redis keeps in its form for sets of integers.
 const INTEGERS: usize = 512;
+/// The largest list that Redis keeps in its compact form, in bytes, and what each element takes beside its own.
+const LISTPACK: usize = 8192;
+const PER_ELEMENT: usize = 3;
 /// The longest string that Redis keeps together with its object, in bytes.
 const EMBEDDED: usize = 44;
 
@@ -88,6 +91,10 @@ fn encoding(access: &mut Access<'_>, key: &[u8], kind: Kind) -> Result<&'static 
                 && access.scored_range(key, 0..usize::MAX)?.iter().all(|(member, _)| member.len() <= longest);
             if small { "listpack" } else { "skiplist" }
         }
-        Kind::List => "quicklist",
+        Kind::List => {
+            let size: usize =
+                access.list_range(key, 0..usize::MAX)?.iter().map(|value| value.len() + PER_ELEMENT).sum();
+            if size <= LISTPACK { "listpack" } else { "quicklist" }
+        }
     })
 }

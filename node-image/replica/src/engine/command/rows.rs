@@ -11,7 +11,10 @@ use super::table::flag::{
 };
 use super::table::{Group, Spec};
 use super::{
-    expiry, hashes, keys, lcs, object, set_algebra, sets, siblings, sorted, sorted_algebra, sorted_range, string_set,
+use super::{
+    expiry, hashes, keys, lcs, lists, object, set_algebra, sets, siblings, sorted, sorted_algebra, sorted_range,
+    string_set, strings,
+};
     strings,
 };
 
@@ -129,6 +132,24 @@ pub static ROWS: &[Spec] = rows! {
     "zdiff" -3 [READONLY MOVABLEKEYS] 0 0 0 SortedSet "6.2.0" "The members that the first sorted set has and the others have not." Data(sorted_algebra::zdiff);
     "zdiffstore" -4 [WRITE DENYOOM MOVABLEKEYS] 1 1 1 SortedSet "6.2.0" "Stores the members that the first sorted set has and the others have not." Data(sorted_algebra::zdiffstore);
     "zscan" -3 [READONLY] 1 1 1 SortedSet "2.8.0" "Goes through a sorted set step by step." Data(sorted::zscan);
+    // Lists.
+    "lpush" -3 [WRITE DENYOOM FAST] 1 1 1 List "1.0.0" "Puts elements before a list." Data(lists::lpush);
+    "rpush" -3 [WRITE DENYOOM FAST] 1 1 1 List "1.0.0" "Puts elements behind a list." Data(lists::rpush);
+    "lpushx" -3 [WRITE DENYOOM FAST] 1 1 1 List "2.2.0" "Puts elements before a list if it exists." Data(lists::lpushx);
+    "rpushx" -3 [WRITE DENYOOM FAST] 1 1 1 List "2.2.0" "Puts elements behind a list if it exists." Data(lists::rpushx);
+    "lpop" -2 [WRITE FAST] 1 1 1 List "1.0.0" "Removes the first elements of a list and returns them." Data(lists::lpop);
+    "rpop" -2 [WRITE FAST] 1 1 1 List "1.0.0" "Removes the last elements of a list and returns them." Data(lists::rpop);
+    "llen" 2 [READONLY FAST] 1 1 1 List "1.0.0" "How many elements a list has." Data(lists::llen);
+    "lrange" 4 [READONLY] 1 1 1 List "1.0.0" "Elements within a range of indices." Data(lists::lrange);
+    "lindex" 3 [READONLY] 1 1 1 List "1.0.0" "The element at an index." Data(lists::lindex);
+    "lset" 4 [WRITE DENYOOM] 1 1 1 List "1.0.0" "Replaces the element at an index." Data(lists::lset);
+    "linsert" 5 [WRITE DENYOOM] 1 1 1 List "2.2.0" "Puts an element before or behind another." Data(lists::linsert);
+    "lrem" 4 [WRITE] 1 1 1 List "1.0.0" "Removes elements that are the same as this." Data(lists::lrem);
+    "ltrim" 4 [WRITE] 1 1 1 List "1.0.0" "Removes all elements but those within a range." Data(lists::ltrim);
+    "lpos" -3 [READONLY] 1 1 1 List "6.0.6" "The indices of elements that are the same as this." Data(lists::lpos);
+    "lmove" 5 [WRITE DENYOOM] 1 2 1 List "6.2.0" "Moves an element from an end of a list to an end of another." Data(lists::lmove);
+    "rpoplpush" 3 [WRITE DENYOOM] 1 2 1 List "1.2.0" "Moves the last element of a list before another." Data(lists::rpoplpush);
+    "lmpop" -4 [WRITE MOVABLEKEYS] 0 0 0 List "7.0.0" "Removes elements of the first list that has any, and returns them." Data(lists::lmpop);
     // Keys of any type.
     "del" -2 [WRITE] 1 -1 1 Generic "1.0.0" "Removes keys." Data(keys::del);
     "unlink" -2 [WRITE FAST] 1 -1 1 Generic "4.0.0" "Removes keys." Data(keys::del);

@@ -72,6 +72,8 @@ pub enum Group {
     Set,
     /// Sorted sets.
     SortedSet,
+    /// Lists.
+    List,
     /// Keys of any type.
     Generic,
     /// The connection.
@@ -92,6 +94,7 @@ impl Group {
             Self::Hash => "hash",
             Self::Set => "set",
             Self::SortedSet => "sorted-set",
+            Self::List => "list",
             Self::Generic => "generic",
             Self::Connection => "connection",
             Self::Server => "server",
@@ -279,6 +282,7 @@ impl Spec {
             Group::Hash => Some("hash"),
             Group::Set => Some("set"),
             Group::SortedSet => Some("sortedset"),
+            Group::List => Some("list"),
             Group::Transactions => Some("transaction"),
             Group::Generic if self.name == "wait" || self.name == "waitaof" => Some("connection"),
             Group::Generic if self.name != "object" => Some("keyspace"),

@@ -11,7 +11,7 @@ const KEYS: [&[u8]; 5] = [b"a", b"b", b"c", b"d", b"e"];
 pub(super) fn write(rng: &mut Rng, a: &mut Access<'_>) {
     let (key, name) = (KEYS[rng.usize(..5)], [rng.u8(..3)]);
     let now = a.now_ms();
-    let done = match rng.u8(..13) {
+    let done = match rng.u8(..17) {
         0 => {
             a.put_string(key, &name, rng.bool());
             Ok(())
@@ -25,6 +25,9 @@ pub(super) fn write(rng: &mut Rng, a: &mut Access<'_>) {
         4 => a.increment_field(key, &name, 1).map(drop).or(Ok(())),
         5 => a.remove_field(key, &name).map(drop),
         6 => a.add_member(key, &name).map(drop),
+        12..=13 => a.list_length(key).and_then(|length| a.list_insert(key, rng.usize(..=length), &name)),
+        14 => a.list_set(key, rng.usize(..3), &name).map(drop),
+        15 => a.list_remove(key, 0..1),
         8 => a.put_score(key, &name, f64::from(rng.i8(..)) / 2.0).map(drop),
         9 => a.increment_score(key, &name, f64::from(rng.i8(..))).map(drop),
         10 => a.increment_score(key, &name, 0.5).map(drop),

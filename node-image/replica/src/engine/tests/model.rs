@@ -13,6 +13,7 @@ enum Value {
     Hash(BTreeMap<u8, Vec<u8>>),
     Set(BTreeSet<u8>),
     SortedSet(BTreeMap<u8, f64>),
+    List(Vec<u8>),
 }
 
 type Model = BTreeMap<u8, (Value, Option<u64>)>;
@@ -47,16 +48,18 @@ fn step(rng: &mut Rng, a: &mut Access<'_>, model: &mut Model) {
     let (mut hash, mut set) = (BTreeMap::new(), BTreeSet::new());
     let (mut is_hash, mut is_set, mut string) = (old.is_none(), old.is_none(), None);
     let (mut sorted, mut is_sorted) = (BTreeMap::new(), old.is_none());
+    let (mut list, mut is_list) = (Vec::new(), old.is_none());
     match old.clone().map(|o| o.0) {
         Some(Value::Hash(h)) => (hash, is_hash) = (h, true),
         Some(Value::Set(s)) => (set, is_set) = (s, true),
+        Some(Value::List(l)) => (list, is_list) = (l, true),
         Some(Value::SortedSet(s)) => (sorted, is_sorted) = (s, true),
         Some(Value::String(s)) => string = Some(s),
         None => {}
     }
     let is_string = old.is_none() || string.is_some();
     let mut put = |value: Value, expiry| drop(model.insert(key, (value, expiry)));
-    match rng.u8(..19) {
+    match rng.u8(..23) {
         0..=1 => {
             let (value, keep) = (random_value(rng), rng.bool());
             a.put_string(&name, &value, keep);
@@ -131,6 +134,34 @@ fn step(rng: &mut Rng, a: &mut Access<'_>, model: &mut Model) {
                 put(Value::SortedSet(sorted), expiry);
             }
         }
+        17..=19 => {
+            let at = rng.usize(..=list.len());
+            let want = if is_list { Ok(()) } else { Err(WrongType) };
+            assert_eq!(a.list_insert(&name, at, &field), want);
+            if is_list {
+                list.insert(at, f);
+                put(Value::List(list), expiry);
+            }
+        }
+        20 => {
+            let at = rng.usize(..4);
+            let want = if is_list { Ok(at < list.len()) } else { Err(WrongType) };
+            assert_eq!(a.list_set(&name, at, &field), want);
+            if want == Ok(true) {
+                list[at] = f;
+                put(Value::List(list), expiry);
+            }
+        }
+        21 => {
+            let at = rng.usize(..=list.len().min(3));
+            assert_eq!(a.list_remove(&name, at..at + 2), if is_list { Ok(()) } else { Err(WrongType) });
+            list.drain(at..list.len().min(at + 2));
+            match (is_list && old.is_some(), list.is_empty()) {
+                (true, true) => drop(model.remove(&key)),
+                (true, false) => put(Value::List(list), expiry),
+                _ => {}
+            }
+        }
         16 => {
             let want = if is_sorted { Ok(sorted.remove(&f).is_some()) } else { Err(WrongType) };
             assert_eq!(a.remove_scored(&name, &field), want);
@@ -171,6 +202,11 @@ fn check(a: &mut Access<'_>, model: &Model) {
                 for f in 0..4 {
                     assert_eq!(a.field(&name, &[f]).unwrap().as_deref(), hash.get(&f).map(|v| &v[..]));
                 }
+            }
+            Some(Value::List(list)) => {
+                let found: Vec<u8> = a.list_range(&name, 0..99).unwrap().iter().map(|v| v[0]).collect();
+                assert_eq!((a.kind(&name), &found), (Some(Kind::List), list));
+                assert_eq!(a.list_length(&name), Ok(list.len()));
             }
             Some(Value::SortedSet(sorted)) => {
                 let mut order: Vec<(u8, f64)> = sorted.iter().map(|(m, s)| (*m, *s)).collect();

@@ -213,3 +213,42 @@ fn what_was_heard_by_a_delta_that_is_undone_was_not_heard() {
     c.undo_after(4);
     assert_eq!(c.heard, before);
 }
+
+#[test]
+fn increments_of_a_score_add_up_and_a_score_beats_a_removal_that_did_not_see_it() {
+    let [mut a, mut b, mut c] = engines();
+    let at = At { seq: 1, now_ms: 1, keep_undo: false };
+    let first = run(&mut a, 1_000, |a| assert_eq!(a.put_score(K, b"m", 1.5), Ok(true)));
+    let whole = run(&mut a, 1_000, |a| assert_eq!(a.put_score(K, b"n", 10.0), Ok(true)));
+    [&first, &whole].iter().for_each(|d| b.join(d, &at).unwrap());
+    [&first, &whole].iter().for_each(|d| c.join(d, &at).unwrap());
+    let five = run(&mut b, 2_000, |a| assert_eq!(a.increment_score(K, b"n", 5.0), Ok(15.0)));
+    let less = run(&mut c, 2_000, |a| assert_eq!(a.increment_score(K, b"n", -20.0), Ok(-10.0)));
+    let gone = run(&mut c, 2_000, |a| assert_eq!(a.remove_scored(K, b"m"), Ok(true)));
+    let half = run(&mut b, 2_000, |a| assert_eq!(a.increment_score(K, b"m", 0.5), Ok(2.0)));
+    in_every_order(&[], &[&first, &whole, &five, &less, &gone, &half], |e| {
+        let all = read(e, 1, |a| {
+            let members = a.scored_range(K, 0..9).unwrap();
+            members.into_iter().map(|(m, s)| (m.to_vec(), s)).collect::<Vec<_>>()
+        });
+        assert_eq!(all, [(b"n".to_vec(), -5.0), (b"m".to_vec(), 2.0)]);
+    });
+}
+
+#[test]
+fn elements_put_at_the_same_place_at_once_are_in_the_same_order_everywhere() {
+    let [mut a, mut b, mut c] = engines();
+    let at = At { seq: 1, now_ms: 1, keep_undo: false };
+    let push = |e: &mut Engine, index: usize, value: &[u8]| run(e, 1_000, |a| a.list_insert(K, index, value).unwrap());
+    let both = [push(&mut a, 0, b"1"), push(&mut a, 1, b"9")];
+    for delta in &both {
+        b.join(delta, &at).unwrap();
+        c.join(delta, &at).unwrap();
+    }
+    let (left, right) = (push(&mut b, 1, b"b"), push(&mut c, 1, b"c"));
+    let popped = run(&mut c, 1_000, |a| a.list_remove(K, 0..1).unwrap());
+    in_every_order(&[], &[&both[0], &both[1], &left, &right, &popped], |e| {
+        let all = read(e, 1, |a| a.list_range(K, 0..9).unwrap().iter().map(|v| v[0]).collect::<Vec<u8>>());
+        assert_eq!(all, b"bc9");
+    });
+}

@@ -91,8 +91,12 @@ fn compare_states(server: &mut super::server::Server, store: &mut Store, seed: u
     compare(server, store, "dbsize", &format!("seed {seed}, at the end"));
     let Value::Array(keys) = value::parse(&store.execute(&[b"keys", b"*"])) else { panic!("no array of keys") };
     for key in keys.iter().map(Value::text) {
-        for command in ["type", "pexpiretime", "get", "hgetall", "smembers", "zrange"] {
-            let more = if command == "zrange" { " 0 -1 withscores" } else { "" };
+        for command in ["type", "pexpiretime", "get", "hgetall", "smembers", "zrange", "lrange"] {
+            let more = match command {
+                "zrange" => " 0 -1 withscores",
+                "lrange" => " 0 -1",
+                _ => "",
+            };
             compare(server, store, &format!("{command} {key}{more}"), &format!("seed {seed}, at the end"));
         }
     }
@@ -285,6 +289,47 @@ fn command(random: &mut Rng) -> String {
         "zintercard 2 K K",
         "zintercard 2 K K limit I",
         "zunion I K K",
+        "lpush K m",
+        "lpush K m m m",
+        "rpush K m",
+        "rpush K m m",
+        "rpush K m m m m",
+        "lpushx K m",
+        "rpushx K m m",
+        "lpop K",
+        "rpop K",
+        "lpop K I",
+        "rpop K I",
+        "llen K",
+        "lrange K I I",
+        "lindex K I",
+        "lset K I m",
+        "lset K I m",
+        "linsert K before m m",
+        "linsert K after m m",
+        "linsert K after m m",
+        "linsert K O m m",
+        "lrem K I m",
+        "lrem K 1 m",
+        "ltrim K I I",
+        "ltrim K 0 -2",
+        "lpos K m",
+        "lpos K m rank J",
+        "lpos K m count I",
+        "lpos K m rank J count I",
+        "lpos K m rank J count I maxlen I",
+        "lmove K K left right",
+        "lmove K K right left",
+        "lmove K K left left",
+        "lmove K K right O",
+        "rpoplpush K K",
+        "lmpop 2 K K left",
+        "lmpop 2 K K right count I",
+        "lmpop I K left",
+        "rpush P m m",
+        "rpush P m m m",
+        "lpush P m m",
+        "linsert P before m m",
         "del K",
         "del K K",
         "unlink K",
@@ -334,7 +379,7 @@ fn command(random: &mut Rng) -> String {
 fn fill(word: &str, random: &mut Rng) -> String {
     let one_of = |random: &mut Rng, words: &[&str]| words[random.usize(..words.len())].to_owned();
     match word {
-        "K" => one_of(random, &["a", "b", "n", "h1", "h2", "s1", "s2", "z1", "z2"]),
+        "K" => one_of(random, &["a", "b", "n", "h1", "h2", "s1", "s2", "z1", "z2", "l1", "l2"]),
         "V" => one_of(random, &["x", "hello", "''", "10", "-3", "3.5", "abcabcabd", "ohmytext", "mynewtext"]),
         "f" => one_of(random, &["f1", "f2", "f3", "f4", "''"]),
         "m" => one_of(random, &["1", "2", "3", "a", "b", "c", "''"]),
@@ -348,6 +393,8 @@ fn fill(word: &str, random: &mut Rng) -> String {
         }
         "T" => one_of(random, &["1", "0", "-5", "4000000000", "4000000000000", "5000000000000", "4500000000", "y"]),
         "Z" => one_of(random, &["z1", "z2"]),
+        "P" => one_of(random, &["l1", "l2"]),
+        "J" => one_of(random, &["1", "2", "3", "-1", "-2", "0", "x"]),
         // Scores that are written alike by both versions of Redis: few binary digits.
         "S" => one_of(
             random,

@@ -36,7 +36,7 @@ pub fn files() -> Vec<(PathBuf, Vec<Step>)> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
         .collect();
     paths.sort();
-    assert!(paths.len() >= 7, "golden files are missing from {}", folder.display());
+    assert!(paths.len() >= 8, "golden files are missing from {}", folder.display());
     paths.into_iter().map(|path| (path.clone(), steps(&path))).collect()
 }
 
