@@ -11,11 +11,8 @@ use super::table::flag::{
 };
 use super::table::{Group, Spec};
 use super::{
-use super::{
     expiry, hashes, keys, lcs, lists, object, set_algebra, sets, siblings, sorted, sorted_algebra, sorted_range,
     string_set, strings,
-};
-    strings,
 };
 
 macro_rules! rows {
