@@ -110,7 +110,7 @@ pub fn llen(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
 
 pub fn lrange(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let (start, end) = (parse::integer_argument(args[2])?, parse::integer_argument(args[3])?);
-    let indices = parse::range(access.list_length(args[1])?, start, end);
+    let indices = parse::elements(access.list_length(args[1])?, start, end);
     let values = access.list_range(args[1], indices)?;
     reply.array(values.len());
     values.iter().for_each(|value| reply.bulk(value));
@@ -188,7 +188,7 @@ pub fn lrem(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
 pub fn ltrim(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let (start, end) = (parse::integer_argument(args[2])?, parse::integer_argument(args[3])?);
     let length = access.list_length(args[1])?;
-    let kept = parse::range(length, start, end);
+    let kept = parse::elements(length, start, end);
     if kept.is_empty() {
         if length > 0 {
             access.remove(args[1]);

@@ -60,6 +60,12 @@ pub fn range(length: usize, start: i64, end: i64) -> std::ops::Range<usize> {
     at(start)..at(end) + 1
 }
 
+/// The elements from `start` to `end` of a list or sorted set: as [`range`], but an end before the first element leaves nothing.
+pub fn elements(length: usize, start: i64, end: i64) -> std::ops::Range<usize> {
+    let signed = i64::try_from(length).unwrap_or(i64::MAX);
+    if end < 0 && signed.saturating_add(end) < 0 { 0..0 } else { range(length, start, end) }
+}
+
 /// A unit of time in arguments and replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -138,5 +144,6 @@ mod tests {
         assert_eq!(range(0, 0, -1), 0..0);
         assert_eq!(range(5, -1, -3), 0..0);
         assert_eq!(range(5, i64::MIN, i64::MAX), 0..5);
+        assert_eq!((range(5, 0, -9), elements(5, 0, -9), elements(5, 0, -5)), (0..1, 0..0, 0..1));
     }
 }

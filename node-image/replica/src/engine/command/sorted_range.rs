@@ -85,7 +85,7 @@ impl<'a> Bounds<'a> {
         let length = access.scored_count(key)?;
         let (start, end) = match self {
             Self::Rank(start, end) => {
-                let ranks = parse::range(length, *start, *end);
+                let ranks = parse::elements(length, *start, *end);
                 let (start, end) = (ranks.start, ranks.end);
                 if reverse { (length - end, length - start) } else { (start, end) }
             }
