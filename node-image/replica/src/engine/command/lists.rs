@@ -164,9 +164,6 @@ pub fn linsert(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) 
 
 pub fn lrem(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let count = parse::integer_argument(args[2])?;
-    if count == i64::MIN {
-        return Err(Error::Fixed(OUT_OF_RANGE));
-    }
     let mut found: Vec<usize> = {
         let values = access.list_range(args[1], 0..usize::MAX)?;
         values.iter().enumerate().filter(|(_, value)| ***value == *args[3]).map(|(at, _)| at).collect()
