@@ -20,7 +20,7 @@ use super::moved::Moved;
 use super::state::State;
 use super::state::cells::Handle;
 use super::state::key::{Path, Side, Target};
-use super::state::register::Register;
+use super::state::register::{Register, later_base};
 use super::state::{SlotSide, hash, version_of};
 use super::vector::ReceivedSet;
 
@@ -373,7 +373,7 @@ fn join_keys(ours: KeyImage, theirs: KeyImage, ours_seen: &ReceivedSet, theirs_s
     changed |= records.len() != before;
     for (place, record) in theirs.records {
         match (records.get_mut(&place), record) {
-            (Some(Record::Count { base, .. }), Record::Count { base: other, .. }) => *base = (*base).max(other),
+            (Some(Record::Count { base, .. }), Record::Count { base: other, .. }) => *base = later_base(*base, other),
             (Some(_), _) => {}
             (None, _) if ours_seen.contains(place.3) => alone = true,
             (None, record) => {

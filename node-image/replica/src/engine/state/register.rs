@@ -43,6 +43,12 @@ impl Count {
     }
 }
 
+/// The later of two bases of the same count. A new start stands at the sequence of its first increment, with total 0; a reset of exactly that
+/// increment has the same sequence and what it counted, be it less than 0, and comes after the start.
+pub(crate) fn later_base(one: (u64, i64), other: (u64, i64)) -> (u64, i64) {
+    std::cmp::max_by_key(one, other, |base| (base.0, base.1.unsigned_abs(), base.1))
+}
+
 /// A key's string, a field, a member, in its general form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Register {

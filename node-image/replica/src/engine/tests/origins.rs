@@ -147,6 +147,35 @@ fn a_counter_that_was_replaced_starts_anew_and_others_keep_what_was_not_seen() {
     in_every_order(&[], &[&five, &two, &zero, &three], |e| assert_eq!(text(e).as_deref(), Some("105")));
 }
 
+/// A reset of exactly the increment that a counter began with has the sequence of that beginning: it is the later one also where what was
+/// counted is less than 0.
+#[test]
+fn a_counter_that_began_below_zero_stays_reset_where_joined_state_knows_nothing_of_it() {
+    let [mut a, mut b, mut c] = engines();
+    let (at, slot) = (At { seq: 1, now_ms: 1, keep_undo: false }, crate::engine::slot_of(K));
+    let minus_two = run(&mut a, 1_000, |a| assert_eq!(a.increment(K, -2), Ok(-2)));
+    c.join(&minus_two, &at).unwrap();
+    let gone = run(&mut c, 2_000, |a| assert!(a.remove(K)));
+    let one = run(&mut a, 3_000, |a| assert_eq!(a.increment(K, 1), Ok(-1)));
+    [&minus_two, &one].iter().for_each(|d| b.join(d, &at).unwrap());
+    a.join(&gone, &at).unwrap();
+    a.state.begin();
+    a.sweep();
+    a.state.end(0, 0, None, 0, false);
+    assert!(!a.is_sided(slot), "only the count itself remembers what was reset");
+    for _ in 0..2 {
+        let images = [&a, &b].map(|e| {
+            let mut image = Vec::new();
+            e.export_slot(slot, &mut image);
+            image
+        });
+        b.import_slot(slot, &images[0]).unwrap();
+        a.import_slot(slot, &images[1]).unwrap();
+        assert_eq!([text(&mut a).as_deref(), text(&mut b).as_deref()], [Some("1"); 2]);
+    }
+    in_every_order(&[], &[&minus_two, &gone, &one], |e| assert_eq!(text(e).as_deref(), Some("1")));
+}
+
 #[test]
 fn adding_a_member_that_is_there_is_said_again_where_others_write() {
     let [mut a, mut b, _] = engines();
