@@ -102,7 +102,8 @@ fn focus_of(rule: Breakage) -> Focus {
         | Breakage::DropContext
         | Breakage::HalfDigest
         | Breakage::ReuseNames
-        | Breakage::TrustSlots => Focus::Leaderless,
+        | Breakage::TrustSlots
+        | Breakage::TrustCompared => Focus::Leaderless,
     }
 }
 

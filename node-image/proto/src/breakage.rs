@@ -68,11 +68,13 @@ pub enum Breakage {
     ReuseNames,
     /// Of a slot that is asked nobody says that more is held there.
     TrustSlots,
+    /// What comes into slots after they were compared, and was seen and removed before that at the sender, is kept.
+    TrustCompared,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 32] = [
+    pub const ALL: [Breakage; 33] = [
         Breakage::SealOneLess,
         Breakage::ChooseBySeqAlone,
         Breakage::NoStartEntry,
@@ -105,6 +107,7 @@ impl Breakage {
         Breakage::HalfDigest,
         Breakage::ReuseNames,
         Breakage::TrustSlots,
+        Breakage::TrustCompared,
     ];
 }
 

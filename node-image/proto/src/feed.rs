@@ -159,9 +159,12 @@ pub struct Compare {
     /// digests is another than it ought to be. Empty where that cannot be said.
     #[prost(message, repeated, tag = "5")]
     pub received: Vec<Seen>,
+    /// In the first part: what the sender holds durably. When the comparison has ended, the receiver will have all of it.
+    #[prost(message, repeated, tag = "6")]
+    pub base: Vec<Seen>,
 }
 
-/// The answer to [`Compare`].
+/// The answer to [`Compare`]; and to the last [`States`], with a count of 0: slots that have changed since they were compared.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Differ {
     /// Which comparison.

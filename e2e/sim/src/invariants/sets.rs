@@ -91,7 +91,8 @@ mod tests {
     fn entry(act: Act, call: Micros, reply: Option<i64>) -> Entry {
         let outcome = reply.map_or(Outcome::Unknown, |n| Outcome::Answered(call + 5, Reply::Integer(n)));
         let (reads, strict, transaction) = (act.reads(), false, None);
-        Entry { client: 1, session: 1, replica: 1, key: TAGS, act, call, outcome, reads, strict, transaction }
+        let (client, session, replica, level) = (1, 1, 1, None);
+        Entry { client, session, replica, key: TAGS, act, call, outcome, reads, strict, transaction, level }
     }
 
     type Asks = fn(String) -> Act;

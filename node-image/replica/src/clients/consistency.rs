@@ -62,6 +62,9 @@ fn write_numbers(w: usize, r: usize, reply: &mut Reply<'_>) {
 
 impl Replica {
     pub(super) fn consistency(&mut self, id: ClientId, args: &[&[u8]]) -> Flow {
+        if self.meta.topology.is_none() {
+            return Flow::NotNow; // Whether there is a leader is known with the record.
+        }
         if !self.is_leaderless() {
             return self.refuse(id, &Error::Fixed(ELSEWHERE));
         }

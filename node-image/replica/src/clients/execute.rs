@@ -99,6 +99,8 @@ impl Replica {
                 }
             },
             Role::Peer(_) => self.coordinate(id, work),
+            // Who would be asked, if anybody, is known with the record.
+            _ if self.meta.topology.is_none() => Flow::NotNow,
             _ => {
                 if !writes && in_order && self.may_read_here(id) {
                     self.execute_for(id, work, Reach::default());

@@ -138,6 +138,18 @@ impl Engine {
         Ok(Header::read(&mut Reader { rest: delta })?.dot)
     }
 
+    /// The slots of the keys that a delta changes, as far as it can be read; one may come several times.
+    pub(crate) fn slots_of(delta: &[u8]) -> impl Iterator<Item = u16> {
+        let (mut reader, mut key) = (Reader { rest: delta }, None);
+        let header = Header::read(&mut reader);
+        std::iter::from_fn(move || {
+            let Ok(Some(_)) = header.as_ref().ok().map_or(Ok(None), |_| next_change(&mut reader, &mut key)) else {
+                return None;
+            };
+            key.map(slot_of)
+        })
+    }
+
     /// Who produced a delta.
     ///
     /// # Errors

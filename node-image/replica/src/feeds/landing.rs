@@ -103,6 +103,7 @@ impl Replica {
         let seq = self.append_entry(Kind::Delta, None, |out| out.extend_from_slice(delta));
         self.applied = seq;
         if let Role::Peer(peer) = &mut self.role {
+            peer.note_entry(dot, delta);
             peer.landing.push_back((seq, dot));
             peer.recent.push(seq, dot);
             if broken(Breakage::AcknowledgeEarly) {
@@ -119,8 +120,17 @@ impl Replica {
         }
     }
 
+    /// Joins the image of some keys, which was asked for, or sent by who was found to hold more. Says as [`Replica::land_image`] does.
+    pub(crate) fn land_keys(&mut self, slot: u32, image: &[u8]) -> Option<u64> {
+        let changed = self.land_image(slot, image)?;
+        if let (Role::Peer(peer), true) = (&mut self.role, changed > 0) {
+            peer.note_image(slot as u16, image, None);
+        }
+        Some(changed)
+    }
+
     /// Joins the image of a part of a slot, and keeps it if it brought anything. Says in how many keys it did; none where it cannot be read.
-    pub(crate) fn land_image(&mut self, slot: u32, image: &[u8]) -> Option<u64> {
+    pub(super) fn land_image(&mut self, slot: u32, image: &[u8]) -> Option<u64> {
         let slot = u16::try_from(slot).ok().filter(|slot| *slot < trireme_proto::SLOTS)?;
         let seq = self.batch_last + 1;
         let changed = self.engine.import_part(slot, image, seq).ok()?;

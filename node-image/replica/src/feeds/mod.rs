@@ -46,7 +46,7 @@ use trireme_proto::{
 use crate::{engine::ReceivedSet, quorum::Rounds};
 use pace::Latencies;
 use recent::Recent;
-use repair::Exchange;
+use repair::{Exchange, Incoming};
 use walk::Walk;
 
 /// A group of one, among others: it leads itself, and has feeds to and from everybody.
@@ -117,8 +117,8 @@ pub(crate) struct Link {
     pub(crate) answers: Latencies,
     walk: Option<Walk>,
     exchange: Option<Exchange>,
-    /// Number of the comparison that it has begun and whose parts have all come so far.
-    incoming: Option<u64>,
+    /// The comparison that it has begun and whose parts have all come so far.
+    incoming: Option<Incoming>,
     /// Bytes of backlog and repair that may be sent to it now; below zero where more was sent than was allowed, which is then waited for.
     allowance: i64,
     ack_due: bool,
@@ -156,7 +156,8 @@ impl Link {
     /// The connection is a new one, or gone: what was under way is not.
     fn reset(&mut self, connected: bool) {
         (self.connected, self.live) = (connected, connected);
-        (self.holds, self.walk, self.exchange, self.incoming) = (None, None, None, None);
+        (self.holds, self.walk) = (None, None);
+        (self.exchange, self.incoming) = (None, None);
         (self.knows_upto, self.holds_upto) = (0, 0);
         self.lacks.clear();
         self.window.clear();

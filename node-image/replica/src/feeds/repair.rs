@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   Compare (digests) ──▶ Differ (slots, digests of their buckets) ──▶ States (images), and at the end what the sender held when it began
+//!                         Differ (slots that have changed since)   ◀──┘
 //! ```
 //!
 //! For a peer that lacks what is in nobody's log any more: it was away for longer than the log is kept, or its disk is new. And for two that have received the
@@ -9,19 +10,27 @@
 //! seen and does not hold was removed, so it goes.
 //!
 //! A slot beside which something waits for entries is sent whatever its digest: that does not tell of what waits.
+//!
+//! At the end the receiver has received what the sender held when it began, although it has not seen all of these entries. That is so of slots that were
+//! joined, and of those that were the same; but not where something came into such a slot since, by an entry that was late or from a third replica, which
+//! the sender had seen come and go: its removal will never come. So slots into which something of that came are asked for before the end is believed.
+
+use std::collections::BTreeSet;
 
 use trireme_proto::{
     Message, ReplicaId, SLOTS,
+    breakage::{Breakage, broken},
+    ids::Dot,
     message::{Compare, Differ, PartImage, SlotBuckets, States},
 };
 
 use crate::{
-    engine::{BUCKETS, ReceivedSet, Scope},
+    engine::{BUCKETS, Engine, ReceivedSet, Scope},
     group::Role,
     replica::Replica,
 };
 
-use super::sets;
+use super::{Peer, sets};
 
 /// Slots in one message.
 const SLOTS_PER_PART: u16 = 1024;
@@ -41,12 +50,54 @@ pub(super) struct Exchange {
     left: Vec<(u16, Scope)>,
     heard_us: u64,
     differing: u64,
+    /// Everything was sent. The other side may ask for more.
+    ended: bool,
 }
 
 impl Exchange {
     /// An answer is waited for as long as that makes sense; what is left to be sent only waits for what a second allows.
     fn goes_on(&self, now_us: u64) -> bool {
-        self.compared >= u32::from(SLOTS) || self.heard_us + PATIENCE_US > now_us
+        !self.ended && self.compared >= u32::from(SLOTS) || self.heard_us + PATIENCE_US > now_us
+    }
+}
+
+/// A comparison on its way, at who receives.
+pub(super) struct Incoming {
+    number: u64,
+    /// What will have been received when it has ended.
+    base: ReceivedSet,
+    /// Slots into which something of that came by other ways.
+    touched: BTreeSet<u16>,
+    heard_us: u64,
+}
+
+impl Peer {
+    /// An entry was joined.
+    pub(super) fn note_entry(&mut self, dot: Dot, delta: &[u8]) {
+        for incoming in self.links.values_mut().filter_map(|link| link.incoming.as_mut()) {
+            if incoming.base.contains(dot) {
+                incoming.touched.extend(Engine::slots_of(delta));
+            }
+        }
+    }
+
+    /// An image was joined: of a comparison with `from`, or of none.
+    pub(super) fn note_image(&mut self, slot: u16, image: &[u8], from: Option<ReplicaId>) {
+        for (id, link) in &mut self.links {
+            let Some(incoming) = &mut link.incoming else { continue };
+            if from != Some(*id) && Engine::image_has_any(image, &incoming.base) {
+                incoming.touched.insert(slot);
+            } else if from == Some(*id) && Engine::is_whole_slot(image) {
+                // What was seen and removed there does not come in any more.
+                incoming.touched.remove(&slot);
+            }
+        }
+    }
+
+    /// Whether somebody else's state is on its way in. Once is enough: each would be in the other's way.
+    fn is_given_state(&self, from: ReplicaId, now_us: u64) -> bool {
+        let goes_on = |incoming: &Incoming| incoming.heard_us + PATIENCE_US > now_us;
+        self.links.iter().any(|(id, link)| *id != from && link.incoming.as_ref().is_some_and(goes_on))
     }
 }
 
@@ -81,20 +132,23 @@ impl Replica {
         }
         let Role::Peer(peer) = &mut self.role else { return };
         let Some(link) = peer.links.get_mut(&to).filter(|link| link.connected) else { return };
-        if link.exchange.as_ref().is_some_and(|exchange| exchange.goes_on(now_us)) {
+        if link.exchange.as_ref().is_some_and(|exchange| exchange.goes_on(now_us) && !exchange.ended) {
             return;
         }
         peer.exchanges += 1;
         let number = peer.exchanges;
         let base = peer.durable.clone();
-        link.exchange = Some(Exchange { number, base, compared: 0, left: Vec::new(), heard_us: now_us, differing: 0 });
+        let everything = sets::to_message(&base);
+        let (left, heard_us) = (Vec::new(), now_us);
+        link.exchange = Some(Exchange { number, base, compared: 0, left, heard_us, differing: 0, ended: false });
         let clock = self.engine.clock();
         let received = if self.is_settled() { sets::to_message(self.engine.received()) } else { Vec::new() };
         for first in (0..SLOTS).step_by(usize::from(SLOTS_PER_PART)) {
             let digests: Vec<u64> = (first..first + SLOTS_PER_PART).map(|slot| self.engine.digest(slot)).collect();
             self.count_repair(8 * digests.len(), 0);
             let (first_slot, received) = (first.into(), received.clone());
-            self.send(to, Message::Compare(Compare { number, first_slot, digests, clock, received }));
+            let base = if first == 0 { everything.clone() } else { Vec::new() };
+            self.send(to, Message::Compare(Compare { number, first_slot, digests, clock, received, base }));
         }
     }
 
@@ -106,13 +160,20 @@ impl Replica {
         let same = !compare.received.is_empty()
             && self.is_settled()
             && sets::from_message(&compare.received) == *self.engine.received();
+        let now_us = self.now.mono_us;
         let Role::Peer(peer) = &mut self.role else { return };
-        let Some(link) = peer.links.get_mut(&from) else { return };
-        if compare.first_slot == 0 {
-            link.incoming = Some(compare.number);
-        } else if link.incoming != Some(compare.number) {
+        if peer.is_given_state(from, now_us) {
             return;
         }
+        let Some(link) = peer.links.get_mut(&from) else { return };
+        if compare.first_slot == 0 {
+            let (number, base) = (compare.number, sets::from_message(&compare.base));
+            link.incoming = Some(Incoming { number, base, touched: BTreeSet::new(), heard_us: now_us });
+        }
+        let Some(incoming) = link.incoming.as_mut().filter(|incoming| incoming.number == compare.number) else {
+            return;
+        };
+        incoming.heard_us = now_us;
         self.count_repair(0, 8 * compare.digests.len());
         let mut slots = Vec::new();
         for (i, digest) in compare.digests.iter().enumerate() {
@@ -141,10 +202,9 @@ impl Replica {
         let now_us = self.now.mono_us;
         let Role::Peer(peer) = &mut self.role else { return };
         let link = peer.links.get_mut(&from);
-        let Some(exchange) = link.and_then(|link| link.exchange.as_mut()).filter(|e| e.number == differ.number) else {
-            return;
-        };
-        exchange.heard_us = now_us;
+        let is_it = |exchange: &&mut Exchange| exchange.number == differ.number && exchange.goes_on(now_us);
+        let Some(exchange) = link.and_then(|link| link.exchange.as_mut()).filter(is_it) else { return };
+        (exchange.heard_us, exchange.ended) = (now_us, false);
         exchange.compared += differ.count;
         exchange.differing += differ.slots.len() as u64;
         peer.repair.slots_differing = exchange.differing;
@@ -156,8 +216,8 @@ impl Replica {
         }
         for named in &differ.slots {
             let Some(slot) = u16::try_from(named.slot).ok().filter(|slot| *slot < SLOTS) else { return };
-            if self.engine.is_sided(slot) {
-                continue;
+            if self.engine.is_sided(slot) && differ.count > 0 {
+                continue; // It is there already.
             }
             if named.buckets.len() != BUCKETS {
                 exchange.left.push((slot, Scope::Slot));
@@ -179,7 +239,7 @@ impl Replica {
         if link.exchange.as_ref().is_some_and(|exchange| !exchange.goes_on(now_us)) {
             link.exchange = None;
         }
-        let Some(exchange) = &mut link.exchange else { return };
+        let Some(exchange) = link.exchange.as_mut().filter(|exchange| !exchange.ended) else { return };
         let (mut images, mut bytes) = (Vec::new(), 0);
         while bytes < BYTES_PER_MESSAGE && link.allowance > 0 {
             let Some((slot, scope)) = exchange.left.pop() else { break };
@@ -197,7 +257,7 @@ impl Replica {
         let received = if ended { sets::to_message(&exchange.base) } else { Vec::new() };
         let number = exchange.number;
         if ended {
-            link.exchange = None;
+            exchange.ended = true;
             peer.repair.slots_differing = 0;
         }
         self.count_repair(bytes, 0);
@@ -210,30 +270,54 @@ impl Replica {
         if !self.accepts(from, states.clock) || self.is_quarantined(from) {
             return;
         }
-        let Role::Peer(peer) = &mut self.role else { return };
-        let Some(link) = peer.links.get_mut(&from).filter(|link| link.incoming == Some(states.number)) else { return };
-        if states.ended {
-            link.incoming = None;
-        }
+        let now_us = self.now.mono_us;
+        let Some(incoming) = self.incoming(from, states.number) else { return };
+        incoming.heard_us = now_us;
         for part in &states.images {
             self.count_repair(0, part.image.len());
             let landed = self.land_image(part.slot, &part.image);
-            if let (Some(keys), Role::Peer(peer)) = (landed, &mut self.role) {
-                peer.repair.keys_repaired += keys;
-            }
-            if landed.is_none() {
-                // Damaged: what was held when it began is not said to be here.
-                if let Role::Peer(peer) = &mut self.role
-                    && let Some(link) = peer.links.get_mut(&from)
-                {
-                    link.incoming = None;
+            let Role::Peer(peer) = &mut self.role else { return };
+            match landed {
+                Some(keys) => {
+                    peer.repair.keys_repaired += keys;
+                    peer.note_image(part.slot as u16, &part.image, Some(from));
                 }
-                return;
+                // Damaged: what was held when it began is not said to be here.
+                None => return self.forget_incoming(from),
             }
         }
+        if states.ended {
+            self.end_exchange(from, states);
+        }
+    }
+
+    /// Everything that differed was sent: what the sender held when it began is here, too, once no slot has changed since it was compared.
+    fn end_exchange(&mut self, from: ReplicaId, states: &States) {
+        let Some(incoming) = self.incoming(from, states.number) else { return };
+        let touched = std::mem::take(&mut incoming.touched);
+        if !touched.is_empty() && !broken(Breakage::TrustCompared) {
+            let slots =
+                touched.into_iter().map(|slot| SlotBuckets { slot: slot.into(), buckets: Vec::new() }).collect();
+            let (number, first_slot, clock) = (states.number, 0, self.engine.clock());
+            return self.send(from, Message::Differ(Differ { number, first_slot, count: 0, slots, clock }));
+        }
+        self.forget_incoming(from);
         let received = sets::from_message(&states.received);
-        if states.ended && !self.engine.received().covers(&received) {
+        if !self.engine.received().covers(&received) {
             self.land_received(&received);
+        }
+    }
+
+    fn incoming(&mut self, from: ReplicaId, number: u64) -> Option<&mut Incoming> {
+        let Role::Peer(peer) = &mut self.role else { return None };
+        peer.links.get_mut(&from)?.incoming.as_mut().filter(|incoming| incoming.number == number)
+    }
+
+    fn forget_incoming(&mut self, from: ReplicaId) {
+        if let Role::Peer(peer) = &mut self.role
+            && let Some(link) = peer.links.get_mut(&from)
+        {
+            link.incoming = None;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use trireme_proto::{
-    Message,
+    Message, SLOTS,
     ids::Origin,
     message::{Compare, Feed, PartImage, Round, Seen, States},
 };
@@ -45,7 +45,7 @@ fn a_clock_beyond_the_bound_is_refused_in_every_message_of_a_feed() {
         }],
         ..Feed::default()
     };
-    let compare = Compare { number: 1, first_slot: 0, digests: vec![7; 1024], clock, received: Vec::new() };
+    let compare = Compare { number: 1, first_slot: 0, digests: vec![7; 1024], clock, ..Compare::default() };
     let states =
         States { number: 1, images: vec![image_of("a", "x", wall_ms(&rig) + 60_000)], clock, ..States::default() };
     let differ = trireme_proto::message::Differ { number: 1, clock, ..Default::default() };
@@ -148,7 +148,7 @@ fn replicas_that_received_the_same_and_differ_count_the_slots() {
         [same.clone(), vec![Seen { origin: Origin { group: 9, generation: 1 }, upto: 1, beyond: Vec::new() }]].concat();
     let before = mismatches(&rig)[2];
     for (received, found) in [(Vec::new(), 0), (more, 0), (same, 1024)] {
-        let compare = Compare { number: 9, first_slot: 0, digests: vec![7; 1024], clock: 0, received };
+        let compare = Compare { number: 9, first_slot: 0, digests: vec![7; 1024], received, ..Compare::default() };
         rig.deliver((1, 3, Message::Compare(compare)));
         assert_eq!(mismatches(&rig)[2] - before, found);
     }
@@ -224,4 +224,104 @@ fn an_acknowledgement_that_was_lost_is_made_good_by_the_next_heartbeat() {
     assert_eq!(rig.heard(1, 7), "+OK");
     let report = rig.report(1);
     assert!(report.followers.iter().all(|f| f.acknowledged == 1 && f.lag_entries == 0), "{report:?}");
+}
+
+/// Replica 1 compares all slots with replica 3, of which none differs; then something comes from replica 2; then the end. What has 3 to say, and what holds it?
+fn compared_then(rig: &mut Rig, comes: Message) -> (Vec<u32>, u64) {
+    let base = sets::to_message(rig.replica(1).engine.received());
+    for first_slot in (0..SLOTS).step_by(1024) {
+        let digests = (first_slot..first_slot + 1024).map(|slot| rig.replica(1).engine.digest(slot)).collect();
+        let base = if first_slot == 0 { base.clone() } else { Vec::new() };
+        let compare = Compare { number: 7, first_slot: first_slot.into(), digests, base, ..Compare::default() };
+        rig.deliver((1, 3, Message::Compare(compare)));
+    }
+    rig.deliver((2, 3, comes));
+    rig.under_way.clear();
+    rig.deliver((1, 3, Message::States(States { number: 7, ended: true, received: base, ..States::default() })));
+    rig.turn_of(3);
+    let asked = rig.under_way.iter().find_map(|(_, to, message)| match message {
+        Message::Differ(differ) if *to == 1 && differ.count == 0 => Some(differ.slots.iter().map(|s| s.slot).collect()),
+        _ => None,
+    });
+    (asked.unwrap_or_default(), rig.replica(3).engine.key_digest(b"k"))
+}
+
+#[test]
+fn what_comes_into_a_slot_after_it_was_compared_and_was_removed_before_does_not_stay() {
+    for by_image in [false, true] {
+        let mut rig = Rig::peers(3, 2, 2);
+        rig.open(1, 7);
+        rig.isolate(3);
+        rig.say(1, 7, "SET k old");
+        let mut late = None;
+        for _ in 0..20 {
+            rig.now_us += 1_000;
+            let feeds = rig.under_way.iter().filter(|(from, ..)| *from == 1);
+            late = late.or(feeds
+                .filter_map(|(.., message)| if let Message::Feed(f) = message { Some(f) } else { None })
+                .find(|feed| !feed.entries.is_empty())
+                .map(|feed| Feed {
+                    epoch: feed.epoch,
+                    version: feed.version,
+                    entries: feed.entries.clone(),
+                    ..Feed::default()
+                }));
+            rig.turn();
+        }
+        let mut feed = late.expect("the entry was sent to 2");
+        if by_image {
+            let (slot, mut image) = (slot_of(b"k"), Vec::new());
+            rig.replica(2).engine.export_part(slot, Scope::Named, &[b"k"], &mut image);
+            let image = PartImage { slot: slot.into(), image: image.into() };
+            feed.entries.clear();
+            feed.mends = vec![trireme_proto::message::Mend { number: 1, images: vec![image] }];
+        }
+        assert_eq!([rig.heard(1, 7), rig.ask(1, 7, "DEL k")], ["+OK", ":1"]);
+        [1, 2].into_iter().for_each(|other| rig.connect(other, 3));
+        rig.under_way.clear();
+        let (asked, digest) = compared_then(&mut rig, Message::Feed(Box::new(feed)));
+        assert_ne!(digest, 0, "it came: the replica cannot know yet that it was removed");
+        assert_eq!(asked, [u32::from(slot_of(b"k"))], "so it is not said to be all there");
+        assert!(!rig.replica(3).engine.received().covers(rig.replica(1).engine.received()));
+        // The slot is sent, and the end once more.
+        let (slot, mut image) = (slot_of(b"k"), Vec::new());
+        rig.replica(1).engine.export_part(slot, Scope::Slot, &[], &mut image);
+        let images = vec![PartImage { slot: slot.into(), image: image.into() }];
+        let received = sets::to_message(rig.replica(1).engine.received());
+        rig.deliver((1, 3, Message::States(States { number: 7, images, ended: true, received, ..States::default() })));
+        assert_eq!(rig.replica(3).engine.key_digest(b"k"), 0);
+        assert!(rig.replica(3).engine.received().covers(rig.replica(1).engine.received()));
+    }
+}
+
+#[test]
+fn slots_that_have_changed_since_are_sent_when_they_are_asked_for() {
+    let mut rig = Rig::peers(3, 2, 2);
+    rig.open(1, 7);
+    assert_eq!(rig.ask(1, 7, "SET k new"), "+OK");
+    lose(&mut rig, 3, "k");
+    rig.nodes.get_mut(&1).unwrap().replica.begin_exchange(3);
+    rig.turn_of(1);
+    let compared = |m: &Message| if let Message::Compare(c) = m { Some(c.number) } else { None };
+    let number = rig.under_way.iter().find_map(|(_, _, m)| compared(m)).expect("it compares");
+    let ends = |rig: &mut Rig, differ: trireme_proto::message::Differ| {
+        rig.under_way.clear();
+        rig.deliver((3, 1, Message::Differ(differ)));
+        rig.turn_of(1);
+        let states = |(_, to, m): &(u32, u32, Message)| match m {
+            Message::States(states) if *to == 3 => Some((states.images.len(), states.ended)),
+            _ => None,
+        };
+        rig.under_way.iter().filter_map(states).collect::<Vec<_>>()
+    };
+    let all = trireme_proto::message::Differ { number, count: SLOTS.into(), ..Default::default() };
+    assert_eq!(ends(&mut rig, all.clone()), [(0, true)]);
+    let slots = vec![trireme_proto::message::SlotBuckets { slot: slot_of(b"k").into(), buckets: Vec::new() }];
+    let more = trireme_proto::message::Differ { count: 0, slots, ..all };
+    for _ in 0..3 {
+        assert_eq!(ends(&mut rig, more.clone()), [(1, true)], "as often as it is needed");
+        rig.now_us += 1_000_000;
+    }
+    rig.now_us += 2_000_000;
+    assert_eq!(ends(&mut rig, more), [], "a comparison that nobody asks about any more is over");
 }

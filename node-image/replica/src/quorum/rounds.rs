@@ -192,7 +192,7 @@ impl Replica {
             }
         }
         for (slot, image) in images {
-            let landed = self.land_image(slot, &image).unwrap_or(0);
+            let landed = self.land_keys(slot, &image).unwrap_or(0);
             if let Role::Peer(peer) = &mut self.role {
                 peer.repair.read_repairs += landed;
             }
@@ -302,7 +302,7 @@ impl Replica {
     pub(crate) fn take_mend(&mut self, from: ReplicaId, mend: &Mend) {
         let mut durable = 0;
         for part in &mend.images {
-            if self.land_image(part.slot, &part.image).is_none() {
+            if self.land_keys(part.slot, &part.image).is_none() {
                 return;
             }
             durable = durable.max(self.engine.last_write(part.slot as u16));

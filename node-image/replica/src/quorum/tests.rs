@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use fastrand::Rng;
 use trireme_proto::topology::{Topology, WriteOrder};
 
-use crate::clients::tests::rig::Rig;
+use crate::{clients::tests::rig::Rig, recovery::Recovery};
 
 const C: u64 = 7;
 
@@ -48,6 +48,29 @@ fn a_level_is_told_set_and_dropped() {
         heard.starts_with("-ERR CONSISTENCY is for stores of mode Leaderless") && heard.contains("READONLY"),
         "{heard}"
     );
+}
+
+#[test]
+fn before_the_record_is_known_commands_wait_and_nobody_says_that_there_is_a_leader() {
+    let mut rig = Rig::peers(3, 2, 2);
+    rig.start(3, Recovery::new());
+    rig.open(3, C);
+    for command in ["CONSISTENCY ALL CALL SET a 1", "GET a", "CONSISTENCY TWO", "MULTI", "SET b 2", "EXEC"] {
+        rig.say(3, C, command);
+    }
+    rig.run(50);
+    assert_eq!(rig.heard(3, C), "");
+    [1, 2].into_iter().for_each(|other| rig.connect(other, 3));
+    rig.tell();
+    rig.run(500);
+    assert_eq!(rig.heard(3, C), "+OK $1 1 +OK +OK +QUEUED *1 +OK");
+    // Nor for ever.
+    rig.start(3, Recovery::new());
+    rig.open(3, C);
+    rig.say(3, C, "CONSISTENCY ONE CALL GET a");
+    rig.run(10_200);
+    let heard = rig.heard(3, C);
+    assert!(heard.starts_with("-NOREPLICAS no topology is known yet"), "{heard}");
 }
 
 #[test]

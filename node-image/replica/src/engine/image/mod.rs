@@ -170,6 +170,28 @@ impl Engine {
         Ok(changed)
     }
 
+    /// Whether an image speaks of all of its slot.
+    pub(crate) fn is_whole_slot(image: &[u8]) -> bool {
+        image.get(1).copied().and_then(Scope::from_byte) == Some(Scope::Slot)
+    }
+
+    /// Whether an image has a record that is in this set, by its name.
+    pub(crate) fn image_has_any(image: &[u8], set: &ReceivedSet) -> bool {
+        let any = || -> Result<bool, DeltaError> {
+            let mut reader = Reader { rest: image.get(2..).unwrap_or_default() };
+            let _last_write = reader.number()?;
+            let _seen = ReceivedSet::read(&mut reader)?;
+            for _ in 0..reader.count(3)? {
+                let _key = reader.bytes()?;
+                if read_key(&mut reader)?.records.keys().any(|place| set.contains(place.3)) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        any().unwrap_or(false)
+    }
+
     /// Joins an image: the slot's last write at its sender, and how many keys are not what they were.
     fn import(&mut self, slot: u16, image: &[u8]) -> Result<(u64, usize), DeltaError> {
         let mut reader = Reader { rest: image };
