@@ -293,6 +293,14 @@ impl Scenario {
                     self.faults = vec![Fault::MachineLost, Fault::MachineLost, Fault::SlowDisk, Fault::SlowDisk];
                 }
             }
+            2 => {
+                // Disks are lost, and little is sent: what a new one lacks comes as entries and as state, beside each other.
+                self.faults = vec![Fault::DiskLoss, Fault::DiskLoss, Fault::Worker];
+                self.settings.feed_bytes_per_second = rng.u64(20_000..100_000);
+                self.settings.log_bytes_max = 16 << 10;
+                self.think_us = rng.u64(2_000..8_000);
+                self.fault_every_us = rng.u64(100_000..400_000);
+            }
             _ => {}
         }
         if rng.u8(0..4) == 0 {

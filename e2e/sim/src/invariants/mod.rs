@@ -25,6 +25,7 @@
 //! | [`names`] | after every turn | no name is used twice |
 //! | [`copies`] | after every turn, and with every record | what is acknowledged is on w members, also after a change |
 //! | [`overlap`] | with every record | w + r > n, at every moment of a change |
+//! | [`same`] | after every turn | replicas that have received the same have the same state |
 //! | [`peers`] | at the end | n, w and r are those wanted, and all members have received and hold the same |
 //! | [`counters`] | at the end | a counter is the sum of its increments |
 //! | [`levels`] | at the end | what was acknowledged at consistency ALL is seen at ONE |
@@ -50,17 +51,18 @@ pub mod overlap;
 pub mod peers;
 pub mod promises;
 pub mod quorum;
+pub mod same;
 pub mod seal;
 pub mod session;
 pub mod sets;
 
 use std::collections::BTreeMap;
 
-use trireme_proto::{
-    Epoch, Incarnation, Message, ReplicaId, Report, Topology,
-    ids::{Dot, Peer},
+use trireme_proto::{Epoch, Incarnation, Message, ReplicaId, Report, Topology, ids::Peer};
+use trireme_replica::{
+    Replica,
+    io::{Event, Now},
 };
-use trireme_replica::io::{Event, Now};
 
 use crate::{clock::Micros, shadow::Shadow};
 
@@ -163,6 +165,8 @@ pub struct Watch {
     pub overlap: overlap::Overlap,
     /// See [`levels`].
     pub levels: levels::Levels,
+    /// See [`same`].
+    pub same: same::Same,
 }
 
 impl Watch {
@@ -189,13 +193,14 @@ impl Watch {
         self.copies.appended(id, incarnation, bytes, &mut self.names)
     }
 
-    /// Looks at a replica after its turn, where there is no leader. `counted`: the last of its own deltas that it counts as written.
+    /// Looks at a replica after its turn, where there is no leader.
     ///
     /// # Errors
     /// The first invariant that does not hold.
-    pub fn peers_turn(&mut self, turn: &Turn<'_>, counted: Option<Dot>) -> Found {
+    pub fn peers_turn(&mut self, turn: &Turn<'_>, replica: &Replica) -> Found {
         self.hand.turn(turn);
-        self.copies.turn(turn, counted)
+        self.same.turn(turn.id, replica)?;
+        self.copies.turn(turn, replica.written())
     }
 
     /// Looks at a record, where there is no leader. `meets`: nobody wants anything else than w + r > n.

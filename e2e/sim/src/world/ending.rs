@@ -188,6 +188,7 @@ impl World {
                 simulated_us: self.now(),
                 operations: self.history.counts(),
                 epochs: self.watch.overlap.epochs(),
+                digests_compared: self.watch.same.compared(),
                 undecided,
                 ..Summary::default()
             });

@@ -180,7 +180,7 @@ impl World {
             promised: machine.disk.promised(),
         };
         let found = if self.scenario.is_leaderless() {
-            self.watch.peers_turn(&turn, process.replica.written())
+            self.watch.peers_turn(&turn, &process.replica)
         } else {
             self.watch.turn(&turn, &self.decided)
         };

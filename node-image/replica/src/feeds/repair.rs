@@ -124,6 +124,11 @@ impl Replica {
         self.nothing_lands() && !self.engine.is_any_sided()
     }
 
+    /// Without a leader: the digest of all that is held, where that is exactly what was received. For those who look on.
+    pub fn settled_digest(&self) -> Option<u64> {
+        self.is_settled().then(|| self.engine.digest_total())
+    }
+
     /// Sends the digests of all slots, unless that is under way. One that is quarantined gives nobody its state.
     pub(super) fn begin_exchange(&mut self, to: ReplicaId) {
         let now_us = self.now.mono_us;
