@@ -92,9 +92,15 @@ pub(super) fn name(turn: &mut Turn<'_>, record: &Topology) {
         return turn.record(next);
     }
     let lost = |m: &Member| news.iter().any(|(id, _, what)| *id == m.id && what.loses());
-    let rest: Vec<Member> = record.config.members.iter().filter(|m| !lost(m)).copied().collect();
-    if rest.len() < record.config.members.len() {
-        without_the_lost(turn, record, &mut next, rest);
+    let rest = |config: &Config| config.members.iter().filter(|m| !lost(m)).copied().collect::<Vec<Member>>();
+    let members = rest(&record.config);
+    if members.len() < record.config.members.len() {
+        // In the configuration that is being left, who lost its tail may be called spent only: it is no member any more.
+        let spent = |m: &Member| turn.observed.live_report(m.id).is_some_and(|report| report.origin_spent);
+        let is_it = |m: &Member| record.replica(m.id).is_some_and(|row| row.incarnation == m.incarnation);
+        let mut left = record.old.as_ref().map(rest).unwrap_or_default();
+        left.retain(|m| is_it(m) && !(spent(m) && record.settings.durability() == Durability::Memory));
+        without_the_lost(turn, record, &mut next, members, left);
     }
     turn.record(next);
 }
@@ -152,14 +158,16 @@ fn news(turn: &Turn<'_>, record: &Topology, row: &Replica) -> Option<(ReplicaId,
     }
 }
 
-/// Members that lost what they held leave the configuration; what was in force before goes on to count until it has been left.
-fn without_the_lost(turn: &mut Turn<'_>, record: &Topology, next: &mut Topology, rest: Vec<Member>) {
+/// Members that lost what they held leave the configuration; what was in force before goes on to count until it has been left. Where all of them are lost,
+/// those of the configuration that was being left are members again, `left` of them: while it counts, they have w copies of everything.
+fn without_the_lost(turn: &mut Turn<'_>, record: &Topology, next: &mut Topology, rest: Vec<Member>, left: Vec<Member>) {
     let before = turn.describe(&record.config);
     let gone = record.config.members.iter().filter(|m| !rest.contains(m)).map(|m| m.id);
     let names = turn.names(gone);
     let (lost, mut why) =
         (names.len(), format!("{} lost what it held, and counts again once it has learnt it anew", list(&names)));
-    if lost >= record.config.w as usize {
+    let (rest, back) = if rest.is_empty() { (left, true) } else { (rest, false) };
+    if lost >= record.config.w as usize && (rest.is_empty() || !back) {
         why = format!(
             "{why}; writes acknowledged with w = {} may have been on {} alone, and are lost then",
             record.config.w,
@@ -173,7 +181,8 @@ fn without_the_lost(turn: &mut Turn<'_>, record: &Topology, next: &mut Topology,
         next.old = None;
         next.config = Config { w: record.config.w.min(count(members.len())).max(1), members };
     } else {
-        let w = record.config.w.min(count(rest.len()));
+        let before = record.old.as_ref().filter(|_| back).unwrap_or(&record.config);
+        let w = before.w.min(count(rest.len()));
         // What is being left already stays: whatever was written since has w copies of it.
         let left = next.old.take().unwrap_or_else(|| record.config.clone());
         next.old = Some(left);
