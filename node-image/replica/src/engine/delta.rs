@@ -142,12 +142,17 @@ impl Header {
         }
     }
 
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Header, DeltaError> {
+    /// What it begins with: flags, and its name.
+    pub(crate) fn read_dot(reader: &mut Reader<'_>) -> Result<(u8, Dot), DeltaError> {
         let flags = reader.byte()?;
         if flags & !(BEFORE | NAMES) != 0 {
             return reader.error("unknown flags");
         }
-        let dot = read_dot(reader)?;
+        Ok((flags, read_dot(reader)?))
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Header, DeltaError> {
+        let (flags, dot) = Header::read_dot(reader)?;
         let clock = reader.fixed()?;
         let context = if flags & BEFORE != 0 { Context::Before(dot) } else { Context::Set(ReceivedSet::read(reader)?) };
         if context.contains(dot) {

@@ -130,12 +130,12 @@ impl Engine {
         }
     }
 
-    /// The name of a delta.
+    /// The name of a delta, without a look at the rest of it.
     ///
     /// # Errors
     /// The bytes are no delta.
     pub fn dot_of(delta: &[u8]) -> Result<Dot, DeltaError> {
-        Ok(Header::read(&mut Reader { rest: delta })?.dot)
+        Header::read_dot(&mut Reader { rest: delta }).map(|(_, dot)| dot)
     }
 
     /// The slots of the keys that a delta changes, as far as it can be read; one may come several times.
@@ -155,7 +155,7 @@ impl Engine {
     /// # Errors
     /// The bytes are no delta.
     pub fn origin_of(delta: &[u8]) -> Result<Origin, DeltaError> {
-        Ok(Header::read(&mut Reader { rest: delta })?.dot.origin)
+        Ok(Engine::dot_of(delta)?.origin)
     }
 
     /// Whether a delta is so many generations old that it is no longer made anew.

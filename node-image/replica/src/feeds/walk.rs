@@ -51,6 +51,20 @@ impl Link {
         (walk.at, walk.until) = (walk.at.min(at), walk.until.max(until));
         walk.groups.insert(group);
     }
+
+    /// What a pass that is under way has still to come to is not stuck, however long the log is: to begin anew would be to never end.
+    fn is_stuck(&mut self, origin: Origin, upto: u64, now_us: u64) -> bool {
+        let under_way = self.walk.as_ref().is_some_and(|walk| walk.groups.contains(&origin.group));
+        let since = self.lacks.entry(origin).or_insert((upto, now_us));
+        if since.0 != upto || under_way {
+            *since = (upto, now_us);
+        }
+        let stuck = since.1 + FORWARD_AFTER_US <= now_us;
+        if stuck {
+            since.1 = now_us;
+        }
+        stuck
+    }
 }
 
 impl Replica {
@@ -69,15 +83,7 @@ impl Replica {
         link.lacks.retain(|origin, _| origins.contains(origin));
         let (mut late, mut walked) = (false, false);
         for seen in lacking.origins() {
-            let progress = (received.upto(seen.origin), now_us);
-            let since = link.lacks.entry(seen.origin).or_insert(progress);
-            if since.0 != progress.0 {
-                *since = progress;
-            }
-            let stuck = since.1 + FORWARD_AFTER_US <= now_us;
-            if stuck {
-                since.1 = now_us;
-            }
+            let stuck = link.is_stuck(seen.origin, received.upto(seen.origin), now_us);
             late |= stuck;
             if stuck || (first && seen.origin.group == me) {
                 link.walk_from(before, last, seen.origin.group);
@@ -147,6 +153,26 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pass_that_takes_long_is_not_begun_anew() {
+        let mut link = Link::new(1, 0);
+        let (origin, other) = (Origin { group: 2, generation: 1 }, Origin { group: 3, generation: 1 });
+        assert!(!link.is_stuck(origin, 5, 0) && !link.is_stuck(origin, 5, FORWARD_AFTER_US - 1));
+        assert!(link.is_stuck(origin, 5, FORWARD_AFTER_US));
+        link.walk_from(1, 1_000_000, origin.group);
+        for heartbeat in 1..100 {
+            let now_us = FORWARD_AFTER_US + heartbeat * 50_000;
+            assert!(!link.is_stuck(origin, 5, now_us), "it is on its way");
+            assert!(heartbeat != 9 || link.is_stuck(other, 0, now_us), "this one is not");
+            assert!(heartbeat >= 9 || !link.is_stuck(other, 0, now_us));
+        }
+        link.walk = None;
+        let now_us = FORWARD_AFTER_US + 99 * 50_000;
+        assert!(!link.is_stuck(origin, 5, now_us + FORWARD_AFTER_US - 1), "it may arrive yet");
+        assert!(!link.is_stuck(origin, 6, now_us + FORWARD_AFTER_US), "it gets on");
+        assert!(link.is_stuck(origin, 6, now_us + 2 * FORWARD_AFTER_US));
+    }
 
     #[test]
     fn what_was_sent_above_the_cap_is_waited_for() {
