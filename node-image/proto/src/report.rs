@@ -101,6 +101,9 @@ pub struct Report {
     /// No leader only: how long others took, of late, as far as enough has been seen.
     #[prost(message, repeated, tag = "32")]
     pub paces: Vec<Pace>,
+    /// The last epoch that an earlier process on its disk has led. None leads it again.
+    #[prost(message, optional, tag = "33")]
+    pub led_before: Option<Epoch>,
 }
 
 /// How long another replica took, of late: what 50, 90 and 99 of 100 did not exceed, in microseconds; empty where too little was seen.

@@ -46,6 +46,8 @@ pub struct Replica {
     /// As handed to the disk last.
     pub(crate) meta: Meta,
     pub(crate) promise_durable: Epoch,
+    /// The last epoch that an earlier process has led.
+    pub(crate) led_before: Epoch,
     pub(crate) engine: Engine,
     pub(crate) requests: Requests,
     pub(crate) log: Log,
@@ -106,6 +108,7 @@ impl Replica {
             now,
             started_us: now.mono_us,
             promise_durable: meta.promise,
+            led_before: meta.led,
             meta,
             engine: recovered.engine,
             requests: recovered.requests,

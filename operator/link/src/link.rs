@@ -20,7 +20,7 @@ use trireme_proto::{
 
 /// After a connection was closed: soon enough to hear a parent say that the process has ended, before that goes, too.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(2);
-const BACK_OFF_MAX: Duration = Duration::from_millis(500);
+const BACK_OFF_MAX: Duration = Duration::from_millis(100);
 /// Longest wait for a connection, and for the other side's first frame.
 const HELLO_MAX: Duration = Duration::from_secs(2);
 /// A silent connection is probed after this time, and given up after three probes a second apart: the operator mostly listens, so after a partition in which

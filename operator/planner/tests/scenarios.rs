@@ -108,6 +108,7 @@ impl Stage {
                     self.report(id).last = Position { epoch: epoch(e.parse().unwrap()), seq: seq.parse().unwrap() };
                 }
                 "version" => self.report(id).topology_version = number(),
+                "led" => self.report(id).led_before = Some(epoch(number())),
                 "lease" => self.report(id).lease_remaining_ms = number() as u32,
                 "silence" => self.report(id).leader_silence_ms = number() as u32,
                 "disk-full" => self.report(id).disk_full = true,

@@ -197,6 +197,7 @@ pub fn report(report: &Report) -> Vec<String> {
         "record v{}, log from {}, lease granted {} ms",
         report.topology_version, report.log_start, report.lease_remaining_ms
     ));
+    lines.extend(report.led_before.map(|epoch| format!("epoch {epoch} was led by a process before it")));
     if report.leader_silence_ms >= 1_000 {
         lines.push(format!("without its leader for {} ms", report.leader_silence_ms));
     }

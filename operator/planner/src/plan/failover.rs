@@ -7,7 +7,7 @@
 //! A connection that ended is news, silence is only the lack of it: where the operator's connection to a leader that it saw leading this epoch has ended,
 //! and those of a majority of the members that it hears have ended too, and none of them was made again within a heartbeat, nobody waits for the suspicion
 //! time. That is how the end of a process shows where nobody can prove it. It proves nothing either: leases are waited for as ever. An operator that has
-//! just been started has seen nobody lead, and waits for silence.
+//! just been started has seen nobody lead, and waits for silence; or a leader that was started again, too, says that its epoch was led before.
 
 use trireme_proto::breakage::{Breakage, broken};
 use trireme_proto::{
@@ -73,7 +73,8 @@ fn lost(turn: &mut Turn<'_>, record: &Topology) -> Option<Cause> {
         }
         return stuck(turn, record, report).then_some(Cause::Stuck);
     }
-    if turn.memory.led_by.is_some_and(|(epoch, boot)| epoch == record.epoch && boot != report.boot) {
+    let another = turn.memory.led_by.is_some_and(|(epoch, boot)| epoch == record.epoch && boot != report.boot);
+    if another || report.led_before == Some(record.epoch) {
         return Some(Cause::Restarted);
     }
     // A moment passes between "it has the record" and "it leads"; a process that was started again never leads the same epoch.
