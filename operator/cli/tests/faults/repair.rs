@@ -40,6 +40,8 @@ fn peer(status: &Value, name: &str, field: &str) -> u64 {
 /// Kills it, and waits until it has been started again.
 fn start_again(store: &mut Store, replica: &Replica) {
     replica.signal(Signal::KILL);
+    // The first one was started, too, and that may not have been read yet.
+    store.wait_for(|e| e["event"] == "ended" && e["replica"] == replica.name.as_str());
     store.wait_for(|e| e["event"] == "started" && e["replica"] == replica.name.as_str());
     // Until the new process has reported, the status tells what the old one said last.
     eventually("listening again", || TcpStream::connect(replica.address).is_ok());
