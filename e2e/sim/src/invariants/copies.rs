@@ -43,6 +43,8 @@ struct Life {
 pub struct Copies {
     lives: BTreeMap<(ReplicaId, Incarnation), Life>,
     acknowledged: Vec<Dot>,
+    /// Every record that was written.
+    records: Vec<Topology>,
 }
 
 impl Copies {
@@ -112,10 +114,12 @@ impl Copies {
             }
         }
         for dot in news {
-            // The record may have changed in this turn, after it was counted.
-            let lacking = |record: &Topology| self.lacking(record, dot);
-            if let Some(what) = turn.topology.and_then(lacking)
-                && before.as_ref().is_none_or(|before| lacking(before).is_some())
+            // The record may have changed in this turn, after it was counted: once, or several times.
+            let first = before.as_ref().map_or(0, |record| record.version);
+            let last = turn.topology.map_or(0, |record| record.version);
+            let mut between = self.records.iter().filter(|record| (first..=last).contains(&record.version));
+            if let Some(what) = turn.topology.and_then(|record| self.lacking(record, dot))
+                && between.all(|record| self.lacking(record, dot).is_some())
             {
                 return violated("copies", format!("replica {} counts {dot:?} as written: {what}", turn.id));
             }
@@ -135,6 +139,11 @@ impl Copies {
                 format!("it is durable on {copies} of {} members, not on w = {}", config.members.len(), config.w)
             })
         })
+    }
+
+    /// A record is written, whatever may be said of it.
+    pub fn note(&mut self, record: &Topology) {
+        self.records.push(record.clone());
     }
 
     /// A record is written.

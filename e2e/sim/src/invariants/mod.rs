@@ -209,6 +209,7 @@ impl Watch {
     /// The first invariant that does not hold.
     pub fn peers_record(&mut self, now: Micros, meets: bool, before: Option<&Topology>, next: &Topology) -> Found {
         self.levels.record(now, before, next);
+        self.copies.note(next);
         self.overlap.record(meets, before, next)?;
         if meets { self.copies.record(before, next) } else { Ok(()) }
     }
