@@ -34,8 +34,8 @@ struct Life {
     waiting: VecDeque<(u64, Brings)>,
     /// What this process wrote itself and is not acknowledged yet.
     own: VecDeque<Dot>,
-    /// The record that it obeyed after its turn before.
-    obeyed: Option<Topology>,
+    /// The version of the record that it obeyed after its turn before.
+    obeyed: Option<u64>,
 }
 
 /// Who holds what, and what was acknowledged.
@@ -104,7 +104,8 @@ impl Copies {
     pub fn turn(&mut self, turn: &Turn<'_>, counted: Option<Dot>) -> Found {
         let key = (turn.id, turn.incarnation);
         let Some(life) = self.lives.get_mut(&key) else { return Ok(()) };
-        let before = std::mem::replace(&mut life.obeyed, turn.topology.cloned());
+        let obeyed = turn.topology.map(|record| record.version);
+        let before = std::mem::replace(&mut life.obeyed, obeyed);
         let mut news = Vec::new();
         if let Some(counted) = counted {
             // Of an earlier name of this disk, learnt from others: nobody counts it any more.
@@ -115,8 +116,7 @@ impl Copies {
         }
         for dot in news {
             // The record may have changed in this turn, after it was counted: once, or several times.
-            let first = before.as_ref().map_or(0, |record| record.version);
-            let last = turn.topology.map_or(0, |record| record.version);
+            let (first, last) = (before.or(obeyed).unwrap_or_default(), obeyed.unwrap_or_default());
             let mut between = self.records.iter().filter(|record| (first..=last).contains(&record.version));
             if let Some(what) = turn.topology.and_then(|record| self.lacking(record, dot))
                 && between.all(|record| self.lacking(record, dot).is_some())

@@ -143,7 +143,7 @@ impl Replica {
         peer.exchanges += 1;
         let number = peer.exchanges;
         let base = peer.durable.clone();
-        let everything = sets::to_message(&base);
+        let mut held = sets::to_message(&base);
         let (left, heard_us) = (Vec::new(), now_us);
         link.exchange = Some(Exchange { number, base, compared: 0, left, heard_us, differing: 0, ended: false });
         let clock = self.engine.clock();
@@ -152,7 +152,7 @@ impl Replica {
             let digests: Vec<u64> = (first..first + SLOTS_PER_PART).map(|slot| self.engine.digest(slot)).collect();
             self.count_repair(8 * digests.len(), 0);
             let (first_slot, received) = (first.into(), received.clone());
-            let base = if first == 0 { everything.clone() } else { Vec::new() };
+            let base = std::mem::take(&mut held); // Said once.
             self.send(to, Message::Compare(Compare { number, first_slot, digests, clock, received, base }));
         }
     }

@@ -124,18 +124,10 @@ pub fn hincrbyfloat(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<
 pub fn hscan(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let cursor = scan::cursor(args[2])?;
     let length = access.field_count(args[1])?;
-    if length == 0 {
-        scan::head(reply, 0, 0);
-        return Ok(());
-    }
-    let options = scan::Options::parse(args, 3, false)?;
-    let from = (cursor, scan::PLACE_BITS);
-    let (mut found, next) = scan::page(access.fields(args[1])?, |(field, _)| field, length, from, options.count);
-    found.retain(|(field, _)| options.matches(field));
-    scan::head(reply, next.unwrap_or(0), 2 * found.len());
-    for (field, value) in &found {
+    let fields = (access.fields(args[1])?, 2);
+    for (field, value) in scan::elements(args, (cursor, length), fields, |(field, _)| field, reply)? {
         reply.bulk(field);
-        reply.bulk(value);
+        reply.bulk(&value);
     }
     Ok(())
 }
@@ -144,7 +136,7 @@ pub fn hrandfield(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_
     let mut random = Random::new(args.random);
     if args.len() == 2 {
         let length = access.field_count(args[1])?;
-        let index = if length == 0 { 0 } else { random.below(length) };
+        let index = random.below(length);
         reply.bulk_or_null(access.fields(args[1])?.nth(index).map(|(field, _)| field));
         return Ok(());
     }

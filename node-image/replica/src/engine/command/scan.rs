@@ -1,4 +1,4 @@
-//! Cursors: how SCAN, HSCAN and SSCAN go through a collection in bounded steps while it changes.
+//! Cursors: how SCAN, HSCAN, SSCAN and ZSCAN go through a collection in bounded steps while it changes.
 //!
 //! Elements have a fixed place by a hash of their bytes, the same on every replica, and a cursor is the place to go
 //! on from. So whatever is there from
@@ -92,6 +92,29 @@ pub fn page<T>(
     let more = placed.iter().any(|&(place, _)| place > last);
     placed.retain(|&(place, _)| place <= last);
     (placed.into_iter().map(|(_, element)| element).collect(), more.then_some(next))
+}
+
+/// HSCAN, SSCAN and ZSCAN of a collection of `length`, from the cursor on: writes the head of the reply, and returns the elements that are to follow, each of
+/// which is written as `width` values.
+///
+/// # Errors
+/// The options are wrong.
+pub fn elements<T>(
+    args: &Args<'_>,
+    (cursor, length): (u64, usize),
+    (all, width): (impl Iterator<Item = T>, usize),
+    name: impl Fn(&T) -> &[u8],
+    reply: &mut Reply<'_>,
+) -> Result<Vec<T>, Error> {
+    if length == 0 {
+        head(reply, 0, 0);
+        return Ok(Vec::new());
+    }
+    let options = Options::parse(args, 3, false)?;
+    let (mut found, next) = page(all, &name, length, (cursor, PLACE_BITS), options.count);
+    found.retain(|element| options.matches(name(element)));
+    head(reply, next.unwrap_or(0), width * found.len());
+    Ok(found)
 }
 
 /// The head of a scan's reply: the next cursor, then this many elements.

@@ -71,7 +71,7 @@ pub fn srandmember(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'
     match args.len() {
         2 => {
             let length = access.member_count(args[1])?;
-            let index = if length == 0 { 0 } else { random.below(length) };
+            let index = random.below(length);
             reply.bulk_or_null(access.members(args[1])?.nth(index));
         }
         3 => {
@@ -95,7 +95,7 @@ pub fn spop(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     };
     let length = access.member_count(args[1])?;
     let Some(count) = count else {
-        let index = if length == 0 { 0 } else { random.below(length) };
+        let index = random.below(length);
         let popped = access.members(args[1])?.nth(index).map(<[u8]>::to_vec);
         if let Some(member) = &popped {
             access.remove_member(args[1], member)?;
@@ -118,15 +118,7 @@ pub fn spop(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
 pub fn sscan(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let cursor = scan::cursor(args[2])?;
     let length = access.member_count(args[1])?;
-    if length == 0 {
-        scan::head(reply, 0, 0);
-        return Ok(());
-    }
-    let options = scan::Options::parse(args, 3, false)?;
-    let from = (cursor, scan::PLACE_BITS);
-    let (mut found, next) = scan::page(access.members(args[1])?, |member| member, length, from, options.count);
-    found.retain(|member| options.matches(member));
-    scan::head(reply, next.unwrap_or(0), found.len());
+    let found = scan::elements(args, (cursor, length), (access.members(args[1])?, 1), |member| member, reply)?;
     found.into_iter().for_each(|member| reply.bulk(member));
     Ok(())
 }

@@ -269,7 +269,7 @@ pub fn zrandmember(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'
     let mut random = Random::new(args.random);
     if args.len() == 2 {
         let length = access.scored_count(args[1])?;
-        let rank = if length == 0 { 0 } else { random.below(length) };
+        let rank = random.below(length);
         let chosen = access.scored_range(args[1], rank..rank + 1)?;
         reply.bulk_or_null(chosen.first().map(|(member, _)| *member));
         return Ok(());
@@ -289,18 +289,10 @@ pub fn zrandmember(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'
 pub fn zscan(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let cursor = scan::cursor(args[2])?;
     let length = access.scored_count(args[1])?;
-    if length == 0 {
-        scan::head(reply, 0, 0);
-        return Ok(());
-    }
-    let options = scan::Options::parse(args, 3, false)?;
-    let (from, all) = ((cursor, scan::PLACE_BITS), access.scored_range(args[1], 0..usize::MAX)?);
-    let (mut found, next) = scan::page(all.into_iter(), |(member, _)| member, length, from, options.count);
-    found.retain(|(member, _)| options.matches(member));
-    scan::head(reply, next.unwrap_or(0), 2 * found.len());
-    for (member, score) in &found {
+    let members = (access.scored_range(args[1], 0..usize::MAX)?.into_iter(), 2);
+    for (member, score) in scan::elements(args, (cursor, length), members, |(member, _)| member, reply)? {
         reply.bulk(member);
-        reply.bulk(float::text(*score).as_bytes());
+        reply.bulk(float::text(score).as_bytes());
     }
     Ok(())
 }

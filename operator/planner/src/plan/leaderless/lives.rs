@@ -166,8 +166,9 @@ fn without_the_lost(turn: &mut Turn<'_>, record: &Topology, next: &mut Topology,
     let names = turn.names(gone);
     let (lost, mut why) =
         (names.len(), format!("{} lost what it held, and counts again once it has learnt it anew", list(&names)));
-    let (rest, back) = if rest.is_empty() { (left, true) } else { (rest, false) };
-    if lost >= record.config.w as usize && (rest.is_empty() || !back) {
+    let back = rest.is_empty() && !left.is_empty();
+    let rest = if back { left } else { rest };
+    if lost >= record.config.w as usize && !back {
         why = format!(
             "{why}; writes acknowledged with w = {} may have been on {} alone, and are lost then",
             record.config.w,
