@@ -48,6 +48,7 @@ impl Replica {
         self.take_name();
         self.look_if_whole();
         self.settle_writes();
+        self.review_all_rounds();
         self.clients.wake = true;
     }
 

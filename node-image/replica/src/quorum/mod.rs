@@ -99,8 +99,8 @@ struct Round {
     mended: bool,
     /// How many are known to hold it.
     holders: usize,
-    /// Those who lack something were sent it, and these hold it now.
-    mends_sent: bool,
+    /// Those who lack something of it were sent that, and these hold it now.
+    mends_sent: BTreeSet<ReplicaId>,
     mended_by: BTreeSet<ReplicaId>,
 }
 

@@ -104,19 +104,35 @@ impl Replica {
         self.linked().into_iter().filter(|id| counts(id) && !topology.is_quarantined(*id)).collect()
     }
 
-    /// A connection is new: what was asked on the old one is asked again.
+    /// A connection is new: what was asked and sent on the old one is asked and sent again.
     pub(crate) fn ask_again(&mut self, id: ReplicaId) {
-        if !self.members_linked().contains(&id) {
-            return;
+        if let Some(rounds) = self.rounds() {
+            rounds.open.values_mut().for_each(|round| {
+                round.mends_sent.remove(&id);
+            });
+            self.review_rounds([id].into());
         }
+    }
+
+    /// The record has changed: whoever counts now is asked, and what the rounds at hand have may be enough.
+    pub(crate) fn review_all_rounds(&mut self) {
+        self.review_rounds(self.members_linked());
+    }
+
+    fn review_rounds(&mut self, whom: Vec<ReplicaId>) {
+        let members = self.members_linked();
         let Some(rounds) = self.rounds() else { return };
         let open = std::mem::take(&mut rounds.open);
-        for round in open.values().filter(|round| !round.answered.contains(&id)) {
-            self.ask_round(id, round);
+        let numbers: Vec<u64> = open.keys().copied().collect();
+        for round in open.values() {
+            for id in whom.iter().filter(|id| members.contains(id) && !round.answered.contains(id)) {
+                self.ask_round(*id, round);
+            }
         }
         if let Some(rounds) = self.rounds() {
             rounds.open = open;
         }
+        numbers.into_iter().for_each(|number| self.advance_round(number));
     }
 
     /// Another coordinator asks: what is held here goes out once it is durable.
@@ -277,11 +293,14 @@ impl Replica {
         let has = |id: ReplicaId| id == me || round.mended_by.contains(&id) || holds(id);
         round.mended = self.met(Side::Writes, round.level.w, has);
         round.holders = self.how_many(has);
-        if round.mended || round.mends_sent || self.settings().read_repair() == ReadRepair::Off {
+        if round.mended || self.settings().read_repair() == ReadRepair::Off {
             return;
         }
         let mut sent = 0;
         for id in self.members_linked() {
+            if round.mends_sent.contains(&id) {
+                continue;
+            }
             let lacking: Vec<&&Key> = shown.iter().filter(|key| key.theirs.get(&id) != Some(&key.joined)).collect();
             let images: Vec<PartImage> = lacking
                 .iter()
@@ -291,8 +310,8 @@ impl Replica {
             if let Some(out) = self.out_to(id).filter(|_| !images.is_empty()) {
                 out.mends.push(Mend { number: round.number, images });
             }
+            round.mends_sent.insert(id);
         }
-        round.mends_sent = true;
         if let Role::Peer(peer) = &mut self.role {
             peer.repair.read_repairs += sent as u64;
         }

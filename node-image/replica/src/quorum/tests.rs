@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fastrand::Rng;
-use trireme_proto::topology::{Topology, WriteOrder};
+use trireme_proto::topology::{Member, Topology, WriteOrder};
 
 use crate::{clients::tests::rig::Rig, recovery::Recovery};
 
@@ -128,6 +128,55 @@ fn copies_are_waited_for_at_each_level_and_nobody_else_waits() {
     assert_eq!(rig.ask(1, 8, "SET d 1"), "");
     rig.open(1, 10);
     assert_eq!(rig.ask(1, 10, "CONSISTENCY w=1 CALL SET d 2"), "+OK");
+}
+
+#[test]
+fn what_waited_for_members_that_leave_goes_on_without_them() {
+    let mut rig = Rig::peers(5, 4, 2);
+    open(&mut rig);
+    [4, 5].into_iter().for_each(|id| rig.nodes.get_mut(&id).unwrap().disk = false);
+    assert_eq!(rig.ask(1, C, "SET a 1"), "");
+    assert_eq!(rig.ask(2, C, "GET a"), "", "it shows what is not on four yet");
+    rig.decide(|record| {
+        record.epoch.number += 1;
+        record.config.members.retain(|member| member.id <= 3);
+        record.config.w = 2;
+    });
+    assert_eq!([rig.heard(1, C), rig.heard(2, C)], ["+OK", "$1 1"]);
+}
+
+#[test]
+fn who_becomes_a_member_is_asked_what_is_under_way() {
+    let mut rig = Rig::peers(5, 2, 2);
+    open(&mut rig);
+    let members = |ids: [u32; 3]| ids.map(|id| Member { id, incarnation: u64::from(id) + 10 }).into();
+    rig.decide(|record| record.config.members = members([1, 2, 3]));
+    assert_eq!(rig.ask(1, C, "SET a 1"), "+OK");
+    rig.cut.extend([(1, 2), (1, 3)]);
+    assert_eq!(rig.ask(1, C, "GET a"), "");
+    rig.decide(|record| {
+        record.epoch.number += 1;
+        record.config.members = members([1, 4, 5]);
+    });
+    assert_eq!(rig.heard(1, C), "$1 1");
+}
+
+#[test]
+fn what_a_lost_connection_was_to_mend_is_sent_on_the_next_one() {
+    let mut rig = Rig::peers(3, 3, 2);
+    open(&mut rig);
+    rig.cut.extend([(1, 3), (2, 3)]);
+    assert_eq!(rig.ask(1, C, "CONSISTENCY TWO CALL SET a 1"), "+OK");
+    rig.cut.clear();
+    rig.under_way.clear();
+    rig.nodes.get_mut(&3).unwrap().disk = false;
+    assert_eq!(rig.ask(2, C, "CONSISTENCY ALL CALL GET a"), "", "another's write, which a member lacks");
+    // It starts again, without what it had not written to its disk.
+    rig.start(3, Recovery::new());
+    [1, 2].into_iter().for_each(|other| rig.connect(other, 3));
+    rig.tell();
+    rig.run(100);
+    assert_eq!(rig.heard(2, C), "$1 1");
 }
 
 #[test]
