@@ -62,8 +62,24 @@ pub struct GroupRecord {
     /// The replica that the operator restarts, or replaces on a new disk, of its own accord: one at a time; 0 for none.
     #[serde(default)]
     pub restarting: u32,
+    /// Mode MultiLeader: the store's other groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<OtherGroupRecord>,
     /// What replicas need to know of the spec.
     pub settings: SettingsRecord,
+}
+
+/// Another group of the store, with which this one has feeds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OtherGroupRecord {
+    /// The group's number.
+    pub group: u32,
+    /// Its region.
+    pub region: String,
+    /// Its replicas with their addresses.
+    pub replicas: Vec<ReplicaRecord>,
 }
 
 /// What an epoch is in.

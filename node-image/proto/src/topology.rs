@@ -48,6 +48,23 @@ pub struct Topology {
     /// The replica that the operator restarts, or replaces on a new disk, of its own accord: one at a time. 0 for none. Replicas do not look at it.
     #[prost(uint32, tag = "14")]
     pub restarting: ReplicaId,
+    /// [`Mode::MultiLeader`] only: the store's other groups, with which this one has feeds.
+    #[prost(message, repeated, tag = "15")]
+    pub groups: Vec<Group>,
+}
+
+/// Another group of the store, as this group's record knows it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Group {
+    /// Its number, from 1. No number is ever used for two groups of a store: it is part of the name of every delta.
+    #[prost(uint32, tag = "1")]
+    pub group: u32,
+    /// Its region.
+    #[prost(string, tag = "2")]
+    pub region: String,
+    /// Its replicas, whichever of them leads. Numbers of replicas are unique in the whole store.
+    #[prost(message, repeated, tag = "3")]
+    pub replicas: Vec<Replica>,
 }
 
 /// What an epoch is in.

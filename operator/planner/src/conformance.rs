@@ -50,6 +50,7 @@ fn blank() -> Topology {
         settings: Settings::standard(),
         previous_leader: 0,
         restarting: 0,
+        groups: Vec::new(),
     }
 }
 

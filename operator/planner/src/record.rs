@@ -2,11 +2,11 @@
 
 use trireme_crds::{
     Durability, Mode, Quorums, ReadRepair, Unreplicated, WriteOrder,
-    topology::{ConfigRecord, GroupRecord, MemberRecord, RecordPhase, ReplicaRecord, SettingsRecord},
+    topology::{ConfigRecord, GroupRecord, MemberRecord, OtherGroupRecord, RecordPhase, ReplicaRecord, SettingsRecord},
 };
 use trireme_proto::{
     Epoch, Topology,
-    topology::{self, Config, Member, Phase, Replica, Settings},
+    topology::{self, Config, Group, Member, Phase, Replica, Settings},
 };
 
 /// Why an object is no record.
@@ -25,26 +25,43 @@ pub fn to_object(record: &Topology) -> GroupRecord {
         leader: record.leader,
         config: config_to_object(&record.config),
         old: record.old.as_ref().map(config_to_object),
-        replicas: record
-            .replicas
-            .iter()
-            .map(|r| ReplicaRecord {
-                id: r.id,
-                name: r.name.clone(),
-                region: r.region.clone(),
-                peer_address: r.peer_address.clone(),
-                client_address: r.client_address.clone(),
-                incarnation: if r.incarnation == 0 { String::new() } else { format!("{:016x}", r.incarnation) },
-                generation: r.generation,
-                quarantined: r.quarantined,
-            })
-            .collect(),
+        replicas: record.replicas.iter().map(replica_to_object).collect(),
         generation: record.generation,
         handover: record.handover,
         previous_leader: record.previous_leader,
         restarting: record.restarting,
+        groups: record.groups.iter().map(group_to_object).collect(),
         settings: settings_to_object(&record.settings),
     }
+}
+
+fn replica_to_object(row: &Replica) -> ReplicaRecord {
+    ReplicaRecord {
+        id: row.id,
+        name: row.name.clone(),
+        region: row.region.clone(),
+        peer_address: row.peer_address.clone(),
+        client_address: row.client_address.clone(),
+        incarnation: if row.incarnation == 0 { String::new() } else { format!("{:016x}", row.incarnation) },
+        generation: row.generation,
+        quarantined: row.quarantined,
+    }
+}
+
+fn group_to_object(group: &Group) -> OtherGroupRecord {
+    OtherGroupRecord {
+        group: group.group,
+        region: group.region.clone(),
+        replicas: group.replicas.iter().map(replica_to_object).collect(),
+    }
+}
+
+fn group_from_object(object: &OtherGroupRecord) -> Result<Group, RecordTextError> {
+    Ok(Group {
+        group: object.group,
+        region: object.region.clone(),
+        replicas: object.replicas.iter().map(replica_from_object).collect::<Result<_, _>>()?,
+    })
 }
 
 fn settings_to_object(settings: &Settings) -> SettingsRecord {
@@ -123,6 +140,7 @@ pub fn from_object(store: &str, object: &GroupRecord) -> Result<Topology, Record
         handover: object.handover,
         previous_leader: object.previous_leader,
         restarting: object.restarting,
+        groups: object.groups.iter().map(group_from_object).collect::<Result<_, _>>()?,
         settings: settings_from_object(&object.settings),
     })
 }

@@ -117,5 +117,6 @@ fn first_record(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
         settings: turn.desired.settings.clone(),
         previous_leader: 0,
         restarting: 0,
+        groups: Vec::new(),
     });
 }

@@ -47,6 +47,7 @@ pub(crate) fn create(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
         settings: turn.desired.settings.clone(),
         previous_leader: 0,
         restarting: 0,
+        groups: Vec::new(),
     };
     next.replicas = turn.directory(&next);
     for row in &mut next.replicas {
