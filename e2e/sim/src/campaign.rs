@@ -103,7 +103,9 @@ fn focus_of(rule: Breakage) -> Focus {
         | Breakage::HalfDigest
         | Breakage::ReuseNames
         | Breakage::TrustSlots
-        | Breakage::TrustCompared => Focus::Leaderless,
+        | Breakage::TrustCompared
+        | Breakage::ShipUncommitted
+        | Breakage::LandEarly => Focus::Leaderless,
     }
 }
 

@@ -99,7 +99,7 @@ pub struct Image {
 impl Image {
     fn apply(&mut self, op: &DiskOp) {
         match op {
-            DiskOp::Meta(meta) => self.meta = Some(meta.clone()),
+            DiskOp::Meta(meta) => self.meta = Some((**meta).clone()),
             DiskOp::Append { first, last, bytes } => {
                 let log = self.reset.as_mut().unwrap_or(&mut self.log);
                 assert_eq!(*first, log.last().seq + 1, "an append follows the end of the log");

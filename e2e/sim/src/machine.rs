@@ -226,7 +226,7 @@ impl Process {
         let replica = &mut self.replica;
         match arrival {
             Arrival::Packet(peer, Packet::Opened(incarnation)) => {
-                replica.step(Input::PeerOpened { peer, incarnation }, now);
+                replica.step(Input::PeerOpened { peer, incarnation, group: 0 }, now);
             }
             Arrival::Packet(peer, Packet::Message(message)) => replica.step(Input::Peer { peer, message }, now),
             Arrival::Packet(peer, Packet::Closed) => replica.step(Input::PeerClosed(peer), now),

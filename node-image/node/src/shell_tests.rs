@@ -240,7 +240,7 @@ fn told_to_end_it_finishes_and_closes_the_disk() {
 
 fn hello(from: u32, to: u32) -> Hello {
     let incarnation = if from == 0 { 0 } else { 9 };
-    Hello { version: PROTOCOL_VERSION, store: "test".into(), from, incarnation, to, boot: 3 }
+    Hello { version: PROTOCOL_VERSION, store: "test".into(), from, incarnation, to, boot: 3, group: 0 }
 }
 
 async fn call(world: &World, hello: Hello) -> TcpStream {
@@ -276,7 +276,7 @@ fn a_peer_is_greeted_heard_and_answered() {
         let mut peer = call(&world, hello(1, 2)).await;
         let Some(Message::Hello(answer)) = hear(&mut peer).await else { panic!("no Hello") };
         assert_eq!((answer.from, answer.to, answer.incarnation), (2, 1, 42));
-        world.until_seen("PeerOpened { peer: Replica(1), incarnation: 9 }").await;
+        world.until_seen("PeerOpened { peer: Replica(1), incarnation: 9, group: 0 }").await;
         say(&mut peer, Message::AppendAck(AppendAck { durable: 5, ..AppendAck::default() })).await;
         world.until_seen("Peer { peer: Replica(1), message: AppendAck(").await;
         let reply = Message::AppendAck(AppendAck { durable: 6, ..AppendAck::default() });

@@ -70,6 +70,10 @@ pub enum Breakage {
     TrustSlots,
     /// What comes into slots after they were compared, and was seen and removed before that at the sender, is kept.
     TrustCompared,
+    /// A group ships what it has not committed.
+    ShipUncommitted,
+    /// An entry of another group is joined although what its origin had seen before has not come.
+    LandEarly,
 }
 
 impl Breakage {

@@ -115,6 +115,9 @@ pub struct Hello {
     /// Random number of the sender's process.
     #[prost(fixed64, tag = "6")]
     pub boot: u64,
+    /// The sender's group within the store.
+    #[prost(uint32, tag = "7")]
+    pub group: u32,
 }
 
 /// Entries in order, or a heartbeat where there are none.

@@ -85,16 +85,16 @@ pub struct Report {
     /// coordinates nothing until the record gives it a new generation.
     #[prost(bool, tag = "25")]
     pub origin_spent: bool,
-    /// No leader only: what it holds durably of each origin.
+    /// No leader, and leaders with other groups: what is held for good of each origin.
     #[prost(message, repeated, tag = "26")]
     pub received: Vec<OriginSeq>,
     /// No leader only: its state holds everything that some member held when it joined, so that it may count.
     #[prost(bool, tag = "27")]
     pub whole: bool,
-    /// No leader only: what comparing and mending has done since the process started.
+    /// No leader, and leaders with other groups: what comparing and mending has done since the process started, or began to lead.
     #[prost(message, optional, tag = "28")]
     pub repair: Option<Repair>,
-    /// No leader only: by how many milliseconds the clock of a peer is ahead of its own, the most of all that were heard within the suspicion time; 0 where
+    /// No leader, and leaders with other groups: by how many milliseconds the clock of a peer is ahead of its own, the most of all that were heard within the suspicion time; 0 where
     /// none is. A peer that is behind finds the others ahead.
     #[prost(sint64, tag = "29")]
     pub clock_offset_ms: i64,
@@ -104,6 +104,32 @@ pub struct Report {
     /// The last epoch that an earlier process on its disk has led. None leads it again.
     #[prost(message, optional, tag = "33")]
     pub led_before: Option<Epoch>,
+    /// A leader with other groups: how each of them stands to what this one wrote.
+    #[prost(message, repeated, tag = "34")]
+    pub feeds: Vec<FeedReport>,
+}
+
+/// How a group's leader sees another group.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct FeedReport {
+    /// Which.
+    #[prost(uint32, tag = "1")]
+    pub group: u32,
+    /// The replica that speaks for it, as its leader; 0 while none is heard.
+    #[prost(uint32, tag = "2")]
+    pub replica: ReplicaId,
+    /// Connected and heard from within the suspicion time.
+    #[prost(bool, tag = "3")]
+    pub reachable: bool,
+    /// Entries that this group has committed and the other one has not, as it last said.
+    #[prost(uint64, tag = "4")]
+    pub lag_entries: u64,
+    /// Bytes of log from the oldest of them on.
+    #[prost(uint64, tag = "5")]
+    pub lag_bytes: u64,
+    /// Age of the oldest of them in milliseconds.
+    #[prost(uint64, tag = "6")]
+    pub lag_ms: u64,
 }
 
 /// How long another replica took, of late: what 50, 90 and 99 of 100 did not exceed, in microseconds; empty where too little was seen.

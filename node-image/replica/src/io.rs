@@ -44,6 +44,8 @@ pub enum Input<'a> {
         peer: Peer,
         /// Its incarnation; 0 for an operator.
         incarnation: Incarnation,
+        /// The group that it says it is of.
+        group: u32,
     },
     /// A peer connection is gone.
     PeerClosed(Peer),
@@ -93,7 +95,7 @@ pub struct Output {
 #[derive(Clone, Debug, PartialEq)]
 pub enum DiskOp {
     /// Replace what is remembered outside the log.
-    Meta(Meta),
+    Meta(Box<Meta>),
     /// Append whole records: the same bytes that peers are sent.
     Append {
         /// Seq of the first record.

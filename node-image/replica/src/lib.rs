@@ -11,8 +11,10 @@
 //! Where nobody leads, each replica is a group of one, and two more parts stand between `clients` and `group`:
 //!
 //! ```text
-//!   clients/ ──▶ quorum/: rounds before reads and writes ──▶ engine/, log/ ──▶ feeds/: entries to and from every other group, what has w copies
+//!   clients/ ──▶ quorum/: rounds before reads and writes, what has w copies ──▶ engine/, log/ ──▶ feeds/: entries to and from every other group
 //! ```
+//!
+//! Where there is a leader in each region, the leader has `feeds` to and from the others', beside its followers.
 //!
 //! * [`io`]: what goes in and what comes out. [`Replica`]: the two calls, [`Replica::step`] and [`Replica::take_output`].
 //! * [`engine`]: commands become deltas, deltas join into state. [`log`]: entries as bytes, and the part of the log that is in memory.
@@ -39,9 +41,8 @@
 //!
 //! # What is not here yet
 //!
-//! Feeds between groups of more than one (MultiLeader), session tokens, reading old log from the disk for whoever is behind (what is kept for that is in
-//! memory). Without a leader: `CONSISTENCY` for single requests and connections, regions in quorums, `SIBLINGS` and causal contexts of clients; and WAIT answers
-//! what the reply itself has promised. In SingleLeader: reads confirmed by r replicas without the leader.
+//! Between regions: home regions, conflicts made visible, edge replicas. Session tokens. Reading old log from the disk for whoever is behind (what is kept
+//! for that is in memory). In SingleLeader: reads confirmed by r replicas without the leader.
 
 mod clients;
 mod disk_queue;

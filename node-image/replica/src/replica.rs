@@ -15,6 +15,7 @@ use crate::{
     clients::{Clients, requests::Requests},
     disk_queue::{Becomes, DiskQueue},
     engine::Engine,
+    feeds::Feeds,
     group::{
         Role,
         checkpoint::{Checkpoint, Checkpointing},
@@ -31,10 +32,11 @@ const IDLE_TICK_MS: u64 = 50;
 /// A call that comes so much later than it was asked for: the process, or its machine, was stopped meanwhile.
 const STOPPED_US: u64 = 200_000;
 
-/// Another replica of the group, as this one hears it.
+/// Another replica, as this one hears it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PeerState {
     pub(crate) incarnation: Incarnation,
+    pub(crate) group: u32,
     pub(crate) heard_us: u64,
 }
 
@@ -60,6 +62,8 @@ pub struct Replica {
     /// The state is a state of the store once `applied` has reached this: it came from a checkpoint or snapshot taken while things moved.
     pub(crate) whole_at: u64,
     pub(crate) role: Role,
+    /// Feeds to and from other groups, where there are any and this replica speaks for its own.
+    pub(crate) feeds: Option<Box<Feeds>>,
     pub(crate) peers: BTreeMap<ReplicaId, PeerState>,
     pub(crate) operators: BTreeSet<u32>,
     pub(crate) clients: Clients,
@@ -123,6 +127,7 @@ impl Replica {
             },
             log: recovered.log,
             role: Role::Idle,
+            feeds: None,
             peers: BTreeMap::new(),
             operators: BTreeSet::new(),
             clients: Clients::default(),
@@ -178,7 +183,7 @@ impl Replica {
             Input::Peer { peer, message } => self.message(peer, message),
             Input::ClientOpened(client) => self.clients.open(client),
             Input::ClientClosed(client) => self.client_closed(client),
-            Input::PeerOpened { peer, incarnation } => self.peer_opened(peer, incarnation),
+            Input::PeerOpened { peer, incarnation, group } => self.peer_opened(peer, incarnation, group),
             Input::PeerClosed(peer) => self.peer_closed(peer),
             Input::DiskFull(full) => self.disk_full(full),
             Input::Shutdown => {
@@ -196,6 +201,7 @@ impl Replica {
             self.tick();
         }
         self.run_waiting();
+        self.land_waiting();
         self.flush_batch();
         self.run_quiet_work();
         self.flush_requests();
@@ -314,7 +320,14 @@ impl Replica {
     }
 
     fn replica_message(&mut self, from: ReplicaId, message: Message) {
+        let own = self.is_of_this_group(from);
         match message {
+            Message::Feed(feed) => self.on_feed(from, *feed),
+            Message::Compare(compare) => self.on_compare(from, &compare),
+            Message::Differ(differ) => self.on_differ(from, &differ),
+            Message::States(states) => self.on_states(from, states),
+            // Another group's log and its leaders are of no account here.
+            _ if !own => {}
             Message::Append(append) => self.on_append(from, &append),
             Message::AppendAck(ack) => self.on_append_ack(from, &ack),
             Message::Forward(forward) => self.on_forward(from, forward),
@@ -331,10 +344,6 @@ impl Replica {
             Message::CutSuffix(suffix) => self.on_cut_suffix(from, suffix),
             Message::SuffixTaken(taken) => self.on_suffix_taken(from, &taken),
             Message::Digests(digests) => self.on_digests(from, &digests),
-            Message::Feed(feed) => self.on_feed(from, *feed),
-            Message::Compare(compare) => self.on_compare(from, &compare),
-            Message::Differ(differ) => self.on_differ(from, &differ),
-            Message::States(states) => self.on_states(from, &states),
             Message::Hello(_) | Message::Report(_) | Message::Ended(_) => {}
         }
     }
@@ -357,17 +366,21 @@ impl Replica {
         self.on_durable();
     }
 
-    fn peer_opened(&mut self, peer: Peer, incarnation: Incarnation) {
+    fn peer_opened(&mut self, peer: Peer, incarnation: Incarnation, group: u32) {
         match peer {
             Peer::Operator(number) => {
                 self.operators.insert(number);
             }
             Peer::Replica(id) => {
-                self.peers.insert(id, PeerState { incarnation, heard_us: self.now.mono_us });
-                if let Some(topology) = self.meta.topology.clone() {
+                self.peers.insert(id, PeerState { incarnation, group, heard_us: self.now.mono_us });
+                if let Some(topology) = self.meta.topology.clone().filter(|_| self.is_of_this_group(id)) {
                     self.send(id, Message::Topology(Box::new(topology)));
                 }
-                self.group_peer_opened(id);
+                if self.is_of_this_group(id) && !self.is_leaderless() {
+                    self.group_peer_opened(id);
+                } else {
+                    self.link_opened(id);
+                }
             }
         }
         self.report_due = true;
@@ -379,10 +392,15 @@ impl Replica {
                 self.operators.remove(&number);
             }
             Peer::Replica(id) => {
+                let own = self.is_of_this_group(id);
                 self.peers.remove(&id);
                 // What was meant for the old connection must not go out on the next one.
                 self.output.send.retain(|(to, _)| *to != peer);
-                self.group_peer_closed(id);
+                if own && !self.is_leaderless() {
+                    self.group_peer_closed(id);
+                } else {
+                    self.link_closed(id);
+                }
             }
         }
         self.report_due = true;
@@ -418,7 +436,7 @@ impl Replica {
     /// now gives. One that has stepped down is still there until somebody else leads: where every member's answer is needed (w = 1), to go before would
     /// look like a loss. Where nobody is connected, there is nobody to wait for: a store is deleted whole. The shell does not wait for it for ever.
     fn finish_if_leaving(&mut self) {
-        let alone = self.peers.is_empty() && self.operators.is_empty();
+        let alone = self.peers.values().all(|peer| peer.group != self.identity.group) && self.operators.is_empty();
         let succeeded = self.meta.topology.as_ref().is_none_or(|topology| {
             let other_leads = topology.phase() == Phase::Active && topology.leader != self.identity.id;
             other_leads || topology.replicas.len() <= 1

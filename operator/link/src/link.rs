@@ -240,6 +240,7 @@ impl Connection {
             incarnation: 0,
             to: target.id,
             boot: target.boot,
+            group: 0,
         };
         connection.send(Message::Hello(hello)).await?;
         match timeout(HELLO_MAX, connection.receive()).await.map_err(late)?? {
@@ -309,7 +310,7 @@ mod tests {
     async fn answer(listener: &TcpListener, incarnation: u64, boot: u64, more: Option<Message>) -> TcpStream {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.read_buf(&mut BytesMut::with_capacity(1 << 10)).await.unwrap();
-        let hello = Hello { version: PROTOCOL_VERSION, store: "s".into(), from: 1, incarnation, to: 0, boot };
+        let hello = Hello { version: PROTOCOL_VERSION, store: "s".into(), from: 1, incarnation, to: 0, boot, group: 0 };
         let mut out = BytesMut::new();
         [Some(Message::Hello(hello)), more].into_iter().flatten().for_each(|message| frame::encode(message, &mut out));
         stream.write_all(&out).await.unwrap();

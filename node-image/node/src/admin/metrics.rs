@@ -31,6 +31,7 @@ pub(super) fn write(shell: &Shell, report: &Report) -> String {
     followers(&mut page, report, shell.core.borrow().topology());
     counters(&mut page, report);
     peer(&mut page, report);
+    feeds(&mut page, report, shell.core.borrow().topology());
     memory_and_disk(&mut page, shell, report);
     connections(&mut page, shell, report);
     page.text
@@ -135,6 +136,27 @@ fn peer(page: &mut Page, report: &Report) {
     page.counter("repair_sent_bytes_total", "Bytes of digests and state sent.", repair.bytes_sent);
     page.counter("repair_received_bytes_total", "Bytes of digests and state received.", repair.bytes_received);
     page.counter("read_repairs_total", "Keys that reads coordinated here found stale somewhere.", repair.read_repairs);
+}
+
+/// What only a leader with other groups has.
+fn feeds(page: &mut Page, report: &Report, topology: Option<&Topology>) {
+    let feeds = &report.feeds;
+    if feeds.is_empty() {
+        return;
+    }
+    let region = |group: u32| topology.and_then(|t| t.groups.iter().find(|row| row.group == group));
+    let name = |group| region(group).map_or_else(|| group.to_string(), |row| escaped(&row.region));
+    let names: Vec<String> = feeds.iter().map(|feed| format!("to=\"{}\"", name(feed.group))).collect();
+    let mut each = |name: &str, help: &str, value: &dyn Fn(usize) -> f64| {
+        page.head(name, help, "gauge");
+        names.iter().enumerate().for_each(|(i, labels)| page.row(name, labels, value(i)));
+    };
+    each("feed_reachable", "1 where this leader hears the other region's.", &|i| f64::from(feeds[i].reachable));
+    each("feed_lag_entries", "Entries committed here that the other region lacks.", &|i| feeds[i].lag_entries as f64);
+    each("feed_lag_bytes", "Bytes of log from the oldest entry that the other region lacks.", &|i| {
+        feeds[i].lag_bytes as f64
+    });
+    each("feed_lag_seconds", "Age of the oldest entry that the other region lacks.", &|i| feeds[i].lag_ms as f64 / 1e3);
 }
 
 fn memory_and_disk(page: &mut Page, shell: &Shell, report: &Report) {

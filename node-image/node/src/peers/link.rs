@@ -35,6 +35,8 @@ pub(crate) struct Link {
     pub(crate) peer: Peer,
     /// Which disk of it; 0 for an operator.
     pub(crate) incarnation: Incarnation,
+    /// Its group within the store.
+    pub(crate) group: u32,
     pub(crate) outbox: Outbox<BytesMut>,
 }
 
@@ -55,7 +57,12 @@ pub(super) fn tune(stream: &TcpStream) -> std::io::Result<()> {
 /// The replica is connected already, as another incarnation.
 pub(super) async fn serve(shell: &Shell, stream: TcpStream, peer: Peer, greeted: Greeted) -> Result<(), HelloError> {
     let (half, write) = stream.into_split();
-    let link = Rc::new(Link { peer, incarnation: greeted.hello.incarnation, outbox: Outbox::new(write) });
+    let link = Rc::new(Link {
+        peer,
+        incarnation: greeted.hello.incarnation,
+        group: greeted.hello.group,
+        outbox: Outbox::new(write),
+    });
     super::open(shell, &link)?;
     let mut reader = Reader { shell, link: &link, half, buffer: greeted.rest };
     let reason = match reader.deliver() {

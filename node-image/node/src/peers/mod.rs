@@ -73,6 +73,7 @@ impl Links {
                 incarnation: identity.incarnation,
                 to: 0,
                 boot: identity.boot,
+                group: identity.group,
             },
             source: (!listen.is_unspecified()).then_some(listen),
             open: RefCell::default(),
@@ -160,7 +161,8 @@ pub(crate) fn follow_record(shell: &Rc<Shell>, topology: &Topology) {
 }
 
 fn addresses(topology: &Topology) -> BTreeMap<ReplicaId, String> {
-    topology.replicas.iter().map(|replica| (replica.id, replica.peer_address.clone())).collect()
+    let others = topology.groups.iter().flat_map(|group| &group.replicas);
+    topology.replicas.iter().chain(others).map(|replica| (replica.id, replica.peer_address.clone())).collect()
 }
 
 /// Accepts connections for ever.
@@ -224,7 +226,7 @@ fn open(shell: &Shell, link: &Rc<Link>) -> Result<(), HelloError> {
         shell.step(Input::PeerClosed(link.peer));
     }
     tracing::info!(peer = ?link.peer, "peer connected");
-    shell.step(Input::PeerOpened { peer: link.peer, incarnation: link.incarnation });
+    shell.step(Input::PeerOpened { peer: link.peer, incarnation: link.incarnation, group: link.group });
     Ok(())
 }
 

@@ -163,8 +163,8 @@ impl Replica {
 
     /// The name of this replica's own last entry, where nobody leads.
     fn own_dot(&self) -> Option<Dot> {
-        let Role::Peer(peer) = &self.role else { return None };
-        peer.origin.map(|origin| Dot { origin, seq: self.engine.received().highest(origin) })
+        let Some(feeds) = &self.feeds else { return None };
+        feeds.origin.map(|origin| Dot { origin, seq: self.engine.received().highest(origin) })
     }
 
     /// Executes for a client of another replica, or one of this whose earlier commands were forwarded. Returns the reply, and the seq it depends on.

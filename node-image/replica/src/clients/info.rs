@@ -75,6 +75,24 @@ impl Replica {
         lines
     }
 
+    /// Where there are other groups: how far behind each is with what is written in this one.
+    fn info_of_feeds(&self, report: &Report) -> Vec<String> {
+        let Some(topology) = self.meta.topology.as_ref().filter(|_| self.is_multi_leader()) else { return Vec::new() };
+        let mut lines = vec!["mode:multi-leader".to_owned(), format!("group:{}", topology.group)];
+        lines.extend(report.feeds.iter().map(|feed| {
+            let region = topology.groups.iter().find(|row| row.group == feed.group).map_or("?", |row| &row.region);
+            format!(
+                "feed{}:region={region},state={},lag_entries={},lag_bytes={},lag_ms={}",
+                feed.group,
+                if feed.reachable { "online" } else { "offline" },
+                feed.lag_entries,
+                feed.lag_bytes,
+                feed.lag_ms
+            )
+        }));
+        lines
+    }
+
     fn info_section(&self, section: &str) -> Vec<String> {
         let report = self.make_report(self.now);
         match section {
@@ -118,6 +136,7 @@ impl Replica {
                     )
                 }));
                 lines.extend(self.info_of_peer(&report));
+                lines.extend(self.info_of_feeds(&report));
                 lines
             }
             _ => match self.engine.key_count() {

@@ -130,6 +130,12 @@ impl Engine {
         }
     }
 
+    /// Whether everything that its origin had seen when it made a delta has been received.
+    #[must_use]
+    pub fn is_ready(&self, delta: &[u8]) -> bool {
+        Header::read(&mut Reader { rest: delta }).is_ok_and(|header| header.context.within(&self.received))
+    }
+
     /// The name of a delta, without a look at the rest of it.
     ///
     /// # Errors

@@ -125,6 +125,12 @@ impl Engine {
         self.moved.forget_old(&self.received);
     }
 
+    /// Who this engine writes as.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
     /// Other groups write into the same state from now on.
     pub fn share(&mut self) {
         self.shared = true;
@@ -180,14 +186,21 @@ impl Engine {
         if let Some(dot) = unit.dot {
             self.received.remove(dot);
         }
+        if let Some(landed) = unit.landed {
+            self.received = landed.before;
+        }
         (0..unit.names).for_each(|_| self.moved.pop());
     }
 
     /// Everything up to this log seq is committed: what undoes it is dropped.
     pub fn forget_undo(&mut self, upto: u64) {
         while self.state.journal.first_seq().is_some_and(|first| first <= upto) {
-            if let Some(dot) = self.state.forget_first().and_then(|unit| unit.dot) {
+            let Some(unit) = self.state.forget_first() else { return };
+            if let Some(dot) = unit.dot {
                 self.committed.insert(dot);
+            }
+            if let Some(landed) = unit.landed {
+                self.committed.merge(&landed.added);
             }
         }
     }

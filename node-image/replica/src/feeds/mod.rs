@@ -2,30 +2,37 @@
 //! own log.
 //!
 //! ```text
-//!   own entries of a turn ──▶ Feed ──▶ landing: join, append to the own log ──▶ durable ──▶ acknowledged (prefix and intervals)
+//!   own entries ──▶ Feed ──▶ landing: join, append to the own log ──▶ held for good ──▶ acknowledged (prefix and intervals)
 //!   Holds, with each heartbeat ──▶ what the other one lacks ──▶ walk: from the own log, beside live entries
 //!                                                           └─▶ repair: slots that differ, where the log is too short
 //! ```
 //!
-//! * `name`: the record, and under which name this group writes. `ship`: live entries, and one message per peer and turn. `walk`: what a peer missed.
-//!   `landing`: what comes in. `recent`: where it stands in the own log. `count`: who counts, and what has enough copies. `repair`: state instead of entries. `pace`: how long others take. `report`: what the operator is told.
+//! * `links`: which other groups there are, and who speaks for each. `ship`: live entries, and one message per group and turn. `walk`: what a group missed.
+//!   `landing`: what comes in. `recent`: where it stands in the own log. `repair`: state instead of entries. `pace`: how long others take. `report`: what
+//!   the operator is told.
 //!
-//! A feed ships what is *committed* in its group. In Leaderless a replica is a group of one: nothing that it has executed is ever undone, so an entry is
-//! shipped in the turn that made it, beside the own write to disk. That a crash may take the end of its own log is what names are for.
+//! A feed ships what is *committed* in its group, and what came in is held when it is committed here.
+//!
+//! * Where a replica is a group of one (Leaderless) nothing that it has executed is ever undone, so an entry is shipped in the turn that made it, beside the
+//!   own write to disk. That a crash may take the end of its own log is what names are for.
+//! * Where a group has a leader (MultiLeader) that one has the feeds, from the commit of its start entry until it is deposed. What it takes in is executed as
+//!   its own commands are: at once, in the place where it stands in the log, and undone with them. Followers get it with the log. Whoever leads next finds
+//!   in its state what this group has, and hears from the others what they have: no cursor is kept anywhere.
 //!
 //! Invariants (each is switched off by the simulation):
 //! 1. No name is used twice: a process writes under a name that no process before it can have used and lost entries of.
-//! 2. An entry is acknowledged when it is durable here.
-//! 3. Only members of the configuration in force, in the life that the record knows, and of the one being left, count; and only what they said in an epoch
-//!    that this replica has reached. Nobody counts whom the record has quarantined.
+//! 2. An entry is acknowledged when it is held here for good.
+//! 3. Without a leader only members of the configuration in force, in the life that the record knows, and of the one being left, count; and only what they
+//!    said in an epoch that this replica has reached. Nobody counts whom the record has quarantined.
 //! 4. What came as state is in the log too, before anybody is told that it is held here.
 //! 5. No message is taken in whose clock is further ahead than the drift bound: one machine with a wrong clock would make its writes win everywhere.
+//! 6. Between groups with leaders, nothing leaves that is not committed, as entries or as state; and an entry is joined after everything that its origin had
+//!    seen when it made it.
 
-mod count;
 mod landing;
-mod name;
+mod links;
 pub(crate) mod pace;
-mod recent;
+pub(crate) mod recent;
 mod repair;
 mod report;
 pub(crate) mod sets;
@@ -36,53 +43,60 @@ mod walk;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use trireme_proto::{
-    Epoch, Incarnation, ReplicaId,
+    Epoch, Incarnation, Message, ReplicaId,
     ids::{Dot, Origin},
     message::{self, Answer},
     report::Repair,
 };
 
-use crate::{engine::ReceivedSet, quorum::Rounds};
+use crate::{
+    engine::{Engine, ReceivedSet},
+    log::record::{self, Kind},
+};
 use pace::Latencies;
 use recent::Recent;
 use repair::{Exchange, Incoming};
 use walk::Walk;
 
-/// A group of one, among others: it leads itself, and has feeds to and from everybody.
-pub(crate) struct Peer {
-    /// The name under which it writes; none before it is durable that it does.
+/// A group's feeds to and from the store's others. Where a group has a leader, its leader has them.
+pub(crate) struct Feeds {
+    /// The name under which this group writes; none before it is certain that nobody else has written under it.
     pub(crate) origin: Option<Origin>,
-    /// The name that is being made durable.
-    naming: Option<Origin>,
-    pub(crate) links: BTreeMap<ReplicaId, Link>,
-    /// What is held durably.
-    pub(crate) durable: ReceivedSet,
-    /// Entries of others, and own ones, that are not durable yet: their seq in the log, and their names.
+    /// By group. Where every replica is a group of one, a group has its replica's number.
+    pub(crate) links: BTreeMap<u32, Link>,
+    /// What each group last said that it holds, whoever speaks for it and whether or not it is connected now.
+    said: BTreeMap<u32, ReceivedSet>,
+    /// What is held here for good: durably, and where this group has a leader, committed.
+    pub(crate) held: ReceivedSet,
+    /// Entries of others, and own ones, of which that is not known yet: their seq in the log, and their names.
     landing: VecDeque<(u64, Dot)>,
     /// The same of what came as state.
     states: VecDeque<(u64, ReceivedSet)>,
     /// What was received and is not in the log any more, or came as state: it cannot be shipped as entries.
     gone: ReceivedSet,
-    /// Own entries that have too few copies: seq in the log, and sequence as an origin.
-    unsettled: VecDeque<(u64, u64)>,
-    /// Everything up to here is durable, and what of it is this replica's own has enough copies.
-    pub(crate) settled: u64,
-    /// Where this turn's own records stand in its batch.
+    /// Where this turn's own records stand in its batch: they leave at once where nothing is ever undone.
     fresh: Vec<std::ops::Range<usize>>,
-    pub(crate) rounds: Rounds,
+    /// Up to here in the log own entries have left, where they leave once they are committed.
+    shipped: u64,
+    /// Messages of others that wait: nothing is appended while the leader waits for a moment without uncommitted entries.
+    waiting: VecDeque<(ReplicaId, Message, usize)>,
+    waiting_bytes: usize,
+    /// Entries that wait for those that their origin had seen before.
+    early: BTreeMap<Dot, Bytes>,
+    early_bytes: usize,
     /// Where entries stand at the end of the log.
     pub(crate) recent: Recent,
-    /// What is said once everything up to a seq is durable.
-    promised: VecDeque<(u64, ReplicaId, Said)>,
-    /// What members held when they were first heard in the epoch of the record.
-    targets: BTreeMap<ReplicaId, ReceivedSet>,
-    pub(crate) whole: bool,
+    /// What is said once everything up to a seq is held for good.
+    promised: VecDeque<(u64, u32, Said)>,
     exchanges: u64,
+    /// All slots that are left to be sent are written to all the time: a moment without uncommitted entries is needed.
+    starved: bool,
     pub(crate) repair: Repair,
 }
 
-/// What waits for durability before it is said.
+/// What is said once what it shows is held for good.
 enum Said {
     Answer(Answer),
     Mended(u64),
@@ -90,16 +104,18 @@ enum Said {
 
 /// Another group, as this one knows it.
 pub(crate) struct Link {
+    /// The replica that speaks for it: the one that leads it.
+    pub(crate) replica: ReplicaId,
     pub(crate) incarnation: Incarnation,
     pub(crate) connected: bool,
     /// When something of it was last taken in: what a wrong clock says is not.
     pub(crate) heard_us: u64,
     /// By how much its clock was ahead, in milliseconds, and when it last said so.
-    clock: Option<(i64, u64)>,
+    pub(crate) clock: Option<(i64, u64)>,
     /// The epoch of the record that it obeys.
-    epoch: Epoch,
+    pub(crate) epoch: Epoch,
     /// What it holds durably of this replica's entries, under its present name.
-    acknowledged: ReceivedSet,
+    pub(crate) acknowledged: ReceivedSet,
     /// What it holds of everything, as last heard; none before it has said so on this connection.
     pub(crate) holds: Option<ReceivedSet>,
     /// Up to this seq of the own log it is known to have received everything, and to hold it durably, own entries aside.
@@ -111,7 +127,7 @@ pub(crate) struct Link {
     live: bool,
     /// Live entries on their way: last sequence and bytes of each message, and when it was sent.
     window: VecDeque<(u64, u64, u64)>,
-    window_bytes: u64,
+    pub(crate) window_bytes: u64,
     /// How long it took for copies, and to answer.
     copies: Latencies,
     pub(crate) answers: Latencies,
@@ -123,12 +139,50 @@ pub(crate) struct Link {
     allowance: i64,
     ack_due: bool,
     /// This turn's message to it.
-    out: message::Feed,
+    pub(crate) out: message::Feed,
+}
+
+impl Feeds {
+    /// Of a group that has this in its state, and cannot ship this of it as entries any more.
+    pub(crate) fn new(received: ReceivedSet, gone: ReceivedSet, shipped: u64, exchanges: u64) -> Feeds {
+        Feeds {
+            origin: None,
+            links: BTreeMap::new(),
+            said: BTreeMap::new(),
+            recent: Recent::new(received.clone()),
+            held: received,
+            landing: VecDeque::new(),
+            states: VecDeque::new(),
+            gone,
+            fresh: Vec::new(),
+            shipped,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            early: BTreeMap::new(),
+            early_bytes: 0,
+            promised: VecDeque::new(),
+            exchanges,
+            starved: false,
+            repair: Repair::default(),
+        }
+    }
+
+    /// A replica's connection is gone, and with it what it said.
+    fn forget_waiting(&mut self, from: ReplicaId) {
+        self.waiting.retain(|(of, ..)| *of != from);
+        self.waiting_bytes = self.waiting.iter().map(|(.., bytes)| bytes).sum();
+    }
+
+    /// Whether nothing is on its way in.
+    pub(crate) fn nothing_lands(&self) -> bool {
+        self.landing.is_empty() && self.states.is_empty()
+    }
 }
 
 impl Link {
-    fn new(incarnation: Incarnation, now_us: u64) -> Link {
+    fn new(replica: ReplicaId, incarnation: Incarnation, now_us: u64) -> Link {
         Link {
+            replica,
             incarnation,
             connected: false,
             heard_us: now_us,
@@ -165,4 +219,20 @@ impl Link {
         self.ack_due = connected;
         self.out = message::Feed::default();
     }
+}
+
+/// The names of all deltas among records of a log.
+pub(crate) fn names_of(records: &[u8]) -> impl Iterator<Item = Dot> {
+    let mut rest = records;
+    std::iter::from_fn(move || {
+        loop {
+            let record = record::read_trusted(rest).ok()?;
+            rest = &rest[record.bytes..];
+            if record.kind == Kind::Delta
+                && let Ok(dot) = Engine::dot_of(record.payload)
+            {
+                return Some(dot);
+            }
+        }
+    })
 }

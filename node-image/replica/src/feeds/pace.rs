@@ -45,7 +45,7 @@ impl Latencies {
 }
 
 impl Link {
-    pub(super) fn pace(&self, id: ReplicaId) -> Pace {
+    pub(crate) fn pace(&self, id: ReplicaId) -> Pace {
         Pace { id, copies_us: self.copies.quantiles(), answers_us: self.answers.quantiles() }
     }
 }

@@ -44,6 +44,14 @@ impl Recent {
         self.base.merge(received);
     }
 
+    /// The seq of the first entry of these origins that `theirs` lacks, of those whose places are known.
+    pub(super) fn first_lacking(&self, theirs: &ReceivedSet, of: impl Fn(Origin) -> bool) -> u64 {
+        let lacks = |(_, dot): &&(u64, Dot)| of(dot.origin) && !theirs.contains(*dot);
+        let before = self.entries.front().map_or(0, |(seq, _)| *seq);
+        let base = self.base.origins().iter().filter(|seen| of(seen.origin)).all(|seen| theirs.covers_part(seen));
+        if base { self.entries.iter().find(lacks).map_or(0, |(seq, _)| *seq) } else { before }
+    }
+
     /// The seq of the own log up to which `theirs` has everything, at most `last`. It is known to have it up to `from`. What `passed` wrote is passed over.
     pub(crate) fn covered(&self, theirs: &ReceivedSet, from: u64, last: u64, passed: Option<Origin>) -> u64 {
         let base = self.base.origins().iter().filter(|seen| Some(seen.origin) != passed);

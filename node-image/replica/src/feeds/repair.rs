@@ -30,7 +30,7 @@ use crate::{
     replica::Replica,
 };
 
-use super::{Peer, sets};
+use super::{Feeds, sets};
 
 /// Slots in one message.
 const SLOTS_PER_PART: u16 = 1024;
@@ -71,7 +71,7 @@ pub(super) struct Incoming {
     heard_us: u64,
 }
 
-impl Peer {
+impl Feeds {
     /// An entry was joined.
     pub(super) fn note_entry(&mut self, dot: Dot, delta: &[u8]) {
         for incoming in self.links.values_mut().filter_map(|link| link.incoming.as_mut()) {
@@ -82,7 +82,7 @@ impl Peer {
     }
 
     /// An image was joined: of a comparison with `from`, or of none.
-    pub(super) fn note_image(&mut self, slot: u16, image: &[u8], from: Option<ReplicaId>) {
+    pub(super) fn note_image(&mut self, slot: u16, image: &[u8], from: Option<u32>) {
         for (id, link) in &mut self.links {
             let Some(incoming) = &mut link.incoming else { continue };
             if from != Some(*id) && Engine::image_has_any(image, &incoming.base) {
@@ -95,7 +95,7 @@ impl Peer {
     }
 
     /// Whether somebody else's state is on its way in. Once is enough: each would be in the other's way.
-    fn is_given_state(&self, from: ReplicaId, now_us: u64) -> bool {
+    fn is_given_state(&self, from: u32, now_us: u64) -> bool {
         let goes_on = |incoming: &Incoming| incoming.heard_us + PATIENCE_US > now_us;
         self.links.iter().any(|(id, link)| *id != from && link.incoming.as_ref().is_some_and(goes_on))
     }
@@ -103,7 +103,7 @@ impl Peer {
 
 impl Replica {
     /// Two groups that have received the same hold the same, or one of them has seen what another lost.
-    pub(super) fn compare_totals(&mut self, from: ReplicaId, received: &ReceivedSet, digest: u64) {
+    pub(super) fn compare_totals(&mut self, from: u32, received: &ReceivedSet, digest: u64) {
         let (mine, total) = (self.engine.received(), self.engine.digest_total());
         if digest == 0 || !self.nothing_lands() || received != mine {
             return;
@@ -115,7 +115,7 @@ impl Replica {
     }
 
     fn nothing_lands(&self) -> bool {
-        matches!(&self.role, Role::Peer(peer) if peer.landing.is_empty() && peer.states.is_empty())
+        self.feeds.as_ref().is_some_and(|feeds| feeds.nothing_lands())
     }
 
     /// Whether the digests are those of what was received, nothing more and nothing less: nothing is on its way in, and no key was joined with a state that
@@ -130,19 +130,19 @@ impl Replica {
     }
 
     /// Sends the digests of all slots, unless that is under way. One that is quarantined gives nobody its state.
-    pub(super) fn begin_exchange(&mut self, to: ReplicaId) {
+    pub(super) fn begin_exchange(&mut self, to: u32) {
         let now_us = self.now.mono_us;
         if self.is_quarantined(self.identity.id) {
             return;
         }
-        let Role::Peer(peer) = &mut self.role else { return };
-        let Some(link) = peer.links.get_mut(&to).filter(|link| link.connected) else { return };
+        let Some(feeds) = &mut self.feeds else { return };
+        let Some(link) = feeds.links.get_mut(&to).filter(|link| link.connected) else { return };
         if link.exchange.as_ref().is_some_and(|exchange| exchange.goes_on(now_us) && !exchange.ended) {
             return;
         }
-        peer.exchanges += 1;
-        let number = peer.exchanges;
-        let base = peer.durable.clone();
+        feeds.exchanges += 1;
+        let number = feeds.exchanges;
+        let base = feeds.held.clone();
         let mut held = sets::to_message(&base);
         let (left, heard_us) = (Vec::new(), now_us);
         link.exchange = Some(Exchange { number, base, compared: 0, left, heard_us, differing: 0, ended: false });
@@ -153,24 +153,25 @@ impl Replica {
             self.count_repair(8 * digests.len(), 0);
             let (first_slot, received) = (first.into(), received.clone());
             let base = std::mem::take(&mut held); // Said once.
-            self.send(to, Message::Compare(Compare { number, first_slot, digests, clock, received, base }));
+            self.send_to_group(to, Message::Compare(Compare { number, first_slot, digests, clock, received, base }));
         }
     }
 
     /// Digests of a peer's slots: which differ.
     pub(crate) fn on_compare(&mut self, from: ReplicaId, compare: &Compare) {
-        if !self.accepts(from, compare.clock) || self.is_quarantined(from) {
+        let Some(from) = self.feed_from(from, None).filter(|from| self.accepts(*from, compare.clock)) else { return };
+        if self.is_quarantined(from) {
             return;
         }
         let same = !compare.received.is_empty()
             && self.is_settled()
             && sets::from_message(&compare.received) == *self.engine.received();
         let now_us = self.now.mono_us;
-        let Role::Peer(peer) = &mut self.role else { return };
-        if peer.is_given_state(from, now_us) {
+        let Some(feeds) = &mut self.feeds else { return };
+        if feeds.is_given_state(from, now_us) {
             return;
         }
-        let Some(link) = peer.links.get_mut(&from) else { return };
+        let Some(link) = feeds.links.get_mut(&from) else { return };
         if compare.first_slot == 0 {
             let (number, base) = (compare.number, sets::from_message(&compare.base));
             link.incoming = Some(Incoming { number, base, touched: BTreeSet::new(), heard_us: now_us });
@@ -196,23 +197,21 @@ impl Replica {
         }
         let (number, first_slot, count) = (compare.number, compare.first_slot, compare.digests.len() as u32);
         let clock = self.engine.clock();
-        self.send(from, Message::Differ(Differ { number, first_slot, count, slots, clock }));
+        self.send_to_group(from, Message::Differ(Differ { number, first_slot, count, slots, clock }));
     }
 
     /// The slots that differ.
     pub(crate) fn on_differ(&mut self, from: ReplicaId, differ: &Differ) {
-        if !self.accepts(from, differ.clock) {
-            return;
-        }
+        let Some(from) = self.feed_from(from, None).filter(|from| self.accepts(*from, differ.clock)) else { return };
         let now_us = self.now.mono_us;
-        let Role::Peer(peer) = &mut self.role else { return };
-        let link = peer.links.get_mut(&from);
+        let Some(feeds) = &mut self.feeds else { return };
+        let link = feeds.links.get_mut(&from);
         let is_it = |exchange: &&mut Exchange| exchange.number == differ.number && exchange.goes_on(now_us);
         let Some(exchange) = link.and_then(|link| link.exchange.as_mut()).filter(is_it) else { return };
         (exchange.heard_us, exchange.ended) = (now_us, false);
         exchange.compared += differ.count;
         exchange.differing += differ.slots.len() as u64;
-        peer.repair.slots_differing = exchange.differing;
+        feeds.repair.slots_differing = exchange.differing;
         let range = differ.first_slot..differ.first_slot.saturating_add(differ.count).min(SLOTS.into());
         for slot in range.filter_map(|slot| u16::try_from(slot).ok()) {
             if self.engine.is_sided(slot) {
@@ -237,17 +236,21 @@ impl Replica {
     }
 
     /// Sends the next images, as far as that is allowed, and the end.
-    pub(super) fn go_on_with_exchange(&mut self, to: ReplicaId) {
+    pub(super) fn go_on_with_exchange(&mut self, to: u32) {
         let now_us = self.now.mono_us;
-        let Role::Peer(peer) = &mut self.role else { return };
-        let Some(link) = peer.links.get_mut(&to) else { return };
+        let Some(feeds) = &mut self.feeds else { return };
+        let Some(link) = feeds.links.get_mut(&to) else { return };
         if link.exchange.as_ref().is_some_and(|exchange| !exchange.goes_on(now_us)) {
             link.exchange = None;
         }
         let Some(exchange) = link.exchange.as_mut().filter(|exchange| !exchange.ended) else { return };
+        // What may still be undone is not given away.
+        let (engine, leads, commit) = (&self.engine, matches!(self.role, Role::Leader(_)), self.commit);
+        let stands = |(slot, _): &(u16, Scope)| !leads || engine.last_write(*slot) <= commit;
         let (mut images, mut bytes) = (Vec::new(), 0);
         while bytes < BYTES_PER_MESSAGE && link.allowance > 0 {
-            let Some((slot, scope)) = exchange.left.pop() else { break };
+            let Some(at) = exchange.left.iter().rposition(stands) else { break };
+            let (slot, scope) = exchange.left.swap_remove(at);
             let mut image = Vec::new();
             self.engine.export_part(slot, scope, &[], &mut image);
             bytes += image.len();
@@ -255,6 +258,7 @@ impl Replica {
             images.push(PartImage { slot: slot.into(), image: image.into() });
         }
         let ended = exchange.compared >= u32::from(SLOTS) && exchange.left.is_empty();
+        feeds.starved = images.is_empty() && !exchange.left.is_empty() && link.allowance > 0;
         if images.is_empty() && !ended {
             return;
         }
@@ -263,16 +267,30 @@ impl Replica {
         let number = exchange.number;
         if ended {
             exchange.ended = true;
-            peer.repair.slots_differing = 0;
+            feeds.repair.slots_differing = 0;
         }
         self.count_repair(bytes, 0);
         let clock = self.engine.clock();
-        self.send(to, Message::States(States { number, images, ended, received, clock }));
+        self.send_to_group(to, Message::States(States { number, images, ended, received, clock }));
     }
 
     /// State of slots that differ: joined, and kept.
-    pub(crate) fn on_states(&mut self, from: ReplicaId, states: &States) {
-        if !self.accepts(from, states.clock) || self.is_quarantined(from) {
+    pub(crate) fn on_states(&mut self, from: ReplicaId, states: States) {
+        if self.must_wait_to_land() {
+            let bytes = states.images.iter().map(|part| part.image.len()).sum();
+            if !self.land_later(from, Message::States(states), bytes)
+                && let Some(group) = self.group_of(from)
+            {
+                self.forget_incoming(group); // Part of what was held when it began is not here.
+            }
+            return;
+        }
+        self.take_states(from, &states);
+    }
+
+    pub(super) fn take_states(&mut self, from: ReplicaId, states: &States) {
+        let Some(from) = self.feed_from(from, None).filter(|from| self.accepts(*from, states.clock)) else { return };
+        if self.is_quarantined(from) {
             return;
         }
         let now_us = self.now.mono_us;
@@ -281,11 +299,11 @@ impl Replica {
         for part in &states.images {
             self.count_repair(0, part.image.len());
             let landed = self.land_image(part.slot, &part.image);
-            let Role::Peer(peer) = &mut self.role else { return };
+            let Some(feeds) = &mut self.feeds else { return };
             match landed {
                 Some(keys) => {
-                    peer.repair.keys_repaired += keys;
-                    peer.note_image(part.slot as u16, &part.image, Some(from));
+                    feeds.repair.keys_repaired += keys;
+                    feeds.note_image(part.slot as u16, &part.image, Some(from));
                 }
                 // Damaged: what was held when it began is not said to be here.
                 None => return self.forget_incoming(from),
@@ -297,14 +315,14 @@ impl Replica {
     }
 
     /// Everything that differed was sent: what the sender held when it began is here, too, once no slot has changed since it was compared.
-    fn end_exchange(&mut self, from: ReplicaId, states: &States) {
+    fn end_exchange(&mut self, from: u32, states: &States) {
         let Some(incoming) = self.incoming(from, states.number) else { return };
         let touched = std::mem::take(&mut incoming.touched);
         if !touched.is_empty() && !broken(Breakage::TrustCompared) {
             let slots =
                 touched.into_iter().map(|slot| SlotBuckets { slot: slot.into(), buckets: Vec::new() }).collect();
             let (number, first_slot, clock) = (states.number, 0, self.engine.clock());
-            return self.send(from, Message::Differ(Differ { number, first_slot, count: 0, slots, clock }));
+            return self.send_to_group(from, Message::Differ(Differ { number, first_slot, count: 0, slots, clock }));
         }
         self.forget_incoming(from);
         let received = sets::from_message(&states.received);
@@ -313,32 +331,37 @@ impl Replica {
         }
     }
 
-    fn incoming(&mut self, from: ReplicaId, number: u64) -> Option<&mut Incoming> {
-        let Role::Peer(peer) = &mut self.role else { return None };
-        peer.links.get_mut(&from)?.incoming.as_mut().filter(|incoming| incoming.number == number)
+    fn incoming(&mut self, from: u32, number: u64) -> Option<&mut Incoming> {
+        let Some(feeds) = &mut self.feeds else { return None };
+        feeds.links.get_mut(&from)?.incoming.as_mut().filter(|incoming| incoming.number == number)
     }
 
-    fn forget_incoming(&mut self, from: ReplicaId) {
-        if let Role::Peer(peer) = &mut self.role
-            && let Some(link) = peer.links.get_mut(&from)
+    fn forget_incoming(&mut self, from: u32) {
+        if let Some(feeds) = &mut self.feeds
+            && let Some(link) = feeds.links.get_mut(&from)
         {
             link.incoming = None;
         }
     }
 
+    /// Whether a comparison waits for a moment without uncommitted entries.
+    pub(crate) fn exchange_wants_quiet(&self) -> bool {
+        self.feeds.as_ref().is_some_and(|feeds| feeds.starved)
+    }
+
     /// Whether images can be sent at once.
     pub(crate) fn exchanges(&self) -> bool {
-        let Role::Peer(peer) = &self.role else { return false };
-        peer.links.values().any(|link| {
+        let Some(feeds) = &self.feeds else { return false };
+        feeds.links.values().any(|link| {
             let ready = |e: &Exchange| !e.left.is_empty();
             link.connected && link.allowance > 0 && link.exchange.as_ref().is_some_and(ready)
         })
     }
 
     fn count_repair(&mut self, sent: usize, received: usize) {
-        if let Role::Peer(peer) = &mut self.role {
-            peer.repair.bytes_sent += sent as u64;
-            peer.repair.bytes_received += received as u64;
+        if let Some(feeds) = &mut self.feeds {
+            feeds.repair.bytes_sent += sent as u64;
+            feeds.repair.bytes_received += received as u64;
         }
     }
 }

@@ -1,60 +1,62 @@
-//! What the operator is told of a group of one.
+//! What the operator is told of feeds.
 
 use trireme_proto::{
-    ReplicaId, Report,
-    report::{FollowerReport, OriginSeq, Role as ReportedRole},
+    Report,
+    report::{FeedReport, OriginSeq},
 };
 
-use crate::{group::Role, io::Now, replica::Replica};
+use crate::{engine::ReceivedSet, io::Now, replica::Replica};
 
-use super::{Link, Peer};
+use super::Feeds;
 
 impl Replica {
-    /// Adds what only a replica without a leader has to say.
-    pub(crate) fn add_peer_report(&self, report: &mut Report, now: Now) {
-        let (Role::Peer(peer), Some(topology)) = (&self.role, &self.meta.topology) else { return };
-        let member = topology.has(self.identity.id, self.identity.incarnation);
-        report.role = match (member, topology.replica(self.identity.id)) {
-            (true, _) => ReportedRole::Peer,
-            (false, Some(row)) if row.incarnation == self.identity.incarnation => ReportedRole::Learner,
-            (false, _) => ReportedRole::Idle,
-        } as i32;
-        report.serving = member && peer.origin.is_some() && !topology.is_quarantined(self.identity.id);
-        report.leader_silence_ms = 0;
-        report.lease_remaining_ms = 0;
-        report.followers = peer.links.iter().map(|(id, link)| self.link_report(peer, *id, link, now)).collect();
-        report.origin_spent = self.is_spent();
-        report.received = peer
-            .durable
+    /// Adds what only a replica with feeds has to say.
+    pub(crate) fn add_feeds_report(&self, report: &mut Report, now: Now) {
+        let (Some(feeds), Some(topology)) = (&self.feeds, &self.meta.topology) else { return };
+        let suspicion_us = u64::from(topology.settings.suspicion_ms) * 1_000;
+        report.received = feeds
+            .held
             .origins()
             .iter()
             .map(|seen| OriginSeq { origin: seen.origin, upto: seen.upto, gaps: seen.beyond.len() as u32 })
             .collect();
-        report.paces =
-            peer.links.iter().map(|(id, link)| link.pace(*id)).filter(|pace| !pace.copies_us.is_empty()).collect();
-        report.whole = peer.whole;
-        report.repair = Some(peer.repair);
-        let recent_us = now.mono_us.saturating_sub(u64::from(topology.settings.suspicion_ms) * 1_000);
-        let clocks = peer.links.values().filter_map(|link| link.clock).filter(|(_, heard_us)| *heard_us >= recent_us);
+        report.repair = Some(feeds.repair);
+        let recent_us = now.mono_us.saturating_sub(suspicion_us);
+        let clocks = feeds.links.values().filter_map(|link| link.clock).filter(|(_, heard_us)| *heard_us >= recent_us);
         report.clock_offset_ms = clocks.map(|(ahead_ms, _)| ahead_ms).max().unwrap_or(0).max(0);
-        report.digest = if peer.landing.is_empty() && peer.states.is_empty() { self.engine.digest_total() } else { 0 };
+        let nothing = ReceivedSet::default();
+        report.feeds = topology
+            .groups
+            .iter()
+            .map(|group| {
+                let link = feeds.links.get(&group.group).filter(|link| link.connected);
+                let said = feeds.said.get(&group.group).unwrap_or(&nothing);
+                FeedReport {
+                    group: group.group,
+                    replica: link.map_or(0, |link| link.replica),
+                    reachable: link.is_some_and(|link| link.heard_us >= recent_us),
+                    ..self.lag_of(feeds, said, now)
+                }
+            })
+            .collect();
     }
 
-    fn link_report(&self, peer: &Peer, id: ReplicaId, link: &Link, now: Now) -> FollowerReport {
-        let suspicion_us = u64::from(self.settings().suspicion_ms) * 1_000;
-        let origin = peer.origin.unwrap_or_default();
-        let (mine, theirs) = (self.engine.received().highest(origin), link.acknowledged.upto(origin));
-        let oldest = peer.unsettled.iter().find(|(_, own)| *own > theirs).map(|(seq, _)| *seq);
-        let oldest_us = oldest.and_then(|seq| self.log.appended_at_us(seq.saturating_sub(1)));
-        FollowerReport {
-            id,
-            incarnation: link.incarnation,
-            reachable: link.connected && link.heard_us + suspicion_us >= now.mono_us,
-            acknowledged: theirs,
-            lag_entries: mine.saturating_sub(theirs),
-            lag_bytes: link.window_bytes,
-            lag_ms: oldest_us.map_or(0, |at_us| now.mono_us.saturating_sub(at_us) / 1_000),
-            snapshot_slots: None,
+    /// How much of what this group wrote another one lacks, by what it last said. Bytes are counted from the oldest that it lacks to the end of the log.
+    fn lag_of(&self, feeds: &Feeds, said: &ReceivedSet, now: Now) -> FeedReport {
+        let lacks = |seen: &&crate::engine::vector::Seen| self.is_own(seen.origin);
+        let behind = |origin| feeds.held.highest(origin).saturating_sub(said.upto(origin));
+        let lag_entries = feeds.held.origins().iter().filter(lacks).map(|seen| behind(seen.origin)).sum();
+        if lag_entries == 0 {
+            return FeedReport::default();
+        }
+        let oldest = feeds.recent.first_lacking(said, |origin| self.is_own(origin));
+        let before = oldest.saturating_sub(1).max(self.log.before().seq);
+        let age_us = self.log.appended_at_us(before).map_or(0, |at_us| now.mono_us.saturating_sub(at_us));
+        FeedReport {
+            lag_entries,
+            lag_bytes: self.log.bytes_between(before, self.commit),
+            lag_ms: age_us / 1_000,
+            ..FeedReport::default()
         }
     }
 }

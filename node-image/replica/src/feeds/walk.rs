@@ -5,16 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use trireme_proto::{ReplicaId, ids::Origin};
+use trireme_proto::ids::{Dot, Origin};
 
-use crate::{
-    engine::{Engine, ReceivedSet},
-    group::Role,
-    log::record::{self, Kind},
-    replica::Replica,
-};
+use crate::{engine::ReceivedSet, replica::Replica};
 
-use super::Link;
+use super::{Link, ship::pick};
 
 /// After how long without progress somebody else's entries are sent, too.
 const FORWARD_AFTER_US: u64 = 400_000;
@@ -69,14 +64,14 @@ impl Link {
 
 impl Replica {
     /// A heartbeat of a peer: what it lacks is sent, if that is this replica's to send.
-    pub(super) fn look_what_is_lacking(&mut self, from: ReplicaId, received: ReceivedSet) {
-        let (me, now_us) = (self.identity.id, self.now.mono_us);
-        let (before, last) = (self.log.before().seq + 1, self.log.last().seq);
+    pub(super) fn look_what_is_lacking(&mut self, from: u32, received: ReceivedSet) {
+        let (me, now_us) = (self.own_group(), self.now.mono_us);
+        let (before, last) = (self.log.before().seq + 1, self.shippable_upto());
         let settings = self.settings();
         let (heartbeat_ms, cap) = (u64::from(settings.heartbeat_ms.max(1)), settings.feed_bytes_per_second);
-        let Role::Peer(peer) = &mut self.role else { return };
-        let lacking = peer.durable.without(&received);
-        let Some(link) = peer.links.get_mut(&from) else { return };
+        let Some(feeds) = &mut self.feeds else { return };
+        let lacking = feeds.held.without(&received);
+        let Some(link) = feeds.links.get_mut(&from) else { return };
         let first = link.holds.is_none();
         link.allow(cap, heartbeat_ms);
         let origins: Vec<Origin> = lacking.origins().iter().map(|seen| seen.origin).collect();
@@ -90,7 +85,7 @@ impl Replica {
                 walked = true;
             }
         }
-        let by_state = !received.covers(&peer.gone);
+        let by_state = !received.covers(&feeds.gone);
         link.holds = Some(received);
         if by_state && (late || (first && walked)) {
             self.begin_exchange(from);
@@ -105,34 +100,22 @@ impl Replica {
         }
     }
 
-    fn walk_link(&mut self, id: ReplicaId) {
-        let end = self.log.last().seq;
-        let Role::Peer(peer) = &mut self.role else { return };
-        let Some(link) = peer.links.get_mut(&id) else { return };
+    fn walk_link(&mut self, id: u32) {
+        let end = self.shippable_upto();
+        let Some(feeds) = &mut self.feeds else { return };
+        let Some(link) = feeds.links.get_mut(&id) else { return };
         let (Some(walk), Some(holds)) = (&mut link.walk, &link.holds) else { return };
         walk.at = walk.at.max(self.log.before().seq);
         let mut looked = 0;
         let end = end.min(walk.until);
         while walk.at < end && looked < LOOK_BYTES && link.allowance > 0 {
             let Some((last, bytes)) = self.log.read_after(walk.at, LOOK_BYTES) else { break };
-            let wanted = |dot: trireme_proto::ids::Dot| walk.groups.contains(&dot.origin.group) && !holds.contains(dot);
-            let (mut at, mut from) = (0, 0);
-            while let Ok(record) = record::read_trusted(&bytes[at..]) {
-                let is_wanted = record.kind == Kind::Delta && Engine::dot_of(record.payload).is_ok_and(wanted);
-                if !is_wanted && from < at {
-                    link.out.entries.push(bytes.slice(from..at));
-                    link.allowance -= (at - from) as i64;
-                }
-                at += record.bytes;
-                if !is_wanted {
-                    from = at;
-                }
-            }
-            if from < at {
-                link.out.entries.push(bytes.slice(from..at));
-                link.allowance -= (at - from) as i64;
-            }
-            walk.at = last;
+            let wanted = |seq, dot: Dot| seq <= end && walk.groups.contains(&dot.origin.group) && !holds.contains(dot);
+            pick(&bytes, wanted, |piece| {
+                link.allowance -= piece.len() as i64;
+                link.out.entries.push(piece);
+            });
+            walk.at = last.min(end);
             looked += bytes.len();
         }
         if walk.at >= end {
@@ -143,8 +126,9 @@ impl Replica {
 
     /// Whether something can be sent to a peer at once.
     pub(crate) fn walks(&self) -> bool {
-        let Role::Peer(peer) = &self.role else { return false };
-        peer.links
+        let Some(feeds) = &self.feeds else { return false };
+        feeds
+            .links
             .values()
             .any(|link| link.connected && link.allowance > 0 && (link.holds.is_some() && link.walk.is_some()))
     }
@@ -156,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_pass_that_takes_long_is_not_begun_anew() {
-        let mut link = Link::new(1, 0);
+        let mut link = Link::new(1, 1, 0);
         let (origin, other) = (Origin { group: 2, generation: 1 }, Origin { group: 3, generation: 1 });
         assert!(!link.is_stuck(origin, 5, 0) && !link.is_stuck(origin, 5, FORWARD_AFTER_US - 1));
         assert!(link.is_stuck(origin, 5, FORWARD_AFTER_US));
@@ -176,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_above_the_cap_is_waited_for() {
-        let mut link = Link::new(1, 0);
+        let mut link = Link::new(1, 1, 0);
         let (mut sent, chunk) = (0, 256 << 10);
         // A minute of heartbeats, each of which sends a whole chunk if anything is allowed.
         for _ in 0..60 * 20 {

@@ -100,6 +100,7 @@ impl Replica {
         self.checkpoint_due()
             || self.checkpointing.as_ref().is_some_and(super::checkpoint::Checkpointing::needs_quiet)
             || self.snapshot_wants_quiet()
+            || self.exchange_wants_quiet()
     }
 
     /// Sweeps slots, and does what needs a moment without uncommitted entries, if this is one.

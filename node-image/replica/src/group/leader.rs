@@ -38,7 +38,7 @@ impl Replica {
     /// that it must not go on.
     pub(crate) fn prepare_to_lead(&mut self, epoch: Epoch) {
         self.meta.led = epoch;
-        self.persist(DiskOp::Meta(self.meta.clone()), Some(Becomes::Led(epoch)));
+        self.persist(DiskOp::Meta(Box::new(self.meta.clone())), Some(Becomes::Led(epoch)));
     }
 
     /// Begins to lead: the first entry is the epoch's start, and nothing is executed before it is committed.
@@ -50,7 +50,11 @@ impl Replica {
         let Some(topology) = self.meta.topology.clone() else { return };
         self.engine.set_origin(Origin { group: topology.group, generation: topology.generation });
         let now_us = self.now.mono_us;
-        let followers = self.peers.iter().map(|(id, peer)| (*id, Progress::new(peer.incarnation, now_us))).collect();
+        if self.is_multi_leader() {
+            self.engine.share();
+        }
+        let own = self.peers.iter().filter(|(id, _)| self.is_of_this_group(**id));
+        let followers = own.map(|(id, peer)| (*id, Progress::new(peer.incarnation, now_us))).collect();
         self.batch_last = self.log.last().seq;
         self.clients.forget_after(self.batch_last);
         self.role = Role::Leader(Box::new(Leader {
@@ -89,7 +93,7 @@ impl Replica {
         let bytes = Bytes::from(std::mem::replace(&mut self.batch, Vec::with_capacity(room)));
         let last = Position { epoch: self.meta.led, seq: self.batch_last };
         let first = self.log.append_own(bytes.clone(), last, self.now.mono_us);
-        self.feed_live(&bytes, first);
+        self.ship_fresh(&bytes, first);
         self.persist(DiskOp::Append { first, last: last.seq, bytes }, Some(Becomes::Log(last.seq)));
         if broken(Breakage::AnswerBeforeFsync) {
             self.durable = last.seq;
@@ -115,6 +119,7 @@ impl Replica {
             self.send(to, Message::ForwardReply(replies));
         }
         self.send_commit_if_due();
+        self.feed();
     }
 
     fn followers_connected(&self) -> Vec<ReplicaId> {
@@ -300,6 +305,9 @@ impl Replica {
         }
         self.commit = to;
         self.engine.forget_undo(to);
+        if self.leads() {
+            self.note_held();
+        }
         self.begin_to_serve();
         self.release_replies();
         self.settle_lost();
@@ -369,6 +377,7 @@ impl Replica {
         let epoch = leader.epoch;
         self.event(Event::Serves(epoch));
         self.report_due = true;
+        self.begin_feeds();
         self.resend_requests();
         self.serve_backlog();
         self.recover_suffixes();
@@ -402,7 +411,6 @@ impl Replica {
                 follower.reconnected();
                 follower.link_closed = false;
             }
-            Role::Peer(_) => self.link_opened(id),
             _ => {}
         }
     }
@@ -421,7 +429,6 @@ impl Replica {
                 follower.reconnected();
                 follower.link_closed = true;
             }
-            Role::Peer(_) => self.link_closed(id),
             _ => {}
         }
     }

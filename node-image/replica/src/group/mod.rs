@@ -39,7 +39,7 @@ use std::collections::BTreeMap;
 
 use trireme_proto::{Epoch, Incarnation, ReplicaId, message::CutSuffix};
 
-use crate::{clients::serve::Backlog, feeds::Peer};
+use crate::{clients::serve::Backlog, quorum::Peer};
 use install::Install;
 use progress::Progress;
 

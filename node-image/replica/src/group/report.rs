@@ -75,6 +75,7 @@ impl Replica {
             led_before: Some(self.led_before).filter(|epoch| *epoch != Epoch::ZERO),
             ..Report::default()
         };
+        self.add_feeds_report(&mut report, now);
         self.add_peer_report(&mut report, now);
         report
     }

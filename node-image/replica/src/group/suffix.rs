@@ -94,8 +94,9 @@ impl Replica {
     /// Appends one cut entry again, unless it was provably not acknowledged, or its request has been answered anew.
     fn recover_entry(&mut self, record: &record::RecordView<'_>) -> bool {
         let generation = self.meta.topology.as_ref().map_or(0, |topology| topology.generation);
-        // What was cut within a generation was sealed by enough members to know that nobody was told OK.
-        let may_be_lost = |delta| Engine::origin_of(delta).is_ok_and(|origin| origin.generation < generation);
+        // What was cut within a generation was sealed by enough members to know that nobody was told OK. What other groups wrote is theirs to send again.
+        let may_be_lost =
+            |delta| Engine::origin_of(delta).is_ok_and(|origin| self.is_own(origin) && origin.generation < generation);
         if record.kind != Kind::Delta || !may_be_lost(record.payload) {
             return false;
         }

@@ -37,7 +37,7 @@ impl Replica {
         if epoch > self.meta.promise {
             self.promise(epoch);
         } else {
-            self.persist(DiskOp::Meta(self.meta.clone()), None);
+            self.persist(DiskOp::Meta(Box::new(self.meta.clone())), None);
         }
         self.gossip();
         self.take_role();
@@ -49,6 +49,7 @@ impl Replica {
     /// What a leader decides by the record: whom it counts, whether it hands over.
     fn topology_changed(&mut self) {
         if self.leads() {
+            self.links_changed();
             self.renew_lease();
             self.advance_leader_commit();
         }
@@ -105,10 +106,11 @@ impl Replica {
         if self.leads() {
             self.step_down(epoch);
         }
+        self.end_feeds();
         self.role = Role::Idle;
         self.meta.promise = epoch;
         self.gap_since_us = self.now.mono_us;
-        self.persist(DiskOp::Meta(self.meta.clone()), Some(Becomes::Promise(epoch)));
+        self.persist(DiskOp::Meta(Box::new(self.meta.clone())), Some(Becomes::Promise(epoch)));
         if broken(Breakage::PromiseBeforeFsync) {
             self.promise_durable = epoch;
         }
@@ -156,7 +158,7 @@ impl Replica {
     /// Passes the record on to the peers: the operator may not reach all of them.
     pub(crate) fn gossip(&mut self) {
         let Some(topology) = self.meta.topology.clone() else { return };
-        let peers: Vec<ReplicaId> = self.peers.keys().copied().collect();
+        let peers: Vec<ReplicaId> = self.peers.keys().copied().filter(|id| self.is_of_this_group(*id)).collect();
         for peer in peers {
             self.send(peer, Message::Topology(Box::new(topology.clone())));
         }

@@ -40,9 +40,9 @@ enum Use {
 impl Replica {
     /// Whether this replica takes commands: it is a member, in this life of its disk, and has a name to write under.
     pub(crate) fn may_coordinate(&self) -> bool {
-        let (Role::Peer(peer), Some(topology)) = (&self.role, &self.meta.topology) else { return false };
+        let (Some(feeds), Some(topology)) = (&self.feeds, &self.meta.topology) else { return false };
         let Identity { id, incarnation, .. } = self.identity;
-        peer.origin.is_some() && topology.has(id, incarnation) && !topology.is_quarantined(id)
+        feeds.origin.is_some() && topology.has(id, incarnation) && !topology.is_quarantined(id)
     }
 
     /// Runs a unit of work of a client, where nobody leads, if it has what it needs; else it waits for the next round.
@@ -112,11 +112,12 @@ impl Replica {
     fn reached_by(&self, need: &Need) -> Reach {
         let alone = Reach { quorum: need.level.w, r: 1, w: 1, ..Reach::default() };
         let Role::Peer(peer) = &self.role else { return alone };
+        let Some(feeds) = &self.feeds else { return alone };
         let round = self.clients.permit.and_then(|number| peer.rounds.open.get(&number));
         let Some(round) = round.filter(|_| !need.slots.is_empty()) else { return alone };
         let me = self.identity.id;
         let last = need.slots.iter().map(|slot| self.engine.last_write(*slot)).max().unwrap_or(0);
-        let holds = |id| id == me || peer.links.get(&id).is_some_and(|link| link.holds_upto >= last);
+        let holds = |id| id == me || feeds.links.get(&id).is_some_and(|link| link.holds_upto >= last);
         let by_slot = if need.slots.iter().any(|slot| self.engine.is_sided(*slot)) { 1 } else { self.how_many(holds) };
         let r = self.how_many(|id| id == me || round.answered.contains(&id)).max(1);
         Reach { r, w: by_slot.max(round.holders), ..alone }

@@ -16,7 +16,7 @@
 //! (`feeds::recent`), and nobody looks at a key. Keys are asked, with the digests of what is here, where somebody has more in the slot, or where too few
 //! hold what would be shown.
 //!
-//! Together with w copies of each write (`feeds::count`) and w + r > n this makes of each key that is only set and read a linearizable register, under any
+//! Together with w copies of each write (`count`) and w + r > n this makes of each key that is only set and read a linearizable register, under any
 //! clock skew, loss, order of arrival and half-finished coordinators. A removal removes what it saw: one that runs at the same time as two SETs, and saw
 //! only the newer, uncovers the older.
 //!
@@ -26,7 +26,10 @@
 //! 3. With `readRepair: Blocking` what a read shows is the state that w members hold durably.
 
 mod coordinate;
+mod count;
 pub(crate) mod level;
+mod name;
+mod report;
 mod rounds;
 #[cfg(test)]
 mod tests;
@@ -36,9 +39,24 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
-use trireme_proto::ReplicaId;
+use trireme_proto::{ReplicaId, ids::Origin};
 
+use crate::engine::ReceivedSet;
 use level::Level;
+
+/// A group of one, among others: it leads itself. Its feeds are in `Replica::feeds`.
+pub(crate) struct Peer {
+    /// The name that is being made durable.
+    naming: Option<Origin>,
+    /// Own entries that have too few copies: seq in the log, and sequence as an origin.
+    unsettled: VecDeque<(u64, u64)>,
+    /// Everything up to here is durable, and what of it is this replica's own has enough copies.
+    pub(crate) settled: u64,
+    pub(crate) rounds: Rounds,
+    /// What members held when they were first heard in the epoch of the record.
+    targets: BTreeMap<ReplicaId, ReceivedSet>,
+    pub(crate) whole: bool,
+}
 
 /// What a unit of work needs before it runs.
 #[derive(Debug, Default)]

@@ -110,16 +110,16 @@ impl Replica {
             rounds.open.values_mut().for_each(|round| {
                 round.mends_sent.remove(&id);
             });
-            self.review_rounds([id].into());
+            self.review_rounds(&[id]);
         }
     }
 
     /// The record has changed: whoever counts now is asked, and what the rounds at hand have may be enough.
     pub(crate) fn review_all_rounds(&mut self) {
-        self.review_rounds(self.members_linked());
+        self.review_rounds(&self.members_linked());
     }
 
-    fn review_rounds(&mut self, whom: Vec<ReplicaId>) {
+    fn review_rounds(&mut self, whom: &[ReplicaId]) {
         let members = self.members_linked();
         let Some(rounds) = self.rounds() else { return };
         let open = std::mem::take(&mut rounds.open);
@@ -152,19 +152,19 @@ impl Replica {
 
     /// In which of the slots asked more may be held here than the asker has received, and what is held here.
     fn look_at_slots(&mut self, from: ReplicaId, round: &message::Round) -> (Vec<u32>, Vec<message::Seen>) {
-        let Role::Peer(peer) = &mut self.role else { return Default::default() };
-        let Some(link) = peer.links.get_mut(&from).filter(|_| !round.slots.is_empty()) else {
+        let Some(feeds) = &mut self.feeds else { return Default::default() };
+        let Some(link) = feeds.links.get_mut(&from).filter(|_| !round.slots.is_empty()) else {
             return Default::default();
         };
         let theirs = sets::from_message(&round.received);
-        link.knows_upto = peer.recent.covered(&theirs, link.knows_upto, self.batch_last, None);
+        link.knows_upto = feeds.recent.covered(&theirs, link.knows_upto, self.batch_last, None);
         let ahead = |slot: &&u32| {
             let slot = u16::try_from(**slot).unwrap_or_default() % trireme_proto::SLOTS;
             self.engine.last_write(slot) > link.knows_upto || self.engine.is_sided(slot)
         };
         let ahead =
             if broken(Breakage::TrustSlots) { Vec::new() } else { round.slots.iter().filter(ahead).copied().collect() };
-        (ahead, sets::to_message(&peer.durable))
+        (ahead, sets::to_message(&feeds.held))
     }
 
     fn image_of(&self, key: &[u8]) -> Bytes {
@@ -177,9 +177,10 @@ impl Replica {
     fn note_pace(&mut self, from: ReplicaId, number: u64) {
         let now_us = self.now.mono_us;
         let Role::Peer(peer) = &mut self.role else { return };
+        let Some(feeds) = &mut self.feeds else { return };
         let open = peer.rounds.open.get(&number).map(|round| round.began_us);
         let began_us = open.or_else(|| peer.rounds.over.iter().find(|(over, _)| *over == number).map(|(_, at)| *at));
-        if let (Some(began_us), Some(link)) = (began_us, peer.links.get_mut(&from)) {
+        if let (Some(began_us), Some(link)) = (began_us, feeds.links.get_mut(&from)) {
             link.answers.note(now_us.saturating_sub(began_us));
         }
     }
@@ -209,30 +210,34 @@ impl Replica {
         }
         for (slot, image) in images {
             let landed = self.land_keys(slot, &image).unwrap_or(0);
-            if let Role::Peer(peer) = &mut self.role {
-                peer.repair.read_repairs += landed;
+            if let Some(feeds) = &mut self.feeds {
+                feeds.repair.read_repairs += landed;
             }
         }
         self.advance_round(answer.number);
     }
 
     fn take_what_is_held(&mut self, from: ReplicaId, holds: &[message::Seen]) {
-        if let Role::Peer(peer) = &mut self.role
-            && let Some(link) = peer.links.get_mut(&from)
+        if let Some(feeds) = &mut self.feeds
+            && let Some(link) = feeds.links.get_mut(&from)
             && let Some(known) = &mut link.holds
         {
             known.merge(&sets::from_message(holds));
-            link.holds_upto = peer.recent.covered(known, link.holds_upto, self.batch_last, peer.origin);
+            link.holds_upto = feeds.recent.covered(known, link.holds_upto, self.batch_last, feeds.origin);
         }
     }
 
     /// Up to which seq of the own log everything that others wrote is on w replicas. For what this one wrote, replies wait in any case.
     fn shared_upto(&self, level: Level) -> u64 {
-        let Role::Peer(peer) = &self.role else { return 0 };
+        let Some(feeds) = &self.feeds else { return 0 };
         let upto = |id: ReplicaId| {
-            if id == self.identity.id { self.batch_last } else { peer.links.get(&id).map_or(0, |link| link.holds_upto) }
+            if id == self.identity.id {
+                self.batch_last
+            } else {
+                feeds.links.get(&id).map_or(0, |link| link.holds_upto)
+            }
         };
-        let mut places: SmallVec<[u64; 8]> = peer.links.values().map(|link| link.holds_upto).collect();
+        let mut places: SmallVec<[u64; 8]> = feeds.links.values().map(|link| link.holds_upto).collect();
         places.push(self.batch_last);
         places.sort_unstable();
         places.into_iter().rev().find(|place| self.met(Side::Writes, level.w, |id| upto(id) >= *place)).unwrap_or(0)
@@ -312,8 +317,8 @@ impl Replica {
             }
             round.mends_sent.insert(id);
         }
-        if let Role::Peer(peer) = &mut self.role {
-            peer.repair.read_repairs += sent as u64;
+        if let Some(feeds) = &mut self.feeds {
+            feeds.repair.read_repairs += sent as u64;
         }
     }
 

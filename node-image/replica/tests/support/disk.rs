@@ -78,7 +78,7 @@ impl Disk {
     fn apply(&mut self, op: DiskOp) {
         let log = self.reset.as_mut().unwrap_or(&mut self.log);
         match op {
-            DiskOp::Meta(meta) => self.meta = meta,
+            DiskOp::Meta(meta) => self.meta = *meta,
             DiskOp::Append { first, last, bytes } => log.append(first, last, &bytes),
             DiskOp::Commit(seq) => self.commit = seq,
             DiskOp::Truncate { last } => log.records.retain(|(position, _)| position.seq <= last),

@@ -366,7 +366,7 @@ impl World {
 
 fn step(replica: &mut Replica, arrival: Arrival, now: Now) {
     let input = match arrival {
-        Arrival::Opened(peer, incarnation) => Input::PeerOpened { peer: Peer::Replica(peer), incarnation },
+        Arrival::Opened(peer, incarnation) => Input::PeerOpened { peer: Peer::Replica(peer), incarnation, group: 0 },
         Arrival::Closed(peer) => Input::PeerClosed(Peer::Replica(peer)),
         Arrival::Message(peer, message) => Input::Peer { peer, message },
         Arrival::ClientOpened(client) => Input::ClientOpened(client),

@@ -101,7 +101,7 @@ impl Run {
             7 => {
                 let meta = meta_of(self.random.next());
                 self.now.meta = Some(meta.clone());
-                vec![DiskOp::Meta(meta)]
+                vec![DiskOp::Meta(Box::new(meta))]
             }
             8 if low < last => {
                 let keep = low + self.random.below(last - low + 1);

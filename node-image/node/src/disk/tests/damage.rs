@@ -5,7 +5,7 @@ use super::*;
 /// Three durable batches; returns the records.
 fn small(model: &Model) -> Vec<Bytes> {
     let (mut disk, ..) = start(model, Durability::Disk);
-    apply(&mut disk, vec![DiskOp::Meta(meta_of(2))]);
+    apply(&mut disk, vec![DiskOp::Meta(Box::new(meta_of(2)))]);
     let records: Vec<_> = (1..=6)
         .map(|seq| {
             let mut payload = vec![seq as u8; 90];
@@ -92,7 +92,7 @@ fn judge_flip(model: &Model, whole: &Seen, incarnation: u64, what: &str) {
         assert_eq!(&seen, whole, "{what}: lost in silence");
     }
     let next = record_of(at(9, recovered.last.seq + 1), b"next");
-    apply(&mut disk, vec![append(std::slice::from_ref(&next)), DiskOp::Meta(meta_of(9))]);
+    apply(&mut disk, vec![append(std::slice::from_ref(&next)), DiskOp::Meta(Box::new(meta_of(9)))]);
     let (_, again, seen) = start(model, Durability::Disk);
     assert_eq!((again.corruption, again.identity.incarnation), (None, recovered.identity.incarnation), "{what}: again");
     assert_eq!(seen.records.last(), Some(&next), "{what}: again");

@@ -35,7 +35,7 @@ fn a_full_disk_refuses_appends_says_so_before_and_heals() {
     assert!(disk.space().reserved >= SIZES.segment, "it is said while there is still a segment");
     let last = fill(&mut disk, seq + 1);
     assert!(last > seq, "what is under way still fits");
-    apply(&mut disk, vec![DiskOp::Meta(meta_of(5))]);
+    apply(&mut disk, vec![DiskOp::Meta(Box::new(meta_of(5)))]);
     let (_, recovered, seen) = start(&model.copy(), Durability::Disk);
     assert_eq!((recovered.last.seq, recovered.corruption), (last, None));
     assert_eq!(seen.meta, Some(meta_of(5)), "a promise is possible on a full disk");

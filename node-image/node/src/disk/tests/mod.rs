@@ -142,7 +142,7 @@ fn what_was_written_is_found() {
     let (mut disk, recovered, seen) = start(&model, Durability::Disk);
     assert_eq!((recovered.last, seen), (Position::ZERO, Seen::default()));
     let records: Vec<_> = (1..=40).map(|seq| record_of(at(1, seq), &[seq as u8; 100])).collect();
-    apply(&mut disk, vec![DiskOp::Meta(meta_of(3))]);
+    apply(&mut disk, vec![DiskOp::Meta(Box::new(meta_of(3)))]);
     for pair in records.chunks(2) {
         apply(&mut disk, vec![append(&pair[..1]), append(&pair[1..]), DiskOp::Commit(position_of(&pair[0]).seq)]);
     }

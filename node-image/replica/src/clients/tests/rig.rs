@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use trireme_proto::{
     Epoch, Message, ReplicaId, Topology,
     ids::Peer,
-    topology::{Config, Durability, Member, Mode, Phase, Replica as Row, Settings},
+    topology::{Config, Durability, Group, Member, Mode, Phase, Replica as Row, Settings},
 };
 
 use crate::{
@@ -34,6 +34,8 @@ pub(crate) struct Rig {
     pub(crate) now_us: u64,
     pub(crate) cut: BTreeSet<(ReplicaId, ReplicaId)>,
     pub(crate) record: Topology,
+    /// Where there are several groups: those of the others.
+    pub(crate) others: Vec<Topology>,
     /// By how many milliseconds a replica's wall clock is ahead.
     pub(crate) skew_ms: BTreeMap<ReplicaId, i64>,
 }
@@ -61,6 +63,66 @@ impl Rig {
         })
     }
 
+    /// Groups of as many replicas, each with its region's leader, all connected. The replicas of group g, from 1, are numbered from 10 (g - 1) + 1, and
+    /// the first one leads.
+    pub(crate) fn regions(groups: u32, n: u32, w: u32) -> Rig {
+        let row =
+            |id: u32| Row { id, name: format!("s-{id}"), region: format!("r{}", (id - 1) / 10 + 1), ..Row::default() };
+        let rows = |group: u32| -> Vec<Row> { (1..=n).map(|k| row(10 * (group - 1) + k)).collect() };
+        let record = |group: u32| Topology {
+            store: "s".into(),
+            group,
+            version: 1,
+            epoch: Epoch { number: 1, proposer: 0 },
+            phase: Phase::Active as i32,
+            leader: 10 * (group - 1) + 1,
+            config: Config {
+                members: rows(group).iter().map(|r| Member { id: r.id, incarnation: u64::from(r.id) + 10 }).collect(),
+                w,
+            },
+            replicas: rows(group),
+            generation: 1,
+            settings: Settings { mode: Mode::MultiLeader as i32, ..Settings::standard() },
+            groups: (1..=groups)
+                .filter(|other| *other != group)
+                .map(|other| Group { group: other, region: format!("r{other}"), replicas: rows(other) })
+                .collect(),
+            ..Topology::default()
+        };
+        let mut rig = Rig::with_record(record(1));
+        rig.others = (2..=groups).map(record).collect();
+        rig.begin(&(1..=groups).flat_map(|group| rows(group).into_iter().map(|r| r.id)).collect::<Vec<_>>());
+        rig
+    }
+
+    fn with_record(record: Topology) -> Rig {
+        Rig {
+            nodes: BTreeMap::new(),
+            under_way: VecDeque::new(),
+            now_us: 1_000_000,
+            cut: BTreeSet::new(),
+            record,
+            others: Vec::new(),
+            skew_ms: BTreeMap::new(),
+        }
+    }
+
+    /// Starts these, and connects all with all.
+    fn begin(&mut self, ids: &[ReplicaId]) {
+        ids.iter().for_each(|id| self.start(*id, Recovery::new()));
+        for (i, a) in ids.iter().enumerate() {
+            ids[i + 1..].iter().for_each(|b| self.connect(*a, *b));
+        }
+        self.tell();
+        self.run(200);
+    }
+
+    /// The record of the group that a replica is in.
+    pub(crate) fn record_of(&mut self, id: ReplicaId) -> &mut Topology {
+        let others = self.others.iter_mut().find(|record| record.replica(id).is_some());
+        others.unwrap_or(&mut self.record)
+    }
+
     fn of(n: u32, w: u32, change: impl FnOnce(&mut Topology)) -> Rig {
         let members: Vec<Member> = (1..=n).map(|id| Member { id, incarnation: u64::from(id) + 10 }).collect();
         let mut record = Topology {
@@ -77,31 +139,20 @@ impl Rig {
             ..Topology::default()
         };
         change(&mut record);
-        let mut rig = Rig {
-            nodes: BTreeMap::new(),
-            under_way: VecDeque::new(),
-            now_us: 1_000_000,
-            cut: BTreeSet::new(),
-            record,
-            skew_ms: BTreeMap::new(),
-        };
-        (1..=n).for_each(|id| rig.start(id, Recovery::new()));
-        for (a, b) in (1..=n).flat_map(|a| (a + 1..=n).map(move |b| (a, b))) {
-            rig.connect(a, b);
-        }
-        rig.tell();
-        rig.run(200);
+        let mut rig = Rig::with_record(record);
+        rig.begin(&(1..=n).collect::<Vec<_>>());
         rig
     }
 
     /// A process of a replica, with what its disk has.
     pub(crate) fn start(&mut self, id: ReplicaId, recovery: Recovery) {
+        let group = self.record_of(id).group;
         let identity = Identity {
             store: "s".into(),
             id,
             incarnation: u64::from(id) + 10,
             boot: 1,
-            group: 1,
+            group,
             durability: Durability::Disk,
         };
         let node = Node {
@@ -136,8 +187,8 @@ impl Rig {
     pub(crate) fn connect(&mut self, a: ReplicaId, b: ReplicaId) {
         self.cut.remove(&(a.min(b), a.max(b)));
         for (at, peer) in [(a, b), (b, a)] {
-            let incarnation = u64::from(peer) + 10;
-            self.step(at, Input::PeerOpened { peer: Peer::Replica(peer), incarnation });
+            let (incarnation, group) = (u64::from(peer) + 10, self.record_of(peer).group);
+            self.step(at, Input::PeerOpened { peer: Peer::Replica(peer), incarnation, group });
         }
     }
 
@@ -151,23 +202,49 @@ impl Rig {
         }
     }
 
+    /// Breaks a connection.
+    pub(crate) fn disconnect(&mut self, a: ReplicaId, b: ReplicaId) {
+        if self.cut.insert((a.min(b), a.max(b))) {
+            self.step(a, Input::PeerClosed(Peer::Replica(b)));
+            self.step(b, Input::PeerClosed(Peer::Replica(a)));
+        }
+    }
+
     /// Everybody learns of the record, as it is now.
     pub(crate) fn tell(&mut self) {
         for id in self.running() {
-            let message = Message::Topology(Box::new(self.record.clone()));
+            let message = Message::Topology(Box::new(self.record_of(id).clone()));
             self.step(id, Input::Peer { peer: Peer::Operator(1), message });
         }
     }
 
     /// A new epoch: sealed, and led by this replica.
     pub(crate) fn fail_over(&mut self, leader: ReplicaId) {
-        self.record.version += 1;
-        self.record.epoch.number += 1;
-        (self.record.phase, self.record.leader) = (Phase::Sealing as i32, 0);
+        self.seal(leader);
+        self.activate(leader);
+    }
+
+    /// A new epoch of the group that this replica is in: led by one that has the most.
+    pub(crate) fn elect(&mut self, of: ReplicaId) {
+        self.seal(of);
+        let ids: Vec<ReplicaId> = self.record_of(of).replicas.iter().map(|row| row.id).collect();
+        let best = ids.into_iter().max_by_key(|id| (self.report(*id).last, *id)).unwrap();
+        self.activate(best);
+    }
+
+    fn seal(&mut self, of: ReplicaId) {
+        let record = self.record_of(of);
+        record.version += 1;
+        record.epoch.number += 1;
+        (record.phase, record.leader) = (Phase::Sealing as i32, 0);
         self.tell();
         self.run(300);
-        self.record.version += 1;
-        (self.record.phase, self.record.leader) = (Phase::Active as i32, leader);
+    }
+
+    fn activate(&mut self, leader: ReplicaId) {
+        let record = self.record_of(leader);
+        record.version += 1;
+        (record.phase, record.leader) = (Phase::Active as i32, leader);
         self.tell();
     }
 

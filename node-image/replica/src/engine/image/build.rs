@@ -10,15 +10,12 @@ use crate::engine::state::register::{Count, Register, Sibling};
 use crate::engine::state::{State, version_of};
 
 impl State {
-    /// Puts a key with these records in place of what stands in the slot's table. Cannot be undone.
+    /// Puts a key with these records in place of what stands in the slot's table.
     pub(super) fn rebuild(&mut self, slot: u16, name: &[u8], old: Option<Handle>, image: KeyImage) -> bool {
         let before = old.map_or(0, |h| self.digest_of(h));
         let new = self.build(slot, name, image);
         let after = new.map_or(0, |h| self.digest_of(h));
-        self.swap_top(slot, old, new);
-        if let Some(old) = old {
-            self.free_top(old);
-        }
+        self.replace_top(slot, old, new);
         self.xor(slot, before ^ after);
         before != after
     }

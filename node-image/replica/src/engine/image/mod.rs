@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use trireme_proto::ids::Dot;
 
 use self::bytes::{read_key, read_side, write_key, write_side};
-use super::Engine;
 use super::bytes::{DeltaError, Reader, put_bytes, put_number};
 use super::delta::Part;
 use super::moved::Moved;
@@ -21,8 +20,10 @@ use super::state::State;
 use super::state::cells::Handle;
 use super::state::key::{Path, Side, Target};
 use super::state::register::{Register, later_base};
-use super::state::{SlotSide, hash, version_of};
+use super::state::undo::Landed;
+use super::state::{hash, version_of};
 use super::vector::ReceivedSet;
+use super::{At, Engine};
 
 const FORMAT: u8 = 2;
 
@@ -140,7 +141,7 @@ impl Engine {
         }
     }
 
-    /// Joins a slot's image into this engine's slot. Not to be called while something may be undone.
+    /// Joins a slot's image into this engine's slot, with its last write: not to be called while something may be undone.
     ///
     /// # Errors
     /// The bytes are no image: nothing has changed.
@@ -148,7 +149,10 @@ impl Engine {
         if image.is_empty() {
             return Ok(());
         }
-        let (last_write, _) = self.import(slot, image)?;
+        self.state.begin();
+        let imported = self.import(slot, image);
+        self.state.end(0, self.clock, None, 0, false);
+        let (last_write, _) = imported?;
         let at = self.state.slot_mut(slot);
         at.last_write = at.last_write.max(last_write);
         Ok(())
@@ -159,15 +163,17 @@ impl Engine {
     ///
     /// # Errors
     /// The bytes are no image: nothing has changed.
-    pub fn import_part(&mut self, slot: u16, image: &[u8], seq: u64) -> Result<usize, DeltaError> {
+    pub fn import_part(&mut self, slot: u16, image: &[u8], at: &At) -> Result<usize, DeltaError> {
         self.loading = false;
-        let (_, changed) = self.import(slot, image)?;
-        if changed > 0 {
-            self.state.begin();
-            self.state.touch(slot, seq);
-            self.state.end(seq, self.clock, None, 0, false);
+        self.state.begin();
+        self.state.note_slot(slot);
+        let imported = self.import(slot, image);
+        if imported.as_ref().is_ok_and(|(_, changed)| *changed > 0) {
+            let slot = self.state.slot_mut(slot);
+            slot.last_write = slot.last_write.max(at.seq);
         }
-        Ok(changed)
+        self.state.end(at.seq, self.clock, None, 0, at.keep_undo && imported.is_ok());
+        Ok(imported?.1)
     }
 
     /// Whether an image speaks of all of its slot.
@@ -299,8 +305,11 @@ impl Engine {
         reflected: Option<BTreeSet<Box<[u8]>>>,
     ) {
         let received = &self.received;
-        let at = self.state.slot_mut(slot);
-        let mut all: SlotSide = at.side.take().map(|s| *s).unwrap_or_default();
+        let before = &self.state.slot(slot).side;
+        if before.is_none() && sides.is_empty() && received.covers(seen) {
+            return;
+        }
+        let mut all = before.as_deref().cloned().unwrap_or_default();
         for (key, theirs) in sides {
             let side = all.keys.entry(key.into()).or_default();
             for entry in theirs.pending {
@@ -320,12 +329,8 @@ impl Engine {
             }
         }
         all.keys.retain(|_, side| !side.is_empty());
-        if !(all.keys.is_empty() && all.seen.is_empty()) {
-            at.side = Some(Box::new(all));
-            self.state.sided.insert(slot);
-        } else {
-            self.state.sided.remove(&slot);
-        }
+        let is_empty = all.keys.is_empty() && all.seen.is_empty();
+        self.state.replace_sides(slot, (!is_empty).then(|| Box::new(all)));
     }
 
     /// Appends what belongs to no slot: received set, clock, recovered names. What may still be undone is left out: it belongs to the log
@@ -364,12 +369,16 @@ impl Engine {
 
 impl Engine {
     /// Everything in this set is reflected here: the images of all slots in which it was have been joined.
-    pub fn import_received(&mut self, received: &ReceivedSet) {
+    pub fn import_received(&mut self, received: &ReceivedSet, at: &At) {
+        let before = self.received.clone();
         self.received.merge(received);
-        self.committed.merge(received);
         self.state.begin();
+        if at.keep_undo {
+            return self.state.end_landing(at.seq, self.clock, Landed { before, added: received.clone() });
+        }
+        self.committed.merge(received);
         self.sweep();
-        self.state.end(0, 0, None, 0, false);
+        self.state.end(at.seq, self.clock, None, 0, false);
     }
 }
 

@@ -6,7 +6,7 @@ use super::cells::Handle;
 use super::key::{Expiry, Key, Path, Side};
 use super::register::{Register, Sibling};
 use super::undo::Pre;
-use super::{State, version_of};
+use super::{SlotSide, State, version_of};
 use crate::engine::delta::{Context, Part};
 use crate::engine::digest;
 use crate::engine::vector::ReceivedSet;
@@ -43,15 +43,22 @@ impl Write<'_> {
 impl State {
     /// Notes that this unit of work writes to a slot.
     pub(crate) fn touch(&mut self, slot: u16, seq: u64) {
+        if self.note_slot(slot) {
+            let at = &mut self.slots[usize::from(slot)];
+            at.last_write = at.last_write.max(seq);
+        }
+    }
+
+    /// Notes what a slot was before this unit of work. Says whether that was not known.
+    pub(crate) fn note_slot(&mut self, slot: u16) -> bool {
         let unit = self.journal.current;
         let at = &mut self.slots[usize::from(slot)];
         if at.touched == unit {
-            return;
+            return false;
         }
         at.touched = unit;
-        let step = Pre::Slot { slot, digest: at.digest, last_write: at.last_write };
-        at.last_write = at.last_write.max(seq);
-        self.journal.push(step);
+        self.journal.push(Pre::Slot { slot, digest: at.digest, last_write: at.last_write });
+        true
     }
 
     pub(crate) fn xor(&mut self, slot: u16, change: u64) {
@@ -63,6 +70,12 @@ impl State {
     pub(crate) fn replace_top(&mut self, slot: u16, old: Option<Handle>, new: Option<Handle>) {
         self.swap_top(slot, old, new);
         self.journal.push(Pre::Top { slot, old, new });
+    }
+
+    /// Replaces what deletion left behind of a whole slot.
+    pub(crate) fn replace_sides(&mut self, slot: u16, sides: Option<Box<SlotSide>>) {
+        let old = self.swap_sides(slot, sides);
+        self.journal.push(Pre::Sides { slot, old });
     }
 
     /// Notes that a key in general form changes: its digest by this much.

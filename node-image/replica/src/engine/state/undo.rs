@@ -7,8 +7,8 @@ use trireme_proto::ids::Dot;
 use super::cells::Handle;
 use super::key::{Collection, Expiry, Side};
 use super::register::{Count, Sibling};
-use super::{State, hash, name};
-use crate::engine::delta::Part;
+use super::{SlotSide, State, hash, name};
+use crate::engine::{delta::Part, vector::ReceivedSet};
 
 /// What one step replaced.
 pub(crate) enum Pre {
@@ -56,6 +56,11 @@ pub(crate) enum Pre {
         key: Box<[u8]>,
         old: Option<Box<Side>>,
     },
+    /// What deletion left behind of a whole slot: state was joined into it.
+    Sides {
+        slot: u16,
+        old: Option<Box<SlotSide>>,
+    },
 }
 
 /// One unit of work: one entry of the log.
@@ -67,7 +72,16 @@ pub(crate) struct Unit {
     pub(crate) names: usize,
     /// The clock before.
     pub(crate) clock: u64,
+    /// What was received by joined state.
+    pub(crate) landed: Option<Box<Landed>>,
     steps: usize,
+}
+
+/// Deltas that count as received because state was joined that shows them.
+pub(crate) struct Landed {
+    /// What had been received before.
+    pub(crate) before: ReceivedSet,
+    pub(crate) added: ReceivedSet,
 }
 
 #[derive(Default)]
@@ -105,7 +119,7 @@ impl State {
         let steps = self.journal.steps.len() - self.journal.finished;
         if keep {
             if dot.is_some() || steps > 0 {
-                self.journal.units.push_back(Unit { seq, dot, names, clock, steps });
+                self.journal.units.push_back(Unit { seq, dot, names, clock, landed: None, steps });
                 self.journal.finished += steps;
             }
             return;
@@ -115,6 +129,13 @@ impl State {
                 self.forget_step(step);
             }
         }
+    }
+
+    /// It ends, can be undone, and these deltas count as received by it.
+    pub(crate) fn end_landing(&mut self, seq: u64, clock: u64, landed: Landed) {
+        let steps = self.journal.steps.len() - self.journal.finished;
+        self.journal.units.push_back(Unit { seq, dot: None, names: 0, clock, landed: Some(Box::new(landed)), steps });
+        self.journal.finished += steps;
     }
 
     /// Drops what undoes the first unit.
@@ -226,6 +247,7 @@ impl State {
                 }
             }
             Pre::Side { slot, key, old } => drop(self.swap_side(slot, key, old)),
+            Pre::Sides { slot, old } => drop(self.swap_sides(slot, old)),
         }
     }
 
@@ -321,6 +343,15 @@ impl State {
         let old = self.swap_side_alone(slot, key, side);
         moved.iter().for_each(|&(index, part, element)| self.place(index, part, element));
         old
+    }
+
+    /// Replaces what deletion left behind of a whole slot. The keys that it is about are rebuilt with it.
+    pub(crate) fn swap_sides(&mut self, slot: u16, sides: Option<Box<SlotSide>>) -> Option<Box<SlotSide>> {
+        match sides {
+            Some(_) => self.sided.insert(slot),
+            None => self.sided.remove(&slot),
+        };
+        std::mem::replace(&mut self.slots[usize::from(slot)].side, sides)
     }
 
     fn swap_side_alone(&mut self, slot: u16, key: Box<[u8]>, side: Option<Box<Side>>) -> Option<Box<Side>> {

@@ -8,7 +8,7 @@ use trireme_proto::ids::Origin;
 use super::{exported, seeds};
 use crate::engine::delta::{Change, Part};
 use crate::engine::state::order::{has_order, score_bytes, score_of};
-use crate::engine::{At, Engine, Scope, slot_of};
+use crate::engine::{At, Engine, ReceivedSet, Scope, slot_of};
 
 const KEYS: [&[u8]; 2] = [b"x", b"y"];
 
@@ -246,7 +246,14 @@ fn join_key(replicas: &mut [Replica], to: usize, from: usize, key: usize, rng: &
             replicas[from].engine.export_part(slot, scope, named, &mut image);
             let seq = replicas[to].at(false).seq;
             let before = replicas[to].engine.key_digest(name);
-            let changed = replicas[to].engine.import_part(slot, &image, seq).unwrap();
+            let engine = &mut replicas[to].engine;
+            // As long as it can be undone, it can be undone exactly.
+            let (all, at) = (exported(engine, &KEYS), At { seq, now_ms: 0, keep_undo: true });
+            engine.import_part(slot, &image, &at).unwrap();
+            engine.import_received(&ReceivedSet::default(), &at);
+            engine.undo_after(seq - 1);
+            assert!(exported(engine, &KEYS) == all, "an image that was undone has left something behind");
+            let changed = engine.import_part(slot, &image, &At { keep_undo: false, ..at }).unwrap();
             assert_eq!(changed, usize::from(replicas[to].engine.key_digest(name) != before));
         }
     }

@@ -198,7 +198,7 @@ fn in_any_order_what_is_there_is_what_nobody_removed_who_had_seen_it() {
         // And as state, over a replica that has nothing.
         let (mut fresh, mut image) = (Replica::of(4), Vec::new());
         replicas[0].engine.export_part(slot_of(KEY), Scope::Slot, &[], &mut image);
-        fresh.engine.import_part(slot_of(KEY), &image, 1).unwrap();
+        fresh.engine.import_part(slot_of(KEY), &image, &At { seq: 1, now_ms: 0, keep_undo: false }).unwrap();
         assert_eq!(fresh.values(), replicas[0].values(), "seed {seed}");
     }
 }

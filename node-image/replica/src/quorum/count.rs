@@ -9,13 +9,12 @@ use trireme_proto::{
     topology::{Config, Member},
 };
 
-use crate::{
-    group::Role,
-    quorum::level::{Level, Quorum, Side},
-    replica::Replica,
-};
+use crate::{engine::ReceivedSet, feeds::Link, group::Role, replica::Replica};
 
-use super::{Link, Peer};
+use super::{
+    Peer,
+    level::{Level, Quorum, Side},
+};
 
 impl Replica {
     /// Whether the record has set this replica aside.
@@ -37,9 +36,9 @@ impl Replica {
 
     /// Whether a member has something. A member is who it is in the life that the record knows; one that is quarantined has nothing.
     fn counts(&self, member: &Member, has: impl Fn(ReplicaId) -> bool) -> bool {
-        let (Role::Peer(peer), Some(topology)) = (&self.role, &self.meta.topology) else { return false };
+        let (Some(feeds), Some(topology)) = (&self.feeds, &self.meta.topology) else { return false };
         let known = *member == Member { id: self.identity.id, incarnation: self.identity.incarnation }
-            || peer
+            || feeds
                 .links
                 .get(&member.id)
                 .is_some_and(|link| link.incarnation == member.incarnation && link.epoch <= topology.epoch);
@@ -152,7 +151,8 @@ impl Replica {
     pub(crate) fn settle_writes(&mut self) {
         let durable = self.durable;
         let Role::Peer(peer) = &self.role else { return };
-        let (origin, me) = (peer.origin.unwrap_or_default(), self.identity.id);
+        let Some(feeds) = &self.feeds else { return };
+        let (origin, me) = (feeds.origin.unwrap_or_default(), self.identity.id);
         let mut enough = 0;
         for (seq, own) in &peer.unsettled {
             let dot = Dot { origin, seq: *own };
@@ -160,7 +160,7 @@ impl Replica {
                 if id == me {
                     durable >= *seq
                 } else {
-                    peer.links.get(&id).is_some_and(|l| l.acknowledged.contains(dot))
+                    feeds.links.get(&id).is_some_and(|l| l.acknowledged.contains(dot))
                 }
             };
             if durable < *seq || !self.enough(Replica::w_of, has) {
@@ -181,7 +181,8 @@ impl Replica {
     /// The last own delta that has enough copies.
     pub(crate) fn last_written(&self) -> Option<Dot> {
         let Role::Peer(peer) = &self.role else { return None };
-        let origin = peer.origin?;
+        let Some(feeds) = &self.feeds else { return None };
+        let origin = feeds.origin?;
         let seq = peer.unsettled.front().map_or_else(|| self.engine.received().highest(origin), |(_, own)| own - 1);
         Some(Dot { origin, seq })
     }
@@ -194,12 +195,23 @@ impl Replica {
         }
     }
 
+    /// Without a leader: what another member holds, the first time in the epoch of the record that it is heard to obey at least as new a one.
+    pub(crate) fn note_target(&mut self, from: ReplicaId, received: &ReceivedSet, is_new: bool) {
+        if let Role::Peer(peer) = &mut self.role
+            && is_new
+        {
+            peer.targets.entry(from).or_insert_with(|| received.clone());
+        }
+        self.look_if_whole();
+    }
+
     /// Whether this replica holds everything that n - w + 1 members held when they were heard in the epoch of the record: then it holds every write that was
     /// acknowledged before all of them obeyed it, whichever w members have that. One member alone may itself lack some.
-    pub(super) fn look_if_whole(&mut self) {
+    pub(crate) fn look_if_whole(&mut self) {
         let me = self.identity.id;
         let Role::Peer(peer) = &self.role else { return };
-        let has = |id: ReplicaId| id == me || peer.targets.get(&id).is_some_and(|target| peer.durable.covers(target));
+        let Some(feeds) = &self.feeds else { return };
+        let has = |id: ReplicaId| id == me || peer.targets.get(&id).is_some_and(|target| feeds.held.covers(target));
         let whole = self.enough(Replica::all_but_w, has);
         let Role::Peer(peer) = &mut self.role else { return };
         self.report_due |= peer.whole != whole;
@@ -208,22 +220,22 @@ impl Replica {
 
     /// Whether this replica removes what has expired: the first member that is in reach does, so that not all of them say the same.
     pub(crate) fn expires(&self) -> bool {
-        let (Role::Peer(peer), Some(topology)) = (&self.role, &self.meta.topology) else { return false };
+        let (Some(feeds), Some(topology)) = (&self.feeds, &self.meta.topology) else { return false };
         let me = self.identity.id;
         let earlier = |id: ReplicaId| {
-            id < me && !topology.is_quarantined(id) && peer.links.get(&id).is_some_and(|link| link.connected)
+            id < me && !topology.is_quarantined(id) && feeds.links.get(&id).is_some_and(|link| link.connected)
         };
         self.may_coordinate() && !topology.config.members.iter().any(|member| earlier(member.id))
     }
 
     /// Fewer members are in reach than a unit of work needs: the error, for nothing has been done. `clocks`: it needs those of n - w + 1 members, too.
     pub(crate) fn too_few_peers(&self, side: Side, quorum: Quorum, clocks: bool) -> Option<String> {
-        let Role::Peer(peer) = &self.role else { return None };
+        let Some(feeds) = &self.feeds else { return None };
         let topology = self.meta.topology.as_ref()?;
         let oldest_us = self.now.mono_us.saturating_sub(u64::from(topology.settings.suspicion_ms) * 1_000);
         let me = self.identity.id;
         let has = |id: ReplicaId| {
-            id == me || peer.links.get(&id).is_some_and(|link| link.connected && link.heard_us >= oldest_us)
+            id == me || feeds.links.get(&id).is_some_and(|link| link.connected && link.heard_us >= oldest_us)
         };
         let met = self.met(side, quorum, has);
         let clocked = !clocks || self.enough(Replica::all_but_w, has);
@@ -267,10 +279,10 @@ impl Replica {
 
     /// Whether a replica holds these own entries durably, as it has said.
     fn has_own(&self, id: ReplicaId, (first, last): (u64, u64)) -> bool {
-        let Role::Peer(peer) = &self.role else { return false };
-        let origin = peer.origin.unwrap_or_default();
+        let Some(feeds) = &self.feeds else { return false };
+        let origin = feeds.origin.unwrap_or_default();
         let copied = |link: &Link| link.acknowledged.contains_range(origin, first, last);
-        id == self.identity.id || last == 0 || peer.links.get(&id).is_some_and(copied)
+        id == self.identity.id || last == 0 || feeds.links.get(&id).is_some_and(copied)
     }
 
     /// Whether what a reply depends on is durable here, and has the copies of this quorum.
@@ -280,7 +292,7 @@ impl Replica {
 
     /// How many other members hold everything up to an own entry; without one, how many others are connected.
     pub(crate) fn copies_elsewhere(&self, wrote: Option<Dot>) -> usize {
-        let Role::Peer(peer) = &self.role else { return 0 };
+        let Some(feeds) = &self.feeds else { return 0 };
         let holds = |link: &Link| match wrote {
             None => link.connected,
             // Acknowledgements are of the present name; of one before it, what heartbeats say.
@@ -289,7 +301,7 @@ impl Replica {
                 said.max(link.acknowledged.upto(origin)) >= seq
             }
         };
-        self.how_many(|id| peer.links.get(&id).is_some_and(holds))
+        self.how_many(|id| feeds.links.get(&id).is_some_and(holds))
     }
 
     /// How many members hold these own entries.
@@ -311,7 +323,7 @@ fn majority(members: usize) -> usize {
 
 impl Peer {
     /// An own entry was appended.
-    pub(super) fn note_own(&mut self, seq: u64, own: u64) {
+    pub(crate) fn note_own(&mut self, seq: u64, own: u64) {
         self.unsettled.push_back((seq, own));
     }
 }

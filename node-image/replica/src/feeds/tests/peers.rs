@@ -12,7 +12,7 @@ use crate::{
     engine::{At, Engine, Scope, slot_of},
 };
 
-use super::sets;
+use crate::feeds::sets;
 
 /// A state of one key that another engine has: its slot's image.
 fn image_of(key: &str, value: &str, now_ms: u64) -> PartImage {
@@ -126,7 +126,7 @@ fn lose(rig: &mut Rig, id: u32, key: &str) {
     engine.export_meta(&mut meta);
     empty.import_meta(&meta).unwrap();
     empty.export_part(slot, Scope::Slot, &[], &mut image);
-    assert!(engine.import_part(slot, &image, 1).unwrap() > 0);
+    assert!(engine.import_part(slot, &image, &At { seq: 1, now_ms: 0, keep_undo: false }).unwrap() > 0);
 }
 
 #[test]

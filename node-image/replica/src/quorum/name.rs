@@ -4,8 +4,10 @@
 //! the end of its log. A process that ended without saying that all was written down may be one of those. So the operator is asked for a name once in a
 //! disk's life, and a replica that was killed goes on by itself.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use trireme_proto::{
-    ReplicaId, Topology,
+    Topology,
     breakage::{Breakage, broken},
     ids::Origin,
     topology::Mode,
@@ -13,14 +15,14 @@ use trireme_proto::{
 
 use crate::{
     disk_queue::Becomes,
-    engine::{Engine, ReceivedSet},
+    engine::ReceivedSet,
+    feeds::Feeds,
     group::Role,
     io::{DiskOp, Event},
-    log::record::{self, Kind},
     replica::Replica,
 };
 
-use super::{Link, Peer, recent::Recent};
+use super::{Peer, Rounds};
 
 impl Replica {
     /// Whether the record says that each replica is a group of its own.
@@ -34,7 +36,7 @@ impl Replica {
         let lapsed = self.meta.topology.as_ref().is_none_or(|known| known.epoch != epoch);
         self.meta.topology = Some(topology);
         self.meta.promise = self.meta.promise.max(epoch);
-        self.persist(DiskOp::Meta(self.meta.clone()), newer.then_some(Becomes::Promise(epoch)));
+        self.persist(DiskOp::Meta(Box::new(self.meta.clone())), newer.then_some(Becomes::Promise(epoch)));
         self.gossip();
         self.become_peer();
         if let Role::Peer(peer) = &mut self.role
@@ -61,87 +63,18 @@ impl Replica {
         self.batch_last = self.log.last().seq;
         self.engine.share();
         let received = self.engine.received().clone();
+        let gone = received.without(&self.shippable());
+        self.feeds = Some(Box::new(Feeds::new(received, gone, 0, self.identity.boot << 20)));
         self.role = Role::Peer(Box::new(Peer {
-            origin: None,
             naming: None,
-            links: Default::default(),
-            gone: received.without(&self.shippable()),
-            recent: Recent::new(received.clone()),
-            durable: received,
-            landing: Default::default(),
-            states: Default::default(),
-            unsettled: Default::default(),
+            unsettled: VecDeque::new(),
             settled: self.durable,
-            fresh: Vec::new(),
-            rounds: Default::default(),
-            promised: Default::default(),
-            targets: Default::default(),
+            rounds: Rounds::default(),
+            targets: BTreeMap::new(),
             whole: false,
-            exchanges: self.identity.boot << 20,
-            repair: Default::default(),
         }));
         self.links_changed();
         self.take_name();
-    }
-
-    /// What the log can give as entries.
-    fn shippable(&self) -> ReceivedSet {
-        let (mut set, mut seq) = (ReceivedSet::default(), self.log.before().seq);
-        while let Some((last, bytes)) = self.log.read_after(seq, usize::MAX) {
-            note_dots(&bytes, &mut set);
-            seq = last;
-        }
-        set
-    }
-
-    /// Part of the log has left memory.
-    pub(crate) fn note_trimmed(&mut self, trimmed: &[bytes::Bytes]) {
-        if let Role::Peer(peer) = &mut self.role {
-            trimmed.iter().for_each(|bytes| note_dots(bytes, &mut peer.gone));
-        }
-    }
-
-    /// Links to those that the record names, and to nobody else.
-    pub(super) fn links_changed(&mut self) {
-        let (id, now_us) = (self.identity.id, self.now.mono_us);
-        let (Role::Peer(peer), Some(topology)) = (&mut self.role, &self.meta.topology) else { return };
-        let named: Vec<ReplicaId> = topology.replicas.iter().map(|replica| replica.id).filter(|r| *r != id).collect();
-        peer.links.retain(|id, _| named.contains(id));
-        let connected: Vec<ReplicaId> = named
-            .into_iter()
-            .filter(|id| self.peers.contains_key(id) && peer.links.get(id).is_none_or(|link| !link.connected))
-            .collect();
-        for id in connected {
-            let Some(incarnation) = self.peers.get(&id).map(|state| state.incarnation) else { continue };
-            let link = peer.links.entry(id).or_insert_with(|| Link::new(incarnation, now_us));
-            if link.incarnation != incarnation {
-                *link = Link::new(incarnation, now_us);
-            }
-            link.reset(true);
-            link.heard_us = now_us;
-        }
-        self.say_what_is_held();
-    }
-
-    /// A connection to another group is up or gone.
-    pub(crate) fn link_opened(&mut self, id: ReplicaId) {
-        if let Role::Peer(peer) = &mut self.role
-            && let Some(link) = peer.links.get_mut(&id)
-        {
-            link.connected = false;
-        }
-        self.links_changed();
-        self.ask_again(id);
-    }
-
-    pub(crate) fn link_closed(&mut self, id: ReplicaId) {
-        if let Role::Peer(peer) = &mut self.role
-            && let Some(link) = peer.links.get_mut(&id)
-        {
-            link.reset(false);
-            peer.promised.retain(|(_, to, _)| *to != id);
-        }
-        self.clients.wake = true;
     }
 
     /// Takes the name that the record gives to this life of the disk, once it is durable that it is taken.
@@ -153,7 +86,8 @@ impl Replica {
             return;
         };
         let Role::Peer(peer) = &mut self.role else { return };
-        let taken = peer.naming.or(peer.origin);
+        let Some(feeds) = &mut self.feeds else { return };
+        let taken = peer.naming.or(feeds.origin);
         if number == 0 || taken.is_some_and(|taken| taken.generation >> Origin::LIVES_BITS == number) {
             return;
         }
@@ -168,7 +102,7 @@ impl Replica {
         }
         let origin = Origin::of_life(id, number, lives);
         peer.naming = Some(origin);
-        self.persist(DiskOp::Meta(self.meta.clone()), Some(Becomes::Named(origin)));
+        self.persist(DiskOp::Meta(Box::new(self.meta.clone())), Some(Becomes::Named(origin)));
     }
 
     /// So often has this disk lost the end of its log that it has no name left in the record's number.
@@ -179,11 +113,12 @@ impl Replica {
     /// The name is this replica's: it may write.
     pub(crate) fn named(&mut self, origin: Origin) {
         let Role::Peer(peer) = &mut self.role else { return };
+        let Some(feeds) = &mut self.feeds else { return };
         if peer.naming != Some(origin) {
             return;
         }
-        (peer.origin, peer.naming) = (Some(origin), None);
-        for link in peer.links.values_mut() {
+        (feeds.origin, peer.naming) = (Some(origin), None);
+        for link in feeds.links.values_mut() {
             link.acknowledged = ReceivedSet::default();
         }
         self.engine.set_origin(origin);
@@ -196,26 +131,13 @@ impl Replica {
     /// Told to end, and nothing more will be written: the next process may go on under this name. Says whether that is on its way to the disk already.
     pub(crate) fn leave_name(&mut self) -> bool {
         let last = self.log.last().seq;
-        let Role::Peer(peer) = &mut self.role else { return true };
-        if peer.origin.is_none() || self.meta.clean {
+        let Some(feeds) = &mut self.feeds else { return true };
+        if feeds.origin.is_none() || self.meta.clean {
             return self.durable >= last;
         }
-        peer.origin = None;
+        feeds.origin = None;
         self.meta.clean = true;
-        self.persist(DiskOp::Meta(self.meta.clone()), Some(Becomes::Promise(self.meta.promise)));
+        self.persist(DiskOp::Meta(Box::new(self.meta.clone())), Some(Becomes::Promise(self.meta.promise)));
         false
-    }
-}
-
-/// Adds the names of all deltas among records.
-fn note_dots(records: &[u8], set: &mut ReceivedSet) {
-    let mut rest = records;
-    while let Ok(record) = record::read_trusted(rest) {
-        if record.kind == Kind::Delta
-            && let Ok(dot) = Engine::dot_of(record.payload)
-        {
-            set.insert(dot);
-        }
-        rest = &rest[record.bytes..];
     }
 }

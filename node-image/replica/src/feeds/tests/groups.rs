@@ -1,0 +1,272 @@
+//! Groups that have leaders: what they ship, what they take in, and what a failover on either side does to it.
+
+use std::collections::BTreeSet;
+
+use fastrand::Rng;
+
+use crate::clients::tests::rig::Rig;
+
+const C: u64 = 7;
+
+fn open(rig: &mut Rig) {
+    let ids: Vec<u32> = rig.nodes.keys().copied().collect();
+    ids.into_iter().for_each(|id| rig.open(id, C));
+}
+
+/// All replicas have received the same, and hold the same.
+fn assert_same(rig: &mut Rig) {
+    let of = |rig: &Rig, id: u32| {
+        let replica = rig.replica(id);
+        (format!("{:?}", replica.received()), replica.engine.digest_total(), replica.engine.key_count())
+    };
+    let ids: Vec<u32> = rig.nodes.iter().filter(|(_, node)| node.running).map(|(id, _)| *id).collect();
+    let first = of(rig, ids[0]);
+    for id in ids {
+        assert_eq!(of(rig, id), first, "replica {id}");
+    }
+}
+
+/// Breaks the connections between the groups of this replica and of all others.
+fn cut_off(rig: &mut Rig, group: u32) {
+    let ids: Vec<u32> = rig.nodes.keys().copied().collect();
+    let (inside, outside): (Vec<u32>, Vec<u32>) = ids.into_iter().partition(|id| (id - 1) / 10 + 1 == group);
+    for (a, b) in inside.iter().flat_map(|a| outside.iter().map(move |b| (*a, *b))) {
+        rig.disconnect(a, b);
+    }
+}
+
+fn heal(rig: &mut Rig) {
+    for (a, b) in std::mem::take(&mut rig.cut) {
+        rig.connect(a, b);
+    }
+}
+
+#[test]
+fn what_is_written_in_one_region_is_read_in_all() {
+    for n in [1, 3] {
+        let mut rig = Rig::regions(3, n, n / 2 + 1);
+        open(&mut rig);
+        assert_eq!(
+            [rig.ask(1, C, "SET a 1"), rig.ask(11, C, "SET b 2"), rig.ask(21, C, "INCR c")],
+            ["+OK", "+OK", ":1"]
+        );
+        assert_eq!([rig.ask(1, C, "INCR c"), rig.ask(11, C, "INCR c")], [":2", ":3"]);
+        rig.run(100);
+        for id in [n, 10 + n, 20 + n] {
+            assert_eq!(
+                [rig.ask(id, C, "GET a"), rig.ask(id, C, "GET b"), rig.ask(id, C, "GET c")],
+                ["$1 1", "$1 2", "$1 3"]
+            );
+        }
+        assert_same(&mut rig);
+    }
+}
+
+#[test]
+fn only_what_is_committed_leaves() {
+    let mut rig = Rig::regions(2, 3, 2);
+    open(&mut rig);
+    [2, 3].into_iter().for_each(|id| rig.nodes.get_mut(&id).unwrap().disk = false);
+    assert_eq!(rig.ask(1, C, "SET a 1"), "");
+    rig.run(100);
+    assert_eq!(rig.ask(11, C, "GET a"), "$-1");
+    rig.nodes.get_mut(&2).unwrap().disk = true;
+    rig.run(100);
+    assert_eq!([rig.heard(1, C), rig.ask(11, C, "GET a")], ["+OK", "$1 1"]);
+}
+
+#[test]
+fn what_came_in_is_undone_with_all_else_that_was_not_committed() {
+    let mut rig = Rig::regions(2, 3, 2);
+    open(&mut rig);
+    // It arrives at a leader that does not know yet that it cannot commit any more.
+    rig.cut.extend([(1, 2), (1, 3)]);
+    assert_eq!(rig.ask(11, C, "SET a 1"), "+OK");
+    assert_eq!(rig.ask(11, C, "RPUSH l x y"), ":2");
+    rig.run(20);
+    assert!(rig.replica(1).engine.key_count() == 2, "it has come");
+    rig.fail_over(2);
+    rig.run(100);
+    assert_eq!([rig.ask(2, C, "GET a"), rig.ask(2, C, "LRANGE l 0 -1")], ["$1 1", "*2 $1 x $1 y"], "it came again");
+    heal(&mut rig);
+    rig.tell();
+    rig.run(500);
+    assert_same(&mut rig);
+}
+
+#[test]
+fn a_failover_on_either_side_loses_and_repeats_nothing() {
+    let mut rig = Rig::regions(2, 3, 2);
+    open(&mut rig);
+    for round in 0..4 {
+        for _ in 0..5 {
+            assert!(rig.ask(1, C, "INCR c").starts_with(':'));
+            assert!(rig.ask(11, C, "INCR c").starts_with(':'));
+        }
+        let (here, there) = ([2, 3, 1, 2][round], [11, 12, 13, 11][round]);
+        rig.fail_over(here);
+        rig.fail_over(there);
+        rig.run(200);
+    }
+    rig.run(500);
+    for id in [1, 2, 3, 11, 12, 13] {
+        assert_eq!(rig.ask(id, C, "GET c"), "$2 40");
+    }
+    assert_same(&mut rig);
+}
+
+#[test]
+fn a_region_that_was_cut_off_gets_what_it_missed_and_gives_what_it_wrote() {
+    let mut rig = Rig::regions(3, 1, 1);
+    open(&mut rig);
+    cut_off(&mut rig, 3);
+    for i in 0..50 {
+        assert_eq!(rig.ask(21, C, &format!("SET there{i} {i}")), "+OK");
+        assert_eq!(rig.ask(1, C, &format!("SET here{i} {i}")), "+OK");
+        assert!(rig.ask(11, C, "INCR c").starts_with(':') && rig.ask(21, C, "INCR c").starts_with(':'));
+    }
+    assert_eq!([rig.ask(21, C, "GET here1"), rig.ask(1, C, "GET there1")], ["$-1", "$-1"]);
+    heal(&mut rig);
+    rig.run(1_000);
+    assert_same(&mut rig);
+    assert_eq!(
+        [rig.ask(21, C, "GET here49"), rig.ask(1, C, "GET there49"), rig.ask(1, C, "GET c")],
+        ["$2 49", "$2 49", "$3 100"]
+    );
+}
+
+#[test]
+fn entries_go_by_way_of_a_third_region_where_two_do_not_reach_each_other() {
+    let mut rig = Rig::regions(3, 1, 1);
+    open(&mut rig);
+    rig.disconnect(1, 21);
+    assert_eq!([rig.ask(1, C, "SET a 1"), rig.ask(21, C, "SET b 1")], ["+OK", "+OK"]);
+    rig.run(1_500);
+    assert_eq!([rig.ask(21, C, "GET a"), rig.ask(1, C, "GET b")], ["$1 1", "$1 1"]);
+    assert_same(&mut rig);
+}
+
+#[test]
+fn nobody_sees_an_effect_before_its_cause() {
+    let mut rig = Rig::regions(3, 1, 1);
+    open(&mut rig);
+    rig.disconnect(1, 21);
+    assert_eq!(rig.ask(1, C, "SET cause 1"), "+OK");
+    assert_eq!(rig.ask(11, C, "GET cause"), "$1 1");
+    assert_eq!(rig.ask(11, C, "SET effect 1"), "+OK");
+    assert_eq!([rig.ask(21, C, "GET effect"), rig.ask(21, C, "GET cause")], ["$-1", "$-1"]);
+    rig.run(1_500);
+    assert_eq!([rig.ask(21, C, "GET cause"), rig.ask(21, C, "GET effect")], ["$1 1", "$1 1"]);
+    assert_same(&mut rig);
+}
+
+#[test]
+fn a_region_away_for_longer_than_any_log_gets_state() {
+    let mut rig = Rig::regions(2, 3, 2);
+    open(&mut rig);
+    for group in [1, 11] {
+        rig.record_of(group).settings.log_bytes_max = 4096;
+        rig.record_of(group).version += 1;
+    }
+    rig.tell();
+    for i in 0..20 {
+        assert_eq!(rig.ask(1, C, &format!("SET k{i} {i}")), "+OK");
+    }
+    rig.run(200);
+    cut_off(&mut rig, 2);
+    for i in 0..200 {
+        assert_eq!(rig.ask(1, C, &format!("SET k{} new", i % 40)), "+OK");
+        assert_eq!(rig.ask(11, C, &format!("SADD s m{i}")), ":1");
+    }
+    assert_eq!(rig.ask(1, C, "DEL k3"), ":1");
+    rig.run(2_000);
+    heal(&mut rig);
+    rig.run(3_000);
+    assert_same(&mut rig);
+    assert_eq!(
+        [rig.ask(11, C, "GET k3"), rig.ask(12, C, "GET k39"), rig.ask(1, C, "SCARD s")],
+        ["$-1", "$3 new", ":200"]
+    );
+}
+
+/// Random writes, failovers, partitions and slow disks: at the end all replicas hold the same, counters sum up what was acknowledged, and sets have what
+/// was added.
+fn history(seed: u64) {
+    let mut rng = Rng::with_seed(seed);
+    let (groups, n) = (rng.u32(2..=3), if rng.bool() { 1 } else { 3 });
+    let mut rig = Rig::regions(groups, n, n / 2 + 1);
+    let small = rng.u8(..3) == 0;
+    for group in 0..groups {
+        let record = rig.record_of(10 * group + 1);
+        record.settings.log_bytes_max = if small { 2048 } else { 64 << 20 };
+        record.version += 1;
+    }
+    rig.tell();
+    rig.run(50);
+    open(&mut rig);
+    let (mut counted, mut in_doubt, mut members) = (0, 0, BTreeSet::new());
+    let mut asked: Vec<Option<(bool, String)>> = vec![None; 10 * groups as usize + 1];
+    for step in 0..400 {
+        let group = rng.u32(..groups);
+        let id = 10 * group + rng.u32(1..=n);
+        match rng.u8(..20) {
+            0..=9 if asked[id as usize].is_none() => {
+                let counts = rng.bool();
+                let member = format!("m{step}");
+                rig.say(id, C, &if counts { "INCR c".to_owned() } else { format!("SADD s {member}") });
+                asked[id as usize] = Some((counts, member));
+            }
+            10 => rig.say(id, 9, &format!("SET k{} {step}", rng.u8(..4))),
+            11 => rig.say(id, 9, &format!("DEL k{}", rng.u8(..4))),
+            12 if n > 1 => {
+                // All of them are sealed, so whoever has the most has everything.
+                (1..=n).for_each(|k| rig.nodes.get_mut(&(10 * group + k)).unwrap().disk = true);
+                rig.elect(id);
+            }
+            13 => cut_off(&mut rig, group + 1),
+            14 | 15 => heal(&mut rig),
+            16 => {
+                let slow = rng.bool();
+                rig.nodes.get_mut(&id).unwrap().disk = slow;
+            }
+            _ => rig.run(rng.u64(1..60)),
+        }
+        rig.turn();
+        for at in rig.nodes.keys().copied().collect::<Vec<_>>() {
+            if let Some((counts, member)) = asked[at as usize].clone() {
+                let heard = rig.heard(at, C);
+                if heard.is_empty() {
+                    continue;
+                }
+                asked[at as usize] = None;
+                match (counts, heard.starts_with(':')) {
+                    (true, true) => counted += 1,
+                    (true, false) => in_doubt += u32::from(heard.starts_with("-INDOUBT")),
+                    (false, true) => drop(members.insert(member)),
+                    (false, false) => {}
+                }
+            }
+        }
+    }
+    in_doubt += asked.iter().flatten().filter(|(counts, _)| *counts).count() as u32;
+    rig.nodes.values_mut().for_each(|node| node.disk = true);
+    heal(&mut rig);
+    rig.tell();
+    rig.run(4_000);
+    assert_same(&mut rig);
+    rig.open(1, 5);
+    let count: u32 = rig.ask(1, 5, "GET c").split(' ').nth(1).map_or(0, |text| text.parse().unwrap());
+    assert!(
+        (counted..=counted + in_doubt).contains(&count),
+        "seed {seed}: {count} of {counted} and {in_doubt} in doubt"
+    );
+    for member in members {
+        assert_eq!(rig.ask(1, 5, &format!("SISMEMBER s {member}")), ":1", "seed {seed}: {member}");
+    }
+}
+
+#[test]
+fn random_histories_converge_to_what_was_acknowledged() {
+    let seeds = std::env::var("TRIREME_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(25);
+    (0..seeds).for_each(history);
+}
