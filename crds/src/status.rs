@@ -14,7 +14,7 @@ pub struct StoreStatus {
     pub phase: StorePhase,
     /// Generation of the spec that this status is about.
     pub observed_generation: i64,
-    /// Replicas wanted.
+    /// Replicas wanted; in mode MultiLeader, of each region.
     pub n: u32,
     /// Copies before OK that are wanted; what is in force stands in `groups`.
     pub w: u32,
@@ -22,9 +22,10 @@ pub struct StoreStatus {
     pub r: u32,
     /// Replicas that serve, of those wanted: `2/3`.
     pub ready: String,
-    /// Name of the leader; empty where nobody leads, and in mode Leaderless `-` or empty.
+    /// Name of the leader, in mode MultiLeader of each group's that has one, with commas between; empty where nobody leads, and in mode Leaderless `-` or
+    /// empty.
     pub leader: String,
-    /// How far the follower that is most behind is behind: `0`, or a time as `12 ms`; empty where nobody leads.
+    /// How far the follower that is most behind its own leader is behind: `0`, or a time as `12 ms`; empty where nobody leads.
     pub lag: String,
     /// What is true of the store, one per type.
     pub conditions: Vec<Condition>,
@@ -96,6 +97,9 @@ pub enum ConditionStatus {
 pub struct GroupStatus {
     /// Number of the group.
     pub group: u32,
+    /// Mode MultiLeader: its region.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub region: String,
     /// Its current epoch, as text: a number, with the proposer after a point if that was not the operator.
     pub epoch: String,
     /// Sealing or Active.
@@ -214,6 +218,9 @@ pub struct PeerStatus {
 pub struct FailoverStatus {
     /// When it was decided, as RFC 3339 in UTC.
     pub at: String,
+    /// Mode MultiLeader: the region whose leader changed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub region: String,
     /// Why.
     pub cause: String,
     /// Name of the former leader; empty if there was none.

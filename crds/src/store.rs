@@ -160,13 +160,13 @@ pub enum ReadRepair {
 pub struct ReplicatedStoreSpec {
     /// The replication mode. Cannot be changed.
     pub mode: Mode,
-    /// Number of replicas, 1 to 9. Default 3.
+    /// Number of replicas, 1 to 9; in mode MultiLeader, of each region. Default 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n: Option<u32>,
-    /// Replicas that must hold a write before the client is told OK, 1 to n. Default: a majority of n.
+    /// Replicas that must hold a write before the client is told OK, 1 to n; in mode MultiLeader, of the region that took it. Default: a majority of n.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub w: Option<u32>,
-    /// Replicas that confirm a read, 1 to n. Default 1; in mode Leaderless a majority of n.
+    /// Replicas that confirm a read, 1 to n; in mode MultiLeader, of the region that is asked. Default 1; in mode Leaderless a majority of n.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub r: Option<u32>,
     /// Mode Leaderless: what keeps a later write from losing to an earlier one of a faster clock. Default Strict.
@@ -175,12 +175,12 @@ pub struct ReplicatedStoreSpec {
     /// Mode Leaderless: when replicas get what a read found them to lack. Default Blocking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_repair: Option<ReadRepair>,
-    /// Mode Leaderless: how many bytes a second a replica sends to each other one, at most, of what that one has missed. What is written now is never held
-    /// back. Default: no limit but the clients, who come first.
+    /// Modes MultiLeader and Leaderless: how many bytes a second a feed from one replica to another carries, at most, of what that one has missed. What is
+    /// written now is never held back. Default: no limit but the clients, who come first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feed_bytes_per_second: Option<Bytes>,
     /// Failure domains that the replicas are spread over, in turn. Default: one without a name. Cannot be changed: replica i belongs to region
-    /// (i - 1) modulo their count.
+    /// (i - 1) modulo their count. In mode MultiLeader, 1 to 15, each of which has n replicas and a leader of its own; more can be added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<Region>,
     /// When a copy counts for w. Default Disk.
@@ -277,7 +277,7 @@ pub struct Failover {
     /// What becomes of entries that only a former leader had. Default Recover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreplicated: Option<Unreplicated>,
-    /// Region whose members are preferred as leader among equals.
+    /// Mode SingleLeader: region whose members are preferred as leader among equals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferred_region: Option<String>,
     /// How long a replica may be gone, its volume or its node with it, before it is replaced by an empty one that learns everything anew.
@@ -301,7 +301,7 @@ pub struct LogRetention {
 pub struct Settled {
     /// The replication mode.
     pub mode: Mode,
-    /// Number of replicas.
+    /// Number of replicas; in mode MultiLeader, of each region.
     pub n: u32,
     /// Copies before OK.
     pub w: u32,
@@ -313,7 +313,7 @@ pub struct Settled {
     pub read_repair: ReadRepair,
     /// Bytes a second to each other replica of what it has missed; 0 for no limit.
     pub feed_bytes_per_second: u64,
-    /// Region of replica i is number i modulo their count; never empty, the default region has an empty name.
+    /// Never empty, the default region has an empty name. Region of replica i is number i modulo their count; in mode MultiLeader each has n replicas.
     pub regions: Vec<String>,
     /// When a copy counts.
     pub durability: Durability,

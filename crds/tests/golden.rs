@@ -7,8 +7,8 @@
 use std::{fs, path::Path};
 
 use trireme_crds::{
-    Durability, Mode, Policy, ReadRepair, ReplicatedStoreSpec, Settled, WriteOrder, explain, meaning, parse, validate,
-    warnings,
+    Durability, Mode, Policy, ReadRepair, ReplicatedStoreSpec, Settled, WriteOrder, explain, meaning, parse,
+    store::Region, validate, warnings,
 };
 
 /// Compares with what is expected, or writes it.
@@ -73,6 +73,11 @@ fn any_cut_or_bent_text_gets_an_answer() {
     }
 }
 
+fn multi_leader(regions: usize, n: u32, w: u32) -> Settled {
+    let regions = (0..regions).map(|i| Region { name: format!("region-{i}") }).collect();
+    ReplicatedStoreSpec { n: Some(n), w: Some(w), regions, ..ReplicatedStoreSpec::new(Mode::MultiLeader) }.settle()
+}
+
 fn leaderless(n: u32, w: u32, r: u32) -> Settled {
     let spec = ReplicatedStoreSpec { n: Some(n), w: Some(w), r: Some(r), ..ReplicatedStoreSpec::new(Mode::Leaderless) };
     spec.settle()
@@ -101,6 +106,11 @@ fn every_choice_is_explained() {
     all += &meaning(&memory).to_string();
     let clock = Settled { write_order: WriteOrder::Clock, read_repair: ReadRepair::Off, ..leaderless(3, 1, 1) };
     all += &meaning(&clock).to_string();
+    for (regions, n, w) in [(1, 3, 2), (2, 1, 1), (2, 3, 2), (3, 3, 1), (3, 5, 3)] {
+        all += &meaning(&multi_leader(regions, n, w)).to_string();
+    }
+    let memory = Settled { durability: Durability::Memory, ..multi_leader(2, 3, 2) };
+    all += &meaning(&memory).to_string();
     golden(&root().join("tests/explanations.txt"), &all).unwrap_or_else(|e| panic!("{e}"));
 }
 

@@ -7,15 +7,19 @@ use serde::Serialize;
 use crate::store::{Durability, Mode, Policy, Settled};
 
 pub use leaderless::LeaderlessExplanation;
+pub use multi_leader::MultiLeaderExplanation;
 
 pub mod leaderless;
+pub mod multi_leader;
 
 /// What a store means, whatever its mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Meaning {
-    /// One with leaders.
+    /// One with a leader.
     Group(Explanation),
+    /// One with a leader in each region.
+    MultiLeader(MultiLeaderExplanation),
     /// One without.
     Leaderless(LeaderlessExplanation),
 }
@@ -24,7 +28,8 @@ pub enum Meaning {
 pub fn meaning(s: &Settled) -> Meaning {
     match s.mode {
         Mode::Leaderless => Meaning::Leaderless(leaderless::explain(s)),
-        _ => Meaning::Group(explain(s.mode, s.n, s.w, s.r, s.durability, s.policy)),
+        Mode::MultiLeader => Meaning::MultiLeader(multi_leader::explain(s)),
+        Mode::SingleLeader => Meaning::Group(explain(s.mode, s.n, s.w, s.r, s.durability, s.policy)),
     }
 }
 
@@ -32,6 +37,7 @@ impl fmt::Display for Meaning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Meaning::Group(explanation) => explanation.fmt(f),
+            Meaning::MultiLeader(explanation) => explanation.fmt(f),
             Meaning::Leaderless(explanation) => explanation.fmt(f),
         }
     }
@@ -105,9 +111,6 @@ fn replicas(count: u32) -> String {
 fn lines(e: &Explanation) -> Vec<String> {
     let mut lines =
         vec![write_line(e), survives_line(e), blocks_line(e), failover_line(e), policy_line(e), reads_line(e)];
-    if e.mode != Mode::SingleLeader {
-        lines.insert(0, format!("{:?} is not in this version yet; this is what one group of {} means.", e.mode, e.n));
-    }
     lines.retain(|line| !line.is_empty());
     lines
 }

@@ -62,7 +62,7 @@ fn amendments() -> Vec<(&'static str, Value)> {
         ("n", json!({"minimum": null, "default": 3})),
         ("w", free.clone()),
         ("r", free),
-        ("regions", json!({"maxItems": 9, "x-kubernetes-list-type": "atomic"})),
+        ("regions", json!({"maxItems": 15, "x-kubernetes-list-type": "atomic"})),
         ("regions[].name", json!({"maxLength": 50})),
         ("durability", json!({"default": "Disk"})),
         ("storage", json!({"default": {}})),

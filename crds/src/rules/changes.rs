@@ -1,7 +1,7 @@
 //! Rules that refuse a change: what cannot be altered once a store exists.
 
 use super::{Check, Rule, Subject};
-use crate::quantity::Bytes;
+use crate::{quantity::Bytes, store::Mode};
 
 fn size(subject: &Subject<'_>) -> Bytes {
     subject.spec.settle_objects().storage
@@ -60,10 +60,26 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "regions-immutable",
         path: "spec.regions",
-        cel: "(has(self.regions) ? self.regions : []) == (has(oldSelf.regions) ? oldSelf.regions : [])",
+        cel: "self.mode == 'MultiLeader' || (has(self.regions) ? self.regions : []) == (has(oldSelf.regions) ? oldSelf.regions : [])",
         says: "",
-        check: Check::Transition(|before, after| before.spec.regions == after.spec.regions),
+        check: Check::Transition(|before, after| {
+            after.spec.mode == Mode::MultiLeader || before.spec.regions == after.spec.regions
+        }),
         message: |_, _| "the regions cannot be changed: each replica belongs to one by its number".to_owned(),
         allowed: "the regions it was created with, in their order; copy the data to a new store to change them",
+    },
+    Rule {
+        id: "regions-kept",
+        path: "spec.regions",
+        cel: "self.mode != 'MultiLeader' || !has(oldSelf.regions) || oldSelf.regions.all(o, has(self.regions) && self.regions.exists(a, a.name == o.name))",
+        says: "",
+        check: Check::Transition(|before, after| {
+            let kept = |name: &str| after.spec.regions.iter().any(|region| region.name == name);
+            after.spec.mode != Mode::MultiLeader || before.spec.regions.iter().all(|region| kept(&region.name))
+        }),
+        message: |_, _| {
+            "a region can be neither removed nor renamed: writes that it alone has would be lost with it, and its replicas are known by its name".to_owned()
+        },
+        allowed: "the regions that there are, and others besides",
     },
 ];

@@ -34,7 +34,13 @@ macro_rules! text {
             $n,
             " == 11 ? '11' : ",
             $n,
-            " == 12 ? '12' : 'more than 12')"
+            " == 12 ? '12' : ",
+            $n,
+            " == 13 ? '13' : ",
+            $n,
+            " == 14 ? '14' : ",
+            $n,
+            " == 15 ? '15' : 'more than 15')"
         )
     };
 }
@@ -47,6 +53,8 @@ mod refused;
 
 /// Most replicas that one group may have: every write goes to all of them, and a seal asks most of them.
 pub const N_MAX: u32 = 9;
+/// Most regions of mode MultiLeader: each has feeds to all others. The schema says it, too.
+pub const REGIONS_MAX: usize = 15;
 /// Longest duration that a spec may hold, in milliseconds: an hour.
 pub const DURATION_MS_MAX: u64 = 3_600_000;
 /// Smallest log that may be kept, in bytes.
@@ -158,7 +166,7 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{API_VERSION, Durability, Failover, Metadata, Mode, STORE_KIND};
+    use crate::store::{API_VERSION, Durability, Failover, Metadata, Mode, Region, STORE_KIND};
 
     fn store(n: u32, w: u32) -> ReplicatedStore {
         ReplicatedStore {
@@ -172,6 +180,23 @@ mod tests {
 
     fn ids(store: &ReplicatedStore) -> Vec<&'static str> {
         validate(store).iter().map(|v| v.rule).collect()
+    }
+
+    fn regions(names: &[&str]) -> Vec<Region> {
+        names.iter().map(|name| Region { name: (*name).to_owned() }).collect()
+    }
+
+    fn multi_leader(n: u32, w: u32, names: &[&str]) -> ReplicatedStore {
+        let mut store = store(n, w);
+        (store.spec.mode, store.spec.regions) = (Mode::MultiLeader, regions(names));
+        store
+    }
+
+    /// What is refused but for the mode itself, which is not in this version yet.
+    fn but_for_the_mode(store: &ReplicatedStore) -> Vec<&'static str> {
+        let mut ids = ids(store);
+        ids.retain(|id| *id != "mode-supported");
+        ids
     }
 
     #[test]
@@ -224,6 +249,63 @@ mod tests {
         after.spec.storage = Some(crate::store::Storage { size: None, storage_class_name: Some("fast".to_owned()) });
         let rules: Vec<_> = validate_change(&before, &after).iter().map(|v| v.rule).collect();
         assert_eq!(rules, ["mode-immutable", "name-immutable", "storage-class-immutable"]);
+    }
+
+    #[test]
+    fn n_w_and_r_are_those_of_a_region_where_each_has_a_leader() {
+        for n in 0..=11 {
+            for w in 0..=11 {
+                let legal = (1..=9).contains(&n) && (1..=n).contains(&w);
+                assert_eq!(but_for_the_mode(&multi_leader(n, w, &["a", "b"])).is_empty(), legal, "n = {n}, w = {w}");
+            }
+        }
+        let names: Vec<String> = (0..16).map(|i| format!("r{i}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(but_for_the_mode(&multi_leader(1, 1, &names[..15])), [""; 0]);
+        assert_eq!(but_for_the_mode(&multi_leader(1, 1, &names)), ["regions-bounded"]);
+        assert_eq!(but_for_the_mode(&multi_leader(3, 2, &[])), ["regions-required"]);
+        assert_eq!(but_for_the_mode(&multi_leader(3, 2, &["a", "a"])), ["regions-named"]);
+        let mut preferring = multi_leader(3, 2, &["a", "b"]);
+        preferring.spec.failover = Some(Failover { preferred_region: Some("a".to_owned()), ..Failover::default() });
+        assert_eq!(but_for_the_mode(&preferring), ["preferred-region-single-leader"]);
+        let mut limited = multi_leader(3, 2, &["a", "b"]);
+        limited.spec.feed_bytes_per_second = Some(crate::quantity::Bytes(1 << 20));
+        assert_eq!(but_for_the_mode(&limited), [""; 0]);
+    }
+
+    #[test]
+    fn regions_with_leaders_can_be_added_and_nothing_else() {
+        let before = multi_leader(3, 2, &["a", "b"]);
+        let change = |names: &[&str]| -> Vec<_> {
+            validate_change(&before, &multi_leader(3, 2, names)).iter().map(|v| v.rule).collect()
+        };
+        assert_eq!(change(&["a", "b", "c"]), [""; 0]);
+        assert_eq!(change(&["c", "b", "a"]), [""; 0]);
+        assert_eq!(change(&["a"]), ["regions-kept"]);
+        assert_eq!(change(&["a", "c"]), ["regions-kept"]);
+        let mut single = before.clone();
+        single.spec.mode = Mode::SingleLeader;
+        let mut more = single.clone();
+        more.spec.regions = regions(&["a", "b", "c"]);
+        let rules: Vec<_> = validate_change(&single, &more).iter().map(|v| v.rule).collect();
+        assert_eq!(rules, ["regions-immutable"]);
+    }
+
+    #[test]
+    fn warnings_say_what_is_so_in_each_region() {
+        assert_eq!(warnings(&multi_leader(3, 2, &["a", "b"])), [""; 0]);
+        for (n, w, names, part) in [
+            (3, 2, &["a"][..], "1 region:"),
+            (1, 1, &["a", "b"], "no failover within a region"),
+            (2, 2, &["a", "b"], "n = 2, w = 2 in each region"),
+            (3, 1, &["a", "b"], "w = 1 of 3 in each region"),
+            (3, 3, &["a", "b"], "every acknowledged write of its region"),
+            (4, 3, &["a", "b"], "n = 4 in each region is even"),
+        ] {
+            let said = warnings(&multi_leader(n, w, names));
+            assert_eq!(said.len(), 1, "n = {n}, w = {w}: {said:?}");
+            assert!(said[0].contains(part), "{said:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Rules that refuse an object: what can never be right of the store itself.
 
-use super::{Check, DURATION_MS_MAX, FEED_RATE_MIN, LOG_BYTES_MIN, N_MAX, NAME_MAX, Rule};
+use super::{Check, DURATION_MS_MAX, FEED_RATE_MIN, LOG_BYTES_MIN, N_MAX, NAME_MAX, REGIONS_MAX, Rule};
 use crate::{
     quantity::{Bytes, Millis},
     store::{Failover, Mode},
@@ -142,7 +142,7 @@ pub const RULES: &[Rule] = &[
         "write-order-leaderless",
         "writeOrder",
         write_order,
-        "the leader orders writes",
+        "the leader that takes a write orders it",
         "Strict or Clock, and only with mode Leaderless"
     ),
     only_leaderless!(
@@ -152,13 +152,15 @@ pub const RULES: &[Rule] = &[
         "reads find nothing to repair",
         "Blocking, Async or Off, and only with mode Leaderless"
     ),
-    only_leaderless!(
-        "feed-rate-leaderless",
-        "feedBytesPerSecond",
-        feed_bytes_per_second,
-        "followers take all from the leader",
-        "at least 64Ki, and only with mode Leaderless"
-    ),
+    Rule {
+        id: "feed-rate-has-feeds",
+        path: "spec.feedBytesPerSecond",
+        cel: "!has(self.feedBytesPerSecond) || self.mode != 'SingleLeader'",
+        says: "",
+        check: Check::Object(|store, s| store.spec.feed_bytes_per_second.is_none() || s.mode != Mode::SingleLeader),
+        message: |_, _| "in mode SingleLeader followers take all from the leader".to_owned(),
+        allowed: "at least 64Ki, and only with mode MultiLeader or Leaderless",
+    },
     Rule {
         id: "feed-rate-useful",
         path: "spec.feedBytesPerSecond",
@@ -169,7 +171,7 @@ pub const RULES: &[Rule] = &[
             let rate = Bytes(s.feed_bytes_per_second);
             format!("with {rate} a second a replica that missed something would hardly ever catch up")
         },
-        allowed: "at least 64Ki, and only with mode Leaderless",
+        allowed: "at least 64Ki, and only with mode MultiLeader or Leaderless",
     },
     Rule {
         id: "failover-has-leader",
@@ -189,16 +191,39 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "regions-covered",
         path: "spec.regions",
-        cel: concat!("!has(self.regions) || ", n!(), " < 1 || size(self.regions) <= ", n!()),
+        cel: concat!(
+            "self.mode == 'MultiLeader' || !has(self.regions) || ",
+            n!(),
+            " < 1 || size(self.regions) <= ",
+            n!()
+        ),
         says: concat!(
             text!("size(self.regions)"),
             " + ' regions cannot each have one of n = ' + ",
             text!(n!()),
             " + ' replicas'"
         ),
-        check: Check::Object(|_, s| s.n == 0 || s.regions.len() <= s.n as usize),
+        check: Check::Object(|_, s| s.mode == Mode::MultiLeader || s.n == 0 || s.regions.len() <= s.n as usize),
         message: |_, s| format!("{} regions cannot each have one of n = {} replicas", s.regions.len(), s.n),
         allowed: "at most n regions",
+    },
+    Rule {
+        id: "regions-required",
+        path: "spec.regions",
+        cel: "self.mode != 'MultiLeader' || (has(self.regions) && size(self.regions) > 0)",
+        says: "",
+        check: Check::Object(|store, s| s.mode != Mode::MultiLeader || !store.spec.regions.is_empty()),
+        message: |_, _| "in mode MultiLeader each region has a leader, and no region is named".to_owned(),
+        allowed: "1 to 15 regions, each of which has n replicas",
+    },
+    Rule {
+        id: "regions-bounded",
+        path: "spec.regions",
+        cel: "",
+        says: "",
+        check: Check::Object(|store, s| s.mode != Mode::MultiLeader || store.spec.regions.len() <= REGIONS_MAX),
+        message: |_, s| format!("there are {} regions, and each has feeds to all others", s.regions.len()),
+        allowed: "1 to 15 regions, each of which has n replicas",
     },
     Rule {
         id: "regions-named",
@@ -220,6 +245,17 @@ pub const RULES: &[Rule] = &[
         check: Check::Object(|_, s| s.preferred_region.is_empty() || s.regions.contains(&s.preferred_region)),
         message: |_, s| format!("'{}' is none of the regions", s.preferred_region),
         allowed: "the name of one of spec.regions",
+    },
+    Rule {
+        id: "preferred-region-single-leader",
+        path: "spec.failover.preferredRegion",
+        cel: "self.mode != 'MultiLeader' || !has(self.failover) || !has(self.failover.preferredRegion)",
+        says: "",
+        check: Check::Object(|_, s| s.mode != Mode::MultiLeader || s.preferred_region.is_empty()),
+        message: |_, _| {
+            "in mode MultiLeader each region has a leader of its own, and none can lead another one".to_owned()
+        },
+        allowed: "the name of one of spec.regions, and only with mode SingleLeader",
     },
     Rule {
         id: "lease-below-suspicion",

@@ -204,6 +204,7 @@ fn an_operator_that_starts_anew_goes_on_from_the_status_that_was_written() {
     let mut before = trireme_planner::status(&desired(), &looking(1_000), &memory, 0, 1_000);
     before.failovers = vec![trireme_crds::status::FailoverStatus {
         at: "1970-01-01T00:00:00.500Z".to_owned(),
+        region: String::new(),
         cause: "the group is new".to_owned(),
         from: String::new(),
         to: "s-0".to_owned(),

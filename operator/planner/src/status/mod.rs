@@ -94,6 +94,7 @@ fn group(record: &Topology, observed: &Observed, ready: bool, name: &impl Fn(u32
     };
     GroupStatus {
         group: record.group,
+        region: String::new(),
         epoch: record.epoch.to_string(),
         phase: if active { "Active" } else { "Sealing" }.to_owned(),
         leader: name(record.leader),
@@ -190,6 +191,7 @@ fn failover(desired: &Desired, change: &Change, name: &impl Fn(u32) -> String) -
     let recovered = if change.may_have_lost { change.recovered } else { 0 };
     FailoverStatus {
         at: timestamp(change.at_wall_ms),
+        region: String::new(),
         cause: change.cause.to_string(),
         from: name(change.from),
         to: if change.phase == MemberPhase::Sealing { String::new() } else { name(change.to) },
