@@ -200,7 +200,8 @@ impl Local {
 
 /// What is wanted of it. Who runs a store here wants it to run: pausing is for operators that others run.
 pub(crate) fn wanted(store: &ReplicatedStore, directory: &Directory) -> Desired {
-    Desired { paused: false, ..Desired::from_store(store, &directory.owner().uid) }
+    // Where each region has a leader there would be more groups: that mode is refused before.
+    Desired { paused: false, ..Desired::groups(store, &directory.owner().uid, &[]).remove(0) }
 }
 
 /// When a copy counts, as a replica's process is told.

@@ -340,6 +340,7 @@ impl Backend for World {
         Observed {
             record,
             replicas: self.replicas.iter().map(|(&id, replica)| (id, replica.seen())).collect(),
+            elsewhere: BTreeMap::new(),
             requests: std::mem::take(&mut self.requests),
             wall_ms: unix_ms(),
         }

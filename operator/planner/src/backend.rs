@@ -24,6 +24,9 @@ pub enum RecordError {
 
 /// Observe, record, act. Implemented by Kubernetes, by local processes and by the simulation; all pass [`crate::conformance`].
 ///
+/// It is one group's world. Where a store has several, [`turn`] is called for each of [`Desired::groups`], with a memory of its own and a backend that
+/// observes its record, its replicas and what people ask of these, and knows of the other groups' replicas only where they are.
+///
 /// # The record may be older than the newest one
 ///
 /// [`Backend::observe`] may answer with the record that this backend wrote or read last, kept current by a watch, instead of asking for it each time. It

@@ -26,6 +26,9 @@ pub enum Decision {
     Sealing {
         /// Why.
         cause: Cause,
+        /// Mode MultiLeader: the region whose leader changes; else empty.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        region: String,
         /// Name of the former leader; empty if there was none.
         from: String,
         /// The new epoch.
@@ -153,7 +156,7 @@ pub enum Decision {
         /// Name of the replica.
         replica: String,
     },
-    /// Settings or addresses of the record were brought up to date.
+    /// Settings, addresses or other groups of the record were brought up to date.
     Refreshed {
         /// What.
         what: String,
@@ -261,8 +264,9 @@ impl Decision {
     /// The three steps of a change of leaders, in words.
     fn change_of_leaders(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Decision::Sealing { cause, from, epoch, n, w, needed, silent_ms, witnesses } => {
-                write!(f, "sealing epoch {epoch}: {cause}")?;
+            Decision::Sealing { cause, region, from, epoch, n, w, needed, silent_ms, witnesses } => {
+                let of = if region.is_empty() { "" } else { " of " };
+                write!(f, "sealing epoch {epoch}{of}{region}: {cause}")?;
                 if let Some(Witnesses { heard, agree }) = witnesses {
                     write!(f, " ({agree} of {heard} members that are heard say so)")?;
                 }

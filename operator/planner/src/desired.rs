@@ -1,9 +1,12 @@
 //! What is wanted: the store's resource, with every default filled in.
 
-use trireme_crds::{Policy, Quorums, ReplicatedStore, store::Meta, topology::SettingsRecord};
-use trireme_proto::{ReplicaId, topology};
+use trireme_crds::{Mode, Policy, Quorums, ReplicatedStore, Settled, store::Meta, topology::SettingsRecord};
+use trireme_proto::{ReplicaId, Topology, topology};
 
-use crate::record;
+use crate::{
+    groups::{self, Wanted},
+    record,
+};
 
 /// The annotation of a store that pauses its reconciliation, where its value is `true`.
 pub const PAUSED: &str = "trireme.dev/paused";
@@ -18,10 +21,14 @@ pub struct Desired {
     pub store: String,
     /// Its name as users see it.
     pub name: String,
-    /// The group.
+    /// The group: 0 where the store has only one by its mode.
     pub group: u32,
+    /// Mode MultiLeader: the region whose group it is; else empty.
+    pub region: String,
     /// The replicas that are to be members.
     pub replicas: Vec<DesiredReplica>,
+    /// Mode MultiLeader: the store's other groups in order of their numbers, with all their replicas and the addresses that their records know.
+    pub others: Vec<topology::Group>,
     /// Copies before OK.
     pub w: u32,
     /// What replicas need to know.
@@ -41,7 +48,7 @@ pub struct Desired {
 /// One replica that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredReplica {
-    /// Its number, from 1.
+    /// Its number, from 1, unique in the store.
     pub id: ReplicaId,
     /// Its name, which is its pod's: the store's and its number minus one, or, where regions are named, the store's, its region's, and its number there.
     pub name: String,
@@ -63,24 +70,41 @@ pub struct Failover {
 }
 
 impl Desired {
-    /// What a resource that [`trireme_crds::validate`] accepted asks for. `uid` is the store's unique name.
+    /// What a resource that [`trireme_crds::validate`] accepted asks for, one for each of its groups, in order of their numbers; never empty. `uid` is the
+    /// store's unique name, `records` are those that exist: of all its groups, in any order.
     ///
-    /// Replica i of n, from 1, is in region (i - 1) mod R, and is that region's number (i - 1) / R: growing by one region's worth adds one to each.
-    pub fn from_store<M: Meta>(store: &ReplicatedStore<M>, uid: &str) -> Desired {
+    /// Modes SingleLeader and Leaderless have one group, number 0. Replica i of n, from 1, is in region (i - 1) mod R, and is that region's number
+    /// (i - 1) / R: growing by one region's worth adds one to each.
+    ///
+    /// Mode MultiLeader has one group for each region, with n replicas each. Its number, from 1, is what the records say it is; a region that no record
+    /// knows gets one above all that were ever used, so that no two regions ever have the same. Replica k, from 0, of group g has number (g - 1) 16 + k + 1.
+    /// Where all records are lost at once, numbers are those of the regions' order, and a replica whose disk is another group's refuses them.
+    pub fn groups<M: Meta>(store: &ReplicatedStore<M>, uid: &str, records: &[Topology]) -> Vec<Desired> {
         let settled = store.spec.settle();
-        let ms = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         let name = store.metadata.name();
-        let regions = settled.regions.len();
-        let replica = |id: u32| {
-            let (region, k) = (&settled.regions[(id as usize - 1) % regions], (id as usize - 1) / regions);
-            let name = if region.is_empty() { format!("{name}-{k}") } else { format!("{name}-{region}-{k}") };
-            DesiredReplica { id, name, region: region.clone() }
+        if settled.mode != Mode::MultiLeader {
+            return vec![Desired { replicas: spread(name, &settled), ..Desired::of_no_group(store, uid, settled) }];
+        }
+        let wanted = groups::wanted(name, settled.n, &settled.regions, records);
+        let with = |(i, Wanted { group, region, replicas, others }): (usize, Wanted)| {
+            let mut common = Desired::of_no_group(store, uid, settled.clone());
+            // It is refused whomever it names; once is enough.
+            common.quarantine.retain(|_| i == 0);
+            Desired { group, region, replicas, others, ..common }
         };
+        wanted.into_iter().enumerate().map(with).collect()
+    }
+
+    /// What is the same for all groups of a store.
+    fn of_no_group<M: Meta>(store: &ReplicatedStore<M>, uid: &str, settled: Settled) -> Desired {
+        let ms = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         Desired {
             store: uid.to_owned(),
             name: store.metadata.name().to_owned(),
             group: 0,
-            replicas: (1..=settled.n).map(replica).collect(),
+            region: String::new(),
+            replicas: Vec::new(),
+            others: Vec::new(),
             w: settled.w,
             settings: record::settings_from_object(&SettingsRecord {
                 durability: settled.durability,
@@ -124,6 +148,17 @@ impl Desired {
     pub fn replica(&self, id: ReplicaId) -> Option<&DesiredReplica> {
         self.replicas.iter().find(|r| r.id == id)
     }
+}
+
+/// The replicas of a store's only group, spread over its regions.
+fn spread(store: &str, settled: &Settled) -> Vec<DesiredReplica> {
+    let regions = settled.regions.len();
+    let replica = |id: u32| {
+        let (region, k) = (&settled.regions[(id as usize - 1) % regions], (id as usize - 1) / regions);
+        let name = if region.is_empty() { format!("{store}-{k}") } else { format!("{store}-{region}-{k}") };
+        DesiredReplica { id, name, region: region.clone() }
+    };
+    (1..=settled.n).map(replica).collect()
 }
 
 /// Names separated by commas.

@@ -8,6 +8,8 @@
 //! ```
 //!
 //! * [`desired`], [`observed`]: what goes in. "Not heard from" is a value.
+//! * `groups`: where each region has a leader, which group has which number. Each group is planned by itself: one [`Desired`] of [`Desired::groups`], one
+//!   [`Observed`], one [`Memory`], one record, one turn; [`merge()`] makes one status of theirs.
 //! * [`plan()`]: the rules of creation, failover, hand-over, change, restarts and replacement, one file each.
 //! * `plan/leaderless`: the same where there is no leader: names, members, w and r, who is quarantined, and what quorums are left.
 //! * [`decision`]: what was decided, as data and as a sentence.
@@ -34,13 +36,14 @@
 //!
 //! # What is missing
 //!
-//! One group only. Leadership does not move back to the preferred region by itself: the region breaks ties. Cooling down between changes of members is
+//! A region with a leader of its own can be added and not taken away: nothing here ends a group. Leadership does not move back to the preferred region by itself: the region breaks ties. Cooling down between changes of members is
 //! `giveUpAfter` alone.
 
 pub mod backend;
 pub mod conformance;
 pub mod decision;
 pub mod desired;
+mod groups;
 pub mod observed;
 pub mod plan;
 pub mod record;
@@ -49,6 +52,6 @@ pub mod status;
 pub use backend::{Backend, RecordError, Turned, turn};
 pub use decision::{Cause, Decision};
 pub use desired::{Desired, DesiredReplica, Failover, PAUSED, QUARANTINE};
-pub use observed::{HumanRequest, Observed, Process, Seen};
+pub use observed::{Addresses, HumanRequest, Observed, Process, Seen};
 pub use plan::{Memory, Plan, plan};
-pub use status::status;
+pub use status::{merge, status};

@@ -9,12 +9,23 @@ use trireme_proto::{ReplicaId, Report, Topology};
 pub struct Observed {
     /// The authority's record; `None` where there is none.
     pub record: Option<Topology>,
-    /// Each replica that is known of.
+    /// Each replica of the group that is known of.
     pub replicas: BTreeMap<ReplicaId, Seen>,
-    /// What people asked for and has not been handed over yet: each is given once.
+    /// Mode MultiLeader: where replicas of the store's other groups are, as far as is known.
+    pub elsewhere: BTreeMap<ReplicaId, Addresses>,
+    /// What people asked for of this group's replicas and has not been handed over yet: each is given once.
     pub requests: Vec<HumanRequest>,
     /// Wall clock in milliseconds since 1970: shown in status, never decided on.
     pub wall_ms: u64,
+}
+
+/// Where a replica of another group is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// `host:port` of its peer port, where known.
+    pub peer: Option<String>,
+    /// `host:port` where clients reach it, where known.
+    pub client: Option<String>,
 }
 
 /// What is known of one replica.

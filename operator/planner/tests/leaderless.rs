@@ -58,7 +58,7 @@ struct World {
 fn store(n: u32, w: u32, r: u32) -> Desired {
     let mut spec = ReplicatedStoreSpec::new(Mode::Leaderless);
     (spec.n, spec.w, spec.r) = (Some(n), Some(w), Some(r));
-    support::desired(spec)
+    support::groups(spec, &[]).remove(0)
 }
 
 impl Node {
@@ -368,7 +368,7 @@ impl World {
             };
             replicas.insert(*id, seen);
         }
-        let observed = Observed { record: self.record.clone(), replicas, requests: Vec::new(), wall_ms: 0 };
+        let observed = Observed { record: self.record.clone(), replicas, ..Observed::default() };
         let plan = plan(&self.desired, &observed, &mut self.memory, self.now);
         if let Some(next) = plan.record {
             assert!(next.version > self.record.as_ref().map_or(0, |record| record.version), "versions rise");

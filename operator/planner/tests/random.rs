@@ -80,7 +80,7 @@ impl World {
             spec,
             status: None,
         };
-        let mut desired = Desired::from_store(&store, "uid");
+        let mut desired = Desired::groups(&store, "uid", &[]).remove(0);
         let loses = rng.u32(0..4) == 0;
         desired.failover.policy = if loses { Policy::PreferAvailable } else { Policy::NeverLose };
         desired.failover.give_up_after_ms = 300;
@@ -349,7 +349,7 @@ impl World {
             };
             replicas.insert(*id, seen);
         }
-        Observed { record: self.record.clone(), replicas, requests: Vec::new(), wall_ms: 0 }
+        Observed { record: self.record.clone(), replicas, ..Observed::default() }
     }
 
     fn authority(&mut self) -> Check {

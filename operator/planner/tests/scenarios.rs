@@ -16,7 +16,12 @@
 //! meet [1 2]         these replicas (or all that are there) reach each other and nobody else, and hold all that any of them does
 //! wrote 1 7          replica 1 has taken 7 writes in all under its name, which nobody else has received yet
 //! see 3 life=9 empty, see 3 whole=0 spent=1 offset=6000 digest=7 learner    its disk is new and empty; what else it says
-//! plan               plans, prints, and writes the record
+//! see 3 address=10.0.9.3                                      it has been given another address
+//! plan               plans, prints, and writes the record; status    shows the replicas
+//!
+//! store leaders regions=eu,us n=3 w=2                       a leader in each region: all the above is about one of them, at first the first
+//! in us              from here on it is about this one
+//! whole              shows the status of the store that its groups' make together
 //! ```
 //!
 //! `UPDATE_GOLDEN=1` writes the answers anew; read the difference before you keep it.
@@ -24,19 +29,19 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests: clippy's exception knows only functions that are tests themselves.
 
 mod support;
+mod words;
 
 use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 
-use trireme_crds::{ConditionStatus, Durability, Mode, Policy, ReplicatedStoreSpec};
-use trireme_planner::{Desired, HumanRequest, Memory, Observed, Process, Seen, plan};
+use trireme_crds::{ConditionStatus, Durability, Mode, Policy, ReplicatedStoreSpec, StoreStatus, store::Region};
+use trireme_planner::{Addresses, Desired, HumanRequest, Memory, Observed, Process, Seen, plan};
 use trireme_proto::{
     Epoch, Origin, Position, Report, Topology,
     report::{FollowerReport, OriginSeq, Role},
-    topology::{self, Config, Phase},
+    topology::{self, Phase},
 };
 
-/// Reasons of conditions that are not worth a line.
-const CALM: [&str; 6] = ["Stable", "ChangingLeader", "None", "NotPaused", "NotStalled", "NotDiverged"];
+use words::CALM;
 
 struct Stage {
     desired: Desired,
@@ -45,27 +50,35 @@ struct Stage {
     now: u64,
 }
 
-fn desired(words: &[&str]) -> Desired {
+fn desired(words: &[&str], records: &[Topology]) -> Vec<Desired> {
     let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key));
-    let mode = if words.contains(&"leaderless") { Mode::Leaderless } else { Mode::SingleLeader };
-    let mut spec = ReplicatedStoreSpec::new(mode);
+    let regions: Vec<Region> =
+        value("regions=").iter().flat_map(|v| v.split(',')).map(|name| Region { name: name.to_owned() }).collect();
+    let mut spec = ReplicatedStoreSpec::new(match () {
+        () if words.contains(&"leaderless") => Mode::Leaderless,
+        () if words.contains(&"leaders") => Mode::MultiLeader,
+        () => Mode::SingleLeader,
+    });
+    spec.regions = regions;
     spec.n = value("n=").map(|v| v.parse().unwrap());
     spec.w = value("w=").map(|v| v.parse().unwrap());
     spec.r = value("r=").map(|v| v.parse().unwrap());
     spec.durability = words.contains(&"memory").then_some(Durability::Memory);
-    let mut desired = support::desired(spec);
-    match value("policy=") {
-        Some("PreferAvailable") => desired.failover.policy = Policy::PreferAvailable,
-        Some("NeverLose") => desired.failover.policy = Policy::NeverLose,
-        other => assert_eq!(other, None),
+    let mut groups = support::groups(spec, records);
+    for desired in &mut groups {
+        match value("policy=") {
+            Some("PreferAvailable") => desired.failover.policy = Policy::PreferAvailable,
+            Some("NeverLose") => desired.failover.policy = Policy::NeverLose,
+            other => assert_eq!(other, None),
+        }
+        desired.quarantine = value("quarantine=").map_or_else(Vec::new, |v| v.split(',').map(str::to_owned).collect());
+        desired.paused = words.contains(&"paused");
+        desired.failover.replace_lost_after_ms = value("replaceLostAfter=").map(|ms| ms.parse().unwrap());
+        if let Some(ms) = value("giveUp=") {
+            desired.failover.give_up_after_ms = ms.parse().unwrap();
+        }
     }
-    desired.quarantine = value("quarantine=").map_or_else(Vec::new, |v| v.split(',').map(str::to_owned).collect());
-    desired.paused = words.contains(&"paused");
-    desired.failover.replace_lost_after_ms = value("replaceLostAfter=").map(|ms| ms.parse().unwrap());
-    if let Some(ms) = value("giveUp=") {
-        desired.failover.give_up_after_ms = ms.parse().unwrap();
-    }
-    desired
+    groups
 }
 
 fn epoch(number: u64) -> Epoch {
@@ -119,6 +132,11 @@ impl Stage {
                 "stopped" => self.seen(id).stopped = number() != 0,
                 "unready" => self.seen(id).unready = number() != 0,
                 "machine-gone" => self.seen(id).machine_gone = number() != 0,
+                "address" => {
+                    let seen = self.seen(id);
+                    seen.peer_address = Some(format!("{value}:7600"));
+                    seen.client_address = Some(format!("{value}:6379"));
+                }
                 "lag" => {
                     let leader = self.observed.record.as_ref().unwrap().leader;
                     let last = self.report(leader).last.seq;
@@ -276,15 +294,12 @@ impl Stage {
         let words: Vec<&str> = line.split_whitespace().collect();
         let id = || words[1].parse::<u32>().unwrap();
         match words[0] {
-            "store" => self.desired = desired(&words[1..]),
-            "at" => self.now = words[1].parse().unwrap(),
             "see" => self.see(&words[1..]),
             "obey" => self.obey(&words[1..]),
             "serve" => self.serve(&[]),
             "meet" => self.meet(&words[1..]),
             "wrote" => self.wrote(id(), words[2].parse().unwrap()),
             "reach" => self.serve(&words[1..]),
-            "forget" => self.memory = Memory::default(),
             "end" => {
                 let seen = self.seen(id());
                 (seen.process, seen.connected) = (Process::Ended, false);
@@ -307,21 +322,14 @@ impl Stage {
                 });
             }
             "plan" => return self.plan(),
-            "status" => return self.status(),
+            "status" => return words::replicas(&self.status()),
             other => panic!("{other}"),
         }
         String::new()
     }
 
-    /// What a person is shown of the replicas.
-    fn status(&self) -> String {
-        let status = trireme_planner::status(&self.desired, &self.observed, &self.memory, self.now, 0);
-        let mut out = format!("> {:?}, ready {}\n", status.phase, status.ready);
-        for replica in &status.replicas {
-            let heard = if replica.reachable { "heard" } else { "not heard" };
-            writeln!(out, "> {}: {}, {heard}", replica.name, replica.role).unwrap();
-        }
-        out
+    fn status(&self) -> StoreStatus {
+        trireme_planner::status(&self.desired, &self.observed, &self.memory, self.now, self.now)
     }
 
     fn plan(&mut self) -> String {
@@ -332,7 +340,7 @@ impl Stage {
             writeln!(out, "> {decision}").unwrap();
         }
         if let Some(record) = &plan.record {
-            writeln!(out, "> record {}", describe(record)).unwrap();
+            writeln!(out, "> record {}", words::record(record)).unwrap();
         }
         if !plan.tell.is_empty() {
             writeln!(out, "> tell {:?}", plan.tell).unwrap();
@@ -362,49 +370,83 @@ impl Stage {
     }
 }
 
-fn config(config: &Config) -> String {
-    let members: Vec<String> =
-        config
-            .members
-            .iter()
-            .map(|m| {
-                if u64::from(m.id) == m.incarnation { m.id.to_string() } else { format!("{}({})", m.id, m.incarnation) }
-            })
-            .collect();
-    format!("{{{}}} w={}", members.join(" "), config.w)
+/// A store: one stage for each of its groups, by region.
+struct World {
+    words: Vec<String>,
+    stages: BTreeMap<String, Stage>,
+    region: String,
+    now: u64,
+    shown: Option<StoreStatus>,
 }
 
-fn describe(record: &Topology) -> String {
-    let mut text = format!("v{} epoch {} ", record.version, record.epoch);
-    text += &if record.settings.mode() == topology::Mode::Leaderless {
-        let name = |r: &topology::Replica| format!("{}.{}", r.id, r.generation);
-        let names: Vec<String> = record.replicas.iter().filter(|r| r.incarnation != 0).map(name).collect();
-        let apart = record.replicas.iter().filter(|r| r.quarantined).map(|r| format!(" quarantined={}", r.id));
-        format!("r={} names {}{}", record.settings.r, names.join(" "), apart.collect::<String>())
-    } else if record.phase == Phase::Active as i32 {
-        format!("Active leader={}", record.leader)
-    } else {
-        "Sealing".to_owned()
-    };
-    write!(text, " {}", config(&record.config)).unwrap();
-    if let Some(old) = &record.old {
-        write!(text, " old {}", config(old)).unwrap();
+impl World {
+    fn groups(&self) -> Vec<Desired> {
+        let records: Vec<Topology> = self.stages.values().filter_map(|stage| stage.observed.record.clone()).collect();
+        desired(&self.words.iter().map(String::as_str).collect::<Vec<_>>(), &records)
     }
-    if record.handover != 0 {
-        write!(text, " handover={}", record.handover).unwrap();
+
+    /// The stage of a region, with what is wanted and known now.
+    fn stage(&mut self, region: &str) -> &mut Stage {
+        let groups = self.groups();
+        let desired = groups.into_iter().find(|group| group.region == region);
+        let others = self.stages.iter().filter(|(other, _)| *other != region);
+        let addresses =
+            |seen: &Seen| Addresses { peer: seen.peer_address.clone(), client: seen.client_address.clone() };
+        let elsewhere: BTreeMap<u32, Addresses> = others
+            .flat_map(|(_, stage)| &stage.observed.replicas)
+            .filter(|(_, seen)| seen.connected)
+            .map(|(id, seen)| (*id, addresses(seen)))
+            .collect();
+        let desired = desired.unwrap_or_else(|| panic!("no region {region}"));
+        let stage = self.stages.entry(region.to_owned()).or_insert_with(|| Stage {
+            desired: desired.clone(),
+            observed: Observed::default(),
+            memory: Memory::default(),
+            now: 0,
+        });
+        (stage.desired, stage.now) = (desired, self.now);
+        (stage.observed.elsewhere, stage.observed.wall_ms) = (elsewhere, self.now);
+        stage
     }
-    write!(text, " generation={}", record.generation).unwrap();
-    text
+
+    fn line(&mut self, line: &str) -> String {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[0] {
+            "store" => {
+                self.words = words[1..].iter().map(|word| (*word).to_owned()).collect();
+                let groups = self.groups();
+                if !groups.iter().any(|group| group.region == self.region) {
+                    self.region.clone_from(&groups[0].region);
+                }
+            }
+            "at" => self.now = words[1].parse().unwrap(),
+            "in" => words[1].clone_into(&mut self.region),
+            "forget" => self.stages.values_mut().for_each(|stage| stage.memory = Memory::default()),
+            "whole" => {
+                let regions: Vec<String> = self.groups().into_iter().map(|group| group.region).collect();
+                let statuses: Vec<StoreStatus> = regions.iter().map(|region| self.stage(region).status()).collect();
+                let merged = trireme_planner::merge(&statuses, self.shown.as_ref());
+                let text = words::store(&merged);
+                self.shown = Some(merged);
+                return text;
+            }
+            _ => {
+                let region = self.region.clone();
+                return self.stage(&region).line(line);
+            }
+        }
+        String::new()
+    }
 }
 
 fn play(text: &str) -> String {
-    let mut stage =
-        Stage { desired: desired(&["n=3", "w=2"]), observed: Observed::default(), memory: Memory::default(), now: 0 };
+    let words = ["n=3", "w=2"].map(str::to_owned).to_vec();
+    let mut world = World { words, stages: BTreeMap::new(), region: String::new(), now: 0, shown: None };
     let mut out = String::new();
     for line in text.lines().filter(|line| !line.starts_with('>')) {
         writeln!(out, "{line}").unwrap();
         if !line.trim().is_empty() && !line.starts_with('#') {
-            out += &stage.line(line);
+            out += &world.line(line);
         }
     }
     out

@@ -31,7 +31,7 @@ pub(crate) async fn drive(
     let began = Instant::now();
     let mut world = World::new(context, wanted, happenings);
     // What the operator before this one said of the store: since when, and what was.
-    let mut memory = world.told().as_ref().map_or_else(Memory::default, Memory::of);
+    let mut memory = world.told().as_ref().map_or_else(Memory::default, |told| Memory::of(told, ""));
     let mut back_off = BACK_OFF_FIRST;
     listen(&mut world, &mut happened).await;
     loop {

@@ -217,7 +217,8 @@ impl Wanted {
 
 /// A store's identity on its disks and wires is its name: one that is made again over retained volumes finds its data.
 fn desired(store: &ReplicatedStore, namespace: &str, name: &str) -> Desired {
-    let mut desired = Desired::from_store(store, &format!("{namespace}/{name}"));
+    // Where each region has a leader there would be more: that mode is refused before.
+    let mut desired = Desired::groups(store, &format!("{namespace}/{name}"), &[]).remove(0);
     desired.paused = store.annotations().get(PAUSED).is_some_and(|value| value == "true");
     desired
 }

@@ -347,6 +347,7 @@ impl Backend for World {
         Observed {
             record: self.authority.known().cloned(),
             replicas: self.replicas.iter().map(seen).collect(),
+            elsewhere: BTreeMap::new(),
             requests: std::mem::take(&mut self.requests),
             wall_ms: wall_ms(),
         }

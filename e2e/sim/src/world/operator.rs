@@ -262,7 +262,7 @@ impl World {
             };
             replicas.insert(*id, seen);
         }
-        Observed { record: self.authority.record.clone(), replicas, requests: Vec::new(), wall_ms: now / 1_000 }
+        Observed { record: self.authority.record.clone(), replicas, wall_ms: now / 1_000, ..Observed::default() }
     }
 
     /// What people want now.
@@ -274,7 +274,9 @@ impl World {
             store: STORE.to_owned(),
             name: "store".to_owned(),
             group: 0,
+            region: String::new(),
             replicas: (1..=n).map(replica).collect(),
+            others: Vec::new(),
             w,
             settings,
             failover: Failover {

@@ -12,7 +12,7 @@ use trireme_proto::{
 };
 
 use super::{LEARNER_LAG_ENTRIES, Turn, failover, handover, memory::Timer};
-use crate::decision::{Cause, Decision};
+use crate::decision::{Cause, Decision, list};
 
 /// Drops the configuration that was left, once the leader's start entry is committed under the one in force.
 pub(crate) fn drop_old(turn: &mut Turn<'_>, record: &Topology) {
@@ -53,10 +53,7 @@ pub(crate) fn degrade(turn: &mut Turn<'_>, record: &Topology) {
         // Another change is not complete: the seal of the next epoch settles it with those that answer.
         return failover::begin(turn, record, Cause::Degrade, None, 0);
     }
-    let why = format!(
-        "{} cannot be reached for {since_ms} ms",
-        crate::decision::list(&turn.unreachable_members(record, report))
-    );
+    let why = format!("{} cannot be reached for {since_ms} ms", list(&turn.unreachable_members(record, report)));
     turn.decide(Decision::Changing { from: turn.describe(&record.config), to: turn.describe(&config), why });
     failover::begin(turn, record, Cause::Degrade, Some(config), 0);
 }
@@ -145,17 +142,20 @@ fn caught_up(turn: &Turn<'_>, record: &Topology, report: &Report, id: u32) -> Op
     (whole && follower.lag_entries <= LEARNER_LAG_ENTRIES).then_some(life)
 }
 
-/// Brings settings and addresses of the record up to date.
+/// Brings settings, addresses and other groups of the record up to date: a new version of it, no new epoch.
 pub(crate) fn refresh(turn: &mut Turn<'_>, record: &Topology) {
     let mut what = Vec::new();
     if record.settings != turn.settings(record) {
-        what.push("settings");
+        what.push("settings".to_owned());
     }
     if record.replicas != turn.directory(record) {
-        what.push("addresses");
+        what.push("addresses".to_owned());
+    }
+    if record.groups != turn.others(record) {
+        what.push("other groups".to_owned());
     }
     if !what.is_empty() {
-        turn.decide(Decision::Refreshed { what: what.join(" and ") });
+        turn.decide(Decision::Refreshed { what: turn.here(&list(&what)) });
         turn.record(record.clone());
     }
 }

@@ -110,13 +110,14 @@ fn first_record(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
         // What was in force is unknown: until the new leader serves, every one of them must be sealed, as if w had been 1.
         old: data.then(|| Config { members: members.clone(), w: 1 }),
         config: Config { members, w },
-        replicas: Vec::new(),
         // Each rise of the generation is a rise of the epoch too, so the epoch's number is a generation that was never used.
         generation: if data { u32::try_from(epoch.number).unwrap_or(u32::MAX) } else { 1 },
         handover: 0,
         settings: turn.desired.settings.clone(),
         previous_leader: 0,
         restarting: 0,
+        // Addresses, and the store's other groups, are filled in by whoever records it.
+        replicas: Vec::new(),
         groups: Vec::new(),
     });
 }

@@ -261,6 +261,7 @@ pub(crate) fn begin(turn: &mut Turn<'_>, record: &Topology, cause: Cause, config
     };
     turn.decide(Decision::Sealing {
         cause,
+        region: turn.desired.region.clone(),
         from: turn.name(next.previous_leader),
         epoch: next.epoch.to_string(),
         n: next.config.members.len(),

@@ -14,7 +14,7 @@ use crate::{
 /// Requests of people that are kept at most.
 const REQUESTS_MAX: usize = 16;
 /// Changes of leaders that are kept for the status.
-const CHANGES_MAX: usize = 10;
+pub(crate) const CHANGES_MAX: usize = 10;
 
 /// Something whose duration matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,11 +107,16 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// What an operator that starts anew can know from the status that the one before it wrote: since when conditions hold, what was said of them, and the
-    /// latest changes of leaders. Nothing is decided by it.
-    pub fn of(status: &StoreStatus) -> Memory {
-        let mut earlier = status.failovers.clone();
+    /// What an operator that starts anew can know of a group from the store's status that the one before it wrote: since when conditions hold, what was said
+    /// of them, and the latest changes of leaders. `region` is the group's, empty where it is the only one; where it is not, conditions are those of all
+    /// groups, and only [`crate::merge()`] goes on from them. Nothing is decided by it.
+    pub fn of(status: &StoreStatus, region: &str) -> Memory {
+        let mut earlier: Vec<FailoverStatus> =
+            status.failovers.iter().filter(|f| f.region == region).cloned().collect();
         earlier.truncate(CHANGES_MAX);
+        if !region.is_empty() {
+            return Memory { earlier, ..Memory::default() };
+        }
         let ready = status.conditions.iter().find(|c| c.kind == "Ready" && c.status == ConditionStatus::False);
         let waiting = ready.map(|c| format!("{} {}", c.reason, c.message));
         Memory { conditions: status.conditions.clone(), waiting, earlier, ..Memory::default() }

@@ -36,7 +36,7 @@ use trireme_crds::Condition;
 use trireme_proto::{ReplicaId, Topology, topology::Phase};
 
 pub use memory::Memory;
-pub(crate) use memory::{Change, MemberPhase};
+pub(crate) use memory::{CHANGES_MAX, Change, MemberPhase};
 pub(crate) use turn::Turn;
 
 use crate::{

@@ -6,14 +6,14 @@ use trireme_crds::{Condition, ConditionStatus};
 use trireme_proto::{
     Epoch, ReplicaId, Report, Topology,
     report::Role,
-    topology::{Config, Member, Mode, Replica, Settings},
+    topology::{Config, Group, Member, Mode, Replica, Settings},
 };
 
 use super::{IDLE_RECHECK_MS, Memory, Plan, TELL_AGAIN_MS, memory::Timer};
 use crate::{
     decision::Decision,
     desired::{Desired, DesiredReplica},
-    observed::{Observed, Process},
+    observed::{Addresses, Observed, Process},
 };
 
 /// The arguments of a turn, and its plan as it grows.
@@ -96,16 +96,24 @@ impl<'a> Turn<'a> {
     pub fn waiting(&mut self, reason: &str, what: &str) {
         self.condition("Ready", ConditionStatus::False, reason, what.to_owned());
         if self.memory.waiting.as_deref().is_none_or(|before| before.split_once(' ').map(|(r, _)| r) != Some(reason)) {
-            self.decide(Decision::Waiting { what: what.to_owned() });
+            self.decide(Decision::Waiting { what: self.here(what) });
         }
         self.waiting = Some(format!("{reason} {what}"));
     }
 
     /// Says once that something is being waited for that does not keep the store from serving.
     pub fn decide_once(&mut self, reason: &str, what: String) {
-        self.condition("Progressing", ConditionStatus::True, reason, what.clone());
         if !self.memory.conditions.iter().any(|before| before.reason == reason) {
-            self.decide(Decision::Waiting { what });
+            self.decide(Decision::Waiting { what: self.here(&what) });
+        }
+        self.condition("Progressing", ConditionStatus::True, reason, what);
+    }
+
+    /// These words, after the group's region where others have groups too: conditions are put together by region, a decision stands alone.
+    pub fn here(&self, what: &str) -> String {
+        match self.desired.region.as_str() {
+            "" => what.to_owned(),
+            region => format!("{region}: {what}"),
         }
     }
 
@@ -225,11 +233,32 @@ impl<'a> Turn<'a> {
         rows
     }
 
-    /// Makes this the next record, under the next version, with the newest settings and addresses.
+    /// The store's other groups for this record, with the newest address that is known of each of their replicas: what is seen, else what this group's
+    /// replicas have been told, else what that group's record says.
+    pub fn others(&self, record: &Topology) -> Vec<Group> {
+        let told = |id: ReplicaId| record.groups.iter().flat_map(|group| &group.replicas).find(|row| row.id == id);
+        let row = |row: &Replica| {
+            let (seen_at, before) = (self.observed.elsewhere.get(&row.id), told(row.id));
+            let newest = |seen: fn(&Addresses) -> Option<&String>, of: fn(&Replica) -> &String| {
+                let known = before.map(of).filter(|address| !address.is_empty());
+                seen_at.and_then(seen).or(known).unwrap_or(of(row)).clone()
+            };
+            Replica {
+                peer_address: newest(|a| a.peer.as_ref(), |r| &r.peer_address),
+                client_address: newest(|a| a.client.as_ref(), |r| &r.client_address),
+                ..row.clone()
+            }
+        };
+        let group = |group: &Group| Group { replicas: group.replicas.iter().map(row).collect(), ..group.clone() };
+        self.desired.others.iter().map(group).collect()
+    }
+
+    /// Makes this the next record, under the next version, with the newest settings, addresses and other groups.
     pub fn record(&mut self, mut next: Topology) {
         next.version = self.next_version();
         next.settings = self.settings(&next);
         next.replicas = self.directory(&next);
+        next.groups = self.others(&next);
         self.plan.record = Some(next);
         self.recheck(super::CONFLICT_RECHECK_MS);
     }

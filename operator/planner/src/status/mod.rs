@@ -10,7 +10,10 @@ use trireme_proto::{
     topology::{Mode, Phase, Unreplicated},
 };
 
+mod merge;
 mod peers;
+
+pub use merge::merge;
 
 use crate::{
     desired::Desired,
@@ -18,7 +21,7 @@ use crate::{
     plan::{Change, MemberPhase, Memory},
 };
 
-/// How the store stands, after the turn that [`crate::plan()`] was called in with the same memory. `wall_ms` is the wall clock in milliseconds since 1970.
+/// How the group stands, which is the store where it is the only one, after the turn that [`crate::plan()`] was called in with the same memory. `wall_ms` is the wall clock in milliseconds since 1970.
 pub fn status(desired: &Desired, observed: &Observed, memory: &Memory, _now_ms: u64, wall_ms: u64) -> StoreStatus {
     let name = |id: u32| {
         let row = observed.record.as_ref().and_then(|record| record.replica(id)).map(|row| row.name.clone());
@@ -31,7 +34,8 @@ pub fn status(desired: &Desired, observed: &Observed, memory: &Memory, _now_ms: 
         }
     }
     let ready = conditions.iter().any(|c| c.kind == "Ready" && c.status == ConditionStatus::True);
-    let groups: Vec<GroupStatus> = observed.record.iter().map(|record| group(record, observed, ready, &name)).collect();
+    let group = |record| group(desired, record, observed, ready, &name);
+    let groups: Vec<GroupStatus> = observed.record.iter().map(group).collect();
     let replicas = replicas(desired, observed, &name);
     let leader = groups.first().map_or_else(String::new, |group| group.leader.clone());
     StoreStatus {
@@ -41,7 +45,7 @@ pub fn status(desired: &Desired, observed: &Observed, memory: &Memory, _now_ms: 
         w: desired.w,
         r: desired.settings.r,
         ready: format!("{}/{}", replicas.iter().filter(|r| r.member && r.reachable).count(), desired.n()),
-        lag: lag(&leader, &replicas, desired.settings.mode() == Mode::Leaderless),
+        lag: lag(!leader.is_empty(), desired.settings.mode() == Mode::Leaderless, &replicas),
         leader,
         conditions,
         groups,
@@ -52,12 +56,12 @@ pub fn status(desired: &Desired, observed: &Observed, memory: &Memory, _now_ms: 
     }
 }
 
-/// How far the member that is most behind is behind, of those that are heard.
-fn lag(leader: &str, replicas: &[ReplicaStatus], leaderless: bool) -> String {
-    let followers = replicas.iter().filter(|r| r.member && r.reachable && r.name != leader);
-    match followers.filter_map(|r| r.lag_ms).max() {
+/// How far the member that is most behind is behind, of those that are heard. A leader is behind nobody.
+fn lag(led: bool, leaderless: bool, replicas: &[ReplicaStatus]) -> String {
+    let heard = replicas.iter().filter(|r| r.member && r.reachable);
+    match heard.filter_map(|r| r.lag_ms).max() {
         None if leaderless => String::new(),
-        _ if leader.is_empty() && !leaderless => String::new(),
+        _ if !led && !leaderless => String::new(),
         None | Some(0) => "0".to_owned(),
         Some(ms) => format!("{ms} ms"),
     }
@@ -85,7 +89,13 @@ fn phase(observed: &Observed, memory: &Memory) -> StorePhase {
 }
 
 /// `ready`: the condition of this name holds.
-fn group(record: &Topology, observed: &Observed, ready: bool, name: &impl Fn(u32) -> String) -> GroupStatus {
+fn group(
+    desired: &Desired,
+    record: &Topology,
+    observed: &Observed,
+    ready: bool,
+    name: &impl Fn(u32) -> String,
+) -> GroupStatus {
     let active = record.phase == Phase::Active as i32;
     let leaderless = record.settings.mode() == Mode::Leaderless;
     let serving = match leaderless {
@@ -94,7 +104,7 @@ fn group(record: &Topology, observed: &Observed, ready: bool, name: &impl Fn(u32
     };
     GroupStatus {
         group: record.group,
-        region: String::new(),
+        region: desired.region.clone(),
         epoch: record.epoch.to_string(),
         phase: if active { "Active" } else { "Sealing" }.to_owned(),
         leader: name(record.leader),
@@ -191,7 +201,7 @@ fn failover(desired: &Desired, change: &Change, name: &impl Fn(u32) -> String) -
     let recovered = if change.may_have_lost { change.recovered } else { 0 };
     FailoverStatus {
         at: timestamp(change.at_wall_ms),
-        region: String::new(),
+        region: desired.region.clone(),
         cause: change.cause.to_string(),
         from: name(change.from),
         to: if change.phase == MemberPhase::Sealing { String::new() } else { name(change.to) },

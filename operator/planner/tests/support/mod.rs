@@ -2,9 +2,10 @@
 
 use trireme_crds::{ReplicatedStore, ReplicatedStoreSpec, store::Metadata};
 use trireme_planner::Desired;
+use trireme_proto::Topology;
 
-/// What is wanted of a store `s` with this spec.
-pub fn desired(spec: ReplicatedStoreSpec) -> Desired {
+/// What is wanted of the groups of a store `s` with this spec, where there are these records.
+pub fn groups(spec: ReplicatedStoreSpec, records: &[Topology]) -> Vec<Desired> {
     let store = ReplicatedStore {
         api_version: trireme_crds::API_VERSION.to_owned(),
         kind: trireme_crds::STORE_KIND.to_owned(),
@@ -12,5 +13,5 @@ pub fn desired(spec: ReplicatedStoreSpec) -> Desired {
         spec,
         status: None,
     };
-    Desired::from_store(&store, "uid")
+    Desired::groups(&store, "uid", records)
 }
