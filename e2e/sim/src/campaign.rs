@@ -9,7 +9,8 @@ use trireme_proto::breakage::{self, Breakage};
 
 use crate::{
     invariants::Violation,
-    scenario::{Focus, LEADERLESS, Scenario},
+    regions,
+    scenario::{Focus, LEADERLESS, REGIONS, Scenario},
     trace::Keep,
     world::{Summary, World},
 };
@@ -41,7 +42,11 @@ impl std::fmt::Display for Finding {
 /// What it found.
 pub fn run(seed: u64, broken: Option<Breakage>) -> Result<Summary, Finding> {
     breakage::set(broken);
-    let result = catch_unwind(AssertUnwindSafe(|| World::play(Scenario::new(seed), Keep::Nothing).result));
+    let play = || match Focus::of(seed) {
+        Focus::Regions => regions::play(seed, Keep::Nothing),
+        _ => World::play(Scenario::new(seed), Keep::Nothing).result,
+    };
+    let result = catch_unwind(AssertUnwindSafe(play));
     breakage::set(None);
     let result = result.unwrap_or_else(|panic| Err(Violation { invariant: "panic", what: message(panic.as_ref()) }));
     result.map_err(|violation| Finding { seed, violation, command: command(seed, broken) })
@@ -69,6 +74,7 @@ pub fn foci_of(rule: Breakage) -> Vec<Focus> {
         | Breakage::CountEmptyDisk
         | Breakage::RestartSeveral
         | Breakage::ReplaceTheLast => Some(Focus::Leaderless),
+        Breakage::AcknowledgeEarly | Breakage::DropContext => Some(Focus::Regions),
         _ => None,
     };
     [Some(first), too].into_iter().flatten().collect()
@@ -103,15 +109,18 @@ fn focus_of(rule: Breakage) -> Focus {
         | Breakage::HalfDigest
         | Breakage::ReuseNames
         | Breakage::TrustSlots
-        | Breakage::TrustCompared
-        | Breakage::ShipUncommitted
-        | Breakage::LandEarly => Focus::Leaderless,
+        | Breakage::TrustCompared => Focus::Leaderless,
+        Breakage::ShipUncommitted | Breakage::LandEarly => Focus::Regions,
     }
 }
 
 /// The first seed of a focus.
 pub fn first_seed(focus: Focus) -> u64 {
-    if focus == Focus::Leaderless { LEADERLESS } else { 0 }
+    match focus {
+        Focus::Leaderless => LEADERLESS,
+        Focus::Regions => REGIONS,
+        _ => 0,
+    }
 }
 
 /// Runs seeds, of one focus or of all, until one finds something; says how many were run.

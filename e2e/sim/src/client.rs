@@ -7,7 +7,7 @@ use trireme_proto::ReplicaId;
 
 use crate::{
     clock::Micros,
-    history::{Entry, Family, History, KEYS, LEVELS, OWN, Outcome, PAIR, SHARED, SWAPPED, TALLY},
+    history::{CAUSE, EFFECT, Entry, Family, History, KEYS, LEVELS, OWN, Outcome, PAIR, SHARED, SWAPPED, TALLY},
     invariants::sets,
     model::Act,
     resp::{self, Reply},
@@ -36,6 +36,19 @@ enum Expected {
     /// To WATCH, and to the GET after it.
     Watch,
     Watched(usize),
+    /// To the GET of what another region set.
+    Cause(usize),
+}
+
+/// Whose keys a client uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The store's: there is nobody else.
+    Store,
+    /// Those of its region: nobody in another one does.
+    Region(u32),
+    /// Those that clients of all regions use, from its own.
+    Between(u32),
 }
 
 /// Its connection.
@@ -55,7 +68,9 @@ pub struct Client {
     pub id: u32,
     /// It reads from its own replica, said READONLY.
     pub readonly: bool,
-    /// The store has no leader: which keys behave like those of one machine, and whether w + r > n makes them so.
+    /// Whose keys it uses.
+    pub scope: Scope,
+    /// The store has no leader, or several: which keys behave like those of one machine, and whether w + r > n makes them so.
     pub leaderless: Option<bool>,
     /// How many connections it has had.
     pub session: u64,
@@ -73,6 +88,8 @@ pub struct Client {
     /// WATCH was answered OK; and what the watched key held then.
     watching: bool,
     watched: Option<Option<String>>,
+    /// What another region was seen to have set.
+    cause: Option<u64>,
 }
 
 impl Client {
@@ -81,6 +98,7 @@ impl Client {
         Client {
             id,
             readonly,
+            scope: Scope::Store,
             leaderless: None,
             session: 0,
             connection: None,
@@ -92,6 +110,16 @@ impl Client {
             counter: 0,
             watching: false,
             watched: None,
+            cause: None,
+        }
+    }
+
+    /// What a key is called in the store.
+    fn name(&self, key: usize) -> String {
+        let name = KEYS[key].name;
+        match self.scope {
+            Scope::Region(region) => format!("{region}/{name}"),
+            _ => name.to_owned(),
         }
     }
 
@@ -118,7 +146,7 @@ impl Client {
         (self.watching, self.watched) = (false, None);
         for expected in std::mem::take(&mut self.expected) {
             match expected {
-                Expected::Operation(index) | Expected::Watched(index) => {
+                Expected::Operation(index) | Expected::Watched(index) | Expected::Cause(index) => {
                     history.entries[index].outcome = Outcome::Unknown;
                 }
                 Expected::Exec(indices) => {
@@ -134,6 +162,10 @@ impl Client {
     /// Some commands to send, noted in the history. `strict` says whether reads at this replica must be linearizable.
     pub fn pipeline(&mut self, now: Micros, strict: bool, history: &mut History, rng: &mut Rng) -> Vec<Vec<Vec<u8>>> {
         let mut commands = Vec::new();
+        if let Scope::Between(region) = self.scope {
+            self.between(region, now, history, rng, &mut commands);
+            return commands;
+        }
         if let Some(registers) = self.leaderless {
             self.anywhere(now, registers, history, rng, &mut commands);
             return commands;
@@ -203,11 +235,35 @@ impl Client {
         }
     }
 
+    /// What is asked on keys of all regions: their end is looked at, and that no effect is seen without its cause.
+    fn between(&mut self, region: u32, now: Micros, history: &mut History, rng: &mut Rng, out: &mut Vec<Vec<Vec<u8>>>) {
+        if let Some(cause) = self.cause.take() {
+            self.ask(now, EFFECT, Act::Set(cause.to_string()), false, history, out);
+        }
+        for _ in 0..rng.usize(1..=3) {
+            match rng.u8(0..12) {
+                // Counted, not set: what is in doubt may happen late, and must not take it back.
+                0..2 if region == 1 => self.ask(now, CAUSE, Act::Incr, false, history, out),
+                0..2 => {
+                    out.push(Act::Get.args(&self.name(CAUSE)));
+                    let index = self.note(now, CAUSE, Act::Get, true, false, None, history);
+                    self.expected.push_back(Expected::Cause(index));
+                }
+                2..4 => self.together(now, [(EFFECT, Act::Get), (CAUSE, Act::Get)].into(), false, history, out),
+                _ => {
+                    let key = [0, 3, 4, 4, 5, 6, 6, 7, 7, 8][rng.usize(0..10)];
+                    let act = self.act(KEYS[key].family, rng);
+                    self.ask(now, key, act, false, history, out);
+                }
+            }
+        }
+    }
+
     /// Watches a key and reads it; once it has the answer it will set the key, if nobody else has.
     fn watch(&mut self, now: Micros, strict: bool, history: &mut History, out: &mut Vec<Vec<Vec<u8>>>) {
-        let name = KEYS[SWAPPED].name;
+        let name = self.name(SWAPPED);
         out.push([b"WATCH", name.as_bytes()].map(<[u8]>::to_vec).to_vec());
-        out.push(Act::Get.args(name));
+        out.push(Act::Get.args(&name));
         let index = self.note(now, SWAPPED, Act::Get, true, strict, None, history);
         self.expected.extend([Expected::Watch, Expected::Watched(index)]);
     }
@@ -217,7 +273,7 @@ impl Client {
         let Some(seen) = self.watched.take() else { return };
         self.watching = false;
         let act = Act::Swap(seen, self.unique());
-        out.extend([vec![b"MULTI".to_vec()], act.args(KEYS[SWAPPED].name), vec![b"EXEC".to_vec()]]);
+        out.extend([vec![b"MULTI".to_vec()], act.args(&self.name(SWAPPED)), vec![b"EXEC".to_vec()]]);
         let index = self.note(now, SWAPPED, act, false, true, None, history);
         self.expected.extend([Expected::Formal, Expected::Formal, Expected::Exec(vec![index])]);
     }
@@ -257,7 +313,7 @@ impl Client {
         history: &mut History,
         out: &mut Vec<Vec<Vec<u8>>>,
     ) {
-        out.push(act.args(KEYS[key].name));
+        out.push(act.args(&self.name(key)));
         let reads = act.reads();
         let index = self.note(now, key, act, reads, strict, None, history);
         self.expected.push_back(Expected::Operation(index));
@@ -305,19 +361,31 @@ impl Client {
         rng: &mut Rng,
         out: &mut Vec<Vec<Vec<u8>>>,
     ) {
-        self.counter += 1;
-        let number = (u64::from(self.id) << 32) | self.counter;
         let act = if rng.bool() { Act::Get } else { Act::Set(self.unique()) };
         let mut parts = vec![(PAIR[0], act.clone()), (PAIR[1], act)];
         if rng.bool() {
             parts.insert(1, (4, Act::Incr));
         }
+        self.together(now, parts, strict, history, out);
+    }
+
+    /// A transaction.
+    fn together(
+        &mut self,
+        now: Micros,
+        parts: Vec<(usize, Act)>,
+        strict: bool,
+        history: &mut History,
+        out: &mut Vec<Vec<Vec<u8>>>,
+    ) {
+        self.counter += 1;
+        let number = (u64::from(self.id) << 32) | self.counter;
         let all_read = parts.iter().all(|(_, act)| act.reads());
         out.push(vec![b"MULTI".to_vec()]);
         self.expected.push_back(Expected::Formal);
         let mut indices = Vec::new();
         for (key, act) in parts {
-            out.push(act.args(KEYS[key].name));
+            out.push(act.args(&self.name(key)));
             self.expected.push_back(Expected::Formal);
             indices.push(self.note(now, key, act, all_read, strict, Some(number), history));
         }
@@ -327,7 +395,10 @@ impl Client {
 
     fn unique(&mut self) -> String {
         self.counter += 1;
-        format!("{}.{}", self.id, self.counter)
+        match self.scope {
+            Scope::Between(region) => format!("{region}.{}.{}", self.id, self.counter),
+            _ => format!("{}.{}", self.id, self.counter),
+        }
     }
 
     fn act(&mut self, family: Family, rng: &mut Rng) -> Act {
@@ -336,9 +407,13 @@ impl Client {
         match family {
             Family::Register | Family::Text | Family::Journal | Family::Total | Family::Counter if read => Act::Get,
             Family::Register if rng.u8(0..4) == 0 => Act::Del,
-            Family::Register | Family::Pair | Family::Swapped | Family::Shared | Family::Own | Family::Levels => {
-                Act::Set(self.unique())
-            }
+            Family::Register
+            | Family::Pair
+            | Family::Swapped
+            | Family::Shared
+            | Family::Own
+            | Family::Levels
+            | Family::Causal => Act::Set(self.unique()),
             Family::Journal => Act::Append(format!("{};", self.unique())),
             Family::Text => match rng.u8(0..6) {
                 0 => Act::Del,
@@ -390,6 +465,13 @@ impl Client {
             match expected {
                 Expected::Operation(index) => end(now, index, reply, still_strict, history),
                 Expected::Formal => {}
+                Expected::Cause(index) => {
+                    self.cause = match &reply {
+                        Reply::Bulk(text) => String::from_utf8_lossy(text).parse().ok(),
+                        _ => None,
+                    };
+                    end(now, index, reply, still_strict, history);
+                }
                 Expected::Watch => self.watching = reply == Reply::ok(),
                 Expected::Watched(index) => {
                     self.watched = match &reply {

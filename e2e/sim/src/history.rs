@@ -7,7 +7,7 @@ use trireme_proto::ReplicaId;
 use crate::{clock::Micros, model::Act, resp::Reply};
 
 /// The keys that clients use, each for one purpose.
-pub const KEYS: [Key; 25] = [
+pub const KEYS: [Key; 27] = [
     Key { name: "register0", family: Family::Register },
     Key { name: "register1", family: Family::Register },
     Key { name: "journal", family: Family::Journal },
@@ -33,6 +33,8 @@ pub const KEYS: [Key; 25] = [
     Key { name: "tally4", family: Family::Tally },
     Key { name: "tally5", family: Family::Tally },
     Key { name: "levels", family: Family::Levels },
+    Key { name: "{causal}cause", family: Family::Causal },
+    Key { name: "{causal}effect", family: Family::Causal },
 ];
 /// From here on, keys of stores without a leader: what everybody sets, what one client sets and removes, and what one client counts.
 pub const SHARED: usize = 12;
@@ -42,6 +44,10 @@ pub const OWN: usize = 13;
 pub const TALLY: usize = 18;
 /// The same: what one client sets at ALL, and everybody reads at ONE.
 pub const LEVELS: usize = 24;
+/// The same between regions: what one region counts, and where others set what they have seen of it.
+pub const CAUSE: usize = 25;
+/// See [`CAUSE`].
+pub const EFFECT: usize = 26;
 /// The two keys that are only ever written, and read, together.
 pub const PAIR: [usize; 2] = [9, 10];
 /// The key that is watched.
@@ -87,6 +93,8 @@ pub enum Family {
     Tally,
     /// SET by one client of what it counts, at consistency ALL, and GET by everybody at ONE.
     Levels,
+    /// INCR in one region, and elsewhere SET of what was seen of it.
+    Causal,
 }
 
 impl Family {
@@ -159,6 +167,12 @@ pub struct History {
 }
 
 impl History {
+    /// Those of some clients, and those of all others.
+    pub fn split(&self, by: impl Fn(u32) -> bool) -> (History, History) {
+        let (these, others) = self.entries.iter().cloned().partition(|entry| by(entry.client));
+        (History { entries: these }, History { entries: others })
+    }
+
     /// The operations on one key.
     pub fn on(&self, key: usize) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(move |entry| entry.key == key)

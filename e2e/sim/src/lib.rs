@@ -11,6 +11,7 @@
 //! ```
 //!
 //! * [`scenario`]: what a seed decides: members, w, settings, which faults.
+//! * [`regions`]: several worlds, one for each group of a store with a leader in each region, and the network between them.
 //! * [`world`]: the queue of events and what each does; [`machine`], [`network`], [`disk`], [`clock`] are its parts.
 //! * [`client`], [`model`], [`history`]: what is asked of the store, what one machine would answer, what was answered.
 //! * [`invariants`]: what must hold, one file each. [`linear`]: the search behind one of them.
@@ -33,6 +34,7 @@ pub mod machine;
 pub mod model;
 pub mod network;
 pub mod queue;
+pub mod regions;
 pub mod resp;
 pub mod scenario;
 pub mod shadow;

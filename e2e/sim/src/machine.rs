@@ -14,6 +14,7 @@ use crate::{
     clock::{Clock, Micros},
     disk::{Crash, Disk, Image},
     network::Packet,
+    scenario::group_of,
     shadow::Shadow,
 };
 
@@ -69,6 +70,8 @@ pub struct Process {
 pub struct Machine {
     /// The number of its replica.
     pub id: ReplicaId,
+    /// Its group.
+    pub group: u32,
     /// Its clocks.
     pub clock: Clock,
     /// Its disk.
@@ -98,9 +101,10 @@ pub struct Machine {
 
 impl Machine {
     /// A machine with an empty disk, switched off.
-    pub fn new(id: ReplicaId, clock: Clock, rng: &mut Rng) -> Machine {
+    pub fn new(id: ReplicaId, group: u32, clock: Clock, rng: &mut Rng) -> Machine {
         Machine {
             id,
+            group,
             clock,
             disk: Disk::default(),
             incarnation: incarnation(rng),
@@ -146,7 +150,7 @@ impl Machine {
             id: self.id,
             incarnation: self.incarnation,
             boot: rng.u64(1..),
-            group: 0,
+            group: self.group,
             durability,
         };
         let image = self.disk.image();
@@ -226,7 +230,8 @@ impl Process {
         let replica = &mut self.replica;
         match arrival {
             Arrival::Packet(peer, Packet::Opened(incarnation)) => {
-                replica.step(Input::PeerOpened { peer, incarnation, group: 0 }, now);
+                let group = if let Peer::Replica(id) = peer { group_of(id) } else { 0 };
+                replica.step(Input::PeerOpened { peer, incarnation, group }, now);
             }
             Arrival::Packet(peer, Packet::Message(message)) => replica.step(Input::Peer { peer, message }, now),
             Arrival::Packet(peer, Packet::Closed) => replica.step(Input::PeerClosed(peer), now),

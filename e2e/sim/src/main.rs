@@ -5,9 +5,11 @@ use std::{ops::Range, process::ExitCode, time::Instant};
 use trireme_proto::breakage::{self, Breakage};
 use trireme_sim::{
     campaign::{self, rule},
+    invariants::Violation,
+    regions::Regions,
     scenario::{Focus, Scenario},
     trace::Keep,
-    world::World,
+    world::{Summary, World},
 };
 
 const HELP: &str = "\
@@ -70,16 +72,29 @@ fn main() -> ExitCode {
 /// Prints one seed's trace, up to its end or to the panic or violation that ended it.
 fn show(seed: u64, broken: Option<Breakage>) -> ExitCode {
     breakage::set(broken);
+    if Focus::of(seed) == Focus::Regions {
+        let mut regions = Regions::new(seed, Keep::Lines);
+        println!("{}", regions.describe());
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| regions.run()));
+        return tell(&regions.worlds.iter().collect::<Vec<_>>(), result);
+    }
     let scenario = Scenario::new(seed);
     println!("{}", scenario.describe());
     let mut world = World::new(scenario, Keep::Lines);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));
-    for line in world.trace.lines() {
-        println!("{line}");
-    }
+    tell(&[&world], result)
+}
+
+/// What happened, in the order in which it did, and how it ended.
+fn tell(worlds: &[&World], result: std::thread::Result<Result<Summary, Violation>>) -> ExitCode {
+    let mut lines: Vec<&String> = worlds.iter().flat_map(|world| world.trace.lines()).collect();
+    // Each begins with its time, and those of one time stay as they are.
+    lines.sort_by_key(|line| line.get(..14));
+    lines.iter().for_each(|line| println!("{line}"));
     match result {
         Ok(Ok(summary)) => {
-            println!("{summary:?}, trace {:016x}", world.trace.hash());
+            let hashes: Vec<String> = worlds.iter().map(|world| format!("{:016x}", world.trace.hash())).collect();
+            println!("{summary:?}, trace {}", hashes.join(" "));
             ExitCode::SUCCESS
         }
         Ok(Err(violation)) => {
@@ -87,7 +102,7 @@ fn show(seed: u64, broken: Option<Breakage>) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(_) => {
-            println!("PANIC at {} us: see above", world.now());
+            println!("PANIC at {} us: see above", worlds.iter().map(|world| world.now()).max().unwrap_or(0));
             ExitCode::FAILURE
         }
     }

@@ -57,6 +57,11 @@ impl<E> Queue<E> {
         self.at(self.now + delay, event);
     }
 
+    /// When the next event comes.
+    pub fn peek(&self) -> Option<Micros> {
+        self.heap.peek().map(|Reverse(item)| item.time)
+    }
+
     /// Takes the next event up to `end`, and moves time to it; time moves to `end` where there is none.
     pub fn next(&mut self, end: Micros) -> Option<E> {
         match self.heap.peek() {

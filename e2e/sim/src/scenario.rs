@@ -11,6 +11,14 @@ use crate::{clock::Micros, network::Delays};
 /// Replica numbers go up to here: a store can grow to this.
 pub const REPLICAS_MAX: u32 = 6;
 
+/// Where a store has several groups, the replicas of group g are numbered from here times g on.
+pub const NUMBERS_PER_GROUP: u32 = 100;
+
+/// The group of a replica; 0 where there is only one.
+pub fn group_of(id: ReplicaId) -> u32 {
+    id / NUMBERS_PER_GROUP
+}
+
 /// What happens where too few members can be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
@@ -114,14 +122,21 @@ pub enum Focus {
     Upkeep,
     /// Stores without a leader: seeds from [`LEADERLESS`] on.
     Leaderless,
+    /// Stores with a leader in each region: seeds from [`REGIONS`] on.
+    Regions,
 }
 
 /// The first seed of stores without a leader.
 pub const LEADERLESS: u64 = 1_000_000_000;
+/// The first seed of stores with a leader in each region.
+pub const REGIONS: u64 = 2_000_000_000;
 
 impl Focus {
     /// The focus of a seed: six of eight seeds have one.
     pub fn of(seed: u64) -> Focus {
+        if seed >= REGIONS {
+            return Focus::Regions;
+        }
         if seed >= LEADERLESS {
             return Focus::Leaderless;
         }
@@ -135,6 +150,17 @@ impl Focus {
             _ => Focus::Everything,
         }
     }
+}
+
+/// Which of a store's groups a world is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Its number, from 1; 0 where it is the only one.
+    pub group: u32,
+    /// Its replicas' numbers begin above this.
+    pub first: ReplicaId,
+    /// Its last clients use the keys that those of all regions use: so many.
+    pub between: u32,
 }
 
 /// What one seed decides.
@@ -174,6 +200,8 @@ pub struct Scenario {
     pub drift_ppm: i64,
     /// How far wall clocks are off at most, in milliseconds.
     pub wall_ms: i64,
+    /// Which group it is.
+    pub place: Place,
 }
 
 impl Scenario {
@@ -203,7 +231,7 @@ impl Scenario {
     fn focus_on(&mut self, focus: Focus, rng: &mut Rng) {
         (self.n, self.w) = [(3, 2), (5, 3), (5, 2), (4, 3), (3, 2)][rng.usize(0..5)];
         match focus {
-            Focus::Everything | Focus::Leaderless => {}
+            Focus::Everything | Focus::Leaderless | Focus::Regions => {}
             Focus::Leases => {
                 self.settings.lease_ms = [250, 1_000][rng.usize(0..2)];
                 self.fault_every_us = rng.u64(300_000..900_000);
@@ -312,6 +340,29 @@ impl Scenario {
         }
     }
 
+    /// The groups of a store with a leader in each region.
+    pub fn regions(seed: u64) -> Vec<Scenario> {
+        let mut rng = Rng::with_seed(seed ^ 0x7472_6972_656d_6504);
+        let (groups, n) = ([2, 2, 3][rng.usize(0..3)], [1, 3, 3][rng.usize(0..3)]);
+        let log_bytes_max = [4 << 10, 64 << 20, 64 << 20][rng.usize(0..3)];
+        let faults_until = rng.u64(1_500_000..4_000_000);
+        let region = |group: u32| {
+            let mut scenario = Scenario::drawn(seed.wrapping_mul(8).wrapping_add(group.into()));
+            scenario.seed = seed;
+            (scenario.n, scenario.w) = (n, n / 2 + 1);
+            scenario.settings.mode = Mode::MultiLeader as i32;
+            (scenario.settings.r, scenario.settings.log_bytes_max) = (1, log_bytes_max);
+            scenario.policy = Policy::NeverLose;
+            (scenario.clients, scenario.think_us) = (5, rng.u64(5_000..30_000));
+            scenario.faults_until = faults_until;
+            // One replica and no other has nobody to give it its disk back.
+            scenario.faults.retain(|fault| *fault != Fault::Force && (n > 1 || *fault != Fault::MachineLost));
+            scenario.place = Place { group, first: NUMBERS_PER_GROUP * group, between: 2 };
+            scenario
+        };
+        (1..=groups).map(region).collect()
+    }
+
     /// Whether there is no leader.
     pub fn is_leaderless(&self) -> bool {
         self.settings.mode() == Mode::Leaderless
@@ -361,6 +412,7 @@ impl Scenario {
             sync_us: (rng.u64(50..500), rng.u64(50..5_000)),
             drift_ppm: if rng.u8(0..4) == 0 { 10_000 } else { 1_000 },
             wall_ms: rng.i64(0..2_000),
+            place: Place::default(),
         }
     }
 
@@ -383,7 +435,7 @@ impl Scenario {
 
     /// The replicas at first.
     pub fn replicas(&self) -> impl Iterator<Item = ReplicaId> {
-        1..=self.n
+        self.place.first + 1..=self.place.first + self.n
     }
 
     /// One line for a person.

@@ -18,6 +18,13 @@
 //! | [`atomic`] | at the end | a transaction is seen as a whole |
 //! | [`liveness`] | at the end | once faults have stopped, the store serves and all replicas are the same, soon |
 //!
+//! Where there is a leader in each region all of this holds in each of them, for what only its clients use; and between them [`same`], [`counters`] and
+//! [`sets`] of what is below, and
+//!
+//! | invariant | looked at | says |
+//! | --- | --- | --- |
+//! | [`causal`] | at the end | nobody sees an effect before its cause |
+//!
 //! And where there is no leader:
 //!
 //! | invariant | looked at | says |
@@ -34,6 +41,7 @@
 //! [`linearizable`], [`atomic`], [`hand`] and `replacement` hold there too.
 
 pub mod atomic;
+pub mod causal;
 pub mod committed;
 pub mod copies;
 pub mod counters;

@@ -20,7 +20,11 @@ pub struct Same {
 }
 
 impl Same {
-    pub(super) fn turn(&mut self, id: ReplicaId, replica: &Replica) -> Found {
+    /// Looks at a replica after its turn.
+    ///
+    /// # Errors
+    /// The state that is another one.
+    pub fn turn(&mut self, id: ReplicaId, replica: &Replica) -> Found {
         let Some(digest) = replica.settled_digest() else { return Ok(()) };
         let (mut bytes, mut hasher) = (Vec::new(), DefaultHasher::new());
         replica.received().export(&mut bytes);

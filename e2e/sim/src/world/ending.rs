@@ -5,7 +5,7 @@ use trireme_proto::{ReplicaId, Topology};
 use super::{Event, Healing, World};
 use crate::{
     clock::Micros,
-    history::Outcome,
+    history::{History, Outcome},
     invariants::{Found, Violation, atomic, counters, linearizable, liveness, once, peers, session, sets},
     scenario::{Fault, Scenario},
     trace::Keep,
@@ -35,6 +35,21 @@ pub struct Summary {
     pub undecided: usize,
 }
 
+impl Summary {
+    /// Adds what another world's run had in it.
+    pub fn add(&mut self, other: &Summary) {
+        self.events += other.events;
+        self.simulated_us = self.simulated_us.max(other.simulated_us);
+        let (answered, refused, unknown) = other.operations;
+        self.operations = (self.operations.0 + answered, self.operations.1 + refused, self.operations.2 + unknown);
+        self.epochs += other.epochs;
+        self.digests_compared += other.digests_compared;
+        self.lossy |= other.lossy;
+        self.down |= other.down;
+        self.undecided += other.undecided;
+    }
+}
+
 /// A run.
 pub struct Ended {
     /// The world as it is now.
@@ -62,7 +77,7 @@ impl World {
         self.quiet = true;
         let leader = self.converge()?;
         if let Some(leader) = leader {
-            self.read_all(leader)?;
+            self.read_all(1, leader)?;
         }
         self.judge(leader.is_none())
     }
@@ -96,7 +111,7 @@ impl World {
     }
 
     /// Waits until the store serves and all replicas are the same: its leader. `None` where it must stay down.
-    fn converge(&mut self) -> Result<Option<ReplicaId>, Violation> {
+    pub(crate) fn converge(&mut self) -> Result<Option<ReplicaId>, Violation> {
         let begin = self.now();
         let bound = liveness::bound(&self.scenario);
         let mut missing = String::new();
@@ -120,7 +135,7 @@ impl World {
 
     /// Whether members that can never come back keep the store down: too few for a seal, or for a commit of the leader's start entry, without which a new disk
     /// cannot take the place of a lost one.
-    fn must_stay_down(&self) -> bool {
+    pub(crate) fn must_stay_down(&self) -> bool {
         if self.scenario.is_leaderless() {
             return false;
         }
@@ -131,7 +146,7 @@ impl World {
     }
 
     /// Whether everything is as it should be after the last fault: the leader, or what is missing.
-    fn settled(&self) -> Result<ReplicaId, String> {
+    pub(crate) fn settled(&self) -> Result<ReplicaId, String> {
         let record: &Topology = self.record().ok_or("there is no record")?;
         if let Some((id, _)) = self.machines.iter().find(|(_, machine)| machine.wanted && self.outdated(machine)) {
             return Err(format!("replica {id} is not of revision {}", self.revision));
@@ -153,15 +168,15 @@ impl World {
         liveness::settled(record, self.wanted, &states)
     }
 
-    /// A client reads everything at the leader.
-    fn read_all(&mut self, leader: ReplicaId) -> Found {
-        let reader = 1;
-        self.clients[0].readonly = false;
-        let session = self.clients[0].session;
+    /// A client reads everything that it uses at the leader.
+    pub(crate) fn read_all(&mut self, reader: u32, leader: ReplicaId) -> Found {
+        let at = reader as usize - 1;
+        self.clients[at].readonly = false;
+        let session = self.clients[at].session;
         self.hang_up(reader, session);
         self.connect(reader, leader);
         let now = self.now();
-        let commands = self.clients[0].read_all(now, &mut self.history);
+        let commands = self.clients[at].read_all(now, &mut self.history);
         let before = self.history.entries.len() - commands.len();
         self.send_commands(reader, commands);
         self.run_until(self.now() + 2_000_000)?;
@@ -173,20 +188,28 @@ impl World {
         Ok(())
     }
 
-    /// Looks at what clients saw.
-    fn judge(&self, down: bool) -> Result<Summary, Violation> {
+    /// What was seen of the keys that only this world's clients use, and of those that clients of all regions use.
+    pub(crate) fn histories(&self) -> (History, History) {
+        let own = self.scenario.clients - self.scenario.place.between;
+        self.history.split(|client| client <= own)
+    }
+
+    /// Looks at what clients saw of what only they use.
+    pub(crate) fn judge(&self, down: bool) -> Result<Summary, Violation> {
         let lossy = self.decided.lossy();
-        atomic::end(&self.history)?;
+        let (history, _) = self.histories();
+        let history = &history;
+        atomic::end(history)?;
         let mut undecided = 0;
         if self.scenario.is_leaderless() {
-            counters::end(&self.history)?;
-            sets::end(&self.history, self.scenario.quorums_meet())?;
-            self.watch.levels.end(&self.history)?;
-            undecided = linearizable::end(&self.history)?;
+            counters::end(history)?;
+            sets::end(history, self.scenario.quorums_meet())?;
+            self.watch.levels.end(history)?;
+            undecided = linearizable::end(history)?;
             return Ok(Summary {
                 events: self.events(),
                 simulated_us: self.now(),
-                operations: self.history.counts(),
+                operations: history.counts(),
                 epochs: self.watch.overlap.epochs(),
                 digests_compared: self.watch.same.compared(),
                 undecided,
@@ -194,16 +217,16 @@ impl World {
             });
         }
         if !lossy {
-            session::end(&self.history)?;
-            undecided = linearizable::end(&self.history)?;
+            session::end(history)?;
+            undecided = linearizable::end(history)?;
         }
         if !down {
-            once::end(&self.history, lossy)?;
+            once::end(history, lossy)?;
         }
         Ok(Summary {
             events: self.events(),
             simulated_us: self.now(),
-            operations: self.history.counts(),
+            operations: history.counts(),
             epochs: self.watch.leader.epochs(),
             digests_compared: self.watch.digests.compared(),
             lossy,

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use fastrand::Rng;
 use trireme_planner::HumanRequest;
-use trireme_proto::{ReplicaId, Topology, ids::Peer};
+use trireme_proto::{Message, ReplicaId, Topology, ids::Peer};
 use trireme_replica::io::Output;
 
 pub use self::{
@@ -27,7 +27,7 @@ pub use self::{
     operator::{Authority, Worker},
 };
 use crate::{
-    client::Client,
+    client::{Client, Scope},
     clock::{Clock, Micros},
     history::History,
     invariants::{Decided, Found, Violation, Watch},
@@ -100,6 +100,19 @@ pub(crate) enum Healing {
     Paused,
 }
 
+/// What is of interest in other regions.
+#[derive(Debug)]
+pub(crate) enum Abroad {
+    /// One of this region's says something to one of another's.
+    Says(ReplicaId, ReplicaId, Box<Message>),
+    /// A process has started.
+    Started(ReplicaId),
+    /// It has ended, and who is connected notices after so many microseconds.
+    Ended(ReplicaId, Micros),
+    /// It has taken a turn.
+    Turned(ReplicaId),
+}
+
 /// Everything.
 pub struct World {
     /// What the seed decided.
@@ -137,6 +150,10 @@ pub struct World {
     /// Clients ask for nothing new.
     pub(crate) quiet: bool,
     pub(crate) output: Output,
+    /// Numbers of the store's other groups.
+    pub(crate) others: Vec<u32>,
+    /// For other regions: what is said to their replicas, and what becomes of processes here.
+    pub(crate) abroad: Vec<Abroad>,
     pub(crate) violation: Option<Violation>,
     pub(crate) events: u64,
 }
@@ -146,16 +163,23 @@ impl World {
     pub fn new(scenario: Scenario, keep: Keep) -> World {
         let mut rng = Rng::with_seed(scenario.seed);
         let mut machines = BTreeMap::new();
-        for id in 1..=crate::scenario::REPLICAS_MAX {
+        let place = scenario.place;
+        for id in place.first + 1..=place.first + crate::scenario::REPLICAS_MAX {
             let clock = Clock::new(&mut rng, scenario.drift_ppm, scenario.wall_ms);
-            let mut machine = Machine::new(id, clock, &mut rng);
-            machine.wanted = id <= scenario.n;
+            let mut machine = Machine::new(id, place.group, clock, &mut rng);
+            machine.wanted = id <= place.first + scenario.n;
             machines.insert(id, machine);
         }
         let registers = scenario.is_leaderless().then(|| scenario.quorums_meet());
         let client = |id: u32| {
             let mut client = Client::new(id, id.is_multiple_of(3));
             client.leaderless = registers;
+            if place.group > 0 {
+                client.scope = Scope::Region(place.group);
+            }
+            if id + place.between > scenario.clients {
+                (client.scope, client.leaderless) = (Scope::Between(place.group), Some(false));
+            }
             client
         };
         let clients = (1..=scenario.clients).map(client).collect();
@@ -168,6 +192,8 @@ impl World {
             scenario,
             trace: Trace::new(keep),
             history: History::default(),
+            others: Vec::new(),
+            abroad: Vec::new(),
             watch: Watch::default(),
             decided: Decided::default(),
             authority: Authority::default(),

@@ -3,7 +3,7 @@
 use trireme_proto::{Message, Position, ReplicaId, ids::Peer, report::Role, topology::Durability};
 use trireme_replica::io::{DiskOp, Output};
 
-use super::{Event, World};
+use super::{Abroad, Event, World};
 use crate::{
     clock::Micros,
     disk::Crash,
@@ -41,6 +41,9 @@ impl World {
         }
         self.wake(id);
         self.dial_all(Peer::Replica(id));
+        if self.scenario.place.group > 0 {
+            self.abroad.push(Abroad::Started(id));
+        }
     }
 
     /// Tries to connect to everybody.
@@ -104,7 +107,7 @@ impl World {
         }
     }
 
-    pub(super) fn arrive(&mut self, id: ReplicaId, life: u64, arrival: Arrival) {
+    pub(crate) fn arrive(&mut self, id: ReplicaId, life: u64, arrival: Arrival) {
         let Some(process) = self.machines.get_mut(&id).and_then(|machine| machine.process.as_mut()) else { return };
         if process.life == life {
             process.inbox.push_back(arrival);
@@ -209,7 +212,16 @@ impl World {
     /// Does what a turn asked for, and leaves the output empty.
     fn carry_out(&mut self, id: ReplicaId, life: u64, output: &mut Output) {
         let now = self.now();
+        if self.scenario.place.group > 0 {
+            self.abroad.push(Abroad::Turned(id));
+        }
         for (peer, message) in output.send.drain(..) {
+            if let Peer::Replica(to) = peer
+                && !self.machines.contains_key(&to)
+            {
+                self.abroad.push(Abroad::Says(id, to, Box::new(message)));
+                continue;
+            }
             self.network.send(now, Peer::Replica(id), peer, message, self.scenario.delays, &mut self.rng);
         }
         let deadline = output.deadline_us;
@@ -303,6 +315,9 @@ impl World {
         self.watch.lease.ended(id);
         let peers = self.network.peers_of(Peer::Replica(id));
         self.network.vanish(now, Peer::Replica(id), noticed, &mut self.rng);
+        if self.scenario.place.group > 0 {
+            self.abroad.push(Abroad::Ended(id, noticed));
+        }
         for peer in peers {
             self.dial_soon(Peer::Replica(id), peer, 20_000);
         }

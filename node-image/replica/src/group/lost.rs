@@ -10,7 +10,6 @@ use bytes::Bytes;
 use trireme_proto::{
     Epoch, Message, Position, ReplicaId,
     message::{CutSuffix, SuffixTaken},
-    topology::Unreplicated,
 };
 
 use crate::{
@@ -93,7 +92,7 @@ impl Replica {
         let Role::Follower(follower) = &self.role else { return };
         let (epoch, offered) = (follower.epoch, follower.offered);
         let has = self.lost.taken.is_some_and(|taken| taken.seq <= agreed.seq && self.log_has(taken));
-        if offered || has || self.settings().unreplicated() != Unreplicated::Recover {
+        if offered || has || !self.recovers_what_was_cut() {
             return;
         }
         self.lost.taken = None;
@@ -118,7 +117,7 @@ impl Replica {
     /// This replica begins to lead.
     pub(super) fn offer_to_itself(&mut self, epoch: Epoch) {
         let id = self.identity.id;
-        if self.lost.pieces.is_empty() || self.settings().unreplicated() != Unreplicated::Recover {
+        if self.lost.pieces.is_empty() || !self.recovers_what_was_cut() {
             return;
         }
         self.lost.offers += 1;

@@ -35,7 +35,7 @@ impl Replica {
     pub(super) fn send_suffix(&mut self, leader: ReplicaId, agreed: Position) {
         let Role::Follower(follower) = &self.role else { return };
         let epoch = follower.epoch;
-        if self.settings().unreplicated() != Unreplicated::Recover {
+        if !self.recovers_what_was_cut() {
             return;
         }
         // The generation that this epoch's leader writes, where the record that says so has come.
@@ -47,6 +47,12 @@ impl Replica {
             self.send(leader, Message::CutSuffix(CutSuffix { epoch, entries, ends: 0 }));
             seq = last;
         }
+    }
+
+    /// Whether entries that a failover has lost are appended again. Not where other groups may have them: from there they come back under their own names,
+    /// and two names for one change would make it happen twice.
+    pub(super) fn recovers_what_was_cut(&self) -> bool {
+        self.settings().unreplicated() == Unreplicated::Recover && !self.is_multi_leader()
     }
 
     /// A follower's cut suffix: what may have been acknowledged is appended again.

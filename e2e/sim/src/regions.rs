@@ -1,0 +1,332 @@
+//! A store with a leader in each region: a world for each group, and the network between them.
+//!
+//! Within its region each world is as any other, with its own authority, workers, clients and faults: all invariants of a store with one leader hold there,
+//! for keys that only its clients use. Between regions there are other delays, other partitions, and keys that clients of all regions use.
+
+use std::collections::BTreeSet;
+
+use fastrand::Rng;
+use trireme_proto::{ReplicaId, ids::Peer, topology::Mode};
+
+use crate::{
+    clock::Micros,
+    history::History,
+    invariants::{Found, Violation, causal, counters, liveness, same::Same, sets},
+    machine::{Arrival, Machine},
+    network::{ConnectionId, Delays, Network, Packet},
+    queue::Queue,
+    scenario::{Scenario, group_of},
+    trace::Keep,
+    world::{Abroad, Summary, World},
+};
+
+/// How long clients go on after the last fault.
+const CALM_US: Micros = 600_000;
+
+/// What happens between regions.
+enum Event {
+    /// The first packet at an end of a connection arrives.
+    Deliver(ConnectionId, usize),
+    /// Two replicas try to connect.
+    Dial(Peer, Peer),
+    /// Something goes wrong.
+    Fault,
+    /// What went wrong ends.
+    Heal,
+}
+
+/// The regions of one store.
+pub struct Regions {
+    /// One for each group.
+    pub worlds: Vec<World>,
+    network: Network,
+    queue: Queue<Event>,
+    rng: Rng,
+    delays: Delays,
+    dialing: BTreeSet<(Peer, Peer)>,
+    fault_every_us: Micros,
+    faults_over: bool,
+    same: Same,
+}
+
+impl Regions {
+    /// The regions of a seed, before anything has happened.
+    pub fn new(seed: u64, keep: Keep) -> Regions {
+        let mut rng = Rng::with_seed(seed ^ 0x7472_6972_656d_6505);
+        let scenarios = Scenario::regions(seed);
+        let far = rng.u64(1_000..40_000);
+        let delays = Delays {
+            min_us: far,
+            spread_us: far / 4 + 100,
+            slow_one_in: rng.u32(20..400),
+            slow_us: rng.u64(10_000..200_000),
+        };
+        let fault_every_us = rng.u64(200_000..1_500_000);
+        let all: Vec<u32> = scenarios.iter().map(|scenario| scenario.place.group).collect();
+        let worlds = scenarios.into_iter().map(|scenario| World::in_region(scenario, &all, keep)).collect();
+        let mut queue = Queue::default();
+        queue.after(rng.u64(100_000..fault_every_us), Event::Fault);
+        let (network, dialing, same) = (Network::default(), BTreeSet::new(), Same::default());
+        Regions { worlds, network, queue, rng, delays, dialing, fault_every_us, faults_over: false, same }
+    }
+
+    fn now(&self) -> Micros {
+        self.queue.now()
+    }
+
+    fn at(&self, peer: Peer) -> Option<usize> {
+        let Peer::Replica(id) = peer else { return None };
+        self.worlds.iter().position(|world| world.scenario.place.group == group_of(id))
+    }
+
+    fn machine(&self, peer: Peer) -> Option<&Machine> {
+        let Peer::Replica(id) = peer else { return None };
+        self.worlds[self.at(peer)?].machines.get(&id)
+    }
+
+    /// Runs all regions until `end`, or until an invariant does not hold.
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn run_until(&mut self, end: Micros) -> Found {
+        loop {
+            for (time, connection, side) in std::mem::take(&mut self.network.arm) {
+                self.queue.at(time, Event::Deliver(connection, side));
+            }
+            let times = self.worlds.iter().filter_map(|world| world.queue.peek()).chain(self.queue.peek());
+            let now = times.min().filter(|time| *time <= end).unwrap_or(end);
+            for i in 0..self.worlds.len() {
+                // Time goes on everywhere, so that whatever one says to another is not in the other's past.
+                self.worlds[i].run_until(now)?;
+                self.take_abroad(i)?;
+            }
+            while let Some(event) = self.queue.next(now) {
+                self.happen(event);
+            }
+            let more = self.worlds.iter().filter_map(|world| world.queue.peek()).chain(self.queue.peek());
+            if now == end && self.network.arm.is_empty() && more.min().is_none_or(|time| time > end) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What came of a region's last events for the others.
+    fn take_abroad(&mut self, i: usize) -> Found {
+        let now = self.now();
+        for abroad in std::mem::take(&mut self.worlds[i].abroad) {
+            match abroad {
+                Abroad::Says(from, to, message) => {
+                    let (from, to) = (Peer::Replica(from), Peer::Replica(to));
+                    self.network.send(now, from, to, *message, self.delays, &mut self.rng);
+                }
+                Abroad::Started(id) => {
+                    for other in self.foreign(i) {
+                        self.dial_soon(Peer::Replica(id), Peer::Replica(other), 5_000);
+                    }
+                }
+                Abroad::Ended(id, noticed) => {
+                    let peers = self.network.peers_of(Peer::Replica(id));
+                    self.network.vanish(now, Peer::Replica(id), noticed, &mut self.rng);
+                    for peer in peers {
+                        self.dial_soon(Peer::Replica(id), peer, 50_000);
+                    }
+                }
+                Abroad::Turned(id) => {
+                    let machine = self.worlds[i].machines.get(&id);
+                    if let Some(process) = machine.and_then(|machine| machine.process.as_ref()) {
+                        self.same.turn(id, &process.replica)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The replicas of all regions but one.
+    fn foreign(&self, i: usize) -> Vec<ReplicaId> {
+        let others = self.worlds.iter().enumerate().filter(|(at, _)| *at != i);
+        others.flat_map(|(_, world)| world.machines.keys().copied()).collect()
+    }
+
+    fn dial_soon(&mut self, a: Peer, b: Peer, within_us: Micros) {
+        let pair = if a < b { (a, b) } else { (b, a) };
+        if self.dialing.insert(pair) {
+            let delay = self.rng.u64(100..=within_us.max(200));
+            self.queue.after(delay, Event::Dial(pair.0, pair.1));
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Deliver(connection, side) => self.deliver(connection, side),
+            Event::Dial(a, b) => self.dial(a, b),
+            Event::Fault => self.fault(),
+            Event::Heal => {
+                let now = self.now();
+                self.network.unblock_all(now, &mut self.rng);
+            }
+        }
+    }
+
+    fn dial(&mut self, a: Peer, b: Peer) {
+        self.dialing.remove(&(a, b));
+        let lives = |peer| self.machine(peer).is_some_and(|machine| machine.process.is_some());
+        if !lives(a) || !lives(b) || self.network.connected(a, b) {
+            return;
+        }
+        let awake = |peer| self.machine(peer).is_some_and(Machine::awake);
+        if self.network.is_blocked(a, b) || self.network.is_blocked(b, a) || !awake(a) || !awake(b) {
+            return self.dial_soon(a, b, 200_000);
+        }
+        let incarnation = |peer| self.machine(peer).map_or(0, |machine| machine.incarnation);
+        let peers = [(a, incarnation(a)), (b, incarnation(b))];
+        self.network.connect(self.queue.now(), peers, self.delays, &mut self.rng);
+    }
+
+    fn deliver(&mut self, connection: ConnectionId, side: usize) {
+        let delivered = self.network.deliver(self.queue.now(), connection, side);
+        for (a, b) in std::mem::take(&mut self.network.again) {
+            self.dial_soon(a, b, 50_000);
+        }
+        let Some((to, from, packet)) = delivered else { return };
+        if matches!(packet, Packet::Closed) {
+            self.dial_soon(to, from, 50_000);
+        }
+        let life = self.machine(to).and_then(|machine| machine.process.as_ref()).map(|process| process.life);
+        if let (Some(life), Some(at), Peer::Replica(id)) = (life, self.at(to), to) {
+            self.worlds[at].arrive(id, life, Arrival::Packet(from, packet));
+        }
+    }
+
+    /// A region is cut off, two do not reach each other in one direction or both, or connections break.
+    fn fault(&mut self) {
+        if self.faults_over {
+            return;
+        }
+        let every = self.fault_every_us;
+        self.queue.after(self.rng.u64(every / 4..=every * 2), Event::Fault);
+        let a = self.rng.usize(0..self.worlds.len());
+        let b = (a + self.rng.usize(1..self.worlds.len())) % self.worlds.len();
+        let ids = |world: &World| world.machines.keys().map(|id| Peer::Replica(*id)).collect::<Vec<_>>();
+        let others: Vec<Peer> = if self.rng.bool() {
+            ids(&self.worlds[b])
+        } else {
+            self.foreign(a).into_iter().map(Peer::Replica).collect()
+        };
+        let (both, cuts, now) = (self.rng.u8(0..3) > 0, self.rng.bool(), self.now());
+        for (one, other) in ids(&self.worlds[a]).into_iter().flat_map(|a| others.iter().map(move |b| (a, *b))) {
+            self.network.block(one, other);
+            if both {
+                self.network.block(other, one);
+            }
+            if cuts {
+                let after = [self.rng.u64(100..500_000), self.rng.u64(100..500_000)];
+                self.network.cut_between(now, one, other, after, &mut self.rng);
+            }
+        }
+        self.queue.after(self.rng.u64(50_000..2_500_000), Event::Heal);
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub fn run(&mut self) -> Result<Summary, Violation> {
+        let until = self.worlds.iter().map(|world| world.scenario.faults_until).max().unwrap_or(0);
+        self.run_until(until)?;
+        self.faults_over = true;
+        self.worlds.iter_mut().for_each(World::end_faults);
+        self.happen(Event::Heal);
+        self.run_until(self.now() + CALM_US)?;
+        self.worlds.iter_mut().for_each(|world| world.quiet = true);
+        let leaders = self.converge()?;
+        let mut summary = Summary::default();
+        for (world, leader) in self.worlds.iter_mut().zip(&leaders) {
+            if let Some(leader) = leader {
+                world.read_all(1, *leader)?;
+                world.read_all(world.scenario.clients, *leader)?;
+            }
+            summary.add(&world.judge(leader.is_none())?);
+        }
+        summary.digests_compared += self.same.compared();
+        self.judge(leaders.iter().any(Option::is_none))?;
+        Ok(summary)
+    }
+
+    /// Waits until every region serves, and all of them hold the same. `None` for one that must stay down.
+    fn converge(&mut self) -> Result<Vec<Option<ReplicaId>>, Violation> {
+        let bound = self.worlds.iter().map(|world| liveness::bound(&world.scenario)).max().unwrap_or(0);
+        let (begin, mut missing) = (self.now(), String::new());
+        while self.now() < begin + bound {
+            self.run_until(self.now() + 50_000)?;
+            match self.settled() {
+                Ok(leaders) => return Ok(leaders),
+                Err(why) => missing = why,
+            }
+        }
+        liveness::late(bound, &missing)?;
+        Ok(Vec::new())
+    }
+
+    fn settled(&self) -> Result<Vec<Option<ReplicaId>>, String> {
+        let (mut leaders, mut first) = (Vec::new(), None);
+        for world in &self.worlds {
+            let group = world.scenario.place.group;
+            if world.must_stay_down() {
+                leaders.push(None);
+                continue;
+            }
+            if !world.clients.iter().all(crate::client::Client::idle) {
+                return Err(format!("clients of region {group} still wait"));
+            }
+            let leader = world.settled().map_err(|why| format!("region {group}: {why}"))?;
+            leaders.push(Some(leader));
+            let process = world.machines.get(&leader).and_then(|machine| machine.process.as_ref());
+            let Some(replica) = process.map(|process| &process.replica) else { continue };
+            let holds = (replica.received().clone(), replica.settled_digest());
+            let (by, theirs) = first.get_or_insert_with(|| (leader, holds.clone()));
+            if *theirs != holds || holds.1.is_none() {
+                return Err(format!("replica {leader} holds {holds:?}, replica {by} {theirs:?}"));
+            }
+        }
+        Ok(leaders)
+    }
+
+    /// Looks at what clients of all regions saw of what all of them use.
+    fn judge(&self, down: bool) -> Found {
+        if down || self.worlds.iter().any(|world| world.decided.lossy()) {
+            return Ok(());
+        }
+        let parts = self.worlds.iter().flat_map(|world| world.histories().1.entries);
+        let history = History { entries: parts.collect() };
+        // Numbers of transactions are those of a client, of which each region has its own.
+        self.worlds.iter().try_for_each(|world| causal::end(&world.histories().1))?;
+        counters::end(&history)?;
+        sets::end(&history, false)
+    }
+
+    /// One line for each region.
+    pub fn describe(&self) -> String {
+        let lines: Vec<String> = self.worlds.iter().map(|world| world.scenario.describe()).collect();
+        lines.join("\n")
+    }
+}
+
+impl World {
+    /// The world of one of a store's groups.
+    fn in_region(scenario: Scenario, all: &[u32], keep: Keep) -> World {
+        debug_assert!(scenario.settings.mode() == Mode::MultiLeader, "a store with several groups");
+        let own = scenario.place.group;
+        let mut world = World::new(scenario, keep);
+        world.others = all.iter().copied().filter(|group| *group != own).collect();
+        world
+    }
+}
+
+/// Plays a seed.
+///
+/// # Errors
+/// What it found.
+pub fn play(seed: u64, keep: Keep) -> Result<Summary, Violation> {
+    Regions::new(seed, keep).run()
+}
