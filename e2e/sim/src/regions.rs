@@ -24,6 +24,7 @@ use crate::{
 const CALM_US: Micros = 600_000;
 
 /// What happens between regions.
+#[derive(Clone, Copy)]
 enum Event {
     /// The first packet at an end of a connection arrives.
     Deliver(ConnectionId, usize),
@@ -281,11 +282,11 @@ impl Regions {
             }
             let leader = world.settled().map_err(|why| format!("region {group}: {why}"))?;
             leaders.push(Some(leader));
-            let process = world.machines.get(&leader).and_then(|machine| machine.process.as_ref());
-            let Some(replica) = process.map(|process| &process.replica) else { continue };
-            let holds = (replica.received().clone(), replica.settled_digest());
+            let Some(machine) = world.machines.get(&leader) else { continue };
+            let Some(replica) = machine.process.as_ref().map(|process| &process.replica) else { continue };
+            let holds = (replica.received().clone(), replica.report(machine.now(self.now())).digest);
             let (by, theirs) = first.get_or_insert_with(|| (leader, holds.clone()));
-            if *theirs != holds || holds.1.is_none() {
+            if *theirs != holds {
                 return Err(format!("replica {leader} holds {holds:?}, replica {by} {theirs:?}"));
             }
         }

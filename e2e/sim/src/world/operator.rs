@@ -15,10 +15,22 @@ use trireme_planner::{
     Backend, Decision, Desired, DesiredReplica, Failover, HumanRequest, Memory, Observed, Process, RecordError, Seen,
     turn,
 };
-use trireme_proto::{Message, ReplicaId, Report, Topology, ids::Peer, report::Role, topology::Settings};
+use trireme_proto::{
+    Message, ReplicaId, Report, Topology,
+    ids::Peer,
+    report::Role,
+    topology::{Group, Replica as Row, Settings},
+};
 
 use super::{Event, World};
-use crate::{clock::Micros, disk::Crash, invariants::seal, machine::STORE, network::Packet, scenario::Policy};
+use crate::{
+    clock::Micros,
+    disk::Crash,
+    invariants::seal,
+    machine::STORE,
+    network::Packet,
+    scenario::{NUMBERS_PER_GROUP, Policy, REPLICAS_MAX},
+};
 
 /// How long a worker takes between looking and doing, in microseconds.
 const DECIDES_AFTER_US: std::ops::Range<u64> = 200..5_000;
@@ -269,14 +281,20 @@ impl World {
     pub(super) fn desired(&self) -> Desired {
         let (n, w) = self.wanted;
         let settings = Settings { r: self.wanted_r, ..self.scenario.settings.clone() };
-        let replica = |id| DesiredReplica { id, name: format!("store-{}", id - 1), region: String::new() };
+        let place = self.scenario.place;
+        let named = |group: u32| if group > 0 { format!("region{group}") } else { String::new() };
+        let region = named(place.group);
+        let replica = |k: u32| {
+            let id = place.first + k;
+            DesiredReplica { id, name: format!("store-{}", id - 1), region: region.clone() }
+        };
         Desired {
             store: STORE.to_owned(),
             name: "store".to_owned(),
-            group: 0,
-            region: String::new(),
+            group: place.group,
+            region: region.clone(),
             replicas: (1..=n).map(replica).collect(),
-            others: Vec::new(),
+            others: self.others.iter().map(|group| elsewhere(*group, &named(*group))).collect(),
             w,
             settings,
             failover: Failover {
@@ -341,6 +359,15 @@ impl World {
             }
         }
     }
+}
+
+/// Another group, with all the replicas that it may come to have.
+fn elsewhere(group: u32, region: &str) -> Group {
+    let row = |k: u32| {
+        let id = NUMBERS_PER_GROUP * group + k;
+        Row { id, name: format!("store-{}", id - 1), region: region.to_owned(), ..Row::default() }
+    };
+    Group { group, replicas: (1..=REPLICAS_MAX).map(row).collect(), region: region.to_owned() }
 }
 
 /// Whether a report says something that a decision may depend on.

@@ -110,6 +110,9 @@ impl Engine {
     /// Forgets what deletion left behind and is needed no more. A reset is spent once every increment has arrived that its
     /// origin made before it saw the reset. The own group's deltas come in the order of its log, so that is so at once.
     pub(super) fn sweep(&mut self) {
+        if self.loading {
+            return; // Nobody has said yet whose state this is to be.
+        }
         self.joins_since_sweep = 0;
         let Engine { state, committed, heard, origin, .. } = self;
         let has = |set: &ReceivedSet, dots: &[Dot]| dots.iter().all(|d| set.contains(*d));

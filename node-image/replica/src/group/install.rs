@@ -124,7 +124,8 @@ impl Replica {
     pub(crate) fn snapshot_installed(&mut self) {
         let Some(install) = self.installing.take() else { return };
         self.fail_replies(self.commit, "this replica's state was replaced by its leader's");
-        let Install { start, engine, requests, log, whole_at, bytes, .. } = *install;
+        let Install { start, mut engine, requests, log, whole_at, bytes, .. } = *install;
+        engine.set_origin(self.engine.origin());
         (self.engine, self.requests, self.log) = (engine, requests, log);
         let last = self.log.last().seq;
         (self.commit, self.applied) = (start.seq, start.seq);

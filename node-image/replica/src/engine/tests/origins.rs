@@ -147,6 +147,31 @@ fn a_counter_that_was_replaced_starts_anew_and_others_keep_what_was_not_seen() {
     in_every_order(&[], &[&five, &two, &zero, &three], |e| assert_eq!(text(e).as_deref(), Some("105")));
 }
 
+/// What is read from images belongs to nobody yet: a reset of the origin that an engine happens to begin with is not taken for one of its own.
+#[test]
+fn a_reset_outlives_a_start_whichever_origin_it_is_of() {
+    let engines = engines();
+    for origin in engines.each_ref().map(Engine::origin).into_iter().chain([Engine::new().origin()]) {
+        let (mut a, mut b) = (Engine::new(), Engine::new());
+        a.set_origin(origin);
+        b.set_origin(Origin { group: 77, generation: 1 });
+        let at = At { seq: 1, now_ms: 1, keep_undo: false };
+        let one = run(&mut a, 1_000, |a| assert_eq!(a.increment(K, 1), Ok(1)));
+        b.join(&one, &at).unwrap();
+        run(&mut b, 2_000, |b| b.put_string(K, b"7", false));
+        let two = run(&mut a, 3_000, |a| assert_eq!(a.increment(K, 1), Ok(2)));
+        let (mut image, mut meta, mut copy) = (Vec::new(), Vec::new(), Engine::new());
+        b.export_slot(crate::engine::slot_of(K), &mut image);
+        b.export_meta(&mut meta);
+        copy.import_meta(&meta).unwrap();
+        copy.import_slot(crate::engine::slot_of(K), &image).unwrap();
+        copy.import_meta(&meta).unwrap();
+        copy.set_origin(Origin { group: 78, generation: 1 });
+        [&mut b, &mut copy].into_iter().for_each(|engine| engine.join(&two, &at).unwrap());
+        assert_eq!([text(&mut b).as_deref(), text(&mut copy).as_deref()], [Some("8"); 2], "{origin:?}");
+    }
+}
+
 /// A reset of exactly the increment that a counter began with has the sequence of that beginning: it is the later one also where what was
 /// counted is less than 0.
 #[test]
