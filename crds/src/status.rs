@@ -125,6 +125,26 @@ pub struct GroupStatus {
     /// Mode Leaderless: replicas that a read asks, in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r: Option<u32>,
+    /// Mode MultiLeader: how each other region stands to what this one has written, as its leader says; empty while none serves.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub feeds: Vec<FeedStatus>,
+}
+
+/// How another region stands to what a region has written: what is lost with that one and its disks, at most, and for how long.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct FeedStatus {
+    /// The other region.
+    pub region: String,
+    /// Somebody who speaks for it is connected, and was heard within the suspicion time.
+    pub reachable: bool,
+    /// Entries that it lacks, as it last said.
+    pub lag_entries: u64,
+    /// Bytes of log from the oldest of them on.
+    pub lag_bytes: u64,
+    /// Age of the oldest of them, in milliseconds.
+    pub lag_ms: u64,
 }
 
 /// One replica.

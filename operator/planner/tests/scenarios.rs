@@ -21,6 +21,7 @@
 //!
 //! store leaders regions=eu,us n=3 w=2                       a leader in each region: all the above is about one of them, at first the first
 //! in us              from here on it is about this one
+//! see 1 feed=2:0 feed=3:-7                                  the leader reaches group 2, which lacks nothing, and not group 3, which lacks 7 entries
 //! whole              shows the status of the store that its groups' make together
 //! ```
 //!
@@ -37,7 +38,7 @@ use trireme_crds::{ConditionStatus, Durability, Mode, Policy, ReplicatedStoreSpe
 use trireme_planner::{Addresses, Desired, HumanRequest, Memory, Observed, Process, Seen, plan};
 use trireme_proto::{
     Epoch, Origin, Position, Report, Topology,
-    report::{FollowerReport, OriginSeq, Role},
+    report::{FeedReport, FollowerReport, OriginSeq, Role},
     topology::{self, Phase},
 };
 
@@ -132,6 +133,20 @@ impl Stage {
                 "stopped" => self.seen(id).stopped = number() != 0,
                 "unready" => self.seen(id).unready = number() != 0,
                 "machine-gone" => self.seen(id).machine_gone = number() != 0,
+                "feed" => {
+                    let (group, lag) = value.split_once(':').unwrap();
+                    let (reachable, lag) = (!lag.starts_with('-'), lag.trim_start_matches('-').parse().unwrap());
+                    let feed = FeedReport {
+                        group: group.parse().unwrap(),
+                        reachable,
+                        lag_entries: lag,
+                        lag_ms: lag,
+                        ..FeedReport::default()
+                    };
+                    let feeds = &mut self.report(id).feeds;
+                    feeds.retain(|before| before.group != feed.group);
+                    feeds.push(feed);
+                }
                 "address" => {
                     let seen = self.seen(id);
                     seen.peer_address = Some(format!("{value}:7600"));

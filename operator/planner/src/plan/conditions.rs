@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | Ready | a leader serves, and enough members are reached for writes; where there is no leader: somebody reaches enough for reads and writes |
 //! | Progressing | something is being changed, or waits to be: the reason says what |
-//! | Degraded | something is missing: a member, the wanted w, room on a disk, a leader |
+//! | Degraded | something is missing: a member, the wanted w, room on a disk, a leader, the way to another region |
 //! | ConfigurationWarning | what is wanted is legal and risky |
 //! | Paused | reconciliation is paused |
 //! | RolloutStalled | a replica that was restarted does not come back |
@@ -13,7 +13,7 @@
 use trireme_crds::{Condition, ConditionStatus};
 use trireme_proto::{Report, Topology, topology::Phase};
 
-use super::{Turn, leaderless, replace};
+use super::{Turn, leaderless, memory::Timer, replace};
 use crate::{decision::list, status::timestamp};
 
 /// Every type, in the order in which they are shown.
@@ -78,7 +78,23 @@ fn degraded(turn: &mut Turn<'_>, record: &Topology, report: &Report) {
     }
     what.extend(shortfalls(turn, record));
     what.extend(missing_machines(turn, record));
+    what.extend(regions_cut_off(turn, record, report));
     say_missing(turn, &what, "every replica is a member and can be reached");
+}
+
+/// Other groups that the leader has not reached for so long that it is no moment of change.
+fn regions_cut_off(turn: &mut Turn<'_>, record: &Topology, report: &Report) -> Option<String> {
+    let suspicion_ms = turn.suspicion_ms();
+    let reached = |group: u32| report.feeds.iter().all(|feed| feed.group != group || feed.reachable);
+    let mut regions = Vec::new();
+    for other in record.groups.iter().filter(|other| !reached(other.group)) {
+        match turn.since(Timer::CutOff(other.group)) {
+            since_ms if since_ms < suspicion_ms => turn.recheck(suspicion_ms - since_ms),
+            _ => regions.push(other.region.clone()),
+        }
+    }
+    let what = || format!("the leader cannot reach {}: what is written here waits to be sent there", list(&regions));
+    (!regions.is_empty()).then(what)
 }
 
 /// What may be missing in every mode, besides connections: replicas that are no members yet, room on disks, copies.

@@ -37,6 +37,8 @@ pub(crate) enum Timer {
     Restarting(ReplicaId),
     /// This replica is not heard, and its machine is gone.
     Lost(ReplicaId),
+    /// The leader does not reach this other group.
+    CutOff(u32),
 }
 
 /// How far a change of leaders has come.

@@ -2,7 +2,7 @@
 
 use trireme_crds::{
     ConditionStatus, StorePhase, StoreStatus,
-    status::{FailoverStatus, GroupStatus, ReplicaStatus},
+    status::{FailoverStatus, FeedStatus, GroupStatus, ReplicaStatus},
 };
 use trireme_proto::{
     Report, Topology,
@@ -98,10 +98,8 @@ fn group(
 ) -> GroupStatus {
     let active = record.phase == Phase::Active as i32;
     let leaderless = record.settings.mode() == Mode::Leaderless;
-    let serving = match leaderless {
-        true => ready,
-        false => observed.live_report(record.leader).is_some_and(|r| active && r.serving && r.promise == record.epoch),
-    };
+    let leader = observed.live_report(record.leader).filter(|r| active && r.serving && r.promise == record.epoch);
+    let serving = if leaderless { ready } else { leader.is_some() };
     GroupStatus {
         group: record.group,
         region: desired.region.clone(),
@@ -117,7 +115,23 @@ fn group(
         generation: record.generation,
         version: record.version,
         r: leaderless.then_some(record.settings.r),
+        feeds: leader.map_or_else(Vec::new, |report| feeds(record, report)),
     }
+}
+
+/// How the other groups that the record names stand to what this one's leader has written.
+fn feeds(record: &Topology, leader: &Report) -> Vec<FeedStatus> {
+    let rows = record.groups.iter().filter_map(|group| {
+        let feed = leader.feeds.iter().find(|feed| feed.group == group.group)?;
+        Some(FeedStatus {
+            region: group.region.clone(),
+            reachable: feed.reachable,
+            lag_entries: feed.lag_entries,
+            lag_bytes: feed.lag_bytes,
+            lag_ms: feed.lag_ms,
+        })
+    });
+    rows.collect()
 }
 
 fn replicas(desired: &Desired, observed: &Observed, names: &impl Fn(u32) -> String) -> Vec<ReplicaStatus> {

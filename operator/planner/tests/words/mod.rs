@@ -75,6 +75,11 @@ pub fn store(status: &StoreStatus) -> String {
             group.group, group.region, group.epoch, group.phase, group.leader
         )
         .unwrap();
+        for feed in &group.feeds {
+            let reached = if feed.reachable { "reached" } else { "not reached" };
+            writeln!(out, "> {} to {}: {reached}, {} entries behind", group.region, feed.region, feed.lag_entries)
+                .unwrap();
+        }
     }
     for c in status.conditions.iter().filter(|c| !CALM.contains(&c.reason.as_str())) {
         let since = &c.last_transition_time["1970-01-01T".len()..];
