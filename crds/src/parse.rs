@@ -247,7 +247,9 @@ fn explain(error: &Error) -> (String, String) {
             let near = nearest(variant, expected).map_or_else(String::new, |name| format!("; did you mean '{name}'?"));
             (format!("'{variant}' is not known{near}"), expected.join(", "))
         }
-        Error::SerdeMissingField { field: "mode", .. } => ("it is missing".to_owned(), "SingleLeader".to_owned()),
+        Error::SerdeMissingField { field: "mode", .. } => {
+            ("it is missing".to_owned(), "SingleLeader, MultiLeader or Leaderless".to_owned())
+        }
         Error::SerdeMissingField { .. } => ("it is missing".to_owned(), String::new()),
         Error::DuplicateMappingKey { key, .. } => {
             (format!("'{}' is there twice", key.as_deref().unwrap_or("a field")), "each field once".to_owned())

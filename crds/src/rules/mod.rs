@@ -192,13 +192,6 @@ mod tests {
         store
     }
 
-    /// What is refused but for the mode itself, which is not in this version yet.
-    fn but_for_the_mode(store: &ReplicatedStore) -> Vec<&'static str> {
-        let mut ids = ids(store);
-        ids.retain(|id| *id != "mode-supported");
-        ids
-    }
-
     #[test]
     fn rules_have_names_of_their_own_and_say_what_is_allowed() {
         let rules: Vec<_> = all().collect();
@@ -256,21 +249,21 @@ mod tests {
         for n in 0..=11 {
             for w in 0..=11 {
                 let legal = (1..=9).contains(&n) && (1..=n).contains(&w);
-                assert_eq!(but_for_the_mode(&multi_leader(n, w, &["a", "b"])).is_empty(), legal, "n = {n}, w = {w}");
+                assert_eq!(ids(&multi_leader(n, w, &["a", "b"])).is_empty(), legal, "n = {n}, w = {w}");
             }
         }
         let names: Vec<String> = (0..16).map(|i| format!("r{i}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        assert_eq!(but_for_the_mode(&multi_leader(1, 1, &names[..15])), [""; 0]);
-        assert_eq!(but_for_the_mode(&multi_leader(1, 1, &names)), ["regions-bounded"]);
-        assert_eq!(but_for_the_mode(&multi_leader(3, 2, &[])), ["regions-required"]);
-        assert_eq!(but_for_the_mode(&multi_leader(3, 2, &["a", "a"])), ["regions-named"]);
+        assert_eq!(ids(&multi_leader(1, 1, &names[..15])), [""; 0]);
+        assert_eq!(ids(&multi_leader(1, 1, &names)), ["regions-bounded"]);
+        assert_eq!(ids(&multi_leader(3, 2, &[])), ["regions-required"]);
+        assert_eq!(ids(&multi_leader(3, 2, &["a", "a"])), ["regions-named"]);
         let mut preferring = multi_leader(3, 2, &["a", "b"]);
         preferring.spec.failover = Some(Failover { preferred_region: Some("a".to_owned()), ..Failover::default() });
-        assert_eq!(but_for_the_mode(&preferring), ["preferred-region-single-leader"]);
+        assert_eq!(ids(&preferring), ["preferred-region-single-leader"]);
         let mut limited = multi_leader(3, 2, &["a", "b"]);
         limited.spec.feed_bytes_per_second = Some(crate::quantity::Bytes(1 << 20));
-        assert_eq!(but_for_the_mode(&limited), [""; 0]);
+        assert_eq!(ids(&limited), [""; 0]);
     }
 
     #[test]

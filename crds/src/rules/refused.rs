@@ -79,15 +79,6 @@ pub const RULES: &[Rule] = &[
         allowed: "1 to 50 of a-z, 0-9 and '-', beginning with a letter and not ending with '-'",
     },
     Rule {
-        id: "mode-supported",
-        path: "spec.mode",
-        cel: "self.mode != 'MultiLeader'",
-        says: "self.mode + ' is not in this version yet'",
-        check: Check::Object(|_, s| s.mode != Mode::MultiLeader),
-        message: |_, s| format!("{:?} is not in this version yet", s.mode),
-        allowed: "SingleLeader or Leaderless",
-    },
-    Rule {
         id: "n-range",
         path: "spec.n",
         cel: "!has(self.n) || (self.n >= 1 && self.n <= 9)",

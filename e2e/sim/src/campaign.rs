@@ -74,7 +74,7 @@ pub fn foci_of(rule: Breakage) -> Vec<Focus> {
         | Breakage::CountEmptyDisk
         | Breakage::RestartSeveral
         | Breakage::ReplaceTheLast => Some(Focus::Leaderless),
-        Breakage::AcknowledgeEarly | Breakage::DropContext => Some(Focus::Regions),
+        Breakage::DropContext => Some(Focus::Regions),
         _ => None,
     };
     [Some(first), too].into_iter().flatten().collect()

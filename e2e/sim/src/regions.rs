@@ -244,8 +244,7 @@ impl Regions {
         let mut summary = Summary::default();
         for (world, leader) in self.worlds.iter_mut().zip(&leaders) {
             if let Some(leader) = leader {
-                world.read_all(1, *leader)?;
-                world.read_all(world.scenario.clients, *leader)?;
+                world.read_all(&[1, world.scenario.clients], *leader)?;
             }
             summary.add(&world.judge(leader.is_none())?);
         }

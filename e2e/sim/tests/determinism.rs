@@ -1,7 +1,8 @@
 //! Before anything else: the same seed gives the same bytes. Without this no finding could be seen twice.
 
 use trireme_sim::{
-    scenario::Scenario,
+    regions::Regions,
+    scenario::{REGIONS, Scenario},
     trace::Keep,
     world::{Ended, World},
 };
@@ -36,4 +37,18 @@ fn looking_changes_nothing_and_seeds_differ() {
     let other = World::play(Scenario::new(4), Keep::Nothing).world.trace.hash();
     assert_eq!(silent, spoken);
     assert_ne!(silent, other);
+}
+
+#[test]
+fn so_do_the_regions_of_one_store() {
+    let hashes = |seed| {
+        let mut regions = Regions::new(seed, Keep::Nothing);
+        let summary = regions.run().unwrap();
+        assert!(summary.operations.0 > 0, "seed {seed}: clients did something");
+        regions.worlds.iter().map(|world| world.trace.hash()).collect::<Vec<_>>()
+    };
+    for seed in REGIONS..REGIONS + 4 {
+        assert_eq!(hashes(seed), hashes(seed), "seed {seed}");
+    }
+    assert_ne!(hashes(REGIONS), hashes(REGIONS + 1));
 }

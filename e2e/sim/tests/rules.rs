@@ -4,7 +4,10 @@
 
 use std::{ops::Range, thread};
 
-use trireme_sim::{campaign, scenario::LEADERLESS};
+use trireme_sim::{
+    campaign,
+    scenario::{LEADERLESS, REGIONS},
+};
 
 /// What all runs of a range had in them, together.
 #[derive(Default)]
@@ -81,4 +84,19 @@ fn seeds_of_stores_without_a_leader_find_nothing() {
     println!("{runs} seeds: {answered} operations answered, {compared} digests compared");
     assert!(undecided * 20 < runs + 20, "{undecided} histories could not be decided");
     assert!(answered > runs * 50 && compared > runs * 50);
+}
+
+#[test]
+fn seeds_of_stores_with_a_leader_in_each_region_find_nothing() {
+    let first = REGIONS + number("TRIREME_FIRST_SEED", 0);
+    let seeds = first..first + number("TRIREME_SEEDS", 1_000) / 4;
+    let runs = seeds.end - seeds.start;
+    let parts = run_all(seeds);
+    let sum = |of: fn(&Sum) -> u64| parts.iter().map(of).sum::<u64>();
+    let (answered, epochs, compared, down) =
+        (sum(|s| s.answered), sum(|s| s.epochs), sum(|s| s.compared), sum(|s| s.down));
+    println!(
+        "{runs} seeds: {answered} operations answered, {epochs} epochs, {compared} digests compared, {down} down for good"
+    );
+    assert!(answered > runs * 100 && epochs > 2 * runs && compared > runs * 50 && down * 10 < runs + 20);
 }

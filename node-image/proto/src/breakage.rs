@@ -78,7 +78,7 @@ pub enum Breakage {
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 33] = [
+    pub const ALL: [Breakage; 35] = [
         Breakage::SealOneLess,
         Breakage::ChooseBySeqAlone,
         Breakage::NoStartEntry,
@@ -112,6 +112,8 @@ impl Breakage {
         Breakage::ReuseNames,
         Breakage::TrustSlots,
         Breakage::TrustCompared,
+        Breakage::ShipUncommitted,
+        Breakage::LandEarly,
     ];
 }
 

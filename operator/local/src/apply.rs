@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use trireme_crds::ReplicatedStore;
 use trireme_planner::Desired;
 use trireme_proto::{Topology, topology::Phase};
 
 use crate::{addresses, store, world::World};
 
-/// Makes the resource in this text the one that is wanted: what is wanted from now on, or why it cannot be; then nothing was changed.
-pub(crate) fn apply(text: &str, world: &mut World) -> Result<Desired, String> {
+/// Makes the resource in this text the one that is wanted: it, or why it cannot be; then nothing was changed.
+pub(crate) fn apply(text: &str, world: &mut World) -> Result<ReplicatedStore, String> {
     let parsed = trireme_crds::parse(text, "the file");
     let resource = parsed.map_err(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     let directory = world.directory().clone();
@@ -24,16 +25,20 @@ pub(crate) fn apply(text: &str, world: &mut World) -> Result<Desired, String> {
             world.durability()
         ));
     }
-    let desired = store::wanted(&resource, &directory);
-    let most = desired.replicas.iter().map(|replica| replica.id as usize).max().unwrap_or(0);
+    let most = store::last_number(&store::wanted(&resource, &directory, &world.records()));
     let addresses = addresses::grow(directory.path(), most).map_err(|error| error.to_string())?;
     directory.keep_specification(text).map_err(|error| error.to_string())?;
     world.listen_at(addresses);
-    Ok(desired)
+    Ok(resource)
 }
 
-/// Whether the record has become what is wanted.
-pub(crate) fn is_done(record: &Topology, desired: &Desired) -> bool {
+/// Whether the records have become what is wanted.
+pub(crate) fn is_done(records: &[Topology], groups: &[Desired]) -> bool {
+    let record_of = |group| records.iter().find(|record| record.group == group);
+    groups.iter().all(|desired| record_of(desired.group).is_some_and(|record| is(record, desired)))
+}
+
+fn is(record: &Topology, desired: &Desired) -> bool {
     let members: BTreeSet<u32> = record.config.members.iter().map(|member| member.id).collect();
     let wanted = desired.replicas.iter().map(|replica| replica.id).collect();
     record.old.is_none()
@@ -44,6 +49,14 @@ pub(crate) fn is_done(record: &Topology, desired: &Desired) -> bool {
 }
 
 /// n, w and r that are wanted, in words.
-pub(crate) fn describe(desired: &Desired) -> String {
-    format!("n = {}, w = {}, r = {}", desired.n(), desired.w, desired.settings.r)
+pub(crate) fn describe(groups: &[Desired]) -> String {
+    let Some(desired) = groups.first() else { return String::new() };
+    let numbers = format!("n = {}, w = {}, r = {}", desired.n(), desired.w, desired.settings.r);
+    match groups {
+        [_] => numbers,
+        _ => {
+            let regions: Vec<&str> = groups.iter().map(|group| group.region.as_str()).collect();
+            format!("{numbers} in each of {}", regions.join(", "))
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! The authority's record on this machine: one file, the object `StoreTopology` as JSON, replaced as a whole by compare-and-swap on its version.
+//! The authority's records on this machine, one for each group: one file, the object `StoreTopology` as JSON, replaced as a whole by compare-and-swap on the
+//! version of the record that changes.
 //!
 //! Only the holder of the directory's lock has one. The file is read anew for every decision, so there is no other truth than what is on disk.
 
@@ -13,14 +14,14 @@ use trireme_proto::Topology;
 
 use crate::directory::{Directory, DirectoryError, Owner, at, write_durably};
 
-/// The record's file.
+/// The records' file.
 #[derive(Debug)]
 pub(crate) struct Authority {
     path: PathBuf,
     /// Name of the store.
     name: String,
     /// The bytes that were last read and what they mean: bytes that are the same mean the same.
-    last: Option<(Vec<u8>, Topology)>,
+    last: Option<(Vec<u8>, Vec<Topology>)>,
 }
 
 impl Authority {
@@ -32,59 +33,60 @@ impl Authority {
     /// Reads the record, if there is one.
     pub fn open(directory: &Directory) -> Result<Authority, DirectoryError> {
         let mut authority = Authority::read_only(directory.path(), directory.owner());
-        if let Some(record) = authority.read()?
-            && record.store != directory.owner().uid
-        {
-            return Err(authority.damaged(format!(
-                "is the record of the store {}, not of {}",
-                record.store,
-                directory.owner().uid
-            )));
+        if let Some(record) = authority.read()?.iter().find(|record| record.store != directory.owner().uid) {
+            let (theirs, uid) = (record.store.clone(), &directory.owner().uid);
+            return Err(authority.damaged(format!("is the record of the store {theirs}, not of {uid}")));
         }
         Ok(authority)
     }
 
-    /// The record.
-    pub fn read(&mut self) -> Result<Option<Topology>, DirectoryError> {
+    /// The records, in order of their groups; none where there is no file.
+    pub fn read(&mut self) -> Result<Vec<Topology>, DirectoryError> {
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(at(&self.path)(error)),
         };
         match &self.last {
-            Some((known, record)) if *known == bytes => Ok(Some(record.clone())),
+            Some((known, records)) if *known == bytes => Ok(records.clone()),
             _ => {
-                let record = self.parse(&bytes)?;
-                self.last = Some((bytes, record.clone()));
-                Ok(Some(record))
+                let records = self.parse(&bytes)?;
+                self.last = Some((bytes, records.clone()));
+                Ok(records)
             }
         }
     }
 
-    fn parse(&self, bytes: &[u8]) -> Result<Topology, DirectoryError> {
+    fn parse(&self, bytes: &[u8]) -> Result<Vec<Topology>, DirectoryError> {
         let object: StoreTopology = serde_json::from_slice(bytes).map_err(|error| self.damaged(error))?;
-        let [group] = object.groups.as_slice() else {
-            return Err(self.damaged(format!("has {} groups, not one", object.groups.len())));
-        };
-        record::from_object(&object.store, group).map_err(|error| self.damaged(error))
+        if object.groups.is_empty() {
+            return Err(self.damaged("has no group"));
+        }
+        let records = object.groups.iter().map(|group| record::from_object(&object.store, group));
+        records.collect::<Result<_, _>>().map_err(|error| self.damaged(error))
     }
 
     fn damaged(&self, what: impl std::fmt::Display) -> DirectoryError {
         DirectoryError::Damaged { path: self.path.clone(), reason: format!("is not a record that can be used: {what}") }
     }
 
-    /// Compare-and-swap.
+    /// Compare-and-swap of the record of one group; those of others stay as they are.
     pub fn write(&mut self, expected_version: u64, next: &Topology) -> Result<(), RecordError> {
-        let stored = self.read().map_err(|error| RecordError::Unknown(error.to_string()))?;
-        if stored.map_or(0, |record| record.version) != expected_version {
+        let mut records = self.read().map_err(|error| RecordError::Unknown(error.to_string()))?;
+        let at = records.iter().position(|record| record.group == next.group);
+        if at.map_or(0, |at| records[at].version) != expected_version {
             return Err(RecordError::Conflict);
+        }
+        match at {
+            Some(at) => records[at] = next.clone(),
+            None => records.insert(records.partition_point(|record| record.group < next.group), next.clone()),
         }
         let object = StoreTopology {
             api_version: API_VERSION.to_owned(),
             kind: TOPOLOGY_KIND.to_owned(),
             metadata: Metadata { name: self.name.clone(), ..Metadata::default() },
             store: next.store.clone(),
-            groups: vec![record::to_object(next)],
+            groups: records.iter().map(record::to_object).collect(),
         };
         let json = serde_json::to_vec_pretty(&object).map_err(|error| RecordError::Unknown(error.to_string()))?;
         write_durably(&self.path, &json).map_err(|error| RecordError::Unknown(error.to_string()))
@@ -116,13 +118,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let directory = Directory::open(dir.path(), "orders").unwrap();
         let mut authority = Authority::open(&directory).unwrap();
-        assert_eq!(authority.read().unwrap(), None);
+        assert_eq!(authority.read().unwrap(), []);
         assert_eq!(authority.write(1, &record(&directory, 2)), Err(RecordError::Conflict));
         assert_eq!(authority.write(0, &record(&directory, 1)), Ok(()));
         assert_eq!(authority.write(0, &record(&directory, 1)), Err(RecordError::Conflict));
         let mut again = Authority::open(&directory).unwrap();
-        assert_eq!(again.read().unwrap(), Some(record(&directory, 1)));
+        assert_eq!(again.read().unwrap(), [record(&directory, 1)]);
         assert_eq!(again.write(1, &record(&directory, 2)), Ok(()));
+        // Each group has a record of its own.
+        let of = |group, version| Topology { group, ..record(&directory, version) };
+        assert_eq!(again.write(2, &of(3, 1)), Err(RecordError::Conflict));
+        assert_eq!([again.write(0, &of(3, 1)), again.write(0, &of(2, 7))], [Ok(()), Ok(())]);
+        assert_eq!(authority.write(7, &of(2, 8)), Ok(()));
+        assert_eq!(again.read().unwrap(), [of(0, 2), of(2, 8), of(3, 1)]);
     }
 
     #[test]
@@ -134,7 +142,7 @@ mod tests {
         fs::create_dir(directory.path().join("topology.new")).unwrap();
         assert!(matches!(authority.write(0, &record(&directory, 1)), Err(RecordError::Unknown(_))));
         fs::remove_dir(directory.path().join("topology.new")).unwrap();
-        assert_eq!(authority.read().unwrap(), None);
+        assert_eq!(authority.read().unwrap(), []);
         assert_eq!(authority.write(0, &record(&directory, 1)), Ok(()));
     }
 

@@ -1,11 +1,12 @@
-//! The drive loop: something happened, so a turn of the planner is taken. Nothing waits for a clock unless the planner asked for it.
+//! The drive loop: something happened, so a turn of the planner is taken for each group. Nothing waits for a clock unless the planner asked for it.
 
-use std::{future::pending, time::Duration};
+use std::{collections::BTreeMap, future::pending, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
+use trireme_crds::ReplicatedStore;
 use trireme_planner::{Decision, Desired, HumanRequest, Memory, turn};
 
 use crate::{
@@ -13,8 +14,9 @@ use crate::{
     control::{Answer, Request},
     events::Event,
     happening::Happening,
+    store,
     view::View,
-    world::World,
+    world::{InGroup, World},
 };
 
 /// Happenings taken in before a turn: the rest wait for the next one.
@@ -27,7 +29,7 @@ const WAITING_MAX: usize = 16;
 /// A tool that waits for a change.
 struct Waiting {
     goal: Goal,
-    /// Version of the record when it asked: what was decided later counts.
+    /// Version of the record, of the group that is meant, when it asked: what was decided later counts.
     since: u64,
     answers: mpsc::Sender<Answer>,
     deadline: Instant,
@@ -37,31 +39,47 @@ struct Waiting {
 enum Goal {
     /// This replica leads.
     Leads(String),
-    /// The record has become what this resource asks for; another one that is wanted since takes its place.
-    Is(Box<Desired>),
+    /// The records have become what the resource of this number asks for; another one that is wanted since takes its place.
+    Is(u64),
+}
+
+/// What is wanted, and how often that has changed.
+struct Wanted {
+    resource: ReplicatedStore,
+    changes: u64,
 }
 
 /// Runs the store until told to stop; then ends its processes.
 pub(crate) async fn drive(
     mut world: World,
-    mut desired: Desired,
+    resource: ReplicatedStore,
     mut happenings: mpsc::Receiver<Happening>,
     mut stop: watch::Receiver<bool>,
 ) {
     let began = Instant::now();
-    let mut memory = Memory::default();
+    let mut memories: BTreeMap<u32, Memory> = BTreeMap::new();
+    let mut wanted = Wanted { resource, changes: 0 };
     let mut waiting = Vec::new();
     let mut deaf = false;
     loop {
-        let turned = turn(&mut world, &desired, &mut memory, began.elapsed().as_millis() as u64).await;
-        match &turned.failed {
+        let records = world.records();
+        let groups = store::wanted(&wanted.resource, world.directory(), &records);
+        let (mut recheck_ms, mut failed) = (None, None);
+        for desired in &groups {
+            let memory = memories.entry(desired.group).or_default();
+            let mut group = InGroup { world: &mut world, group: desired.group, of: groups.len() };
+            let turned = turn(&mut group, desired, memory, began.elapsed().as_millis() as u64).await;
+            recheck_ms = [recheck_ms, turned.recheck_ms].into_iter().flatten().min();
+            failed = failed.or(turned.failed);
+        }
+        match &failed {
             Some(error) if !deaf => tracing::error!(%error, "the record could not be written"),
             _ => {}
         }
-        deaf = turned.failed.is_some();
+        deaf = failed.is_some();
         let decided = world.take_decided();
-        settle(&mut waiting, &mut world, &decided, &desired);
-        let recheck = turned.recheck_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        settle(&mut waiting, &mut world, &decided, (&groups, wanted.changes));
+        let recheck = recheck_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
         let patience = waiting.iter().map(|w: &Waiting| w.deadline).min();
         let wake = recheck.into_iter().chain(patience).min();
         let first = tokio::select! {
@@ -75,7 +93,7 @@ pub(crate) async fn drive(
         for happening in first.into_iter().chain(more) {
             match happening {
                 Happening::Asked { request: Request::Apply { text }, answers } => {
-                    applied(&text, answers, &mut world, &mut waiting, &mut desired);
+                    applied(&text, answers, &mut world, &mut waiting, &mut wanted);
                 }
                 Happening::Asked { request, answers } => asked(request, answers, &mut world, &mut waiting),
                 other => world.absorb(other),
@@ -101,7 +119,7 @@ fn applied(
     answers: mpsc::Sender<Answer>,
     world: &mut World,
     waiting: &mut Vec<Waiting>,
-    desired: &mut Desired,
+    wanted: &mut Wanted,
 ) {
     let next = match waiting.len() {
         WAITING_MAX.. => Err(Answer::Refused(format!("{WAITING_MAX} changes are waited for already"))),
@@ -109,9 +127,9 @@ fn applied(
     };
     match next {
         Ok(next) => {
-            *desired = next.clone();
+            *wanted = Wanted { resource: next, changes: wanted.changes + 1 };
             waiting.push(Waiting {
-                goal: Goal::Is(Box::new(next)),
+                goal: Goal::Is(wanted.changes),
                 since: 0,
                 answers,
                 deadline: Instant::now() + CHANGE_MAX,
@@ -149,6 +167,9 @@ fn asked(request: Request, answers: mpsc::Sender<Answer>, world: &mut World, wai
         let why = "the store has no leader: every member takes reads and writes";
         return drop(answers.try_send(Answer::Invalid(why.to_owned())));
     }
+    if name.is_none() && view.regions > 1 {
+        return refuse("each region has a leader of its own: name the replica that is to take over".to_owned());
+    }
     let Some(name) = name.or_else(|| successor(&view)) else {
         return refuse("there is no follower that could take over: see `trireme status`".to_owned());
     };
@@ -156,7 +177,7 @@ fn asked(request: Request, answers: mpsc::Sender<Answer>, world: &mut World, wai
         let names: Vec<&str> = view.replicas.iter().map(|r| r.name.as_str()).collect();
         return refuse(format!("the store has no replica `{name}`; it has {}", names.join(", ")));
     };
-    if view.leader.as_ref() == Some(&name) {
+    if view.leads(&name) {
         return refuse(format!("{name} leads already"));
     }
     if waiting.len() >= WAITING_MAX {
@@ -166,24 +187,24 @@ fn asked(request: Request, answers: mpsc::Sender<Answer>, world: &mut World, wai
         Some(force) => HumanRequest::Promote { replica: to, force },
         None => HumanRequest::Switchover { to },
     });
-    let since = world.record().map_or(0, |record| record.version);
+    let since = world.record_of(&name).map_or(0, |record| record.version);
     waiting.push(Waiting { goal: Goal::Leads(name), since, answers, deadline: Instant::now() + CHANGE_MAX });
 }
 
 /// The member that is furthest on, if there is one beside the leader.
 fn successor(view: &View) -> Option<String> {
-    let ready = view.replicas.iter().filter(|r| r.ready && Some(&r.name) != view.leader.as_ref());
+    let ready = view.replicas.iter().filter(|r| r.ready && !view.leads(&r.name));
     let applied = |name: &str| view.status.replicas.iter().find(|r| r.name == name).map_or(0, |r| r.applied);
     // The first among equals.
     ready.rev().max_by_key(|r| applied(&r.name)).map(|r| r.name.clone())
 }
 
 /// Tells tools that wait what was decided, and lets go of those whose wait is over.
-fn settle(waiting: &mut Vec<Waiting>, world: &mut World, decided: &[Decision], desired: &Desired) {
+fn settle(waiting: &mut Vec<Waiting>, world: &mut World, decided: &[Decision], wanted: (&[Desired], u64)) {
     if waiting.is_empty() {
         return;
     }
-    let (record, view) = (world.record().unwrap_or_default(), world.view());
+    let (records, view, (groups, changes)) = (world.records(), world.view(), wanted);
     waiting.retain(|tool| {
         for decision in decided {
             // A tool that does not read misses lines; the last one then ends the connection.
@@ -195,18 +216,20 @@ fn settle(waiting: &mut Vec<Waiting>, world: &mut World, decided: &[Decision], d
                 let refused =
                     decided.iter().rfind(|d| matches!(d, Decision::Refused { .. } | Decision::HandoverFailed { .. }));
                 match refused {
-                    _ if view.leader.as_ref() == Some(name) && record.version > tool.since => {
+                    _ if view.leads(name)
+                        && world.record_of(name).is_some_and(|record| record.version > tool.since) =>
+                    {
                         Some(Answer::Done(format!("{name} leads")))
                     }
                     Some(refused) => Some(Answer::Refused(refused.to_string())),
                     None => late.then(|| too_late(&format!("{name} does not lead"))),
                 }
             }
-            Goal::Is(wanted) if **wanted != *desired => {
+            Goal::Is(change) if *change != changes => {
                 Some(Answer::Refused("another file has been applied since".to_owned()))
             }
-            Goal::Is(wanted) if apply::is_done(&record, wanted) => Some(Answer::Done(apply::describe(wanted))),
-            Goal::Is(wanted) => late.then(|| too_late(&format!("the store is not {} yet", apply::describe(wanted)))),
+            Goal::Is(_) if apply::is_done(&records, groups) => Some(Answer::Done(apply::describe(groups))),
+            Goal::Is(_) => late.then(|| too_late(&format!("the store is not {} yet", apply::describe(groups)))),
         };
         let Some(last) = last else { return true };
         let _ = tool.answers.try_send(last);

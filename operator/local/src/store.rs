@@ -11,10 +11,10 @@ use tokio::{
     sync::{broadcast, mpsc, watch},
     task::JoinHandle,
 };
-use trireme_crds::{Durability, Mode, ReplicatedStore};
+use trireme_crds::{Durability, ReplicatedStore};
 use trireme_link::{By, Target, Verification};
 use trireme_planner::Desired;
-use trireme_proto::{ReplicaId, topology};
+use trireme_proto::{ReplicaId, Topology, topology};
 
 use crate::{
     addresses::{self, AddressError},
@@ -64,9 +64,6 @@ pub enum StartError {
         /// What cannot be changed.
         problems: String,
     },
-    /// A mode that cannot be run yet.
-    #[error("spec.mode: {0:?} cannot be run by this version; allowed: SingleLeader or Leaderless")]
-    Mode(Mode),
     /// No random numbers.
     #[error("/dev/urandom cannot be read: {0}")]
     Random(std::io::Error),
@@ -97,16 +94,13 @@ impl Local {
     /// # Errors
     /// Where the directory or the addresses cannot be used; nothing runs then.
     pub fn start(store: &ReplicatedStore, text: &str, options: Options) -> Result<Local, StartError> {
-        if store.spec.mode == Mode::MultiLeader {
-            return Err(StartError::Mode(store.spec.mode));
-        }
         let directory = Directory::open(&options.dir, &store.metadata.name)?;
         check_change(&directory, store)?;
         let mut authority = Authority::open(&directory)?;
-        let desired = wanted(store, &directory);
-        let known =
-            authority.read()?.map_or(0, |record| record.replicas.iter().map(|r| r.id as usize).max().unwrap_or(0));
-        let chosen = addresses::choose(directory.path(), desired.replicas.len().max(known), options.address)?;
+        let records = authority.read()?;
+        let known = records.iter().flat_map(|record| &record.replicas).map(|r| r.id as usize).max().unwrap_or(0);
+        let last = last_number(&wanted(store, &directory, &records)).max(known);
+        let chosen = addresses::choose(directory.path(), last, options.address)?;
         directory.keep_specification(text)?;
         let (happenings, happened) = mpsc::channel(HAPPENINGS_MAX);
         let server = Server::start(&directory.control(), happenings.clone())?;
@@ -122,7 +116,7 @@ impl Local {
         let world = World::new(directory, authority, chosen.addresses, common, happenings, events.clone());
         let view = world.watch();
         let (stop, stopped) = watch::channel(false);
-        let driver = tokio::spawn(drive(world, desired, happened, stopped));
+        let driver = tokio::spawn(drive(world, store.clone(), happened, stopped));
         Ok(Local {
             owner,
             dir,
@@ -198,10 +192,15 @@ impl Local {
     }
 }
 
-/// What is wanted of it. Who runs a store here wants it to run: pausing is for operators that others run.
-pub(crate) fn wanted(store: &ReplicatedStore, directory: &Directory) -> Desired {
-    // Where each region has a leader there would be more groups: that mode is refused before.
-    Desired { paused: false, ..Desired::groups(store, &directory.owner().uid, &[]).remove(0) }
+/// What is wanted of each of its groups. Who runs a store here wants it to run: pausing is for operators that others run.
+pub(crate) fn wanted(store: &ReplicatedStore, directory: &Directory, records: &[Topology]) -> Vec<Desired> {
+    let groups = Desired::groups(store, &directory.owner().uid, records);
+    groups.into_iter().map(|desired| Desired { paused: false, ..desired }).collect()
+}
+
+/// The highest number of a replica.
+pub(crate) fn last_number(groups: &[Desired]) -> usize {
+    groups.iter().flat_map(|group| &group.replicas).map(|replica| replica.id as usize).max().unwrap_or(0)
 }
 
 /// When a copy counts, as a replica's process is told.
@@ -239,16 +238,16 @@ pub async fn verify(dir: &Path, names: &[String], within: Duration) -> Result<Ve
     let addresses = addresses::read(dir)?;
     let boot = random_u64().map_err(at(dir))?;
     // Names say nothing certain of numbers: the record does. One that is not in it yet has its place.
-    let record = Authority::read_only(dir, &owner).read()?;
+    let records = Authority::read_only(dir, &owner).read()?;
     let target = |(i, name): (usize, &String)| {
-        let row = record.iter().flat_map(|record| &record.replicas).find(|row| row.name == *name);
+        let row = records.iter().flat_map(|record| &record.replicas).find(|row| row.name == *name);
         let id = row.map_or(i as ReplicaId + 1, |row| row.id);
         let address = addresses.get((id as usize).checked_sub(1)?)?;
         let target = Target { id, address: address.peer(), store: owner.uid.clone(), boot };
         Some((name.clone(), target))
     };
-    let by = match record.as_ref().map(|record| record.settings.mode()) {
-        Some(topology::Mode::Leaderless) => By::Digest,
+    let by = match records.first().map(|record| record.settings.mode()) {
+        Some(topology::Mode::Leaderless | topology::Mode::MultiLeader) => By::Digest,
         _ => By::LastWrite,
     };
     Ok(trireme_link::verify(names.iter().enumerate().filter_map(target).collect(), by, within).await)

@@ -9,9 +9,11 @@ use trireme_crds::{StorePhase, StoreStatus};
 pub struct View {
     /// As the resource's `.status` has it.
     pub status: StoreStatus,
-    /// The leader that serves, if there is one.
-    pub leader: Option<String>,
-    /// Somebody serves: the leader, or where there is none a replica that reaches enough others.
+    /// The leaders that serve: one, none, or where each region has one, one for each that does.
+    pub leaders: Vec<String>,
+    /// How many leaders there should be.
+    pub regions: usize,
+    /// Clients are served: by each leader that there should be, or where there is none by a replica that reaches enough others.
     pub serving: bool,
     /// The store has no leader: every member takes reads and writes.
     pub leaderless: bool,
@@ -44,13 +46,19 @@ impl View {
         self.replicas.iter().filter(|r| r.ready).count()
     }
 
+    /// Whether a replica is a leader that serves.
+    pub fn leads(&self, name: &str) -> bool {
+        self.leaders.iter().any(|leader| leader == name)
+    }
+
     /// Who serves, in words.
     pub fn who_serves(&self) -> String {
-        match (&self.leader, self.leaderless) {
-            (Some(leader), _) => format!("{leader} leads"),
-            (None, true) if self.serving => "every member takes reads and writes".to_owned(),
-            (None, true) => "nobody takes reads and writes".to_owned(),
-            (None, false) => "none leads".to_owned(),
+        match (self.leaders.as_slice(), self.leaderless) {
+            ([leader], _) if self.regions == 1 => format!("{leader} leads"),
+            ([_, ..], _) => format!("{} lead", self.leaders.join(", ")),
+            ([], true) if self.serving => "every member takes reads and writes".to_owned(),
+            ([], true) => "nobody takes reads and writes".to_owned(),
+            ([], false) => "none leads".to_owned(),
         }
     }
 

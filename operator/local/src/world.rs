@@ -1,4 +1,4 @@
-//! What is known of the store's processes, and the planner's hands: the [`Backend`] of this machine.
+//! What is known of the store's processes, and the planner's hands for each of its groups: the [`Backend`] of this machine.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,7 +11,9 @@ use std::{
 use tokio::sync::{broadcast, mpsc, watch};
 use trireme_crds::StoreStatus;
 use trireme_link::{Heard, Link, Orders, Said, Target};
-use trireme_planner::{Backend, Decision, DesiredReplica, HumanRequest, Observed, Process, RecordError, Seen};
+use trireme_planner::{
+    Addresses, Backend, Decision, DesiredReplica, HumanRequest, Observed, Process, RecordError, Seen, merge,
+};
 use trireme_proto::{ReplicaId, Topology};
 
 use crate::{
@@ -43,6 +45,7 @@ pub(crate) struct Common {
 #[derive(Debug)]
 struct Replica {
     wanted: DesiredReplica,
+    group: u32,
     address: Address,
     keeper: Keeper,
     /// Dropped with the replica.
@@ -64,6 +67,8 @@ pub(crate) struct World {
     common: Common,
     replicas: BTreeMap<ReplicaId, Replica>,
     requests: Vec<HumanRequest>,
+    /// How each group stood when it was planned last.
+    statuses: BTreeMap<u32, StoreStatus>,
     happenings: mpsc::Sender<Happening>,
     events: broadcast::Sender<Event>,
     view: watch::Sender<View>,
@@ -89,6 +94,7 @@ impl World {
             common,
             replicas: BTreeMap::new(),
             requests: Vec::new(),
+            statuses: BTreeMap::new(),
             happenings,
             events,
             view: watch::Sender::default(),
@@ -137,9 +143,15 @@ impl World {
         self.replicas.values().find(|r| r.wanted.name == name).map(|r| r.wanted.id)
     }
 
-    /// The record, where it can be read.
-    pub fn record(&mut self) -> Option<Topology> {
-        self.authority.read().ok().flatten()
+    /// The records, where they can be read.
+    pub fn records(&mut self) -> Vec<Topology> {
+        self.authority.read().unwrap_or_default()
+    }
+
+    /// The record of the group that a replica is in, where it can be read.
+    pub fn record_of(&mut self, name: &str) -> Option<Topology> {
+        let group = self.replicas.values().find(|replica| replica.wanted.name == name)?.group;
+        self.records().into_iter().find(|record| record.group == group)
     }
 
     /// What happened last, the oldest first.
@@ -197,7 +209,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, wanted: &DesiredReplica) {
+    fn start(&mut self, group: u32, wanted: &DesiredReplica) {
         let id = wanted.id;
         let Some(&address) = self.addresses.get(id as usize - 1) else {
             tracing::error!(replica = %wanted.name, "no address was reserved for it");
@@ -206,7 +218,7 @@ impl World {
         let launch = Launch {
             id,
             program: self.common.program.clone(),
-            arguments: self.arguments(wanted, address),
+            arguments: self.arguments(group, wanted, address),
             log: self.directory.log(&wanted.name),
             restart: self.common.restart,
             back_off_max: self.common.back_off_max,
@@ -216,6 +228,7 @@ impl World {
             Target { id, address: address.peer(), store: self.directory.owner().uid.clone(), boot: self.common.boot };
         let replica = Replica {
             wanted: wanted.clone(),
+            group,
             address,
             keeper: Keeper::start(launch, self.happenings.clone()),
             _link: Link::start(target, followed, self.happenings.clone()),
@@ -227,12 +240,13 @@ impl World {
         self.replicas.insert(id, replica);
     }
 
-    fn arguments(&self, wanted: &DesiredReplica, address: Address) -> Vec<OsString> {
+    fn arguments(&self, group: u32, wanted: &DesiredReplica, address: Address) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["node".into()];
         let mut add = |name: &str, value: OsString| arguments.extend([name.into(), value]);
         add("--dir", self.directory.replica(&wanted.name).into());
         add("--store", self.directory.owner().uid.clone().into());
         add("--id", wanted.id.to_string().into());
+        add("--group", group.to_string().into());
         add("--name", wanted.name.clone().into());
         add("--listen", address.ip.to_string().into());
         add("--client-port", address.client_port.to_string().into());
@@ -255,7 +269,8 @@ impl World {
 
     /// The view that goes with a status.
     fn look(&self, status: &StoreStatus) -> View {
-        let leader = status.groups.iter().find(|g| g.serving && !g.leader.is_empty()).map(|g| g.leader.clone());
+        let leads = |g: &&trireme_crds::status::GroupStatus| g.serving && !g.leader.is_empty();
+        let leaders: Vec<String> = status.groups.iter().filter(leads).map(|g| g.leader.clone()).collect();
         let replicas = self.replicas.values().map(|replica| {
             let said = status.replicas.iter().find(|r| r.name == replica.wanted.name);
             let up_to_date = |r: &trireme_crds::status::ReplicaStatus| {
@@ -273,8 +288,9 @@ impl World {
         });
         View {
             status: status.clone(),
-            leader,
-            serving: status.groups.iter().any(|g| g.serving),
+            leaders,
+            regions: status.groups.len(),
+            serving: !status.groups.is_empty() && status.groups.iter().all(|g| g.serving),
             leaderless: status.groups.iter().any(|g| g.r.is_some()),
             replicas: replicas.collect(),
         }
@@ -305,6 +321,10 @@ impl Replica {
         self.heard.process_ended();
     }
 
+    fn addresses(&self) -> Addresses {
+        Addresses { peer: Some(self.address.peer().to_string()), client: Some(self.address.client().to_string()) }
+    }
+
     fn seen(&self) -> Seen {
         let process = match self.pid {
             _ if self.heard.reporter_ended() => Process::Ended,
@@ -327,43 +347,61 @@ impl Replica {
     }
 }
 
-impl Backend for World {
+/// One of the store's groups, as the planner acts upon it.
+pub(crate) struct InGroup<'a> {
+    pub world: &'a mut World,
+    pub group: u32,
+    /// How many groups the store has.
+    pub of: usize,
+}
+
+impl Backend for InGroup<'_> {
     async fn observe(&mut self) -> Observed {
-        let record = match self.authority.read() {
-            Ok(record) => record,
+        let (group, world) = (self.group, &mut *self.world);
+        let record = match world.authority.read() {
+            Ok(records) => records.into_iter().find(|record| record.group == group),
             Err(error) => {
                 // Nothing is decided without it: an empty observation asks for nothing but another look.
                 tracing::error!(%error, "the record cannot be read");
                 return Observed { wall_ms: unix_ms(), ..Observed::default() };
             }
         };
+        let (own, others): (Vec<_>, Vec<_>) = world.replicas.iter().partition(|(_, replica)| replica.group == group);
+        let here = |request: &HumanRequest| {
+            let (HumanRequest::Promote { replica: id, .. } | HumanRequest::Switchover { to: id }) = request;
+            world.replicas.get(id).is_none_or(|replica| replica.group == group)
+        };
+        let (requests, left) = std::mem::take(&mut world.requests).into_iter().partition(here);
+        world.requests = left;
         Observed {
             record,
-            replicas: self.replicas.iter().map(|(&id, replica)| (id, replica.seen())).collect(),
-            elsewhere: BTreeMap::new(),
-            requests: std::mem::take(&mut self.requests),
+            replicas: own.into_iter().map(|(&id, replica)| (id, replica.seen())).collect(),
+            elsewhere: others.into_iter().map(|(&id, replica)| (id, replica.addresses())).collect(),
+            requests,
             wall_ms: unix_ms(),
         }
     }
 
     async fn record(&mut self, expected_version: u64, next: &Topology) -> Result<(), RecordError> {
-        self.authority.write(expected_version, next)
+        self.world.authority.write(expected_version, next)
     }
 
     async fn tell(&mut self, replica: ReplicaId, topology: &Topology) {
-        if let Some(replica) = self.replicas.get(&replica) {
+        if let Some(replica) = self.world.replicas.get(&replica) {
             replica.orders.send_modify(|orders| orders.topology = Some(Arc::new(topology.clone())));
         }
     }
 
     async fn provision(&mut self, replicas: &[DesiredReplica]) {
         for wanted in replicas {
-            if !self.replicas.contains_key(&wanted.id) {
-                self.start(wanted);
+            if !self.world.replicas.contains_key(&wanted.id) {
+                self.world.start(self.group, wanted);
             }
         }
         // Dropping a replica stops its process and its link.
-        self.replicas.retain(|id, _| replicas.iter().any(|wanted| wanted.id == *id));
+        let group = self.group;
+        let wanted = |id: ReplicaId| replicas.iter().any(|wanted| wanted.id == id);
+        self.world.replicas.retain(|id, replica| replica.group != group || wanted(*id));
     }
 
     async fn restart(&mut self, _: ReplicaId) {
@@ -375,13 +413,20 @@ impl Backend for World {
     }
 
     async fn publish(&mut self, decisions: &[Decision], status: &StoreStatus) {
-        // Who hears of a decision finds the view at least as new.
-        let view = self.look(status);
-        self.view.send_replace(view);
-        for decision in decisions {
-            self.emit(Event::decision(decision));
+        let world = &mut *self.world;
+        world.statuses.insert(self.group, status.clone());
+        // Before all groups were planned once it is not known how the store stands.
+        if world.statuses.len() >= self.of {
+            let statuses: Vec<StoreStatus> = world.statuses.values().cloned().collect();
+            let before = world.view.borrow().status.clone();
+            let view = world.look(&merge(&statuses, Some(&before)));
+            // Who hears of a decision finds the view at least as new.
+            world.view.send_replace(view);
         }
-        self.decided.extend_from_slice(decisions);
+        for decision in decisions {
+            world.emit(Event::decision(decision));
+        }
+        world.decided.extend_from_slice(decisions);
     }
 }
 
@@ -403,6 +448,11 @@ mod tests {
         (World::new(directory.clone(), authority, addresses, common, sender, broadcast::channel(64).0), happenings)
     }
 
+    /// The only group of a store.
+    fn alone(world: &mut World) -> InGroup<'_> {
+        InGroup { world, group: 0, of: 1 }
+    }
+
     fn wanted(id: ReplicaId) -> DesiredReplica {
         DesiredReplica { id, name: format!("orders-{}", id - 1), region: String::new() }
     }
@@ -417,8 +467,10 @@ mod tests {
         let directory = Directory::open(dir.path(), "orders").unwrap();
         let (mut one, _happenings) = world(&directory);
         let (mut other, _others) = world(&directory);
-        one.provision(&[wanted(1), wanted(2)]).await;
-        conformance::suite(&mut one, &mut other, async || {}).await.unwrap();
+        let mut here = InGroup { world: &mut one, group: 0, of: 1 };
+        let mut there = InGroup { world: &mut other, group: 0, of: 1 };
+        here.provision(&[wanted(1), wanted(2)]).await;
+        conformance::suite(&mut here, &mut there, async || {}).await.unwrap();
         one.stop().await;
     }
 
@@ -426,7 +478,7 @@ mod tests {
     async fn a_process_has_ended_only_for_the_boot_that_was_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let (mut world, _happenings) = world(&Directory::open(dir.path(), "orders").unwrap());
-        world.provision(&[wanted(1)]).await;
+        alone(&mut world).provision(&[wanted(1)]).await;
         let steps = [
             (Happening::Started { id: 1, pid: 10 }, Process::Running),
             (Said::Heard { id: 1, report: report(7) }.into(), Process::Running),
@@ -444,7 +496,7 @@ mod tests {
         ];
         for (step, (happening, process)) in steps.into_iter().enumerate() {
             world.absorb(happening);
-            assert_eq!(world.observe().await.replicas[&1].process, process, "after step {step}");
+            assert_eq!(alone(&mut world).observe().await.replicas[&1].process, process, "after step {step}");
         }
         world.stop().await;
     }
@@ -453,14 +505,14 @@ mod tests {
     async fn a_replica_that_is_no_longer_wanted_is_stopped() {
         let dir = tempfile::tempdir().unwrap();
         let (mut world, mut happenings) = world(&Directory::open(dir.path(), "orders").unwrap());
-        world.provision(&[wanted(1), wanted(2)]).await;
+        alone(&mut world).provision(&[wanted(1), wanted(2)]).await;
         for _ in 0..2 {
             assert!(matches!(happenings.recv().await, Some(Happening::Started { .. })));
         }
-        world.provision(&[wanted(1)]).await;
+        alone(&mut world).provision(&[wanted(1)]).await;
         let next = happenings.recv().await;
         assert!(matches!(next, Some(Happening::Ended { id: 2, .. })), "{next:?}");
-        assert_eq!(world.observe().await.replicas.keys().copied().collect::<Vec<_>>(), [1]);
+        assert_eq!(alone(&mut world).observe().await.replicas.keys().copied().collect::<Vec<_>>(), [1]);
         world.stop().await;
     }
 }

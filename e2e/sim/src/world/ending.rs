@@ -77,7 +77,7 @@ impl World {
         self.quiet = true;
         let leader = self.converge()?;
         if let Some(leader) = leader {
-            self.read_all(1, leader)?;
+            self.read_all(&[1], leader)?;
         }
         self.judge(leader.is_none())
     }
@@ -168,17 +168,19 @@ impl World {
         liveness::settled(record, self.wanted, &states)
     }
 
-    /// A client reads everything that it uses at the leader.
-    pub(crate) fn read_all(&mut self, reader: u32, leader: ReplicaId) -> Found {
-        let at = reader as usize - 1;
-        self.clients[at].readonly = false;
-        let session = self.clients[at].session;
-        self.hang_up(reader, session);
-        self.connect(reader, leader);
-        let now = self.now();
-        let commands = self.clients[at].read_all(now, &mut self.history);
-        let before = self.history.entries.len() - commands.len();
-        self.send_commands(reader, commands);
+    /// Clients read everything that they use at the leader.
+    pub(crate) fn read_all(&mut self, readers: &[u32], leader: ReplicaId) -> Found {
+        let before = self.history.entries.len();
+        for reader in readers {
+            let at = *reader as usize - 1;
+            self.clients[at].readonly = false;
+            let session = self.clients[at].session;
+            self.hang_up(*reader, session);
+            self.connect(*reader, leader);
+            let now = self.now();
+            let commands = self.clients[at].read_all(now, &mut self.history);
+            self.send_commands(*reader, commands);
+        }
         self.run_until(self.now() + 2_000_000)?;
         for entry in &self.history.entries[before..] {
             if !matches!(entry.outcome, Outcome::Answered(..)) {

@@ -181,9 +181,9 @@ async fn kill(
     if timeout(STEP_MAX, whole).await.is_err() {
         let view = store.view().borrow().clone();
         return Err(Failure::Failed(format!(
-            "after the kill of {victim} the store was not whole again within {} s: leader {}, {} of {} replicas ready",
+            "after the kill of {victim} the store was not whole again within {} s: {}, {} of {} replicas ready",
             STEP_MAX.as_secs(),
-            view.leader.as_deref().unwrap_or("none"),
+            view.who_serves(),
             view.ready(),
             view.replicas.len()
         )));
@@ -205,7 +205,7 @@ fn resumed(load: &Load, mark: &[usize], killed_index: usize, killed: Instant) ->
 }
 
 fn leader(view: &View) -> Result<(usize, String, Pid), Failure> {
-    let found = view.replicas.iter().enumerate().find(|(_, r)| Some(&r.name) == view.leader.as_ref());
+    let found = view.replicas.iter().enumerate().find(|(_, r)| view.leads(&r.name));
     let (index, replica) = found.ok_or_else(|| Failure::Failed("the store has no leader to be killed".to_owned()))?;
     let pid = i32::try_from(replica.pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| Failure::Failed(format!("{} has no process", replica.name)))?;

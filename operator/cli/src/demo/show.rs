@@ -44,8 +44,7 @@ impl Show {
         let s = &self.screen;
         let mut rows = vec![["  REPLICA", "ROLE", "CLIENTS AT", "PROCESS", "REGION"].map(|h| s.dim(h)).to_vec()];
         for r in &view.replicas {
-            let leads = view.leader.as_ref() == Some(&r.name);
-            let role = if leads { s.good("leader") } else { r.role.clone() };
+            let role = if view.leads(&r.name) { s.good("leader") } else { r.role.clone() };
             let region = if r.region.is_empty() { "-" } else { &r.region };
             rows.push(vec![
                 format!("  {}", s.name(&r.name)),
@@ -68,10 +67,11 @@ impl Show {
 
     /// The live line; where nobody looks, a line a second.
     pub fn rate(&mut self, since: Duration, rate: u64, total: u64, view: &View, line: bool) {
-        let leader = match (&view.leader, view.leaderless) {
-            (Some(leader), _) => format!("leader {leader}"),
-            (None, true) => "no leader".to_owned(),
-            (None, false) => "leader none".to_owned(),
+        let leader = match (view.leaders.as_slice(), view.leaderless) {
+            ([leader], _) => format!("leader {leader}"),
+            ([_, ..], _) => format!("{} leaders", view.leaders.len()),
+            ([], true) => "no leader".to_owned(),
+            ([], false) => "leader none".to_owned(),
         };
         let ready = view.ready();
         let text = format!(

@@ -49,8 +49,11 @@ fn a_wrong_file_is_refused_with_its_place_and_what_is_allowed() {
             "  mode: SingleLeader\n  failover: 7\n",
             "7:13: spec.failover: this does not belong here; allowed: a mapping".into(),
         ),
-        ("  mode: Primary\n", "6:9: spec.mode: 'Primary' is not known; allowed: SingleLeader or Leaderless".into()),
-        ("  n: 3\n", "6:3: spec.mode: it is missing; allowed: SingleLeader or Leaderless".into()),
+        (
+            "  mode: Primary\n",
+            "6:9: spec.mode: 'Primary' is not known; allowed: SingleLeader, MultiLeader, Leaderless".into(),
+        ),
+        ("  n: 3\n", "6:3: spec.mode: it is missing; allowed: SingleLeader, MultiLeader or Leaderless".into()),
     ] {
         let root = tempfile::tempdir().unwrap();
         let (file, dir) = (root.path().join("orders.yaml"), root.path().join("data"));
