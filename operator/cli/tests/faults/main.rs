@@ -20,4 +20,5 @@ mod leaderless;
 mod network;
 mod peers;
 mod power;
+mod regions;
 mod repair;
