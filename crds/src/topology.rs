@@ -80,6 +80,9 @@ pub struct OtherGroupRecord {
     pub region: String,
     /// Its replicas with their addresses.
     pub replicas: Vec<ReplicaRecord>,
+    /// The feeds with it are paused, because a person asked for that.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub paused: bool,
 }
 
 /// What an epoch is in.

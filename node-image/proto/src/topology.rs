@@ -65,6 +65,9 @@ pub struct Group {
     /// Its replicas, whichever of them leads. Numbers of replicas are unique in the whole store.
     #[prost(message, repeated, tag = "3")]
     pub replicas: Vec<Replica>,
+    /// The feeds with it are paused on request: nothing is sent there and nothing is taken from there; what is written meanwhile waits.
+    #[prost(bool, tag = "4")]
+    pub paused: bool,
 }
 
 /// What an epoch is in.

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use trireme_crds::ReplicatedStore;
 use trireme_planner::Desired;
-use trireme_proto::{Topology, topology::Phase};
+use trireme_proto::{
+    Topology,
+    topology::{Group, Phase},
+};
 
 use crate::{addresses, store, world::World};
 
@@ -41,7 +44,9 @@ pub(crate) fn is_done(records: &[Topology], groups: &[Desired]) -> bool {
 fn is(record: &Topology, desired: &Desired) -> bool {
     let members: BTreeSet<u32> = record.config.members.iter().map(|member| member.id).collect();
     let wanted = desired.replicas.iter().map(|replica| replica.id).collect();
+    let paused = |groups: &[Group]| groups.iter().map(|group| (group.group, group.paused)).collect::<Vec<_>>();
     record.old.is_none()
+        && paused(&record.groups) == paused(&desired.others)
         && record.phase() == Phase::Active
         && record.config.w == desired.w
         && record.settings == desired.settings

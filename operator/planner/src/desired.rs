@@ -14,6 +14,10 @@ pub const PAUSED: &str = "trireme.dev/paused";
 /// The annotation of a store that names replicas which are to count for no quorum, separated by commas; mode Leaderless only. Absent or empty: none.
 pub const QUARANTINE: &str = "trireme.dev/quarantine";
 
+/// The annotation of a store that names regions whose feeds with all others are paused, separated by commas; mode MultiLeader only. Each goes on serving its
+/// clients; what is written in it, and elsewhere, waits to be fed until the name is taken away.
+pub const PAUSE_FEEDS: &str = "trireme.dev/pause-feeds";
+
 /// What is wanted of one group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
@@ -86,7 +90,11 @@ impl Desired {
             return vec![Desired { replicas: spread(name, &settled), ..Desired::of_no_group(store, uid, settled) }];
         }
         let wanted = groups::wanted(name, settled.n, &settled.regions, records);
-        let with = |(i, Wanted { group, region, replicas, others }): (usize, Wanted)| {
+        let apart = names(store.metadata.annotation(PAUSE_FEEDS).unwrap_or_default());
+        let with = |(i, Wanted { group, region, replicas, mut others }): (usize, Wanted)| {
+            for other in &mut others {
+                other.paused = apart.contains(&region) || apart.contains(&other.region);
+            }
             let mut common = Desired::of_no_group(store, uid, settled.clone());
             // It is refused whomever it names; once is enough.
             common.quarantine.retain(|_| i == 0);

@@ -52,7 +52,7 @@ pub(crate) fn wanted(store: &str, n: u32, regions: &[String], records: &[Topolog
             let replicas: Option<Vec<DesiredReplica>> =
                 regions.contains(&region).then(|| (0..n).map(|k| replica(store, group, &region, k)).collect());
             let rows = rows(group, replicas.as_deref().unwrap_or_default(), records);
-            (Group { group, region, replicas: rows }, replicas)
+            (Group { group, region, replicas: rows, paused: false }, replicas)
         })
         .collect();
     let others =

@@ -53,6 +53,7 @@ fn group_to_object(group: &Group) -> OtherGroupRecord {
         group: group.group,
         region: group.region.clone(),
         replicas: group.replicas.iter().map(replica_to_object).collect(),
+        paused: group.paused,
     }
 }
 
@@ -61,6 +62,7 @@ fn group_from_object(object: &OtherGroupRecord) -> Result<Group, RecordTextError
         group: object.group,
         region: object.region.clone(),
         replicas: object.replicas.iter().map(replica_from_object).collect::<Result<_, _>>()?,
+        paused: object.paused,
     })
 }
 

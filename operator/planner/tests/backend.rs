@@ -140,7 +140,7 @@ fn the_suite_accepts_a_right_backend_and_finds_faults() {
 }
 
 fn desired() -> Desired {
-    support::groups(ReplicatedStoreSpec::new(Mode::SingleLeader), &[]).remove(0)
+    support::groups(ReplicatedStoreSpec::new(Mode::SingleLeader), &[], &[]).remove(0)
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn replicas_are_named_after_their_regions() {
         let mut spec = ReplicatedStoreSpec::new(Mode::SingleLeader);
         spec.n = Some(5);
         spec.regions = regions.iter().map(|name| trireme_crds::store::Region { name: (*name).to_owned() }).collect();
-        let replicas = support::groups(spec, &[]).remove(0).replicas;
+        let replicas = support::groups(spec, &[], &[]).remove(0).replicas;
         replicas.into_iter().map(|r| (r.id, r.name)).collect::<Vec<_>>()
     };
     let expected = |names: [&str; 5]| (1..).zip(names.map(str::to_owned)).collect::<Vec<(u32, String)>>();

@@ -58,7 +58,7 @@ struct World {
 fn store(n: u32, w: u32, r: u32) -> Desired {
     let mut spec = ReplicatedStoreSpec::new(Mode::Leaderless);
     (spec.n, spec.w, spec.r) = (Some(n), Some(w), Some(r));
-    support::groups(spec, &[]).remove(0)
+    support::groups(spec, &[], &[]).remove(0)
 }
 
 impl Node {

@@ -22,6 +22,7 @@
 //! store leaders regions=eu,us n=3 w=2                       a leader in each region: all the above is about one of them, at first the first
 //! in us              from here on it is about this one
 //! see 1 feed=2:0 feed=3:-7                                  the leader reaches group 2, which lacks nothing, and not group 3, which lacks 7 entries
+//! store leaders regions=eu,us pauseFeeds=us                  whose feeds with all others are paused
 //! whole              shows the status of the store that its groups' make together
 //! ```
 //!
@@ -35,7 +36,7 @@ mod words;
 use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 
 use trireme_crds::{ConditionStatus, Durability, Mode, Policy, ReplicatedStoreSpec, StoreStatus, store::Region};
-use trireme_planner::{Addresses, Desired, HumanRequest, Memory, Observed, Process, Seen, plan};
+use trireme_planner::{Addresses, Desired, HumanRequest, Memory, Observed, PAUSE_FEEDS, Process, Seen, plan};
 use trireme_proto::{
     Epoch, Origin, Position, Report, Topology,
     report::{FeedReport, FollowerReport, OriginSeq, Role},
@@ -65,7 +66,8 @@ fn desired(words: &[&str], records: &[Topology]) -> Vec<Desired> {
     spec.w = value("w=").map(|v| v.parse().unwrap());
     spec.r = value("r=").map(|v| v.parse().unwrap());
     spec.durability = words.contains(&"memory").then_some(Durability::Memory);
-    let mut groups = support::groups(spec, records);
+    let annotation = value("pauseFeeds=").map(|regions| (PAUSE_FEEDS, regions));
+    let mut groups = support::groups(spec, annotation.as_slice(), records);
     for desired in &mut groups {
         match value("policy=") {
             Some("PreferAvailable") => desired.failover.policy = Policy::PreferAvailable,

@@ -367,7 +367,7 @@ fn elsewhere(group: u32, region: &str) -> Group {
         let id = NUMBERS_PER_GROUP * group + k;
         Row { id, name: format!("store-{}", id - 1), region: region.to_owned(), ..Row::default() }
     };
-    Group { group, replicas: (1..=REPLICAS_MAX).map(row).collect(), region: region.to_owned() }
+    Group { group, replicas: (1..=REPLICAS_MAX).map(row).collect(), region: region.to_owned(), paused: false }
 }
 
 /// Whether a report says something that a decision may depend on.

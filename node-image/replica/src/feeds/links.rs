@@ -27,7 +27,7 @@ impl Replica {
             return Some(id);
         }
         let group = self.peers.get(&id)?.group;
-        topology.groups.iter().any(|row| row.group == group).then_some(group)
+        topology.groups.iter().any(|row| row.group == group && !row.paused).then_some(group)
     }
 
     /// Whether a connected replica shares this one's log, or where nobody leads, its record.
@@ -79,7 +79,7 @@ impl Replica {
         let (id, now_us, leaderless) = (self.identity.id, self.now.mono_us, self.is_leaderless());
         let (Some(feeds), Some(topology)) = (&mut self.feeds, &self.meta.topology) else { return };
         if !leaderless {
-            feeds.links.retain(|group, _| topology.groups.iter().any(|row| row.group == *group));
+            feeds.links.retain(|group, _| topology.groups.iter().any(|row| row.group == *group && !row.paused));
             return self.say_what_is_held();
         }
         let named: Vec<ReplicaId> = topology.replicas.iter().map(|replica| replica.id).filter(|r| *r != id).collect();
@@ -153,7 +153,8 @@ impl Replica {
             return;
         }
         // Who leads there is not known: it is said to all of them.
-        let unknown = topology.groups.iter().filter(|row| feeds.links.get(&row.group).is_none_or(|l| !l.connected));
+        let known = |group: u32| feeds.links.get(&group).is_some_and(|link| link.connected);
+        let unknown = topology.groups.iter().filter(|row| !row.paused && !known(row.group));
         let (epoch, version, clock) = (topology.epoch, topology.version, self.engine.clock());
         for row in unknown.flat_map(|group| &group.replicas).filter(|row| self.peers.contains_key(&row.id)) {
             let feed = Feed { epoch, version, clock, holds: Some(holds.clone()), ..Feed::default() };

@@ -14,7 +14,7 @@ use trireme_crds::{Condition, ConditionStatus};
 use trireme_proto::{Report, Topology, topology::Phase};
 
 use super::{Turn, leaderless, memory::Timer, replace};
-use crate::{decision::list, status::timestamp};
+use crate::{decision::list, desired::PAUSE_FEEDS, status::timestamp};
 
 /// Every type, in the order in which they are shown.
 const KINDS: [&str; 7] =
@@ -85,16 +85,23 @@ fn degraded(turn: &mut Turn<'_>, record: &Topology, report: &Report) {
 /// Other groups that the leader has not reached for so long that it is no moment of change.
 fn regions_cut_off(turn: &mut Turn<'_>, record: &Topology, report: &Report) -> Option<String> {
     let suspicion_ms = turn.suspicion_ms();
+    let paused = record.groups.iter().filter(|other| other.paused).map(|other| other.region.clone());
+    let paused: Vec<String> = paused.collect();
     let reached = |group: u32| report.feeds.iter().all(|feed| feed.group != group || feed.reachable);
     let mut regions = Vec::new();
-    for other in record.groups.iter().filter(|other| !reached(other.group)) {
+    for other in record.groups.iter().filter(|other| !other.paused && !reached(other.group)) {
         match turn.since(Timer::CutOff(other.group)) {
             since_ms if since_ms < suspicion_ms => turn.recheck(suspicion_ms - since_ms),
             _ => regions.push(other.region.clone()),
         }
     }
-    let what = || format!("the leader cannot reach {}: what is written here waits to be sent there", list(&regions));
-    (!regions.is_empty()).then(what)
+    let cut_off = || format!("the leader cannot reach {}: what is written here waits to be sent there", list(&regions));
+    let resting = || {
+        let why = format!("as the annotation {PAUSE_FEEDS} asks: what is written on either side waits");
+        format!("feeds with {} are paused, {why}", list(&paused))
+    };
+    let parts = [(!regions.is_empty()).then(cut_off), (!paused.is_empty()).then(resting)];
+    Some(parts.into_iter().flatten().collect::<Vec<_>>().join("; ")).filter(|what| !what.is_empty())
 }
 
 /// What may be missing in every mode, besides connections: replicas that are no members yet, room on disks, copies.

@@ -48,7 +48,8 @@ pub fn record(record: &Topology) -> String {
         let host = |address: &str| address.split(':').next().unwrap_or_default().to_owned();
         let rows: Vec<String> =
             other.replicas.iter().map(|row| format!("{}@{}", row.id, host(&row.peer_address))).collect();
-        write!(text, " | group {} {}: {}", other.group, other.region, rows.join(" ")).unwrap();
+        let paused = if other.paused { " (paused)" } else { "" };
+        write!(text, " | group {} {}{paused}: {}", other.group, other.region, rows.join(" ")).unwrap();
     }
     text
 }

@@ -85,7 +85,7 @@ impl Rig {
             settings: Settings { mode: Mode::MultiLeader as i32, ..Settings::standard() },
             groups: (1..=groups)
                 .filter(|other| *other != group)
-                .map(|other| Group { group: other, region: format!("r{other}"), replicas: rows(other) })
+                .map(|other| Group { group: other, region: format!("r{other}"), replicas: rows(other), paused: false })
                 .collect(),
             ..Topology::default()
         };

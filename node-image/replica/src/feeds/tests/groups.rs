@@ -147,6 +147,30 @@ fn entries_go_by_way_of_a_third_region_where_two_do_not_reach_each_other() {
 }
 
 #[test]
+fn feeds_are_paused_on_request_and_go_on_where_they_were() {
+    let mut rig = Rig::regions(2, 1, 1);
+    open(&mut rig);
+    let pause = |rig: &mut Rig, paused| {
+        for id in [1, 11] {
+            let record = rig.record_of(id);
+            (record.groups[0].paused, record.version) = (paused, record.version + 1);
+        }
+        rig.tell();
+        rig.run(100);
+    };
+    pause(&mut rig, true);
+    assert_eq!([rig.ask(1, C, "INCR a"), rig.ask(11, C, "INCR a")], [":1", ":1"]);
+    rig.run(500);
+    assert_eq!([rig.ask(1, C, "GET a"), rig.ask(11, C, "GET a")], ["$1 1", "$1 1"]);
+    let feed = rig.report(1).feeds[0];
+    assert_eq!((feed.reachable, feed.lag_entries), (false, 1));
+    pause(&mut rig, false);
+    rig.run(200);
+    assert_eq!([rig.ask(1, C, "GET a"), rig.ask(11, C, "GET a")], ["$1 2", "$1 2"]);
+    assert_same(&mut rig);
+}
+
+#[test]
 fn nobody_sees_an_effect_before_its_cause() {
     let mut rig = Rig::regions(3, 1, 1);
     open(&mut rig);
