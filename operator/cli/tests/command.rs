@@ -81,6 +81,28 @@ fn the_demo_keeps_its_promises() {
 }
 
 #[test]
+fn the_demo_with_a_leader_in_each_region_cuts_one_off_and_shows_all_regions_the_same() {
+    let base = std::net::Ipv4Addr::from_bits(
+        std::net::Ipv4Addr::new(127, 32, 0, 1).to_bits() + ((std::process::id() & 0x3fff) << 6),
+    );
+    let output = trireme()
+        .args(["demo", "--mode", "multi-leader", "--clients", "6", "--address", &base.to_string()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let rows = |what: &str| -> Vec<Vec<String>> {
+        let rows = text.lines().filter_map(|line| line.trim().strip_prefix(what));
+        rows.map(|row| row.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    // While one is away each side shows its own; afterwards all show what came of both.
+    assert_eq!(rows("GET visits"), [["11", "11", "100"], ["111", "111", "111"]], "{text}");
+    assert_eq!(rows("SCARD cart"), [["2", "2", "1"], ["3", "3", "3"]], "{text}");
+    assert_eq!(rows("HGET card name"), [["-", "-", "asia"], ["asia", "asia", "asia"]], "{text}");
+    assert!(text.contains("on 9 replicas") && text.contains("Nothing that was acknowledged is lost"), "{text}");
+}
+
+#[test]
 fn the_demo_without_a_leader_kills_a_replica_and_shows_it_mended() {
     let base = std::net::Ipv4Addr::from_bits(
         std::net::Ipv4Addr::new(127, 192, 0, 1).to_bits() + ((std::process::id() & 0xffff) << 3),

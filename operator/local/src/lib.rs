@@ -45,4 +45,5 @@ pub use events::{Event, unix_ms};
 pub use process::BACK_OFF_MAX;
 pub use store::{Local, Options, StartError, verify};
 pub use trireme_link::Verification;
+pub use trireme_planner::PAUSE_FEEDS;
 pub use view::{ReplicaView, View};

@@ -8,6 +8,8 @@
 //! 1   a received set follows: everything in it is in the state (`engine::ReceivedSet`)
 //! ```
 
+use std::ops::Bound;
+
 use bytes::Bytes;
 use trireme_proto::{
     Message, ReplicaId,
@@ -138,17 +140,27 @@ impl Replica {
 
     /// What came early, and has what it depends on now.
     fn land_early(&mut self) {
-        loop {
-            let Some(feeds) = self.feeds.as_ref().filter(|feeds| !feeds.early.is_empty()) else { return };
-            let known = |dot: &Dot| self.engine.received().contains(*dot);
-            let ready = feeds.early.iter().find(|(dot, delta)| known(dot) || self.engine.is_ready(delta));
-            let Some(dot) = ready.map(|(dot, _)| *dot) else { return };
+        while let Some(dot) = self.early_that_is_ready() {
             let delta = self.feeds.as_mut().and_then(|feeds| feeds.early.remove(&dot)).unwrap_or_default();
             if let Some(feeds) = &mut self.feeds {
                 feeds.early_bytes -= delta.len();
             }
             self.land_entry(&delta);
         }
+    }
+
+    /// One of them: of each origin only the first can be, as an origin's entries depend on those before them.
+    fn early_that_is_ready(&self) -> Option<Dot> {
+        let early = &self.feeds.as_ref()?.early;
+        let (mut next, received) = (early.first_key_value(), self.engine.received());
+        while let Some((dot, delta)) = next {
+            if received.contains(*dot) || self.engine.is_ready(delta) {
+                return Some(*dot);
+            }
+            let last = Dot { seq: u64::MAX, ..*dot };
+            next = early.range((Bound::Excluded(last), Bound::Unbounded)).next();
+        }
+        None
     }
 
     /// Whether something can be appended now. A leader that waits for a moment without uncommitted entries appends nothing until it has come.

@@ -129,7 +129,9 @@ impl Replica {
         match known {
             Some(link) if link.replica == from && link.connected => {}
             _ if newer => {
-                feeds.connect(group, from, incarnation, now_us);
+                let link = feeds.connect(group, from, incarnation, now_us);
+                // Entries are joined in order there: what was missed goes first.
+                link.live = false;
                 self.say_what_is_held();
             }
             _ => return None,
@@ -188,13 +190,14 @@ impl Replica {
 
 impl Feeds {
     /// This replica speaks for a group, on a new connection.
-    fn connect(&mut self, group: u32, replica: ReplicaId, incarnation: u64, now_us: u64) {
+    fn connect(&mut self, group: u32, replica: ReplicaId, incarnation: u64, now_us: u64) -> &mut Link {
+        self.promised.retain(|(_, to, _)| *to != group);
         let link = self.links.entry(group).or_insert_with(|| Link::new(replica, incarnation, now_us));
         if (link.replica, link.incarnation) != (replica, incarnation) {
             *link = Link::new(replica, incarnation, now_us);
         }
         link.reset(true);
         link.heard_us = now_us;
-        self.promised.retain(|(_, to, _)| *to != group);
+        link
     }
 }

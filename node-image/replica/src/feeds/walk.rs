@@ -67,7 +67,7 @@ impl Replica {
     pub(super) fn look_what_is_lacking(&mut self, from: u32, received: ReceivedSet) {
         let (me, now_us) = (self.own_group(), self.now.mono_us);
         let (before, last) = (self.log.before().seq + 1, self.shippable_upto());
-        let settings = self.settings();
+        let (settings, leads) = (self.settings(), self.leads());
         let (heartbeat_ms, cap) = (u64::from(settings.heartbeat_ms.max(1)), settings.feed_bytes_per_second);
         let Some(feeds) = &mut self.feeds else { return };
         let lacking = feeds.held.without(&received);
@@ -77,11 +77,14 @@ impl Replica {
         let origins: Vec<Origin> = lacking.origins().iter().map(|seen| seen.origin).collect();
         link.lacks.retain(|origin, _| origins.contains(origin));
         let (mut late, mut walked) = (false, false);
+        // Where entries are joined in order, nothing goes there beside what was missed, but after it.
+        let until = if leads { u64::MAX } else { last };
+        link.live |= first && leads && !origins.iter().any(|origin| origin.group == me);
         for seen in lacking.origins() {
             let stuck = link.is_stuck(seen.origin, received.upto(seen.origin), now_us);
             late |= stuck;
             if stuck || (first && seen.origin.group == me) {
-                link.walk_from(before, last, seen.origin.group);
+                link.walk_from(before, until, seen.origin.group);
                 walked = true;
             }
         }

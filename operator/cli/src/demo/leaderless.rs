@@ -12,15 +12,14 @@ use tokio::{
     time::{interval, timeout},
 };
 use trireme_cli::{
-    Answer, Failure, Store as _,
+    Failure,
     ledger::{Load, Survivors},
     resp::{Client, Reply},
 };
 use trireme_crds::status::PeerStatus;
 use trireme_local::{Event, Local, View};
 
-use super::{FRAME, Rate, STEP_MAX, show::Show};
-use crate::running::Running;
+use super::{FRAME, Rate, STEP_MAX, apply, show::Show};
 
 /// Keys that are there before the kill, and are deleted while the replica is away.
 const DELETED: usize = 500;
@@ -174,7 +173,7 @@ impl<'a> Kill<'a> {
     /// Where something that must happen does not happen in time.
     pub async fn run(mut self, feeds: Option<&Feeds>) -> Result<(Survivors, Mended), Failure> {
         if let Some(feeds) = feeds {
-            self.apply(&feeds.slow).await?;
+            apply(self.store.dir(), &feeds.slow).await?;
         }
         let mut client = Client::connect(self.other, None).await.map_err(Failure::from_error)?;
         self.write_deleted(&mut client).await?;
@@ -196,7 +195,7 @@ impl<'a> Kill<'a> {
         if let Some(feeds) = feeds {
             let text = "the bound on what is sent to a replica is taken away: `trireme apply`";
             self.show.step(self.killed.elapsed().as_millis() as u64, "apply", text);
-            self.apply(&feeds.free).await?;
+            apply(self.store.dir(), &feeds.free).await?;
         }
         self.until("lacked something still", |view| {
             view.is_whole() && peer(view, &name).is_some_and(|p| is_complete(&p))
@@ -207,24 +206,6 @@ impl<'a> Kill<'a> {
         (mended.bytes, mended.after) = (counted.repair_bytes, self.killed.elapsed());
         self.show.healed(&mended);
         Ok((self.load.survivors(&mark, self.index), mended))
-    }
-
-    /// Changes the store, as `trireme apply` does.
-    async fn apply(&self, text: &str) -> Result<(), Failure> {
-        let applied = async {
-            let mut running = Running::open(self.store.dir()).await?;
-            running.apply(text.to_owned()).await?;
-            loop {
-                match running.answer().await? {
-                    Answer::Done(_) => return Ok(()),
-                    Answer::Refused(why) => return Err(Failure::Failed(format!("the store was not changed: {why}"))),
-                    Answer::Happened(_) => {}
-                }
-            }
-        };
-        let seconds = STEP_MAX.as_secs();
-        let late = |_| Failure::Failed(format!("the store was not changed {seconds} s after it was asked for"));
-        timeout(STEP_MAX, applied).await.map_err(late)?
     }
 
     /// Keys that are deleted later: every replica has them now.

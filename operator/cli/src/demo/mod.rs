@@ -1,8 +1,10 @@
-//! `trireme demo`: kills the leader of a store under load, or any replica of one without a leader, and checks every promise that the store made.
+//! `trireme demo`: kills the leader of a store under load, or any replica of one without a leader, or cuts off a region of one with several, and checks
+//! every promise that the store made.
 //!
 //! * [`trireme_cli::ledger`]: clients that write without pause and remember what they were told, and the check of every acknowledged write, on every
 //!   replica;
 //! * [`leaderless`]: the course where there is no leader: any replica is killed, misses what is written and deleted meanwhile, and is mended.
+//! * [`regions`]: what comes after a leader's end where each region has one: a region is cut off, written on both sides, and let back.
 //! * [`show`]: what is on the screen.
 //!
 //! The demo is an ordinary user of `trireme_local`: it sees the same events as `trireme up`, and kills with SIGKILL from outside.
@@ -19,14 +21,16 @@ use tokio::{
     time::{interval, sleep, timeout},
 };
 use trireme_cli::{
-    Failure,
+    Answer, Failure, Store as _,
     ledger::{self, Found, Load, Outcome, Places, Survivors},
 };
 use trireme_local::{Event, Local, Verification, View};
 
+use crate::running::Running;
 use show::Show;
 
 pub mod leaderless;
+pub mod regions;
 pub mod show;
 
 /// Load before the first kill.
@@ -47,6 +51,8 @@ pub struct Course {
     pub kills: u32,
     /// Of a store without a leader: how its feeds are slowed until the replica that is back was asked.
     pub feeds: Option<leaderless::Feeds>,
+    /// Of a store with a leader in each region: which is cut off.
+    pub cut: Option<regions::Cut>,
 }
 
 /// Everything that the demo found out.
@@ -60,6 +66,8 @@ pub struct Results {
     pub found: Vec<(String, Found)>,
     /// Of each kill of a store without a leader: how what the replica missed came to it.
     pub mended: Vec<leaderless::Mended>,
+    /// Of a store with a leader in each region: what became of what was written on both sides.
+    pub healed: Option<regions::Healed>,
     /// Of the digests.
     pub verification: Verification,
     /// The first error answer that any client got.
@@ -81,6 +89,7 @@ impl Results {
             && self.found.windows(2).all(|pair| pair[0].1 == pair[1].1)
             && self.kills.iter().all(|k| k.errors == 0)
             && self.mended.iter().all(leaderless::Mended::holds)
+            && self.healed.iter().all(regions::Healed::holds)
     }
 }
 
@@ -108,6 +117,11 @@ pub async fn run(store: &Local, course: &Course, show: &mut Show) -> Result<Resu
         }
         watch(store, &load, &mut rate, show, AFTERWARDS).await;
     }
+    let mut healed = None;
+    if let Some(cut) = &course.cut {
+        healed = Some(regions::run(store, &load, &mut rate, show, cut).await?);
+        watch(store, &load, &mut rate, show, AFTERWARDS).await;
+    }
     let first_error = load.first_error();
     let outcomes = load.finish().await.map_err(Failure::from_error)?;
     show.checks(outcomes.iter().flatten().filter(|&&o| o == Outcome::Acknowledged).count() as u64, addresses.len());
@@ -121,7 +135,25 @@ pub async fn run(store: &Local, course: &Course, show: &mut Show) -> Result<Resu
             how.look(address).await?;
         }
     }
-    Ok(Results { kills: done, outcomes, found, mended, verification, first_error })
+    Ok(Results { kills: done, outcomes, found, mended, healed, verification, first_error })
+}
+
+/// Changes the store, as `trireme apply` does.
+async fn apply(dir: &Path, text: &str) -> Result<(), Failure> {
+    let applied = async {
+        let mut running = Running::open(dir).await?;
+        running.apply(text.to_owned()).await?;
+        loop {
+            match running.answer().await? {
+                Answer::Done(_) => return Ok(()),
+                Answer::Refused(why) => return Err(Failure::Failed(format!("the store was not changed: {why}"))),
+                Answer::Happened(_) => {}
+            }
+        }
+    };
+    let seconds = STEP_MAX.as_secs();
+    let late = |_| Failure::Failed(format!("the store was not changed {seconds} s after it was asked for"));
+    timeout(STEP_MAX, applied).await.map_err(late)?
 }
 
 /// Lets the load run, with the live line.

@@ -9,7 +9,7 @@ use trireme_cli::{
 };
 use trireme_local::{Event, View};
 
-use super::{Results, leaderless::Mended};
+use super::{Results, leaderless::Mended, regions::Healed};
 
 /// The demo's screen.
 #[derive(Debug)]
@@ -166,6 +166,38 @@ impl Show {
         self.step(m.after.as_millis() as u64, "mended", &text);
     }
 
+    /// A region is cut off.
+    pub fn cut_off(&mut self, region: &str) {
+        self.screen.line("");
+        let text = self.screen.bad(format!("feeds with {region} are paused: it goes on by itself, as the others do"));
+        self.screen.line(&format!("  {text}"));
+    }
+
+    /// What each region shows of the same keys.
+    pub fn looks(&mut self, regions: &[String], names: &[&str], looks: &[Vec<String>]) {
+        self.screen.line("  The same keys were written in all regions; each shows what it knows:");
+        let s = &self.screen;
+        let head = ["  COMMAND".to_owned()].into_iter().chain(regions.iter().map(|region| format!("IN {region}")));
+        let mut rows = vec![head.map(|h| s.dim(h)).collect::<Vec<String>>()];
+        for (name, values) in names.iter().zip(looks) {
+            rows.push([format!("  {name}")].into_iter().chain(values.iter().cloned()).collect());
+        }
+        let text = table(&rows);
+        self.screen.line(text.trim_end());
+    }
+
+    /// It is back, and all show the same.
+    pub fn together(&mut self, healed: &Healed) {
+        let ms = healed.after.as_millis();
+        let text = self.screen.good(format!("{} is fed again: {ms} ms later all regions show the same", healed.region));
+        self.screen.line(&format!("  {text}"));
+        let rows = healed.looks.iter().map(|(name, _, end)| {
+            [format!("  {name}")].into_iter().chain(end.iter().cloned()).collect::<Vec<String>>()
+        });
+        let text = table(&rows.collect::<Vec<_>>());
+        self.screen.line(text.trim_end());
+    }
+
     /// The check begins.
     pub fn checks(&mut self, acknowledged: u64, replicas: usize) {
         self.screen.line("");
@@ -173,6 +205,18 @@ impl Show {
             "  The load has ended. Reading all {} acknowledged writes back from each of {replicas} replicas ...",
             thousands(acknowledged)
         ));
+    }
+
+    /// What the table says of a region that was away.
+    fn converged(&self, results: &Results) -> Vec<(&'static str, String, String)> {
+        let Some(healed) = &results.healed else { return Vec::new() };
+        let mark = if healed.holds() { self.screen.good("ok") } else { self.screen.bad("FAILED") };
+        let text = format!(
+            "{} wrote the same keys as the others while apart; {} ms after it was fed again all regions show the same",
+            healed.region,
+            healed.after.as_millis()
+        );
+        vec![("converged", text, mark)]
     }
 
     /// What the table says of replicas that missed something.
@@ -236,6 +280,7 @@ impl Show {
         let rows: Vec<Vec<String>> = rows
             .into_iter()
             .chain(self.mended(results))
+            .chain(self.converged(results))
             .map(|(what, value, mark)| vec![format!("  {what}"), value, mark])
             .collect();
         let text = table(&rows);
