@@ -29,8 +29,20 @@ pub async fn run(store: &mut impl Store, output: Output) -> Result<(), Failure> 
 pub fn text(status: &StoreStatus, screen: &Screen) -> String {
     let mut text = String::new();
     let phase = phase(status.phase, screen);
+    let regions = status.groups.len() > 1;
+    if regions {
+        let (n, w) = (status.n, status.w);
+        text.push_str(&format!(
+            "{phase}   {} regions, each with a leader; n={n} w={w} in each\n\n",
+            status.groups.len()
+        ));
+    }
     for group in &status.groups {
-        text.push_str(&format!("{phase}   {}\n", leadership(status, group, screen)));
+        if regions {
+            text.push_str(&region(group, screen));
+        } else {
+            text.push_str(&format!("{phase}   {}\n", leadership(status, group, screen)));
+        }
         if !group.old_members.is_empty() {
             let until = if group.r.is_some() { "hold what these hold" } else { "have committed" };
             text.push_str(&format!(
@@ -88,6 +100,25 @@ fn leadership(status: &StoreStatus, group: &GroupStatus, screen: &Screen) -> Str
         group.w,
         group.seal_quorum
     )
+}
+
+/// A region on two lines: who leads it, and how far the others are behind what it wrote.
+fn region(group: &GroupStatus, screen: &Screen) -> String {
+    let leader = if group.leader.is_empty() { "none" } else { &group.leader };
+    let serving = if group.serving { screen.good("serving") } else { screen.bad("not serving") };
+    let name = screen.bold(&group.region);
+    let mut text =
+        format!("{name}: leader {} ({serving})   epoch {} {}\n", screen.name(leader), group.epoch, group.phase);
+    let behind = group.feeds.iter().map(|feed| match (feed.reachable, feed.lag_entries) {
+        (true, 0) => format!("{} has everything", feed.region),
+        (true, lag) => format!("{} is {} entries ({} ms) behind", feed.region, thousands(lag), thousands(feed.lag_ms)),
+        (false, lag) => screen.bad(format!("{} is not reached, {} entries behind", feed.region, thousands(lag))),
+    });
+    let behind: Vec<String> = behind.collect();
+    if !behind.is_empty() {
+        text.push_str(&format!("  {}\n", behind.join(", ")));
+    }
+    text
 }
 
 /// What is as it should be needs no words.

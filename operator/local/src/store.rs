@@ -170,7 +170,7 @@ impl Local {
         let mut view = self.view.clone();
         if tokio::time::timeout(patience, view.wait_for(View::is_whole)).await.is_err() {
             // The sender only goes when the store ends; then there is nothing to wait for.
-            let _ = view.wait_for(|view| view.serving).await;
+            let _ = view.wait_for(View::serves_somebody).await;
         }
     }
 

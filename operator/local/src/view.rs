@@ -62,7 +62,12 @@ impl View {
         }
     }
 
-    /// Somebody serves and every replica is ready.
+    /// Some clients are served, in some region.
+    pub fn serves_somebody(&self) -> bool {
+        self.serving || !self.leaders.is_empty()
+    }
+
+    /// Clients are served everywhere and every replica is ready.
     pub fn is_whole(&self) -> bool {
         self.serving && self.status.phase == StorePhase::Ready && self.ready() == self.replicas.len()
     }

@@ -22,6 +22,18 @@ pub enum Decision {
         /// The epoch above all that were seen.
         epoch: String,
     },
+    /// Every member had lost its disk, and a person had one of the new lives lead.
+    BegunAnew {
+        /// Who leads.
+        leader: String,
+        /// The epoch.
+        epoch: String,
+        /// The members whose disks are gone.
+        lost: Vec<String>,
+        /// Mode MultiLeader: other regions, which have what was sent to them.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        elsewhere: Vec<String>,
+    },
     /// A change of leaders began: members are asked to promise the new epoch.
     Sealing {
         /// Why.
@@ -327,6 +339,17 @@ impl fmt::Display for Decision {
             }
             Decision::Rebuilt { members, epoch } => {
                 write!(f, "the record was lost: rebuilt at epoch {epoch} from {}", list(members))
+            }
+            Decision::BegunAnew { leader, epoch, lost, elsewhere } => {
+                write!(
+                    f,
+                    "{leader} leads epoch {epoch} with nothing: {} lost their disks; forced by a person",
+                    list(lost)
+                )?;
+                if elsewhere.is_empty() {
+                    return Ok(());
+                }
+                write!(f, "; what {} had been sent comes back from there", list(elsewhere))
             }
             Decision::Sealing { .. } | Decision::Chosen { .. } | Decision::Serving { .. } => self.change_of_leaders(f),
             Decision::HandingOver { from, to, why } => write!(f, "{from} hands over to {to}: {why}"),

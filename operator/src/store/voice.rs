@@ -70,6 +70,7 @@ impl Note {
             Decision::HandoverFailed { .. }
                 | Decision::Refused { .. }
                 | Decision::Rebuilt { .. }
+                | Decision::BegunAnew { .. }
                 | Decision::Chosen { may_have_lost: true, .. }
         );
         let text = match decision {

@@ -164,3 +164,38 @@ fn a_region_that_was_down_for_longer_than_any_log_gets_what_it_missed_and_keeps_
     assert_same(&store);
     store.stop();
 }
+
+#[test]
+fn a_region_that_lost_all_its_disks_begins_anew_by_force_and_gets_back_what_it_had_sent() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = Store::up(root.path(), TWO, &[]);
+    let mut clients: Vec<Client> = ["eu", "us"].map(|name| leader(&store, name).client()).into();
+    for number in 0..30 {
+        for client in &mut clients {
+            assert!(client.call(&["INCR", "counter"]).unwrap().starts_with(':'));
+        }
+        assert_eq!(clients[1].call(&["SET", &format!("us{number}"), "kept"]).unwrap(), "+OK");
+    }
+    agreed(&store, &["GET", "counter"], "$60");
+    store.stop();
+    for number in 0..3 {
+        std::fs::remove_dir_all(store.dir.join(format!("replicas/orders-us-{number}"))).unwrap();
+    }
+    store.start(&[]);
+    let nobody = |message: &str| message.contains("us") && message.contains("0 of 3 members answered");
+    store.wait_status("sure that nothing is left", |status| {
+        let conditions = status["conditions"].as_array().unwrap();
+        conditions.iter().any(|c| c["reason"] == "MembersMissing" && nobody(c["message"].as_str().unwrap()))
+    });
+    let forced = store.run(&["promote", "orders-us-1", "--force", "--yes"]);
+    assert!(forced.status.success(), "{forced:?}");
+    store.wait_whole();
+    store.look_again();
+    agreed(&store, &["GET", "counter"], "$60");
+    agreed(&store, &["EXISTS", "us0", "us29"], ":2");
+    // Its new writes have names that nobody has seen.
+    assert_eq!(leader(&store, "us").client().call(&["INCR", "counter"]).unwrap(), ":61");
+    agreed(&store, &["GET", "counter"], "$61");
+    assert_same(&store);
+    store.stop();
+}

@@ -3,6 +3,7 @@
 //! ```text
 //!   no record ──▶ create      all replicas are known: first record, phase Sealing
 //!   Sealing   ──▶ seal        who has answered? enough? choose, wait for leases, phase Active
+//!             ──▶ rebuild     nobody holds anything any more, and a person says so
 //!   Active    ──▶ failover    is the leader lost? phase Sealing of a higher epoch
 //!             ──▶ handover    a person, SIGTERM or a change wants another leader
 //!             ──▶ change      members and w move towards what is desired, one change at a time
@@ -27,6 +28,7 @@ mod failover;
 mod handover;
 mod leaderless;
 mod memory;
+mod rebuild;
 mod replace;
 mod roll;
 mod seal;

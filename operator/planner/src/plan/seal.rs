@@ -31,6 +31,7 @@ use super::{
     choose::{choose, position},
     failover,
     memory::Timer,
+    rebuild,
     turn::members,
 };
 use crate::{
@@ -66,6 +67,9 @@ pub(crate) fn sealing(turn: &mut Turn<'_>, record: &Topology) {
         && let Some(change) = turn.memory.change(record.epoch)
     {
         change.seal_ms.get_or_insert(elapsed_ms);
+    }
+    if rebuild::from_nothing(turn, record, &replaced) {
+        return;
     }
     if !(sealed.enough || forced.is_some() || gives_up(turn, &sealed, elapsed_ms)) {
         return say_who_is_missing(turn, record, &sealed, elapsed_ms);
