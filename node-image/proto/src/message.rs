@@ -295,6 +295,20 @@ pub struct Forward {
     /// Connections that have ended: their replies need not be kept.
     #[prost(uint64, repeated, tag = "3")]
     pub ended: Vec<u64>,
+    /// Requests whose time to wait is over before it was: if they still wait, they are answered now.
+    #[prost(message, repeated, tag = "4")]
+    pub released: Vec<Released>,
+}
+
+/// A request that is to wait no longer.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Released {
+    /// Its connection.
+    #[prost(uint64, tag = "1")]
+    pub connection: u64,
+    /// Its number.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
 }
 
 /// One unit of work of one client: a command, or a whole transaction.
@@ -321,6 +335,9 @@ pub struct Request {
     /// It is a transaction, even of one command or none.
     #[prost(bool, tag = "7")]
     pub transaction: bool,
+    /// How many microseconds it may wait until its keys have something, if it is a command that does; the largest number: for ever.
+    #[prost(uint64, tag = "8")]
+    pub wait_us: u64,
 }
 
 /// A command as the client sent it.

@@ -200,8 +200,12 @@ impl Replica {
         if self.now.mono_us >= self.tick_us {
             self.tick();
         }
+        self.time_out_waiters();
+        self.serve_waiters();
         self.run_waiting();
         self.land_waiting();
+        // What they, and other groups, have brought.
+        self.serve_waiters();
         self.flush_batch();
         self.run_quiet_work();
         self.flush_requests();
@@ -428,7 +432,7 @@ impl Replica {
     }
 
     fn deadline_us(&self) -> u64 {
-        let soon = self.soon_us();
+        let soon = [self.soon_us(), self.clients.waiters.next_deadline_us()].into_iter().flatten().min();
         soon.map_or(self.tick_us, |soon| soon.min(self.tick_us))
     }
 
@@ -436,6 +440,9 @@ impl Replica {
     /// now gives. One that has stepped down is still there until somebody else leads: where every member's answer is needed (w = 1), to go before would
     /// look like a loss. Where nobody is connected, there is nobody to wait for: a store is deleted whole. The shell does not wait for it for ever.
     fn finish_if_leaving(&mut self) {
+        if self.leaving {
+            self.end_key_waits();
+        }
         let alone = self.peers.values().all(|peer| peer.group != self.identity.group) && self.operators.is_empty();
         let succeeded = self.meta.topology.as_ref().is_none_or(|topology| {
             let other_leads = topology.phase() == Phase::Active && topology.leader != self.identity.id;

@@ -70,7 +70,7 @@ pub(crate) enum Place {
     Asked {
         /// What was asked, to ask it again after a change of leaders.
         request: Request,
-        /// When it was first asked.
+        /// When it was first asked; where it may wait for keys, when it has waited for them long enough.
         since_us: u64,
         /// It was handed to some leader at least once.
         sent: bool,
@@ -92,6 +92,29 @@ impl Place {
     }
 }
 
+/// Why nothing more of a client is run for now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Blocked {
+    /// It waits for copies (WAIT).
+    Copies(Wait),
+    /// It waits until a key has something (BLPOP and its like).
+    Keys(KeyWait),
+}
+
+/// A client that waits until a key has something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyWait {
+    /// When it has waited long enough.
+    pub(crate) until_us: u64,
+    /// Its number among those who wait, where this replica tries for it, and the command stands first among those that wait. Else 0: its request stands in
+    /// the last place.
+    pub(crate) number: u64,
+    /// It is to be tried again.
+    pub(crate) ready: bool,
+    /// It ends before its time, and the client is told this.
+    pub(crate) error: Option<&'static str>,
+}
+
 /// A client that waits for copies (WAIT).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
@@ -105,6 +128,8 @@ pub(crate) struct Wait {
     pub(crate) until_us: u64,
     /// WAITAOF: its answer names this replica's own copy first.
     pub(crate) local: bool,
+    /// It ends before its time, and the client is told this.
+    pub(crate) error: Option<&'static str>,
 }
 
 /// What CONSISTENCY was told on a connection.
@@ -157,7 +182,7 @@ pub(crate) struct Client {
     pub(crate) session_seq: u64,
     /// Its last write where nobody leads: under which name, and its sequence.
     pub(crate) wrote: Option<Dot>,
-    pub(crate) blocked: Option<Wait>,
+    pub(crate) blocked: Option<Blocked>,
     pub(crate) consistency: Consistency,
     /// Nothing more is executed for it: when all is answered, this is said and the connection closed.
     pub(crate) last_words: Option<Box<[u8]>>,
@@ -202,6 +227,27 @@ impl Client {
             Place::Asked { request, since_us, .. } => Some((request, *since_us)),
             Place::Answered(_) => None,
         })
+    }
+
+    /// It waits for keys.
+    pub(crate) fn key_wait(&self) -> Option<KeyWait> {
+        match self.blocked {
+            Some(Blocked::Keys(wait)) => Some(wait),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub(crate) fn key_wait_mut(&mut self) -> Option<&mut KeyWait> {
+        match &mut self.blocked {
+            Some(Blocked::Keys(wait)) => Some(wait),
+            _ => None,
+        }
+    }
+
+    /// Its next command is not to be run: it waits for something, or so much is under way.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.blocked.is_some_and(|blocked| !matches!(blocked, Blocked::Keys(wait) if wait.ready)) || self.is_backed_up()
     }
 
     /// So much is under way for it that its next command has to wait.

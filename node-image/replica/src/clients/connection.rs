@@ -1,26 +1,18 @@
-//! Commands about the connection that need more than the connection: transactions, sessions, waiting for copies, INFO.
+//! Commands about the connection that need more than the connection: transactions, sessions, INFO.
 
 use bytes::Bytes;
-use trireme_proto::{
-    ids::Dot,
-    message::{Command, Watched},
-};
+use trireme_proto::message::{Command, Watched};
 
 use crate::{
     engine::{
         At,
         command::{ConnectionCommand, Error, Handler, NOT_ALONE, Reply, Spec, connection, table::flag},
     },
-    group::Role,
     io::ClientId,
     replica::Replica,
 };
 
-use super::{
-    Flow,
-    client::{Wait, bytes_of},
-    execute::Work,
-};
+use super::{Flow, client::bytes_of, execute::Work};
 
 /// A version that no key has.
 const VOID: u64 = u64::MAX;
@@ -53,6 +45,9 @@ impl Replica {
                 }
                 self.answer(id, |reply| reply.simple("RESET"));
                 Flow::Done
+            }
+            ConnectionCommand::Client if args.get(1).is_some_and(|name| name.eq_ignore_ascii_case(b"unblock")) => {
+                self.client_unblock(id, args)
             }
             _ => self.run_plain(id, which, args),
         }
@@ -95,7 +90,7 @@ impl Replica {
     }
 
     /// Refuses a command that would not have been part of the open transaction: that goes on.
-    fn refuse_this(&mut self, id: ClientId, why: &str) -> Flow {
+    pub(super) fn refuse_this(&mut self, id: ClientId, why: &str) -> Flow {
         self.answer(id, |reply| reply.error(why.as_bytes()));
         Flow::Done
     }
@@ -200,82 +195,6 @@ impl Replica {
             if let Some(client) = self.clients.get_mut(id) {
                 client.watched = watched;
             }
-        }
-    }
-
-    /// WAIT and WAITAOF. A write's reply has come only with w copies, as durable as the store keeps them; more are waited for on the leader, or where there is
-    /// none on the replica that the connection is with. On another replica the answer is what the reply itself has promised.
-    fn wait(&mut self, id: ClientId, args: &[&[u8]], numbers: usize) -> Flow {
-        let parsed: Option<Vec<u64>> =
-            args[1..].iter().map(|arg| std::str::from_utf8(arg).ok()?.parse().ok()).collect();
-        let Some((timeout_ms, wanted)) = parsed.as_deref().and_then(<[u64]>::split_last) else {
-            return self.refuse(id, &Error::Fixed("ERR value is not an integer or out of range"));
-        };
-        let replicas = wanted.last().copied().unwrap_or(0) as usize;
-        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
-        if !client.in_order() {
-            return Flow::NotNow; // What its earlier commands have written is known when they are answered.
-        }
-        let (seq, wrote, ending) = (client.session_seq, client.wrote, client.last_words.is_some());
-        let copies = self.copies_of(seq, wrote);
-        let until_us = match timeout_ms {
-            0 => u64::MAX,
-            timeout_ms => self.now.mono_us.saturating_add(timeout_ms.saturating_mul(1_000)),
-        };
-        // Nobody would end it.
-        let longest_us = if ending { self.request_timeout_us() } else { u64::MAX };
-        let until_us = until_us.min(self.now.mono_us.saturating_add(longest_us));
-        if copies < replicas && self.counts_copies() {
-            if let Some(client) = self.clients.get_mut(id) {
-                client.blocked = Some(Wait { seq, wrote, replicas, until_us, local: numbers == 2 });
-                self.clients.blocked.push(id);
-            }
-            return Flow::Done;
-        }
-        self.answer_wait(id, copies, numbers == 2);
-        Flow::Done
-    }
-
-    fn answer_wait(&mut self, id: ClientId, copies: usize, local: bool) {
-        self.answer(id, |reply| {
-            if local {
-                reply.array(2);
-                reply.integer(1);
-            }
-            reply.integer(copies as i64);
-        });
-    }
-
-    /// It hears of every copy.
-    fn counts_copies(&self) -> bool {
-        self.leads() || matches!(self.role, Role::Peer(_))
-    }
-
-    /// How many other replicas are known to have everything up to `seq`; where nobody leads, everything that a connection has written here.
-    fn copies_of(&self, seq: u64, wrote: Option<Dot>) -> usize {
-        match &self.role {
-            Role::Leader(leader) => leader.copies_of(seq),
-            Role::Peer(_) => self.copies_elsewhere(wrote),
-            _ => self.meta.topology.as_ref().map_or(0, |topology| topology.config.w.saturating_sub(1) as usize),
-        }
-    }
-
-    /// Answers those who waited for copies and have them, or have waited long enough, or are on a leader no more.
-    pub(super) fn unblock(&mut self) {
-        for id in std::mem::take(&mut self.clients.blocked) {
-            let Some(wait) = self.clients.get_mut(id).and_then(|client| client.blocked) else { continue };
-            let copies = self.copies_of(wait.seq, wait.wrote);
-            if copies < wait.replicas && self.now.mono_us < wait.until_us && self.counts_copies() {
-                self.clients.blocked.push(id);
-                continue;
-            }
-            let now_us = self.now.mono_us;
-            if let Some(client) = self.clients.get_mut(id) {
-                client.blocked = None;
-                // The time of those behind it begins now.
-                client.waiting.iter_mut().for_each(|waiting| waiting.since_us = now_us);
-            }
-            self.answer_wait(id, copies, wait.local);
         }
     }
 }

@@ -9,13 +9,14 @@ use trireme_proto::{
 
 use crate::{
     engine::{
-        At, Effect,
+        At, Effect, Engine,
         command::{
             self, Error, Handler, NOT_ALONE, Reply, Spec,
             auth::{NO_AUTH, NO_AUTH_EXEC},
             table::flag,
         },
     },
+    feeds::slot_of_state,
     group::Role,
     io::ClientId,
     log::record::{self, Kind, RequestView},
@@ -36,6 +37,11 @@ pub(crate) enum Work<'a> {
 }
 
 impl Work<'_> {
+    /// Whether it is a command that waits where it finds nothing. Within a transaction nothing waits.
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self, Work::One(spec, _) if spec.has(flag::BLOCKING))
+    }
+
     /// Whether it may write.
     pub(crate) fn writes(&self) -> bool {
         match self {
@@ -85,10 +91,14 @@ impl Replica {
     pub(super) fn place(&mut self, id: ClientId, work: &Work<'_>) -> Flow {
         let (writes, in_order) = (work.writes(), self.clients.get_mut(id).is_some_and(|client| client.in_order()));
         match &self.role {
+            // Whoever leads is asked, also if that is this replica: what waits for keys moves on to the next leader like every request.
+            Role::Leader(_) if work.waits() => self.forward(id, work),
             Role::Leader(_) => match self.may_execute(writes) {
                 MayExecute::Yes if in_order => {
-                    self.execute_for(id, work, Reach::default());
-                    Flow::Done
+                    self.serve_touched();
+                    let flow = self.execute_for(id, work, Reach::default());
+                    self.serve_touched();
+                    flow
                 }
                 MayExecute::Yes => self.forward(id, work),
                 MayExecute::NotNow => Flow::NotNow,
@@ -103,8 +113,7 @@ impl Replica {
             _ if self.meta.topology.is_none() => Flow::NotNow,
             _ => {
                 if !writes && in_order && self.may_read_here(id) {
-                    self.execute_for(id, work, Reach::default());
-                    return Flow::Done;
+                    return self.execute_for(id, work, Reach::default());
                 }
                 self.forward(id, work)
             }
@@ -127,13 +136,21 @@ impl Replica {
     }
 
     /// Executes for a client of this replica: the reply goes to its buffer, and waits there for what it depends on.
-    pub(crate) fn execute_for(&mut self, id: ClientId, work: &Work<'_>, reach: Reach) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+    pub(crate) fn execute_for(&mut self, id: ClientId, work: &Work<'_>, reach: Reach) -> Flow {
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         let (mut out, resp3) = (std::mem::take(&mut client.out), client.state.resp3);
         let before = out.len();
         let effect = self.execute(work, resp3, &mut out, false);
         if effect.wrote && !self.leads() && !self.may_coordinate() {
-            return self.fatal("a command that only reads has written: its row in the table is wrong".into());
+            self.fatal("a command that only reads has written: its row in the table is wrong".into());
+            return Flow::Done;
+        }
+        if found_nothing(work, &effect, &out[before..]) {
+            out.truncate(before);
+            if let Some(client) = self.clients.get_mut(id) {
+                client.out = out;
+            }
+            return self.wait_here(id, work);
         }
         let seq = if effect.wrote { self.append_delta(None) } else { effect.depends_on };
         if !self.clients.get_mut(id).is_some_and(|client| client.state.takes_reply()) {
@@ -149,7 +166,7 @@ impl Replica {
         let hold = waits.then_some((seq, if effect.wrote { Of::Write } else { Of::Read }));
         let seen = if effect.wrote { seq } else { effect.depends_on.max(self.commit) };
         let wrote = self.own_dot().filter(|_| effect.wrote);
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         client.out = out;
         note_session(client, seen);
         client.wrote = wrote.or(client.wrote);
@@ -159,6 +176,7 @@ impl Replica {
         if let Some(reach) = reach.filter(|_| goes) {
             self.note_reach(id, bytes, reach);
         }
+        Flow::Done
     }
 
     /// The name of this replica's own last entry, where nobody leads.
@@ -167,17 +185,20 @@ impl Replica {
         feeds.origin.map(|origin| Dot { origin, seq: self.engine.received().highest(origin) })
     }
 
-    /// Executes for a client of another replica, or one of this whose earlier commands were forwarded. Returns the reply, and the seq it depends on.
+    /// Executes for a client of another replica, or one of this whose earlier commands were forwarded.
     pub(super) fn execute_request(
         &mut self,
         forwarder: (ReplicaId, u64),
         request: &Request,
         work: &Work<'_>,
-    ) -> (Vec<u8>, u64, Of) {
+    ) -> Executed {
         let mut out = Vec::new();
         let effect = self.execute(work, request.resp3, &mut out, true);
+        if found_nothing(work, &effect, &out) {
+            return Executed::Nothing(effect.depends_on);
+        }
         if !effect.wrote {
-            return (out, effect.depends_on, Of::Read);
+            return Executed::Reply(out, effect.depends_on, Of::Read);
         }
         let view = RequestView {
             forwarder: forwarder.1,
@@ -188,7 +209,7 @@ impl Replica {
         };
         let seq = self.append_delta(Some(&view));
         self.requests.note(seq, &view);
-        (out, seq, Of::Write)
+        Executed::Reply(out, seq, Of::Write)
     }
 
     /// Executes on the state; the delta is in `self.delta`. `forwarded`: the reply goes into the entry and over a link.
@@ -260,8 +281,26 @@ impl Replica {
     ) -> u64 {
         self.batch_last += 1;
         let position = trireme_proto::Position { epoch: self.meta.led, seq: self.batch_last };
+        let begin = self.batch.len();
         record::append(&mut self.batch, position, kind, request, write);
+        if !self.clients.waiters.is_empty() {
+            self.note_written(begin);
+        }
         self.batch_last
+    }
+
+    /// The entry that begins there has changed the state: those who wait for keys in its slots may find something.
+    fn note_written(&mut self, begin: usize) {
+        let Ok(record) = record::read_trusted(&self.batch[begin..]) else { return };
+        let waiters = &mut self.clients.waiters;
+        match record.kind {
+            Kind::Delta => Engine::slots_of(record.payload).for_each(|slot| waiters.touch(slot)),
+            Kind::State => slot_of_state(record.payload).into_iter().for_each(|slot| waiters.touch(slot)),
+            Kind::Start | Kind::Forget | Kind::Commit => {}
+        }
+        if let Some(request) = &record.request {
+            waiters.note_answered((request.forwarder, request.connection));
+        }
     }
 
     /// Whether a reply that depends on this seq has to wait.
@@ -291,6 +330,19 @@ impl Replica {
         }
         MayExecute::Yes
     }
+}
+
+/// What became of a request that was executed.
+pub(super) enum Executed {
+    /// The reply, and the seq that it depends on.
+    Reply(Vec<u8>, u64, Of),
+    /// It is one that waits, and there was nothing: the seq that this depends on.
+    Nothing(u64),
+}
+
+/// Whether a command that waits has found nothing: it writes where it finds something.
+fn found_nothing(work: &Work<'_>, effect: &Effect, reply: &[u8]) -> bool {
+    work.waits() && !effect.wrote && !reply.starts_with(b"-")
 }
 
 /// See [`Replica::may_execute`].

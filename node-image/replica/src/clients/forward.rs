@@ -13,7 +13,8 @@ use crate::{engine::command::Reply, group::Role, io::ClientId, replica::Replica}
 
 use super::{
     Flow,
-    client::{Place, bytes_of},
+    blocked::left_us,
+    client::{Blocked, Place, bytes_of},
     execute::{Work, note_session},
     requests::{CONNECTIONS_MAX, OUTSTANDING_MAX},
 };
@@ -34,7 +35,7 @@ fn divide(mut all: Forward) -> Vec<Forward> {
     for (i, size) in sizes.iter().enumerate() {
         if bytes + size > FORWARD_BYTES_MAX && i > begin {
             let requests = rest.by_ref().take(i - begin).collect();
-            divided.push(Forward { epoch, requests, ended: Vec::new() });
+            divided.push(Forward { epoch, requests, ..Forward::default() });
             (begin, bytes) = (i, 0);
         }
         bytes += size;
@@ -58,6 +59,7 @@ impl Replica {
     pub(super) fn forward(&mut self, id: ClientId, work: &Work<'_>) -> Flow {
         let connection = self.connection_of(id);
         let (now_us, sent) = (self.now.mono_us, self.may_ask());
+        let wait = self.key_wait_of(id, work);
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         if client.places.len() >= OUTSTANDING_MAX {
             return Flow::NotNow;
@@ -80,10 +82,13 @@ impl Replica {
             watched,
             resp3,
             transaction,
+            wait_us: wait.map_or(0, |wait| left_us(wait.until_us, now_us)),
         };
         // Its place first: a leader of these days answers itself at once.
         let bytes = bytes_of(&request.commands);
-        client.push_place(Place::Asked { request: request.clone(), since_us: now_us, sent, mute, bytes });
+        let since_us = wait.map_or(now_us, |wait| wait.until_us);
+        client.push_place(Place::Asked { request: request.clone(), since_us, sent, mute, bytes });
+        client.blocked = wait.map(Blocked::Keys);
         if sent {
             self.ask(request);
         }
@@ -110,7 +115,8 @@ impl Replica {
 
     /// Sends this turn's requests as one message.
     pub(crate) fn flush_requests(&mut self) {
-        if self.forward_out.requests.is_empty() && self.forward_out.ended.is_empty() {
+        let Forward { requests, ended, released, .. } = &self.forward_out;
+        if requests.is_empty() && ended.is_empty() && released.is_empty() {
             return;
         }
         match &self.role {
@@ -125,10 +131,12 @@ impl Replica {
                 let ended = std::mem::take(&mut self.forward_out.ended);
                 self.note_ended(self.identity.incarnation, ended);
                 self.forward_out.requests.clear();
+                self.forward_out.released.clear();
             }
             // Requests are kept by their clients and asked again when there is a leader; ends are remembered here.
             _ => {
                 self.forward_out.requests.clear();
+                self.forward_out.released.clear();
                 self.forward_out.ended.truncate(CONNECTIONS_MAX);
             }
         }
@@ -137,18 +145,22 @@ impl Replica {
     /// Asks everything again: there is a new leader, or a new connection to it.
     pub(crate) fn resend_requests(&mut self) {
         self.forward_out.requests.clear();
+        self.forward_out.released.clear();
         self.clients.wake = true;
         if !self.may_ask() {
             return;
         }
+        let now_us = self.now.mono_us;
         for id in self.clients.ids() {
             let Some(client) = self.clients.get_mut(id) else { continue };
             let confirmed = client.confirmed;
+            let wait_us = client.key_wait().map_or(0, |wait| left_us(wait.until_us, now_us));
             let mut again = Vec::new();
             for place in &mut client.places {
                 if let Place::Asked { request, sent, .. } = place {
                     *sent = true;
-                    again.push(Request { confirmed, ..request.clone() });
+                    let wait_us = wait_us.min(request.wait_us);
+                    again.push(Request { confirmed, wait_us, ..request.clone() });
                 }
             }
             for request in again {
@@ -171,6 +183,7 @@ impl Replica {
     /// One reply: it takes its place in its client's order.
     pub(crate) fn take_reply(&mut self, connection: u64, number: u64, bytes: Bytes, seq: u64) {
         let Some(id) = self.client_of(connection) else { return };
+        let bytes = self.reply_or_error(id, number, bytes);
         let Some(client) = self.clients.get_mut(id) else { return };
         if !client.answer_place(number, bytes) {
             return; // It was answered before.
@@ -193,7 +206,7 @@ impl Replica {
         let (mut doubts, mut refusals) = (0, 0);
         client.answer_places(|place| {
             let Place::Asked { since_us, sent, .. } = place else { return None };
-            if *since_us + timeout_us > now {
+            if since_us.saturating_add(timeout_us) > now {
                 return None;
             }
             let text = if *sent {

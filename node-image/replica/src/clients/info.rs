@@ -104,7 +104,11 @@ impl Replica {
                 format!("run_id:{:016x}{:016x}", self.identity.incarnation, self.identity.boot),
                 format!("uptime_in_seconds:{}", (self.now.mono_us - self.started_us) / 1_000_000),
             ],
-            "clients" => vec!["# Clients".into(), format!("connected_clients:{}", self.clients.len())],
+            "clients" => vec![
+                "# Clients".into(),
+                format!("connected_clients:{}", self.clients.len()),
+                format!("blocked_clients:{}", self.blocked_clients()),
+            ],
             "persistence" => vec![
                 "# Persistence".into(),
                 "loading:0".into(),

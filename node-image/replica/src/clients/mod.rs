@@ -8,12 +8,16 @@
 //! ```
 //!
 //! * [`client`]: one connection. [`held`]: replies that wait for a commit. [`requests`]: forwarded requests that were answered, replicated.
-//! * `execute`: one unit of work on the state. `connection`: commands about the connection itself. `consistency`: the command of that name. `forward`: the forwarder's side of a forwarded
+//! * `blocked`: clients behind whose command everything waits: for copies, or until a key has something. [`waiters`]: who waits for which key, at the leader
+//!   or, where there is none, at the coordinator. `waiting`: how a leader serves them.
+//! * `late`: what is answered instead of what did not come. `execute`: one unit of work on the state. `connection`: commands about the connection itself. `consistency`: the command of that name. `forward`: the forwarder's side of a forwarded
 //!   request. `serve`: the leader's side. `info`: the text of INFO.
 //!
 //! Invariants: replies of one client leave in the order of its commands; nothing is shown before it is committed; a client is never shown a state
-//! older than one it has seen here; a command that waits is answered within the store's request time-out, whatever happens.
+//! older than one it has seen here; a command that waits is answered within the store's request time-out, whatever happens, and one that waits for keys
+//! within that time after the one it may wait.
 
+mod blocked;
 pub(crate) mod client;
 mod connection;
 pub(crate) mod consistency;
@@ -21,12 +25,15 @@ pub(crate) mod execute;
 mod forward;
 pub(crate) mod held;
 mod info;
+mod late;
 pub mod requests;
 pub(crate) mod serve;
 #[cfg(test)]
 pub(crate) mod tests;
+pub(crate) mod waiters;
+mod waiting;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -38,8 +45,9 @@ use crate::{
     quorum::level::Quorum,
     replica::Replica,
 };
-use client::{Client, Waiting};
+use client::{Blocked, Client, Waiting};
 use held::{Held, HeldFor, HeldQueue, Leveled, Of, Reach};
+use waiters::Waiters;
 
 /// What one unit of work may take: an entry that is longer than a record may be would be read by nobody.
 #[derive(Debug)]
@@ -70,6 +78,8 @@ pub(crate) struct Clients {
     pub(crate) wake: bool,
     /// Some client waits for copies.
     blocked: Vec<ClientId>,
+    /// Commands that wait for keys.
+    pub(crate) waiters: Waiters,
     /// The round that the command at hand has waited for, and the one that it has to wait for now.
     pub(crate) permit: Option<u64>,
     pub(crate) stamp: Option<u64>,
@@ -112,7 +122,7 @@ impl Clients {
 
     /// Clients for whom something has been under way for longer than a command may wait.
     fn late(&self, timeout_us: u64, now_us: u64) -> Vec<ClientId> {
-        let late = |since_us: u64| since_us + timeout_us <= now_us;
+        let late = |since_us: u64| since_us.saturating_add(timeout_us) <= now_us;
         let mut ids: Vec<ClientId> = self
             .map
             .iter()
@@ -149,7 +159,7 @@ impl Clients {
     pub(crate) fn end(&mut self, id: ClientId, words: &[u8], until_us: u64) {
         let Some(client) = self.map.get_mut(&id).filter(|client| !client.is_ending()) else { return };
         client.last_words = Some(words.into());
-        if let Some(wait) = &mut client.blocked {
+        if let Some(Blocked::Copies(wait)) = &mut client.blocked {
             wait.until_us = wait.until_us.min(until_us);
         }
         self.closing.push(id);
@@ -261,7 +271,7 @@ impl Replica {
     pub(crate) fn command(&mut self, id: ClientId, args: &[&[u8]]) {
         // Nothing is executed after QUIT.
         let Some(client) = self.clients.get_mut(id).filter(|client| !client.is_ending()) else { return };
-        let in_turn = client.waiting.is_empty() && client.blocked.is_none() && !client.is_backed_up();
+        let in_turn = client.waiting.is_empty() && !client.is_halted();
         (self.clients.permit, self.clients.stamp) = (None, None);
         if in_turn && matches!(self.run(id, args), Flow::Done) {
             return;
@@ -273,6 +283,7 @@ impl Replica {
     /// A client says nothing more: see [`Input::LastWords`](crate::io::Input::LastWords).
     pub(crate) fn last_words(&mut self, id: ClientId, words: &[u8]) {
         self.clients.end(id, words, self.now.mono_us.saturating_add(self.request_timeout_us()));
+        self.end_key_wait(id, None);
     }
 
     /// How long a command may wait, in microseconds.
@@ -282,11 +293,14 @@ impl Replica {
 
     /// A client is gone: what it had under way goes on, its replies go nowhere.
     pub(crate) fn client_closed(&mut self, id: ClientId) {
-        if let Some(client) = self.clients.map.remove(&id)
-            && client.asked > 0
-        {
-            let connection = self.connection_of(id);
+        let Some(client) = self.clients.map.remove(&id) else { return };
+        let connection = self.connection_of(id);
+        if client.asked > 0 {
             self.forward_out.ended.push(connection);
+        }
+        if client.key_wait().is_some() {
+            let owner = if self.is_leaderless() { (0, id) } else { (self.identity.incarnation, connection) };
+            self.clients.waiters.forget(owner);
         }
     }
 
@@ -296,7 +310,14 @@ impl Replica {
             return;
         }
         self.unblock();
-        for id in std::mem::take(&mut self.clients.stalled) {
+        let mut stalled = std::mem::take(&mut self.clients.stalled);
+        if !self.clients.waiters.is_empty() {
+            // Those who wait for keys first, in the order in which they began.
+            let place =
+                |id: &ClientId| self.clients.map.get(id).and_then(Client::key_wait).map_or(u64::MAX, |w| w.number);
+            stalled.sort_by_key(place);
+        }
+        for id in stalled {
             self.run_waiting_of(id);
         }
     }
@@ -304,9 +325,10 @@ impl Replica {
     fn run_waiting_of(&mut self, id: ClientId) {
         loop {
             let Some(client) = self.clients.get_mut(id) else { return };
-            if client.blocked.is_some() || client.is_backed_up() {
+            if client.is_halted() {
                 break;
             }
+            let again = client.key_wait().is_some();
             let Some(mut waiting) = client.pop_waiting() else { break };
             (self.clients.permit, self.clients.stamp) = (waiting.round, None);
             let flow = self.run(id, &waiting.args());
@@ -314,12 +336,17 @@ impl Replica {
                 let stamp = self.clients.stamp.take();
                 waiting.round = stamp.or(waiting.round);
                 if let Some(client) = self.clients.get_mut(id) {
+                    // What it has waited for brought nothing: the next time it asks anew.
+                    waiting.round = waiting.round.filter(|_| !client.is_halted());
                     client.put_back(waiting);
                 }
                 if stamp.is_some() {
                     self.foresee_again(id);
                 }
                 break;
+            }
+            if again {
+                self.key_wait_over(id);
             }
         }
         let Some(client) = self.clients.get_mut(id) else { return };
@@ -372,6 +399,7 @@ impl Replica {
         let Some(client) = self.clients.get_mut(id) else { return };
         let bytes = client.settle();
         self.clients.replied(id, bytes, None, None, self.now.mono_us, &mut self.output);
+        self.look_if_over(id);
     }
 
     /// Lets go of every reply that the commit so far covers.
@@ -403,94 +431,6 @@ impl Replica {
                 }
             }
             HeldFor::Remote { replica, reply } => self.reply_to(replica, reply),
-        }
-    }
-
-    /// Replies that wait for entries after `seq` will not be released: those of writes are in doubt, those of reads may be asked again.
-    pub(crate) fn fail_replies(&mut self, seq: u64, why: &str) {
-        let cut = self.clients.held.cut(seq);
-        self.fail_held(cut, why);
-    }
-
-    /// Fails replies that were held: all of a client's from one on.
-    fn fail_held(&mut self, failed: Vec<Held>, why: &str) {
-        let mut by_client: BTreeMap<ClientId, Vec<(usize, Of)>> = BTreeMap::new();
-        for held in failed {
-            // Not those of other replicas: their forwarders ask again, under the same ids.
-            if let HeldFor::Local { client, bytes } = held.to {
-                by_client.entry(client).or_default().push((bytes, held.of));
-            }
-        }
-        for (id, failed) in by_client {
-            self.fail_replies_of(id, &failed, why);
-        }
-    }
-
-    /// What is cut of one client is the end of its replies: it is taken off, and written again as errors.
-    fn fail_replies_of(&mut self, id: ClientId, failed: &[(usize, Of)], why: &str) {
-        let Some(client) = self.clients.get_mut(id) else { return };
-        client.held -= failed.len();
-        let bytes: usize = failed.iter().map(|(bytes, _)| bytes).sum();
-        let tail = client.out.split_off(client.out.len() - bytes);
-        let mut at = 0;
-        for (bytes, of) in failed {
-            let reply = &tail[at..at + bytes];
-            at += bytes;
-            let Some(client) = self.clients.get_mut(id) else { return };
-            let before = client.out.len();
-            let mut out = Reply::new(&mut client.out, false);
-            match of {
-                Of::Write => {
-                    self.counters.in_doubt += 1;
-                    out.error(format!("INDOUBT the write may or may not have happened: {why}").as_bytes());
-                }
-                Of::Read => out.error(format!("TRYAGAIN what was read is not known to be committed: {why}").as_bytes()),
-                Of::Neither => client.out.extend_from_slice(reply),
-            }
-            let written = client.out.len() - before;
-            self.clients.replied(id, written, None, None, self.now.mono_us, &mut self.output);
-        }
-    }
-
-    /// Answers what has waited for too long.
-    pub(crate) fn time_out_clients(&mut self) {
-        let timeout_us = self.request_timeout_us();
-        let now = self.now.mono_us;
-        let mut late = self.clients.held.take_late(now.saturating_sub(timeout_us));
-        late.extend(self.clients.leveled.take_late(now.saturating_sub(timeout_us)));
-        if !late.is_empty() {
-            let why = format!("the copies needed did not answer within {} ms", timeout_us / 1_000);
-            self.fail_held(late, &why);
-        }
-        let why = self.why_not_now();
-        for id in self.clients.late(timeout_us, now) {
-            self.time_out_waiting(id, timeout_us, &why);
-            self.time_out_places(id, timeout_us);
-        }
-        self.clients.wake = true;
-    }
-
-    /// Refuses what still cannot be run. A command that has only stood behind another is run: a MULTI that was refused would let what follows it out of
-    /// its transaction. Behind a WAIT everything stays in its place.
-    fn time_out_waiting(&mut self, id: ClientId, timeout_us: u64, why: &str) {
-        let now = self.now.mono_us;
-        while let Some(client) = self.clients.get_mut(id).filter(|client| client.blocked.is_none()) {
-            if client.waiting.front().is_none_or(|waiting| waiting.since_us + timeout_us > now) {
-                return;
-            }
-            let Some(late) = client.pop_waiting() else { return };
-            let args = late.args();
-            (self.clients.permit, self.clients.stamp) = (late.round, None);
-            if matches!(self.run(id, &args), Flow::Done) {
-                continue;
-            }
-            if args[0].eq_ignore_ascii_case(b"EXEC")
-                && let Some(client) = self.clients.get_mut(id)
-            {
-                client.discard();
-            }
-            self.counters.no_replicas += 1;
-            self.answer(id, |reply| reply.error(format!("NOREPLICAS {why}; nothing was done").as_bytes()));
         }
     }
 }

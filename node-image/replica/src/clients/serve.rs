@@ -1,4 +1,5 @@
-//! The leader's side of forwarded requests: each is executed once, however often it is asked.
+//! The leader's side of forwarded requests: each is executed once, however often it is asked. One that waits for keys and has found nothing is kept
+//! ([`super::waiters`]) and tried again by whoever brings something, in the same turn, before anything else is executed.
 
 use std::collections::VecDeque;
 
@@ -6,7 +7,7 @@ use bytes::Bytes;
 use trireme_proto::{
     Incarnation, ReplicaId,
     breakage::{Breakage, broken},
-    message::{Forward, Reply, Request},
+    message::{Forward, Released, Reply, Request},
     topology::Member,
 };
 
@@ -18,10 +19,12 @@ use crate::{
 };
 
 use super::{
+    blocked::left_us,
     client::{Args, bytes_of},
-    execute::{MayExecute, Work},
+    execute::{Executed, MayExecute, Work},
     held::{Held, HeldFor, Of},
     requests::{CONNECTIONS_MAX, Known, Requests},
+    waiters::{Owner, Waiter, Who},
 };
 
 /// Requests of other replicas that wait until the leader may execute, in number and in bytes; beyond it they are refused.
@@ -41,6 +44,7 @@ struct Waiting {
     from: ReplicaId,
     incarnation: Incarnation,
     request: Request,
+    since_us: u64,
 }
 
 impl Backlog {
@@ -61,7 +65,11 @@ impl Backlog {
     }
 
     fn forget_forwarder(&mut self, from: ReplicaId) {
-        self.queue.retain(|waiting| waiting.from != from);
+        self.retain(|waiting| waiting.from != from);
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Waiting) -> bool) {
+        self.queue.retain(keep);
         self.bytes = self.queue.iter().map(|waiting| bytes_of(&waiting.request.commands)).sum();
     }
 }
@@ -77,14 +85,18 @@ impl Replica {
         for request in forward.requests {
             self.serve(from, incarnation, request);
         }
+        for Released { connection, number } in forward.released {
+            self.release((incarnation, connection), number);
+        }
         self.note_ended(incarnation, forward.ended);
     }
 
     /// Answers one request from what is known of it, or executes it, or lets it wait.
     pub(super) fn serve(&mut self, from: ReplicaId, incarnation: Incarnation, request: Request) {
+        let since_us = self.now.mono_us;
         let Role::Leader(leader) = &mut self.role else { return };
         if !leader.serving && !broken(Breakage::ExecuteBeforeStart) {
-            return self.backlog(Waiting { from, incarnation, request });
+            return self.backlog(Waiting { from, incarnation, request, since_us });
         }
         let waits = !leader.backlog.is_empty();
         let known = match self.requests.known(incarnation, request.connection, request.number) {
@@ -118,8 +130,13 @@ impl Replica {
                     Of::Read,
                 );
             }
-            Known::New if waits => self.backlog(Waiting { from, incarnation, request }),
-            Known::New => self.serve_new(from, incarnation, request),
+            Known::New if waits => self.backlog(Waiting { from, incarnation, request, since_us }),
+            Known::New => {
+                // Those whom something has come for that could not be executed before.
+                self.serve_touched();
+                self.serve_new(from, incarnation, request);
+                self.serve_touched();
+            }
         }
     }
 
@@ -131,18 +148,26 @@ impl Replica {
         self.reply_to(from, Reply { connection, number, bytes, seq: 0 });
     }
 
-    fn serve_new(&mut self, from: ReplicaId, incarnation: Incarnation, request: Request) {
-        match self.try_to_serve((from, incarnation), &request) {
-            None => self.backlog(Waiting { from, incarnation, request }),
-            Some((bytes, seq, of)) => {
-                let reply = Reply { connection: request.connection, number: request.number, bytes: bytes.into(), seq };
-                self.reply_when_committed(from, reply, of);
+    pub(super) fn serve_new(&mut self, from: ReplicaId, incarnation: Incarnation, request: Request) {
+        let (bytes, seq, of) = match self.try_to_serve((from, incarnation), &request) {
+            None => {
+                let since_us = self.now.mono_us;
+                return self.backlog(Waiting { from, incarnation, request, since_us });
             }
-        }
+            Some(Executed::Nothing(_)) if request.wait_us > 0 => return self.let_wait(from, incarnation, request),
+            Some(Executed::Nothing(seq)) => {
+                let mut bytes = Vec::new();
+                command::Reply::new(&mut bytes, request.resp3).null_array();
+                (bytes, seq, Of::Read)
+            }
+            Some(Executed::Reply(bytes, seq, of)) => (bytes, seq, of),
+        };
+        let reply = Reply { connection: request.connection, number: request.number, bytes: bytes.into(), seq };
+        self.reply_when_committed(from, reply, of);
     }
 
-    /// Executes a request, if that may be done now: its reply, and the seq that this depends on.
-    fn try_to_serve(&mut self, forwarder: (ReplicaId, u64), request: &Request) -> Option<(Vec<u8>, u64, Of)> {
+    /// Executes a request, if that may be done now.
+    fn try_to_serve(&mut self, forwarder: (ReplicaId, u64), request: &Request) -> Option<Executed> {
         let args: Args<'_> = match &request.commands[..] {
             [command] if !request.transaction => command.args.iter().map(|arg| &arg[..]).collect(),
             _ => Args::new(),
@@ -155,7 +180,7 @@ impl Replica {
                 Err(error) => {
                     let mut bytes = Vec::new();
                     error.write(&mut command::Reply::new(&mut bytes, request.resp3));
-                    return Some((bytes, 0, Of::Read));
+                    return Some(Executed::Reply(bytes, 0, Of::Read));
                 }
             }
         };
@@ -163,9 +188,24 @@ impl Replica {
             MayExecute::NotNow => None,
             MayExecute::Never(why) => {
                 self.counters.no_replicas += u64::from(why.starts_with("NOREPLICAS"));
-                Some((format!("-{why}\r\n").into(), 0, Of::Read))
+                Some(Executed::Reply(format!("-{why}\r\n").into(), 0, Of::Read))
             }
             MayExecute::Yes => Some(self.execute_request(forwarder, request, &work)),
+        }
+    }
+
+    /// A connection's request waits no longer, if it does still: it is tried once more and answered.
+    pub(super) fn release(&mut self, owner: Owner, number: u64) {
+        let waiting = self.clients.waiters.of(owner);
+        let is_it = |waiter: &Waiter| matches!(&waiter.who, Who::Request { request, .. } if request.number == number);
+        if let Some(waiter) = waiting.filter(|waiting| self.clients.waiters.get(*waiting).is_some_and(is_it)) {
+            return self.time_out_request(waiter);
+        }
+        let Role::Leader(leader) = &mut self.role else { return };
+        for Waiting { incarnation, request, .. } in &mut leader.backlog.queue {
+            if (*incarnation, request.connection, request.number) == (owner.0, owner.1, number) {
+                request.wait_us = 0;
+            }
         }
     }
 
@@ -173,7 +213,9 @@ impl Replica {
     pub(crate) fn serve_backlog(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
         let waiting = std::mem::take(&mut leader.backlog);
-        for Waiting { from, incarnation, request } in waiting.queue {
+        for Waiting { from, incarnation, mut request, since_us } in waiting.queue {
+            let waited_us = self.now.mono_us.saturating_sub(since_us);
+            request.wait_us = left_us(request.wait_us, waited_us);
             // One that may not be executed yet goes to the end of the new backlog, and so do all after it.
             self.serve(from, incarnation, request);
         }
@@ -184,6 +226,7 @@ impl Replica {
         if let Role::Leader(leader) = &mut self.role {
             leader.backlog.forget_forwarder(from);
         }
+        self.clients.waiters.forget_forwarder(from);
         self.clients.held.forget_remote(|replica| replica == from);
         self.replies_out.remove(&from);
     }
@@ -214,6 +257,12 @@ impl Replica {
     /// Connections that have ended: see [`Replica::forget_ended`].
     pub(super) fn note_ended(&mut self, incarnation: Incarnation, ended: Vec<u64>) {
         let Role::Leader(leader) = &mut self.role else { return };
+        for connection in &ended {
+            // What has found nothing so far is to find nothing any more: nobody would get it.
+            self.clients.waiters.forget((incarnation, *connection));
+            let waits = |w: &Waiting| w.request.wait_us > 0 && w.incarnation == incarnation;
+            leader.backlog.retain(|w| !(waits(w) && w.request.connection == *connection));
+        }
         let room = CONNECTIONS_MAX.saturating_sub(leader.ended.len());
         leader.ended.extend(ended.into_iter().take(room).map(|connection| (incarnation, connection)));
     }

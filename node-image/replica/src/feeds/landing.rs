@@ -33,6 +33,14 @@ const WAITING_BYTES_MAX: usize = 32 << 20;
 const IMAGE: u8 = 0;
 const RECEIVED: u8 = 1;
 
+/// The slot that an entry of state is about, if it is an image.
+pub(crate) fn slot_of_state(payload: &[u8]) -> Option<u16> {
+    match payload {
+        [IMAGE, low, high, ..] => Some(u16::from_le_bytes([*low, *high]) % trireme_proto::SLOTS),
+        _ => None,
+    }
+}
+
 impl Replica {
     /// Everything that a turn of another group has for this one.
     pub(crate) fn on_feed(&mut self, from: ReplicaId, feed: Feed) {

@@ -51,6 +51,8 @@ use trireme_proto::{
     report::Repair,
 };
 
+pub(crate) use landing::slot_of_state;
+
 use crate::{
     engine::{Engine, ReceivedSet},
     log::record::{self, Kind},

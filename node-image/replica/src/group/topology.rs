@@ -130,6 +130,7 @@ impl Replica {
         self.checkpointing = None;
         self.replies_out.clear();
         self.clients.held.forget_remote(|_| true);
+        self.clients.waiters.forget_all();
         self.event(Event::Deposed { by, undone });
     }
 

@@ -58,7 +58,12 @@ impl Replica {
             return Flow::NotNow;
         }
         let writes = work.writes();
+        // What waits for keys goes on waiting.
+        let waits = self.clients.get_mut(id).is_some_and(|client| client.key_wait().is_some());
         if writes && self.disk_full {
+            if waits {
+                return Flow::NotNow;
+            }
             let why = "DISKFULL this replica's disk is full: writes are refused until it has room, reads are served";
             self.answer(id, |reply| reply.error(why.as_bytes()));
             return Flow::Done;
@@ -70,24 +75,23 @@ impl Replica {
         }
         let need = self.need_of(work, level, local);
         if let Some(why) = self.why_it_cannot_be(&need, writes) {
+            if waits {
+                return Flow::NotNow;
+            }
             self.counters.no_replicas += u64::from(why.starts_with("NOREPLICAS"));
             self.answer(id, |reply| reply.error(why.as_bytes()));
             return Flow::Done;
         }
         if need.is_nothing() {
-            self.execute_for(id, work, self.reached_by(&need));
-            return Flow::Done;
+            return self.execute_for(id, work, self.reached_by(&need));
         }
         match self.clients.permit.map_or(Use::None, |number| self.use_of(number, &need, work)) {
-            Use::Ready => {
-                self.execute_for(id, work, self.reached_by(&need));
-                return Flow::Done;
-            }
+            Use::Ready => return self.execute_for(id, work, self.reached_by(&need)),
             Use::ReadyAndStale => {
-                self.execute_for(id, work, self.reached_by(&need));
+                let flow = self.execute_for(id, work, self.reached_by(&need));
                 // Nobody waits for this one: it mends.
                 self.join_round(&need.by_key(work));
-                return Flow::Done;
+                return flow;
             }
             Use::Waits => {}
             Use::None => self.clients.stamp = self.join_round(&need),

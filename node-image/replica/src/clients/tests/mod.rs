@@ -1,5 +1,6 @@
 //! What clients see, in a small world of replicas: [`rig`].
 
+mod blocking;
 pub(crate) mod rig;
 
 use super::Limits;

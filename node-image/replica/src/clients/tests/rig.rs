@@ -26,6 +26,7 @@ pub(crate) struct Node {
     pub(crate) paused: BTreeSet<ClientId>,
     /// It may end.
     pub(crate) finished: bool,
+    deadline_us: u64,
 }
 
 pub(crate) struct Rig {
@@ -165,6 +166,7 @@ impl Rig {
             closed: BTreeSet::new(),
             paused: BTreeSet::new(),
             finished: false,
+            deadline_us: 0,
         };
         self.nodes.insert(id, node);
     }
@@ -312,6 +314,7 @@ impl Rig {
         }
         node.paused.extend(output.paused.drain(..));
         node.finished = output.finished;
+        node.deadline_us = output.deadline_us;
         output.events.clear();
         node.output = output;
     }
@@ -343,6 +346,11 @@ impl Rig {
 
     pub(crate) fn replica(&self, id: ReplicaId) -> &Replica {
         &self.nodes[&id].replica
+    }
+
+    /// When it wants to be called again.
+    pub(crate) fn deadline_us(&self, id: ReplicaId) -> u64 {
+        self.nodes[&id].deadline_us
     }
 
     pub(crate) fn report(&self, id: ReplicaId) -> trireme_proto::Report {

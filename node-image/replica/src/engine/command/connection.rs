@@ -305,6 +305,11 @@ fn client(
             let listed = lists_own(state.id, &args[2..])?;
             reply.verbatim("txt", &if listed { state.describe(context.now_us) } else { Vec::new() });
         }
+        // Who knows other clients looks for it there.
+        "unblock" => {
+            unblock_arguments(args)?;
+            reply.integer(0);
+        }
         "no-evict" => {
             state.no_evict = on_or_off(args[2])?;
             reply.ok();
@@ -355,6 +360,23 @@ fn lists_own(own: u64, options: &[&[u8]]) -> Result<bool, Error> {
     }
 }
 
+/// The arguments of CLIENT UNBLOCK: which client, and whether with an error.
+pub fn unblock_arguments(args: &[&[u8]]) -> Result<(u64, bool), Error> {
+    if args.len() > 4 {
+        return Err(Error::Fixed(
+            "ERR unknown subcommand or wrong number of arguments for 'unblock'. Try CLIENT HELP.",
+        ));
+    }
+    let with_error = match args.get(3) {
+        None => false,
+        Some(reason) if parse::is(reason, "timeout") => false,
+        Some(reason) if parse::is(reason, "error") => true,
+        Some(_) => return Err(Error::Fixed("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+    };
+    let id = parse::integer_argument(args.get(2).ok_or(Error::Syntax)?)?;
+    Ok((u64::try_from(id).unwrap_or(0), with_error))
+}
+
 fn on_or_off(argument: &[u8]) -> Result<bool, Error> {
     match argument {
         on if parse::is(on, "on") => Ok(true),
@@ -363,7 +385,7 @@ fn on_or_off(argument: &[u8]) -> Result<bool, Error> {
     }
 }
 
-const CLIENT_HELP: [&str; 21] = [
+const CLIENT_HELP: [&str; 23] = [
     "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "GETNAME",
     "    Return the name of the current connection.",
@@ -383,6 +405,8 @@ const CLIENT_HELP: [&str; 21] = [
     "    Say which client library this is.",
     "SETNAME <name>",
     "    Assign the name <name> to the current connection.",
+    "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+    "    Unblock the specified blocked client of this replica.",
     "HELP",
     "    Prints this help.",
 ];

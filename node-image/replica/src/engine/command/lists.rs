@@ -5,7 +5,7 @@ use super::{Args, Error, Reply, parse};
 use crate::engine::access::{Access, Kind};
 
 /// The two ends, as arguments.
-const ENDS: [&str; 2] = ["left", "right"];
+pub const ENDS: [&str; 2] = ["left", "right"];
 
 pub fn lpush(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     push(access, args, (false, false), reply)
@@ -70,7 +70,7 @@ fn pop_one_or_more(
 }
 
 /// Removes so many elements at one end and returns them, the outermost first.
-fn pop(access: &mut Access<'_>, key: &[u8], from_end: bool, count: usize) -> Result<Vec<Vec<u8>>, Error> {
+pub fn pop(access: &mut Access<'_>, key: &[u8], from_end: bool, count: usize) -> Result<Vec<Vec<u8>>, Error> {
     let length = access.list_length(key)?;
     let count = count.min(length);
     let indices = if from_end { length - count..length } else { 0..count };
@@ -89,7 +89,17 @@ fn write(reply: &mut Reply<'_>, values: &[Vec<u8>]) {
 }
 
 pub fn lmpop(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let (keys, from_end, count) = several_keys(args, ENDS)?;
+    let (keys, from_end, count) = several_keys(&args.list()[1..], ENDS)?;
+    pop_of_first(access, keys, (from_end, count), reply)
+}
+
+/// Removes so many elements of the first of these lists that has any.
+pub fn pop_of_first(
+    access: &mut Access<'_>,
+    keys: &[&[u8]],
+    (from_end, count): (bool, usize),
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
     for key in keys {
         if access.list_length(key)? > 0 {
             let popped = pop(access, key, from_end, count)?;
@@ -259,13 +269,17 @@ pub fn lpos(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     Ok(())
 }
 
-pub fn lmove(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let end = |text: &[u8]| match text {
+/// Whether an argument names the end of a list, and not its beginning.
+pub fn is_last(text: &[u8]) -> Result<bool, Error> {
+    match text {
         end if parse::is(end, ENDS[0]) => Ok(false),
         end if parse::is(end, ENDS[1]) => Ok(true),
         _ => Err(Error::Syntax),
-    };
-    let (from_end, to_end) = (end(args[3])?, end(args[4])?);
+    }
+}
+
+pub fn lmove(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let (from_end, to_end) = (is_last(args[3])?, is_last(args[4])?);
     move_element(access, (args[1], from_end), (args[2], to_end), reply)
 }
 
@@ -273,7 +287,8 @@ pub fn rpoplpush(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>
     move_element(access, (args[1], true), (args[2], false), reply)
 }
 
-fn move_element(
+/// Moves an element from an end of a list to an end of another; null where there is none.
+pub fn move_element(
     access: &mut Access<'_>,
     (from, from_end): (&[u8], bool),
     (to, to_end): (&[u8], bool),

@@ -7,7 +7,7 @@
 //!
 //! - [`table`] finds a command by name; `rows` is its table, **one row per command**. Adding a command takes its
 //!   function, in the file of its family, and its row.
-//! - A family is one file (`strings`, `hashes`, `sets`, `sorted`, `lists`, `keys`, `expiry`); its functions are plain code over
+//! - A family is one file (`strings`, `hashes`, `sets`, `sorted`, `lists`, `blocking`, `sort`, `keys`, `expiry`); its functions are plain code over
 //!   [`Access`], which turns what they change into a delta. They see no clock but [`Access::now_ms`] and no randomness
 //!   but [`Args::random`].
 //! - [`reply`] writes RESP2 and RESP3, [`error`] has Redis's texts.
@@ -25,12 +25,15 @@
 //! - OBJECT FREQ and IDLETIME know nothing, since no access times are kept; OBJECT ENCODING says what Redis would.
 //! - A negative count of HRANDFIELD, SRANDMEMBER and ZRANDMEMBER goes down to -2^24; numbers of INCRBYFLOAT and scores are decimal, and of zero
 //!   there is one: no -0.
+//! - Where nobody leads, commands that wait (BLPOP and its like) promise what LPOP does: two coordinators' clients may both get one element, and only those of
+//!   one coordinator are served in the order in which they began to wait. After a failover the order is that in which they are asked again.
+//! - SORT compares bytes, whatever the language; where nobody leads, the keys that its patterns name are read as the coordinator has them.
 //! - AUTH is refused within a transaction: there is one user, whom the client is already.
 //! - CONFIG describes and cannot be set; COMMAND INFO gives no tips and no key specifications.
 //!
 //! This store's own commands: CONSISTENCY (`clients::consistency` has what its levels promise), SIBLINGS and PUT (`siblings`).
 //!
-//! Missing: DUMP, RESTORE, SORT, scripts, streams, and the commands of lists and sorted sets that wait.
+//! Missing: DUMP, RESTORE, scripts, streams.
 
 pub mod auth;
 pub mod connection;
@@ -38,6 +41,7 @@ pub mod error;
 pub mod reply;
 pub mod table;
 
+pub(crate) mod blocking;
 mod command_info;
 mod expiry;
 mod extended;
@@ -55,6 +59,7 @@ mod scan;
 mod set_algebra;
 mod sets;
 mod siblings;
+mod sort;
 mod sorted;
 mod sorted_algebra;
 mod sorted_range;

@@ -6,13 +6,13 @@
 use super::table::ConnectionCommand as C;
 use super::table::Handler::{self, Connection, Data};
 use super::table::flag::{
-    ADMIN, ALLOW_BUSY, ALONE, BLIND, DANGEROUS, DENYOOM, FAST, LOADING, MOVABLEKEYS, NO_AUTH, NOSCRIPT, READONLY,
-    SKIP_SLOWLOG, STALE, WRITE,
+    ADMIN, ALLOW_BUSY, ALONE, BLIND, BLOCKING, DANGEROUS, DENYOOM, FAST, LOADING, MOVABLEKEYS, NO_AUTH, NOSCRIPT,
+    READONLY, SKIP_SLOWLOG, STALE, WRITE,
 };
 use super::table::{Group, Spec};
 use super::{
-    expiry, hashes, keys, lcs, lists, object, set_algebra, sets, siblings, sorted, sorted_algebra, sorted_range,
-    string_set, strings,
+    blocking, expiry, hashes, keys, lcs, lists, object, set_algebra, sets, siblings, sort, sorted, sorted_algebra,
+    sorted_range, string_set, strings,
 };
 
 macro_rules! rows {
@@ -147,6 +147,15 @@ pub static ROWS: &[Spec] = rows! {
     "lmove" 5 [WRITE DENYOOM] 1 2 1 List "6.2.0" "Moves an element from an end of a list to an end of another." Data(lists::lmove);
     "rpoplpush" 3 [WRITE DENYOOM] 1 2 1 List "1.2.0" "Moves the last element of a list before another." Data(lists::rpoplpush);
     "lmpop" -4 [WRITE MOVABLEKEYS] 0 0 0 List "7.0.0" "Removes elements of the first list that has any, and returns them." Data(lists::lmpop);
+    // What waits until there is something: see `blocking`.
+    "blpop" -3 [WRITE NOSCRIPT BLOCKING] 1 -2 1 List "2.0.0" "Removes the first element of the first list that has any, or waits for one." Data(blocking::blpop);
+    "brpop" -3 [WRITE NOSCRIPT BLOCKING] 1 -2 1 List "2.0.0" "Removes the last element of the first list that has any, or waits for one." Data(blocking::brpop);
+    "blmove" 6 [WRITE DENYOOM NOSCRIPT BLOCKING] 1 2 1 List "6.2.0" "Moves an element from an end of a list to an end of another, or waits for one." Data(blocking::blmove);
+    "brpoplpush" 4 [WRITE DENYOOM NOSCRIPT BLOCKING] 1 2 1 List "2.2.0" "Moves the last element of a list before another, or waits for one." Data(blocking::brpoplpush);
+    "blmpop" -5 [WRITE BLOCKING MOVABLEKEYS] 0 0 0 List "7.0.0" "Removes elements of the first list that has any, or waits for some." Data(blocking::blmpop);
+    "bzpopmin" -3 [WRITE NOSCRIPT FAST BLOCKING] 1 -2 1 SortedSet "5.0.0" "Removes the member with the lowest score of the first sorted set that has any, or waits for one." Data(blocking::bzpopmin);
+    "bzpopmax" -3 [WRITE NOSCRIPT FAST BLOCKING] 1 -2 1 SortedSet "5.0.0" "Removes the member with the highest score of the first sorted set that has any, or waits for one." Data(blocking::bzpopmax);
+    "bzmpop" -5 [WRITE BLOCKING MOVABLEKEYS] 0 0 0 SortedSet "7.0.0" "Removes members of the first sorted set that has any, or waits for some." Data(blocking::bzmpop);
     // Keys of any type.
     "del" -2 [WRITE] 1 -1 1 Generic "1.0.0" "Removes keys." Data(keys::del);
     "unlink" -2 [WRITE FAST] 1 -1 1 Generic "4.0.0" "Removes keys." Data(keys::del);
@@ -159,6 +168,8 @@ pub static ROWS: &[Spec] = rows! {
     "rename" 3 [WRITE] 1 2 1 Generic "1.0.0" "Gives a key another name." Data(keys::rename);
     "renamenx" 3 [WRITE FAST] 1 2 1 Generic "1.0.0" "Gives a key another name, unless that exists." Data(keys::renamenx);
     "copy" -3 [WRITE DENYOOM] 1 2 1 Generic "6.2.0" "Copies a key." Data(keys::copy);
+    "sort" -2 [WRITE DENYOOM MOVABLEKEYS DANGEROUS] 1 1 1 Generic "1.0.0" "The elements of a list, set or sorted set in an order, or what they name elsewhere." Data(sort::sort);
+    "sort_ro" -2 [READONLY MOVABLEKEYS DANGEROUS] 1 1 1 Generic "7.0.0" "The same, and stores nothing." Data(sort::sort_ro);
     "dbsize" 1 [READONLY FAST] 0 0 0 Server "1.0.0" "How many keys there are." Data(keys::dbsize);
     "flushdb" -1 [WRITE DANGEROUS] 0 0 0 Server "1.0.0" "Removes all keys." Data(keys::flush);
     "flushall" -1 [WRITE DANGEROUS] 0 0 0 Server "1.0.0" "Removes all keys." Data(keys::flush);
@@ -223,6 +234,7 @@ const CLIENT_SUBCOMMANDS: &[Spec] = rows! {
     "client|no-touch" 3 [LOADING NOSCRIPT STALE] 0 0 0 Connection "7.2.0" "Accepted: access times are not kept." CLIENT_HANDLER;
     "client|reply" 3 [NOSCRIPT LOADING STALE] 0 0 0 Connection "3.2.0" "Whether replies are sent." CLIENT_HANDLER;
     "client|setinfo" 4 [LOADING NOSCRIPT STALE] 0 0 0 Connection "7.2.0" "Says which library the client uses." CLIENT_HANDLER;
+    "client|unblock" -3 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Connection "5.0.0" "Ends the waiting of a client of this replica." CLIENT_HANDLER;
     "client|setname" 3 [NOSCRIPT LOADING STALE] 0 0 0 Connection "2.6.9" "Names the connection." CLIENT_HANDLER;
 };
 

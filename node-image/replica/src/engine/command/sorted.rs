@@ -7,6 +7,9 @@ use crate::engine::access::Access;
 
 const NOT_A_NUMBER: Error = Error::Fixed("ERR resulting score is not a number (NaN)");
 
+/// The two ends of a sorted set, as arguments.
+pub const SCORE_ENDS: [&str; 2] = ["min", "max"];
+
 /// Members with their scores.
 pub type Scored = Vec<(Vec<u8>, f64)>;
 
@@ -207,7 +210,7 @@ fn pop_one_or_more(
 }
 
 /// Removes so many members, the lowest or the highest first.
-fn pop(access: &mut Access<'_>, key: &[u8], from_end: bool, count: usize) -> Result<Scored, Error> {
+pub fn pop(access: &mut Access<'_>, key: &[u8], from_end: bool, count: usize) -> Result<Scored, Error> {
     let length = access.scored_count(key)?;
     let count = count.min(length);
     let ranks = if from_end { length - count..length } else { 0..count };
@@ -222,7 +225,17 @@ fn pop(access: &mut Access<'_>, key: &[u8], from_end: bool, count: usize) -> Res
 }
 
 pub fn zmpop(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let (keys, from_end, count) = several_keys(args, ["min", "max"])?;
+    let (keys, from_end, count) = several_keys(&args.list()[1..], SCORE_ENDS)?;
+    pop_of_first(access, keys, (from_end, count), reply)
+}
+
+/// Removes so many members of the first of these sorted sets that has any.
+pub fn pop_of_first(
+    access: &mut Access<'_>,
+    keys: &[&[u8]],
+    (from_end, count): (bool, usize),
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
     for key in keys {
         if access.scored_count(key)? > 0 {
             let popped = pop(access, key, from_end, count)?;
@@ -236,14 +249,14 @@ pub fn zmpop(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) ->
     Ok(())
 }
 
-/// The arguments of ZMPOP and LMPOP: keys, whether the second end is meant, how many.
-pub fn several_keys<'a>(args: &Args<'a>, ends: [&str; 2]) -> Result<(&'a [&'a [u8]], bool, usize), Error> {
+/// The arguments of ZMPOP and LMPOP from the number of keys on: keys, whether the second end is meant, how many.
+pub fn several_keys<'a>(args: &'a [&'a [u8]], ends: [&str; 2]) -> Result<(&'a [&'a [u8]], bool, usize), Error> {
     let positive = |text: &[u8], error: Error| match parse::count_argument(text, error.clone())? {
         0 => Err(error),
         count => Ok(count),
     };
-    let keys = positive(args[1], Error::Fixed("ERR numkeys should be greater than 0"))?;
-    let rest = args.list().get(2..).unwrap_or_default();
+    let (number, rest) = args.split_first().ok_or(Error::Syntax)?;
+    let keys = positive(number, Error::Fixed("ERR numkeys should be greater than 0"))?;
     if keys >= rest.len() {
         return Err(Error::Syntax);
     }

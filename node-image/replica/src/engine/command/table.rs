@@ -1,7 +1,7 @@
 //! Which commands there are, and how one is found by its name.
 
 use super::rows::ROWS;
-use super::{Args, Error, Reply, parse};
+use super::{Args, Error, Reply, parse, sort};
 use crate::engine::access::Access;
 
 /// What a command is, as `COMMAND INFO` tells it: a bit each, [`flag::NAMES`] gives their names.
@@ -35,16 +35,18 @@ pub mod flag {
     pub const MOVABLEKEYS: u32 = 1 << 11;
     /// It does not work while data is loaded in the background.
     pub const NO_ASYNC_LOADING: u32 = 1 << 12;
+    /// It waits until its keys have something: where it finds nothing it writes nothing, and answers null or an error.
+    pub const BLOCKING: u32 = 1 << 13;
     /// Not shown as a flag: it belongs to the category `@dangerous`.
-    pub const DANGEROUS: u32 = 1 << 13;
+    pub const DANGEROUS: u32 = 1 << 14;
     /// Not shown: neither its effect nor its reply depends on what its keys hold, but for options that say otherwise.
-    pub const BLIND: u32 = 1 << 14;
+    pub const BLIND: u32 = 1 << 15;
 
     /// Not shown: a unit of work of its own, no part of a transaction.
-    pub const ALONE: u32 = 1 << 15;
+    pub const ALONE: u32 = 1 << 16;
 
     /// The names of the flags, by bit.
-    pub const NAMES: [&str; 13] = [
+    pub const NAMES: [&str; 14] = [
         "write",
         "readonly",
         "denyoom",
@@ -58,6 +60,7 @@ pub mod flag {
         "allow_busy",
         "movablekeys",
         "no_async_loading",
+        "blocking",
     ];
 }
 
@@ -242,12 +245,15 @@ impl Spec {
         fixed.chain(self.counted_keys(args)).copied()
     }
 
-    /// Keys behind their number: as the first argument, or the one behind the key that is the destination.
+    /// Keys that are where the arguments say: SORT's destination. And keys behind their number: as the first argument, or the one behind the destination's key, or behind how long to wait.
     fn counted_keys<'a>(&self, args: &'a [&'a [u8]]) -> &'a [&'a [u8]] {
-        if self.flags & flag::MOVABLEKEYS == 0 {
+        if self.name == "sort" {
+            return sort::destination(args).unwrap_or_default();
+        }
+        if self.flags & flag::MOVABLEKEYS == 0 || self.sorts() {
             return &[];
         }
-        let at = if self.first_key == 0 { 1 } else { 2 };
+        let at = if self.first_key == 0 && !self.has(flag::BLOCKING) { 1 } else { 2 };
         let count = args.get(at).and_then(|count| parse::integer(count)).and_then(|count| usize::try_from(count).ok());
         let rest = args.get(at + 1..).unwrap_or_default();
         &rest[..count.unwrap_or(0).min(rest.len())]
@@ -276,7 +282,7 @@ impl Spec {
 
     /// The names of its categories, without the `@`, in no order.
     pub fn categories(&self) -> impl Iterator<Item = &'static str> {
-        use flag::{ADMIN, DANGEROUS, FAST, READONLY, WRITE};
+        use flag::{ADMIN, BLOCKING, DANGEROUS, FAST, READONLY, WRITE};
         let family = match self.group {
             Group::String => Some("string"),
             Group::Hash => Some("hash"),
@@ -285,6 +291,7 @@ impl Spec {
             Group::List => Some("list"),
             Group::Transactions => Some("transaction"),
             Group::Generic if self.name == "wait" || self.name == "waitaof" => Some("connection"),
+            Group::Generic if self.sorts() => None,
             Group::Generic if self.name != "object" => Some("keyspace"),
             Group::Connection if self.name != "client" => Some("connection"),
             Group::Cluster if !self.name.starts_with("cluster") => Some("connection"),
@@ -297,11 +304,18 @@ impl Spec {
             self.has(WRITE).then_some("write"),
             self.has(READONLY).then_some("read"),
             self.has(ADMIN).then_some("admin"),
+            self.has(BLOCKING).then_some("blocking"),
             (self.has(ADMIN) || self.has(DANGEROUS)).then_some("dangerous"),
             Some(if self.has(FAST) { "fast" } else { "slow" }),
         ]
         .into_iter()
         .flatten()
+        .chain(["list", "set", "sortedset"].into_iter().filter(|_| self.sorts()))
+    }
+
+    /// SORT and SORT_RO, which belong to all types that they sort.
+    fn sorts(&self) -> bool {
+        matches!(self.name, "sort" | "sort_ro")
     }
 }
 
@@ -317,7 +331,8 @@ pub fn lookup(name: &[u8]) -> Option<&'static Spec> {
     loop {
         let row = usize::from(INDEX[place].checked_sub(1)?);
         if KEYS[row] == key {
-            return Some(&ROWS[row]);
+            // The one byte that is read like the `_` of a name.
+            return Some(&ROWS[row]).filter(|_| name.len() != "sort_ro".len() || !name.contains(&0x7f));
         }
         place = (place + 1) % PLACES;
     }
@@ -333,7 +348,7 @@ pub fn resolve(args: &[&[u8]]) -> Result<&'static Spec, Error> {
     spec.subcommand(args)
 }
 
-/// A name as numbers: its letters in lower case, its length. Exact, for names are nothing but letters.
+/// A name as numbers: its letters in lower case, its length. Exact, for names are nothing but letters, and `_`.
 type Key = (u64, u64, usize);
 
 /// No command's name is longer, in bytes.
@@ -386,7 +401,10 @@ const fn keys() -> [Key; COUNT] {
         let name = ROWS[row].name.as_bytes();
         let mut at = 0;
         while at < name.len() {
-            assert!(name[at].is_ascii_lowercase(), "names in the table are letters in lower case");
+            assert!(
+                name[at].is_ascii_lowercase() || name[at] == b'_',
+                "names in the table are letters in lower case, and `_`"
+            );
             at += 1;
         }
         keys[row] = match key_of(name) {

@@ -326,6 +326,29 @@ fn command(random: &mut Rng) -> String {
         "lmpop 2 K K left",
         "lmpop 2 K K right count I",
         "lmpop I K left",
+        "sort K",
+        "sort K alpha",
+        "sort K alpha desc limit I I",
+        "sort K by n* get # get K",
+        "sort P by h*->f1 get h*->f2 get # get *",
+        "sort K by h*->f1 desc store K",
+        "sort K alpha store K",
+        "sort K by same store K",
+        "sort_ro K limit I I",
+        "sort K U",
+        "sort_ro K U U",
+        "blpop K K D",
+        "brpop K D",
+        "blmove K K left right D",
+        "blmove K K right O D",
+        "brpoplpush K K D",
+        "blmpop D 2 K K left",
+        "blmpop D 2 K K right count I",
+        "blmpop D I K left",
+        "bzpopmin K K D",
+        "bzpopmax K D",
+        "bzmpop D 2 K K min",
+        "bzmpop D 2 K K max count I",
         "rpush P m m",
         "rpush P m m m",
         "lpush P m m",
@@ -398,11 +421,15 @@ fn fill(word: &str, random: &mut Rng) -> String {
         // Scores that are written alike by both versions of Redis: few binary digits.
         "S" => one_of(
             random,
-            &["0", "1", "2", "-1", "1.5", "-2.25", "100", "0.5", "1e3", "1e16", "inf", "-inf", "x", "nan"],
+            &["0", "1", "2", "-1", "1.5", "-2.25", "100", "0.5", "1e3", "1e4", "inf", "-inf", "x", "nan"],
         ),
         "R" => {
             one_of(random, &["0", "1", "(1", "-1", "2", "(2", "100", "-inf", "+inf", "(inf", "1.5", "''", "x", "(x"])
         }
+        // Not BY: where that is the same for all, a set is in no order.
+        "U" => one_of(random, &["asc", "desc", "alpha", "limit", "get", "store", "bogus"]),
+        // How long to wait.
+        "D" => one_of(random, &["0.001", "0.001", "1e-3", "0.001", "-1", "x", "nan", "''", "-0.5"]),
         // Members in order of their bytes: all scores of this key are the same.
         "W" => one_of(random, &["-", "+", "[a", "(a", "[b", "(b", "[2", "(2", "[", "a", "+x"]),
         "A" => one_of(random, &["nx", "xx", "gt", "lt", "ch", "incr", "NX", "CH", "INCR"]),

@@ -15,6 +15,7 @@ mod server;
 mod value;
 
 use super::connection::{self, ConnectionState, Context};
+use super::table::flag;
 use super::{ConnectionCommand, Error, Handler, Reply, resolve, run};
 use crate::engine::{At, Engine};
 use trireme_proto::ids::Origin;
@@ -64,6 +65,11 @@ impl Store {
                 let command = || args.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" ");
                 assert!(!effect.wrote || spec.is_write(), "a command that only reads wrote: {}", command());
                 assert!(!effect.wrote || out[0] != b'-', "a command wrote and failed: {}", command());
+                if spec.has(flag::BLOCKING) && !effect.wrote && out[0] != b'-' {
+                    // Its time is over at once.
+                    out.clear();
+                    Reply::new(&mut out, self.client.resp3).null_array();
+                }
             }
         }
         out

@@ -79,7 +79,7 @@ fn every_name_is_found_in_any_case() {
         assert!(std::ptr::eq(lookup(spec.name.as_bytes()).expect("found"), spec));
         assert!(std::ptr::eq(lookup(spec.name.to_uppercase().as_bytes()).expect("found"), spec));
     }
-    for name in ["", "ge", "gett", "get\0", "an extraordinarily long name of no command"] {
+    for name in ["", "sort\x7fro", "ge", "gett", "get\0", "an extraordinarily long name of no command"] {
         assert!(lookup(name.as_bytes()).is_none(), "{name}");
     }
     for spec in with_subcommands() {
@@ -115,6 +115,13 @@ fn keys_are_found() {
         ("zunionstore to", "to"),
         ("zmpop 2 a b min", "a b"),
         ("zrangestore to a 0 -1", "to a"),
+        ("blpop a b 0", "a b"),
+        ("blmove a b left right 0", "a b"),
+        ("blmpop 0 2 a b left", "a b"),
+        ("bzmpop 0 x a left", ""),
+        ("sort a by store get b store c", "a c"),
+        ("sort a store", "a"),
+        ("sort_ro a limit 1 2", "a"),
         ("object encoding a", "a"),
         ("object help", ""),
         ("ping", ""),
