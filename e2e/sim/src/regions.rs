@@ -165,6 +165,7 @@ impl Regions {
             Event::Heal => {
                 let now = self.now();
                 self.network.unblock_all(now, &mut self.rng);
+                self.worlds.iter_mut().for_each(|world| world.paused_with.clear());
             }
         }
     }
@@ -199,7 +200,7 @@ impl Regions {
         }
     }
 
-    /// A region is cut off, two do not reach each other in one direction or both, or connections break.
+    /// A region is cut off, two do not reach each other in one direction or both, or connections break; or a person pauses feeds, as the one side hears first.
     fn fault(&mut self) {
         if self.faults_over {
             return;
@@ -208,6 +209,16 @@ impl Regions {
         self.queue.after(self.rng.u64(every / 4..=every * 2), Event::Fault);
         let a = self.rng.usize(0..self.worlds.len());
         let b = (a + self.rng.usize(1..self.worlds.len())) % self.worlds.len();
+        if self.rng.u8(0..5) == 0 {
+            let group_b = self.worlds[b].scenario.place.group;
+            self.worlds[a].paused_with.insert(group_b);
+            if self.rng.bool() {
+                let group_a = self.worlds[a].scenario.place.group;
+                self.worlds[b].paused_with.insert(group_a);
+            }
+            self.queue.after(self.rng.u64(50_000..1_500_000), Event::Heal);
+            return;
+        }
         let ids = |world: &World| world.machines.keys().map(|id| Peer::Replica(*id)).collect::<Vec<_>>();
         let others: Vec<Peer> = if self.rng.bool() {
             ids(&self.worlds[b])

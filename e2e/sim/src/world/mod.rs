@@ -152,6 +152,8 @@ pub struct World {
     pub(crate) output: Output,
     /// Numbers of the store's other groups.
     pub(crate) others: Vec<u32>,
+    /// Those of them whose feeds people want paused.
+    pub(crate) paused_with: BTreeSet<u32>,
     /// For other regions: what is said to their replicas, and what becomes of processes here.
     pub(crate) abroad: Vec<Abroad>,
     pub(crate) violation: Option<Violation>,
@@ -193,6 +195,7 @@ impl World {
             trace: Trace::new(keep),
             history: History::default(),
             others: Vec::new(),
+            paused_with: BTreeSet::new(),
             abroad: Vec::new(),
             watch: Watch::default(),
             decided: Decided::default(),

@@ -294,7 +294,11 @@ impl World {
             group: place.group,
             region: region.clone(),
             replicas: (1..=n).map(replica).collect(),
-            others: self.others.iter().map(|group| elsewhere(*group, &named(*group))).collect(),
+            others: self
+                .others
+                .iter()
+                .map(|group| Group { paused: self.paused_with.contains(group), ..elsewhere(*group, &named(*group)) })
+                .collect(),
             w,
             settings,
             failover: Failover {
