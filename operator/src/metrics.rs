@@ -1,13 +1,16 @@
 //! What is counted, and how it is shown to Prometheus.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use axum::http::{Method, Uri};
-use trireme_crds::{ConditionStatus, Quorums, StoreStatus};
+use trireme_crds::{
+    ConditionStatus, Quorums, StoreStatus,
+    status::{GroupStatus, ReplicaStatus},
+};
 
 use crate::store::{Key, wanted::Wanted};
 
@@ -27,11 +30,8 @@ struct Inner {
 /// How a store stood when it was last looked at.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Gauges {
-    epoch: f64,
-    generation: f64,
-    members: f64,
-    reachable: f64,
-    write_quorum: f64,
+    /// By region, where each has a leader; else one without a name.
+    groups: BTreeMap<String, GroupGauges>,
     read_quorum: Option<f64>,
     slots_differing: Option<f64>,
     clock_offset_s: Option<f64>,
@@ -46,8 +46,18 @@ struct Gauges {
     failovers: f64,
     write_gap_s: Option<f64>,
     lost: f64,
-    /// The newest failover that was counted.
-    counted: String,
+    /// Epoch of the newest failover that was counted, by region.
+    counted: BTreeMap<String, String>,
+}
+
+/// How a group stood.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct GroupGauges {
+    epoch: f64,
+    generation: f64,
+    members: f64,
+    reachable: f64,
+    write_quorum: f64,
 }
 
 impl Metrics {
@@ -126,6 +136,17 @@ impl Metrics {
             "Requests to the API server, by kind; those for the Lease of whatever kind are of their own.",
             &inner.requests,
         );
+        for (name, help, value) in GROUP_FAMILIES {
+            family(&mut out, name, "gauge", help);
+            for (key, gauges) in &inner.stores {
+                let (namespace, store) = (&key.namespace, &key.name);
+                for (region, group) in &gauges.groups {
+                    let region = if region.is_empty() { String::new() } else { format!(",region=\"{region}\"") };
+                    let value = value(group);
+                    let _ = writeln!(out, "{name}{{namespace=\"{namespace}\",store=\"{store}\"{region}}} {value}");
+                }
+            }
+        }
         for (name, kind, help, value) in STORE_FAMILIES {
             family(&mut out, name, kind, help);
             for (key, gauges) in &inner.stores {
@@ -141,22 +162,26 @@ impl Metrics {
 
 type Family = (&'static str, &'static str, &'static str, fn(&Gauges) -> Option<f64>);
 
-const STORE_FAMILIES: &[Family] = &[
-    ("trireme_store_epoch", "gauge", "Epoch in force.", |g| Some(g.epoch)),
+type GroupFamily = (&'static str, &'static str, fn(&GroupGauges) -> f64);
+
+/// What each leader's group has for itself: where each region has one there is a line for each, with its name.
+const GROUP_FAMILIES: &[GroupFamily] = &[
+    ("trireme_store_epoch", "Epoch in force.", |g| g.epoch),
     (
         "trireme_store_generation",
-        "gauge",
         "Generation: has risen with every failover that may have lost acknowledged writes.",
-        |g| Some(g.generation),
+        |g| g.generation,
     ),
-    ("trireme_store_members", "gauge", "Members in force.", |g| Some(g.members)),
-    ("trireme_store_members_reachable", "gauge", "Members that the operator hears.", |g| Some(g.reachable)),
+    ("trireme_store_members", "Members in force.", |g| g.members),
+    ("trireme_store_members_reachable", "Members that the operator hears.", |g| g.reachable),
     (
         "trireme_store_write_quorum",
-        "gauge",
         "Members that a write needs: w in force; without a leader at least n - w + 1, whose clocks it asks.",
-        |g| Some(g.write_quorum),
+        |g| g.write_quorum,
     ),
+];
+
+const STORE_FAMILIES: &[Family] = &[
     (
         "trireme_store_read_quorum",
         "gauge",
@@ -166,7 +191,7 @@ const STORE_FAMILIES: &[Family] = &[
     (
         "trireme_store_ready",
         "gauge",
-        "1 while a leader serves and reaches w members; without a leader, while a replica reaches enough for reads and writes.",
+        "1 while a leader serves and reaches w members, in each region that has one; without a leader, while a replica reaches enough for reads and writes.",
         |g| Some(g.ready),
     ),
     (
@@ -232,7 +257,9 @@ impl Gauges {
     fn take_quorums(&mut self, wanted: Option<Quorums>, status: &StoreStatus) {
         let (Some(wanted), Some(group)) = (wanted, status.groups.first()) else { return };
         let quorums = Quorums { n: group.n, w: group.w, r: group.r.unwrap_or(wanted.r).min(group.n.max(1)), ..wanted };
-        self.write_quorum = quorums.writes_need().into();
+        if let Some(only) = self.groups.values_mut().next() {
+            only.write_quorum = quorums.writes_need().into();
+        }
         self.read_quorum = Some(quorums.reads_need().into());
         let peers = || status.replicas.iter().filter_map(|replica| replica.peer.as_ref());
         let ahead = |ms: i64| ms.max(0) as f64 / 1_000.0;
@@ -246,31 +273,58 @@ impl Gauges {
             let holds = status.conditions.iter().any(|c| c.kind == kind && c.status == ConditionStatus::True);
             f64::from(u8::from(holds))
         };
-        let count = |n: usize| n as f64;
-        if let Some(group) = status.groups.first() {
-            let number = group.epoch.split('.').next().and_then(|number| number.parse().ok());
-            self.epoch = number.unwrap_or(self.epoch);
-            self.generation = group.generation.into();
-            self.members = count(group.members.len());
-            self.write_quorum = group.w.into();
-        }
-        self.reachable = count(status.replicas.iter().filter(|r| r.member && r.reachable).count());
+        self.take_groups(status);
         (self.ready, self.degraded) = (holds("Ready"), holds("Degraded"));
         (self.paused, self.rollout_stalled) = (holds("Paused"), holds("RolloutStalled"));
         self.diverged = status.replicas.iter().map(|r| r.digest_mismatches as f64).sum();
         self.lag_s = status.replicas.iter().filter_map(|r| r.lag_ms).max().unwrap_or(0) as f64 / 1_000.0;
         self.lag_entries = status.replicas.iter().filter_map(|r| r.lag_entries).max().unwrap_or(0) as f64;
-        let complete =
-            status.failovers.iter().take_while(|f| f.epoch != self.counted).filter(|f| f.active_ms.is_some());
-        let newest: Vec<_> = complete.collect();
-        // What an earlier operator has seen stands in the first status: it is not counted again.
-        if !self.counted.is_empty() {
-            self.failovers += count(newest.iter().filter(|f| !f.from.is_empty()).count());
+        let regions: BTreeSet<&str> = status.failovers.iter().map(|f| f.region.as_str()).collect();
+        for region in regions {
+            self.take_failovers(region, status);
         }
-        if let Some(last) = newest.first() {
-            self.counted.clone_from(&last.epoch);
+        let complete = status.failovers.iter().find(|f| f.active_ms.is_some());
+        if let Some(last) = complete {
             self.write_gap_s = last.write_gap_ms.map(|ms| ms as f64 / 1_000.0);
             self.lost = last.lost as f64;
+        }
+    }
+
+    fn take_groups(&mut self, status: &StoreStatus) {
+        let reachable = |group: &GroupStatus| {
+            let own = |r: &&ReplicaStatus| group.region.is_empty() || r.region == group.region;
+            status.replicas.iter().filter(own).filter(|r| r.member && r.reachable).count()
+        };
+        let gauges = |group: &GroupStatus| {
+            let number = group.epoch.split('.').next().and_then(|number| number.parse().ok());
+            let before = self.groups.get(&group.region).map_or(0.0, |before| before.epoch);
+            let gauges = GroupGauges {
+                epoch: number.unwrap_or(before),
+                generation: group.generation.into(),
+                members: group.members.len() as f64,
+                reachable: reachable(group) as f64,
+                write_quorum: group.w.into(),
+            };
+            (group.region.clone(), gauges)
+        };
+        if !status.groups.is_empty() {
+            self.groups = status.groups.iter().map(gauges).collect();
+        } else if self.groups.is_empty() {
+            self.groups.insert(String::new(), GroupGauges::default());
+        }
+    }
+
+    /// Counts the failovers of a region since the last one that was counted.
+    fn take_failovers(&mut self, region: &str, status: &StoreStatus) {
+        let counted = self.counted.get(region);
+        let own = status.failovers.iter().filter(|f| f.region == region);
+        let newest: Vec<_> = own.take_while(|f| counted != Some(&f.epoch)).filter(|f| f.active_ms.is_some()).collect();
+        // What an earlier operator has seen stands in the first status: it is not counted again.
+        if counted.is_some() {
+            self.failovers += newest.iter().filter(|f| !f.from.is_empty()).count() as f64;
+        }
+        if let Some(last) = newest.first() {
+            self.counted.insert(region.to_owned(), last.epoch.clone());
         }
     }
 }
@@ -279,7 +333,7 @@ impl Gauges {
 mod tests {
     use trireme_crds::{
         Condition, ReadRepair, WriteOrder,
-        status::{FailoverStatus, GroupStatus, PeerStatus, ReplicaStatus},
+        status::{FailoverStatus, PeerStatus},
     };
 
     use super::*;
@@ -339,8 +393,9 @@ mod tests {
         let replicas = vec![peer(2, -9_000), peer(7, 1_500), ReplicaStatus::default()];
         let mut gauges = Gauges::default();
         let status = StoreStatus { groups: vec![group], replicas, ..StoreStatus::default() };
+        gauges.take(&status);
         gauges.take_quorums(Some(wanted), &status);
-        assert_eq!((gauges.write_quorum, gauges.read_quorum), (3.0, Some(3.0)));
+        assert_eq!((gauges.groups[""].write_quorum, gauges.read_quorum), (3.0, Some(3.0)));
         assert_eq!((gauges.slots_differing, gauges.clock_offset_s), (Some(7.0), Some(1.5)));
         let mut led = Gauges::default();
         led.take_quorums(None, &status);
@@ -348,6 +403,48 @@ mod tests {
             (led.read_quorum, led.slots_differing, led.clock_offset_s, led.quarantined),
             (None, None, None, None)
         );
+    }
+
+    #[test]
+    fn where_each_region_has_a_leader_each_has_its_own_lines() {
+        let group = |region: &str, epoch: &str| GroupStatus {
+            region: region.to_owned(),
+            epoch: epoch.to_owned(),
+            w: 2,
+            ..GroupStatus::default()
+        };
+        let replica = |region: &str, reachable| ReplicaStatus {
+            region: region.to_owned(),
+            member: true,
+            reachable,
+            ..ReplicaStatus::default()
+        };
+        let of = |region: &str, epoch: &str| FailoverStatus { region: region.to_owned(), ..failover(epoch, "x") };
+        let mut status = StoreStatus {
+            groups: vec![group("eu", "7"), group("us", "3")],
+            replicas: vec![replica("eu", true), replica("us", true), replica("us", false)],
+            failovers: vec![of("us", "3"), of("eu", "7")],
+            ..StoreStatus::default()
+        };
+        let metrics = Metrics::default();
+        let mut gauges = Gauges::default();
+        gauges.take(&status);
+        assert_eq!(gauges.failovers, 0.0);
+        // One that is complete later than another region's newer one is counted, too.
+        status.failovers.splice(0..0, [of("us", "4"), FailoverStatus { active_ms: None, ..of("eu", "8") }]);
+        gauges.take(&status);
+        assert_eq!(gauges.failovers, 1.0);
+        status.failovers[1].active_ms = Some(5);
+        gauges.take(&status);
+        assert_eq!(gauges.failovers, 2.0);
+        metrics.inner().stores.insert(Key { namespace: "a".to_owned(), name: "b".to_owned() }, gauges);
+        let text = metrics.text();
+        for line in [
+            "epoch{namespace=\"a\",store=\"b\",region=\"eu\"} 7",
+            "members_reachable{namespace=\"a\",store=\"b\",region=\"us\"} 1",
+        ] {
+            assert!(text.contains(&format!("\ntrireme_store_{line}\n")), "{text}");
+        }
     }
 
     #[test]
@@ -365,7 +462,9 @@ mod tests {
     fn every_family_says_what_it_is() {
         let metrics = Metrics::default();
         metrics.error("watch");
-        metrics.inner().stores.insert(Key { namespace: "a".to_owned(), name: "b".to_owned() }, Gauges::default());
+        let mut gauges = Gauges::default();
+        gauges.take(&StoreStatus::default());
+        metrics.inner().stores.insert(Key { namespace: "a".to_owned(), name: "b".to_owned() }, gauges);
         let text = metrics.text();
         assert!(text.contains("trireme_operator_errors_total{kind=\"watch\"} 1\n"), "{text}");
         assert!(text.contains("trireme_store_epoch{namespace=\"a\",store=\"b\"} 0\n"), "{text}");

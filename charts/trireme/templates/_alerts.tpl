@@ -33,7 +33,7 @@ says so. The table of alerts in README.md is written from this file by charts/ge
 {{- $value := "{{ $value | humanize }}" }}
 {{- $thresholds := .Values.monitoring.prometheusRule.thresholds }}
 - alert: TriremeStoreUnavailable
-  expr: max by (namespace, store) (trireme_store_ready) == 0 unless max by (namespace, store) (trireme_store_members_reachable) < max by (namespace, store) (trireme_store_write_quorum)
+  expr: max by (namespace, store) (trireme_store_ready) == 0 unless on (namespace, store) max by (namespace, store, region) (trireme_store_members_reachable) < max by (namespace, store, region) (trireme_store_write_quorum)
   for: 1m
   labels:
     severity: critical
@@ -42,14 +42,14 @@ says so. The table of alerts in README.md is written from this file by charts/ge
     description: >-
       Writes to {{ $store }}, or reads of the latest, have waited or failed for a minute. What is waited for, and whose answer is missing, stands in {{ $kubectl }}.
 - alert: TriremeStoreNoQuorum
-  expr: max by (namespace, store) (trireme_store_members_reachable) < max by (namespace, store) (trireme_store_write_quorum)
+  expr: max by (namespace, store, region) (trireme_store_members_reachable) < max by (namespace, store, region) (trireme_store_write_quorum)
   for: 1m
   labels:
     severity: critical
   annotations:
     summary: Store {{ $store }} reaches too few members for a write.
     description: >-
-      Only {{ $value }} members of {{ $store }} are reachable, fewer than a write needs: writes are refused, and nothing that was acknowledged is given up. Bring members back: {{ $kubectl }} names them.
+      Only {{ $value }} members of {{ $store }}{{ "{{ with $labels.region }} in {{ . }}{{ end }}" }} are reachable, fewer than a write needs: writes are refused, and nothing that was acknowledged is given up. Bring members back: {{ $kubectl }} names them.
 - alert: TriremeStoreNoReadQuorum
   expr: max by (namespace, store) (trireme_store_members_reachable) < max by (namespace, store) (trireme_store_read_quorum)
   for: 1m

@@ -20,6 +20,7 @@ mod invalid;
 mod leaderless;
 mod leaderless_changes;
 mod leaderless_faults;
+mod multi_leader;
 mod network;
 mod nodes;
 mod operators;
@@ -40,6 +41,7 @@ const SUBJECTS: &[&[Case]] = &[
     leaderless::CASES,
     leaderless_faults::CASES,
     leaderless_changes::CASES,
+    multi_leader::CASES,
     nodes::CASES,
     requests::CASES,
     rollout::CASES,

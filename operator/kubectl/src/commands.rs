@@ -65,7 +65,7 @@ enum Command {
     Switchover {
         /// Name of the store.
         store: String,
-        /// Name of the replica that is to lead; without it, the member that is furthest on.
+        /// Name of the replica that is to lead; without it, the member that is furthest on. Where each region has a leader it says which one is meant.
         replica: Option<String>,
     },
     /// Compare all 16,384 digests of all replicas.

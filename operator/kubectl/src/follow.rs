@@ -181,17 +181,8 @@ impl Following {
             };
         }
         // An operator that says nothing of requests: the leader itself is the answer.
-        let leader = |status: &StoreStatus| {
-            let group = status.groups.first().filter(|group| group.serving)?;
-            Some((group.leader.clone(), group.epoch.clone()))
-        };
-        let (now, epoch) = leader(status).filter(|_| self.taken_up)?;
-        let is_new = leader(&self.before).is_none_or(|(_, before)| before != epoch);
-        let is_wanted = match &self.request {
-            Request::Promote { replica: wanted, .. } | Request::Switchover { to: Some(wanted) } => *wanted == now,
-            Request::Switchover { to: None } => leader(&self.before).is_none_or(|(before, _)| before != now),
-        };
-        (is_new && is_wanted).then(|| Answer::Done(format!("{now} leads")))
+        let new = self.taken_up.then(|| new_leader(&self.request, &self.before, status))?;
+        new.map(|leader| Answer::Done(format!("{leader} leads")))
     }
 
     fn is_mine(&self, said: &RequestStatus) -> bool {
@@ -227,6 +218,20 @@ impl Following {
     }
 }
 
+/// The leader that a request has made, if it has: where each region has one, in the region of the replica that it names.
+fn new_leader(request: &Request, before: &StoreStatus, now: &StoreStatus) -> Option<String> {
+    let wanted = match request {
+        Request::Promote { replica, .. } | Request::Switchover { to: Some(replica) } => Some(replica),
+        Request::Switchover { to: None } => None,
+    };
+    let mut serving = now.groups.iter().filter(|group| group.serving);
+    let group = serving.find(|group| wanted.is_none_or(|wanted| *wanted == group.leader))?;
+    let earlier = before.groups.iter().find(|earlier| earlier.group == group.group && earlier.serving);
+    let is_new = earlier
+        .is_none_or(|earlier| earlier.epoch != group.epoch && (wanted.is_some() || earlier.leader != group.leader));
+    is_new.then(|| group.leader.clone())
+}
+
 /// The store whenever it changes after this version: one from before the request would look as if that had been taken up.
 async fn watch_store(cluster: &Cluster, store: &str, version: &str) -> Result<Watch<DynamicObject>, Failure> {
     let wanted = WatchParams::default().fields(&format!("metadata.name={store}"));
@@ -240,4 +245,35 @@ async fn watch_store(cluster: &Cluster, store: &str, version: &str) -> Result<Wa
 async fn watch_events(cluster: &Cluster, store: &str) -> Option<Watch<Event>> {
     let stream = events::api(cluster).watch(&events::watched(store), "0").await.ok()?;
     Some(stream.boxed_local())
+}
+
+#[cfg(test)]
+mod tests {
+    use trireme_crds::status::GroupStatus;
+
+    use super::*;
+
+    #[test]
+    fn the_region_of_the_replica_that_is_named_counts() {
+        let group = |group: u32, leader: &str, epoch: &str| GroupStatus {
+            group,
+            leader: leader.to_owned(),
+            epoch: epoch.to_owned(),
+            serving: true,
+            ..GroupStatus::default()
+        };
+        let status = |eu: GroupStatus, us: GroupStatus| StoreStatus { groups: vec![eu, us], ..StoreStatus::default() };
+        let before = status(group(1, "s-eu-0", "3"), group(2, "s-us-0", "3"));
+        let to = |name: &str| Request::Switchover { to: Some(name.to_owned()) };
+        let after = status(group(1, "s-eu-0", "4"), group(2, "s-us-1", "4"));
+        assert_eq!(new_leader(&to("s-us-1"), &before, &before), None);
+        assert_eq!(new_leader(&to("s-us-1"), &before, &after), Some("s-us-1".to_owned()));
+        assert_eq!(new_leader(&to("s-eu-1"), &before, &after), None);
+        // Where there is one leader, whoever it is after a hand-over without a name.
+        let one =
+            |leader: &str, epoch: &str| StoreStatus { groups: vec![group(0, leader, epoch)], ..StoreStatus::default() };
+        let any = Request::Switchover { to: None };
+        assert_eq!(new_leader(&any, &one("s-0", "3"), &one("s-0", "4")), None);
+        assert_eq!(new_leader(&any, &one("s-0", "3"), &one("s-1", "4")), Some("s-1".to_owned()));
+    }
 }

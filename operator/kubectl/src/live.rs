@@ -55,8 +55,14 @@ impl Store for Live {
 
     async fn ask(&mut self, request: &Request) -> Result<(), Failure> {
         let before = self.status().await?;
-        if let Request::Promote { replica, .. } | Request::Switchover { to: Some(replica) } = request {
-            sensible(&before, replica)?;
+        match request {
+            Request::Promote { replica, .. } | Request::Switchover { to: Some(replica) } => sensible(&before, replica)?,
+            Request::Switchover { to: None } if before.groups.len() > 1 => {
+                return Err(Failure::Failed(
+                    "each region has a leader of its own: name the replica that is to take over".to_owned(),
+                ));
+            }
+            Request::Switchover { to: None } => {}
         }
         self.following = Some(Following::begin(&self.cluster, &self.name, request, before).await?);
         Ok(())
@@ -73,8 +79,9 @@ impl Store for Live {
         let status = self.status().await?;
         let pods = status.replicas.iter().map(|r| (r.name.clone(), (self.cluster.clone(), r.name.clone()))).collect();
         let ask = |(cluster, pod)| pods::digests(cluster, pod);
-        let leaderless = status.groups.iter().any(|group| group.r.is_some());
-        let by = if leaderless { By::Digest } else { By::LastWrite };
+        // A position in a log says something of the replicas of that log alone: where there are several, digests say when replicas have met.
+        let several = status.groups.len() > 1 || status.groups.iter().any(|group| group.r.is_some());
+        let by = if several { By::Digest } else { By::LastWrite };
         Ok(trireme_link::compare(pods, by, within, DIGESTS_PAUSE, ask).await)
     }
 

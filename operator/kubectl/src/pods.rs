@@ -1,6 +1,6 @@
 //! What replicas say of themselves, through the API server's proxy of their pods, and what they printed.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -98,8 +98,13 @@ pub async fn freshen(cluster: &Cluster, status: &mut StoreStatus) -> Option<Stri
 
 /// Who is a member, and whom the operator hears, stays as the operator wrote it.
 fn merge(status: &mut StoreStatus, said: &[Said]) {
-    let leader = said.iter().find(|s| s.role == "Leader" && s.serving);
+    // Where each region has a leader, a replica follows its own region's.
+    let several = status.groups.len() > 1;
+    let regions: BTreeMap<u32, String> = status.replicas.iter().map(|r| (r.id, r.region.clone())).collect();
+    let leads = |s: &&Said| s.role == "Leader" && s.serving;
     for replica in &mut status.replicas {
+        let near = |s: &&Said| !several || regions.get(&s.id) == Some(&replica.region);
+        let leader = said.iter().filter(leads).find(near);
         // The operator heard it when it wrote this, which may be long ago.
         if replica.reachable {
             replica.silent_ms = None;
@@ -196,7 +201,30 @@ fn printed(pod: &str, line: &str) -> Option<Line> {
 
 #[cfg(test)]
 mod tests {
+    use trireme_crds::status::GroupStatus;
+
     use super::*;
+
+    #[test]
+    fn each_replica_is_behind_the_leader_of_its_own_region() {
+        let replica =
+            |id: u32, region: &str| ReplicaStatus { id, region: region.to_owned(), ..ReplicaStatus::default() };
+        let mut status = StoreStatus {
+            groups: vec![GroupStatus::default(), GroupStatus::default()],
+            replicas: vec![replica(1, "eu"), replica(2, "eu"), replica(17, "us"), replica(18, "us")],
+            ..StoreStatus::default()
+        };
+        let leader = |id: u32, follower: u32, lag_entries| Said {
+            id,
+            role: "Leader".to_owned(),
+            serving: true,
+            followers: vec![Follower { id: follower, lag_entries, ..Follower::default() }],
+            ..Said::default()
+        };
+        merge(&mut status, &[leader(1, 2, 5), leader(18, 17, 7)]);
+        let lags: Vec<Option<u64>> = status.replicas.iter().map(|r| r.lag_entries).collect();
+        assert_eq!(lags, [Some(0), Some(5), Some(7), Some(0)]);
+    }
 
     #[test]
     fn a_printed_line_has_one_time() {

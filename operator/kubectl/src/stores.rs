@@ -7,7 +7,7 @@ use trireme_cli::{
     output::{json_line, put},
     status::phase,
 };
-use trireme_crds::StoreStatus;
+use trireme_crds::{Mode, StoreStatus};
 
 use crate::object::Object;
 
@@ -66,7 +66,11 @@ fn wanted(store: &Object) -> [String; 4] {
 /// The words of `kubectl get`.
 fn standing(store: &Object, status: &StoreStatus, screen: &Screen) -> Vec<String> {
     let or = |text: &str, otherwise: String| if text.is_empty() { otherwise } else { text.to_owned() };
-    let wanted = store.spec().map_or(0, |spec| spec.settle().n);
+    let wanted = store.spec().map_or(0, |spec| {
+        let settled = spec.settle();
+        // In mode MultiLeader n is that of each region.
+        if settled.mode == Mode::MultiLeader { settled.n * settled.regions.len() as u32 } else { settled.n }
+    });
     vec![
         or(&status.ready, format!("0/{wanted}")),
         or(&status.leader, "none".to_owned()),
@@ -102,13 +106,17 @@ mod tests {
         let stores = [
             store(json!({ "metadata": metadata("carts"), "spec": { "mode": "Telepathy" }, "status": { "phase": 7 } })),
             store(json!({ "metadata": metadata("orders"), "spec": { "mode": "SingleLeader" } })),
+            store(
+                json!({ "metadata": metadata("votes"), "spec": { "mode": "MultiLeader", "regions": [{ "name": "eu" }, { "name": "us" }] } }),
+            ),
         ];
         let now = "2026-11-25T14:30:00Z".parse().unwrap();
         assert_eq!(
             text(&stores, true, &Screen::plain(), now),
             "NAMESPACE  NAME    MODE          N  W  R  READY  LEADER  LAG  STATUS      AGE\n\
              shop       carts   -             -  -  -  -      -       -    unreadable  2h\n\
-             shop       orders  SingleLeader  3  2  1  0/3    none    -    Creating    2h\n"
+             shop       orders  SingleLeader  3  2  1  0/3    none    -    Creating    2h\n\
+             shop       votes   MultiLeader   3  2  1  0/6    none    -    Creating    2h\n"
         );
         assert!(
             json(&stores)

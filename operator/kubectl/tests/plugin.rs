@@ -117,6 +117,20 @@ async fn a_refusal_is_said_in_the_operators_words() {
 }
 
 #[tokio::test]
+async fn where_each_region_has_a_leader_a_hand_over_names_who_takes_over() {
+    let api = api(obliging).await;
+    let mut several = orders("orders-0", "1");
+    let mut other = several["status"]["groups"][0].clone();
+    (other["group"], other["region"], other["leader"]) = (json!(2), json!("us"), json!("orders-us-0"));
+    several["status"]["groups"].as_array_mut().unwrap().push(other);
+    api.objects().put_store(several);
+    let (_, why) = ended(&api.run(&["switchover", "orders"]).await, 1);
+    assert_eq!(why, "error: each region has a leader of its own: name the replica that is to take over\n");
+    assert!(api.objects().patches.is_empty(), "nothing was asked for");
+    ended(&api.run(&["switchover", "orders", "orders-2"]).await, 0);
+}
+
+#[tokio::test]
 async fn the_outcome_is_known_without_events_too() {
     let api = api(obliging).await;
     api.objects().refused.push(("events", 403));

@@ -17,11 +17,16 @@ use crate::desired::DesiredReplica;
 const NUMBERS: u32 = 16;
 const _: () = assert!(N_MAX <= NUMBERS, "replicas of two groups would have one number");
 
+/// The number of the first replica of a group: its others follow without a gap where each region has a leader, and where the store has one group, number 0,
+/// as its regions share them.
+pub fn first_replica(group: u32) -> ReplicaId {
+    group.saturating_sub(1) * NUMBERS + 1
+}
+
 /// Replica k, from 0, of this group, from 1: its number is unique in the store.
 fn replica(store: &str, group: u32, region: &str, k: u32) -> DesiredReplica {
     let name = if region.is_empty() { format!("{store}-{k}") } else { format!("{store}-{region}-{k}") };
-    let id: ReplicaId = (group - 1) * NUMBERS + k + 1;
-    DesiredReplica { id, name, region: region.to_owned() }
+    DesiredReplica { id: first_replica(group) + k, name, region: region.to_owned() }
 }
 
 /// One group as it is wanted, and the others as it is to be told of them.

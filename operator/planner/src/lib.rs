@@ -52,6 +52,7 @@ pub mod status;
 pub use backend::{Backend, RecordError, Turned, turn};
 pub use decision::{Cause, Decision};
 pub use desired::{Desired, DesiredReplica, Failover, PAUSE_FEEDS, PAUSED, QUARANTINE};
+pub use groups::first_replica;
 pub use observed::{Addresses, HumanRequest, Observed, Process, Seen};
 pub use plan::{Memory, Plan, plan};
 pub use status::{merge, status};

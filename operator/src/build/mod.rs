@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use trireme_planner::DesiredReplica;
 
 pub(crate) use access::password_secret;
-pub(crate) use pods::{revision_of, statefulset_name};
+pub(crate) use pods::{regional_name, revision_of};
 
 use crate::store::wanted::Wanted;
 
@@ -43,33 +43,36 @@ pub(crate) const PEER_PORT: u16 = 7600;
 /// Port for health, metrics and status.
 pub(crate) const HTTP_PORT: u16 = 9600;
 
+/// The replicas that must exist, by their group's number: those that are wanted, and members that have not left yet. Group 0 is a store's only one.
+pub(crate) type Groups = BTreeMap<u32, Vec<DesiredReplica>>;
+
 /// Everything that a store owns.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Objects {
     /// One per region.
     pub statefulsets: Vec<StatefulSet>,
-    /// `-peers`, `-rw`, `-ro`, `-r`.
+    /// `-peers`, `-rw`, `-ro`, `-r`; where each region has a leader the last three for each region, too.
     pub services: Vec<Service>,
     /// The replicas' own, without any right.
     pub account: ServiceAccount,
     /// Made once, with a password of chance, and never changed; `None` where the user names one, or wants none.
     pub secret: Option<Secret>,
-    /// How many replicas may be evicted at once.
-    pub budget: PodDisruptionBudget,
+    /// How many replicas may be evicted at once; where each region has a leader, of each region.
+    pub budgets: Vec<PodDisruptionBudget>,
     /// Who may call the replicas; `None` where the user makes the rules.
     pub policy: Option<NetworkPolicy>,
     /// A PodMonitor, which is no type of Kubernetes' own; `None` where none is asked for.
     pub monitor: Option<serde_json::Value>,
 }
 
-/// Builds everything. `replicas` are those that must exist: the ones that are wanted, and members that have not left yet.
-pub(crate) fn objects(wanted: &Wanted, replicas: &[DesiredReplica]) -> Objects {
+/// Builds everything.
+pub(crate) fn objects(wanted: &Wanted, groups: &Groups) -> Objects {
     Objects {
-        statefulsets: pods::statefulsets(wanted, replicas),
+        statefulsets: pods::statefulsets(wanted, groups),
         services: network::services(wanted),
         account: access::account(wanted),
         secret: access::secret(wanted),
-        budget: network::budget(wanted),
+        budgets: network::budgets(wanted),
         policy: network::policy(wanted),
         monitor: monitor::pod_monitor(wanted),
     }
@@ -90,6 +93,12 @@ fn selector(wanted: &Wanted) -> BTreeMap<String, String> {
         ("app.kubernetes.io/instance".to_owned(), wanted.name.clone()),
         (STORE.to_owned(), wanted.name.clone()),
     ])
+}
+
+/// The same in a region, where regions are named.
+fn in_region(labels: BTreeMap<String, String>, region: &str) -> BTreeMap<String, String> {
+    let region = (!region.is_empty()).then(|| (REGION.to_owned(), region.to_owned()));
+    labels.into_iter().chain(region).collect()
 }
 
 /// Metadata of an owned object.

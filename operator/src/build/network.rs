@@ -15,11 +15,12 @@ use k8s_openapi::{
 
 use trireme_proto::topology::Mode;
 
-use super::{CLIENT_PORT, HTTP_PORT, OPERATOR, PEER_PORT, ROLE, metadata, selector};
+use super::{CLIENT_PORT, HTTP_PORT, OPERATOR, PEER_PORT, ROLE, in_region, metadata, regional_name, selector};
 use crate::store::wanted::Wanted;
 
 /// `-peers` names every pod, ready or not; `-rw` is the leader, `-ro` are followers, `-r` is any replica that is ready. Where there is no leader `-rw` is any
-/// that is ready, too, and there is no `-ro`.
+/// that is ready, too, and there is no `-ro`. Where each region has a leader these are all leaders, all followers, all replicas, and each region has its own,
+/// named after it.
 pub(super) fn services(wanted: &Wanted) -> Vec<Service> {
     let peers = Service {
         metadata: metadata(wanted, peers_name(wanted)),
@@ -32,10 +33,17 @@ pub(super) fn services(wanted: &Wanted) -> Vec<Service> {
         }),
         ..Service::default()
     };
-    let of = |suffix: &str, role: Option<&str>| clients(wanted, suffix, role);
+    let by_role = |region: &str| {
+        [("rw", Some("leader")), ("ro", Some("follower")), ("r", None)]
+            .map(|(suffix, role)| clients(wanted, region, suffix, role))
+    };
     match wanted.desired.settings.mode() {
-        Mode::Leaderless => vec![peers, of("rw", None), of("r", None)],
-        _ => vec![peers, of("rw", Some("leader")), of("ro", Some("follower")), of("r", None)],
+        Mode::Leaderless => vec![peers, clients(wanted, "", "rw", None), clients(wanted, "", "r", None)],
+        Mode::SingleLeader => [peers].into_iter().chain(by_role("")).collect(),
+        Mode::MultiLeader => {
+            let each = wanted.regions.iter().flat_map(|region| by_role(region));
+            [peers].into_iter().chain(by_role("")).chain(each).collect()
+        }
     }
 }
 
@@ -44,10 +52,12 @@ pub(super) fn peers_name(wanted: &Wanted) -> String {
     format!("{}-peers", wanted.name)
 }
 
-fn clients(wanted: &Wanted, suffix: &str, role: Option<&str>) -> Service {
-    let mut metadata = metadata(wanted, format!("{}-{suffix}", wanted.name));
+/// The Service for clients of a region, or where none is named, of the store.
+fn clients(wanted: &Wanted, region: &str, suffix: &str, role: Option<&str>) -> Service {
+    let mut metadata = metadata(wanted, format!("{}-{suffix}", regional_name(wanted, region)));
+    metadata.labels = metadata.labels.map(|labels| in_region(labels, region));
     metadata.annotations = Some(wanted.service_annotations.clone()).filter(|annotations| !annotations.is_empty());
-    let mut selector = selector(wanted);
+    let mut selector = in_region(selector(wanted), region);
     selector.extend(role.map(|role| (ROLE.to_owned(), role.to_owned())));
     Service {
         metadata,
@@ -73,8 +83,15 @@ fn port(name: &str, number: u16) -> ServicePort {
 
 /// As many may be evicted as can be missing while writes go on; at least one, because a store that nobody may evict keeps its nodes from ever being
 /// drained: with w = n writes wait for the moment that takes, which the store's warning says. Where there is no leader reads count, too: as many as can be
-/// missing while both go on.
-pub(super) fn budget(wanted: &Wanted) -> PodDisruptionBudget {
+/// missing while both go on. Where each region has a leader, each has its own writes, and so its own budget.
+pub(super) fn budgets(wanted: &Wanted) -> Vec<PodDisruptionBudget> {
+    match wanted.desired.settings.mode() {
+        Mode::MultiLeader => wanted.regions.iter().map(|region| budget(wanted, region)).collect(),
+        Mode::SingleLeader | Mode::Leaderless => vec![budget(wanted, "")],
+    }
+}
+
+fn budget(wanted: &Wanted, region: &str) -> PodDisruptionBudget {
     let (n, w) = (wanted.desired.n(), wanted.desired.w as usize);
     let spare = match (wanted.desired.quorums(), w) {
         (Some(quorums), _) => quorums.all_goes_on_with_down() as usize,
@@ -82,11 +99,13 @@ pub(super) fn budget(wanted: &Wanted) -> PodDisruptionBudget {
         (None, w) => n.saturating_sub(w),
     };
     let spare = i32::try_from(spare.max(1)).unwrap_or(1);
+    let mut metadata = metadata(wanted, regional_name(wanted, region));
+    metadata.labels = metadata.labels.map(|labels| in_region(labels, region));
     PodDisruptionBudget {
-        metadata: metadata(wanted, wanted.name.clone()),
+        metadata,
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(spare)),
-            selector: Some(select(selector(wanted))),
+            selector: Some(select(in_region(selector(wanted), region))),
             ..PodDisruptionBudgetSpec::default()
         }),
         ..PodDisruptionBudget::default()

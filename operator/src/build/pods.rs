@@ -21,9 +21,10 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
-use trireme_planner::DesiredReplica;
+use trireme_planner::{DesiredReplica, first_replica};
+use trireme_proto::{ReplicaId, topology::Mode};
 
-use super::{CLIENT_PORT, HTTP_PORT, PEER_PORT, REGION, labels, metadata, network::peers_name, selector};
+use super::{CLIENT_PORT, Groups, HTTP_PORT, PEER_PORT, in_region, labels, metadata, network::peers_name, selector};
 use crate::store::wanted::{Auth, Wanted};
 
 /// Whom replicas run as.
@@ -36,28 +37,53 @@ const LIVENESS_FAILURES: i32 = 6;
 /// A replica may take so long to read its disk: an hour.
 const STARTUP_FAILURES: i32 = 3_600 / PROBE_S;
 
-/// Name of a region's StatefulSet.
-pub(crate) fn statefulset_name(wanted: &Wanted, region: &str) -> String {
+/// Name of what a region has for itself: its StatefulSet, and with a suffix its Services.
+pub(crate) fn regional_name(wanted: &Wanted, region: &str) -> String {
     if region.is_empty() { wanted.name.clone() } else { format!("{}-{region}", wanted.name) }
 }
 
-/// One per region. A region's replicas are numbered in turn with the others', so its set is as long as its highest replica demands.
-pub(super) fn statefulsets(wanted: &Wanted, replicas: &[DesiredReplica]) -> Vec<StatefulSet> {
-    let regions = &wanted.regions;
-    let step = u32::try_from(regions.len()).unwrap_or(u32::MAX);
-    let set = |(first, region): (u32, &String)| {
-        let length = replicas.iter().filter(|r| (r.id - 1) % step == first).map(|r| (r.id - 1) / step + 1).max();
-        statefulset(wanted, region, first + 1, step, i32::try_from(length.unwrap_or(0)).unwrap_or(i32::MAX))
-    };
-    (0..).zip(regions).map(set).collect()
+/// Which replicas are in a set: the one at place k, from 0, has number `first` + k `step`.
+#[derive(Clone, Copy, Debug)]
+struct Numbers {
+    group: u32,
+    first: ReplicaId,
+    step: u32,
 }
 
-fn statefulset(wanted: &Wanted, region: &str, first: u32, step: u32, length: i32) -> StatefulSet {
-    let named = |labels: BTreeMap<String, String>| -> BTreeMap<String, String> {
-        let region = (!region.is_empty()).then(|| (REGION.to_owned(), region.to_owned()));
-        labels.into_iter().chain(region).collect()
+impl Numbers {
+    /// As long as the highest of these replicas that are in it demands.
+    fn length(self, replicas: &[DesiredReplica]) -> i32 {
+        let place = |r: &DesiredReplica| {
+            let beyond = r.id.checked_sub(self.first)?;
+            beyond.is_multiple_of(self.step).then_some(beyond / self.step)
+        };
+        let length = replicas.iter().filter_map(place).max().map_or(0, |last| last + 1);
+        i32::try_from(length).unwrap_or(i32::MAX)
+    }
+}
+
+/// One per region. Where each region has a leader its replicas are numbered one after the other, and a group that is not known yet has no set; else a region's
+/// replicas are numbered in turn with the others'.
+pub(super) fn statefulsets(wanted: &Wanted, groups: &Groups) -> Vec<StatefulSet> {
+    if wanted.desired.settings.mode() == Mode::MultiLeader {
+        let set = |(group, replicas): (&u32, &Vec<DesiredReplica>)| {
+            let numbers = Numbers { group: *group, first: first_replica(*group), step: 1 };
+            Some(statefulset(wanted, &replicas.first()?.region, numbers, numbers.length(replicas)))
+        };
+        return groups.iter().filter_map(set).collect();
+    }
+    let replicas = groups.get(&0).map_or(&[][..], Vec::as_slice);
+    let step = u32::try_from(wanted.regions.len()).unwrap_or(u32::MAX);
+    let set = |(first, region): (ReplicaId, &String)| {
+        let numbers = Numbers { group: 0, first, step };
+        statefulset(wanted, region, numbers, numbers.length(replicas))
     };
-    let mut meta = metadata(wanted, statefulset_name(wanted, region));
+    (first_replica(0)..).zip(&wanted.regions).map(set).collect()
+}
+
+fn statefulset(wanted: &Wanted, region: &str, numbers: Numbers, length: i32) -> StatefulSet {
+    let named = |labels: BTreeMap<String, String>| in_region(labels, region);
+    let mut meta = metadata(wanted, regional_name(wanted, region));
     meta.labels = Some(named(labels(wanted)));
     StatefulSet {
         metadata: meta,
@@ -82,7 +108,7 @@ fn statefulset(wanted: &Wanted, region: &str, first: u32, step: u32, length: i32
                     annotations: Some(wanted.pod_annotations.clone()).filter(|annotations| !annotations.is_empty()),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod(wanted, region, first, step)),
+                spec: Some(pod(wanted, region, numbers)),
             },
             volume_claim_templates: Some(vec![claim(wanted)]),
             ..StatefulSetSpec::default()
@@ -109,7 +135,7 @@ fn claim(wanted: &Wanted) -> PersistentVolumeClaim {
     }
 }
 
-fn pod(wanted: &Wanted, region: &str, first: u32, step: u32) -> PodSpec {
+fn pod(wanted: &Wanted, region: &str, numbers: Numbers) -> PodSpec {
     let password = match &wanted.auth {
         Auth::None => None,
         Auth::Generated(name) | Auth::Named(name) => Some(name),
@@ -134,7 +160,7 @@ fn pod(wanted: &Wanted, region: &str, first: u32, step: u32) -> PodSpec {
         }),
         // A leader hands over within the grace that it is told of, then closes its disk.
         termination_grace_period_seconds: Some(wanted.grace_s),
-        containers: vec![container(wanted, password.is_some(), first, step)],
+        containers: vec![container(wanted, password.is_some(), numbers)],
         volumes: password.map(|name| vec![secret(name)]),
         image_pull_secrets: some(wanted.image_pull_secrets.clone()),
         node_selector: Some(wanted.node_selector.clone()).filter(|selector| !selector.is_empty()),
@@ -150,7 +176,7 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     if list.is_empty() { None } else { Some(list) }
 }
 
-fn container(wanted: &Wanted, password: bool, first: u32, step: u32) -> Container {
+fn container(wanted: &Wanted, password: bool, numbers: Numbers) -> Container {
     let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
         name: name.to_owned(),
         mount_path: path.to_owned(),
@@ -178,7 +204,7 @@ fn container(wanted: &Wanted, password: bool, first: u32, step: u32) -> Containe
         name: "replica".to_owned(),
         image: Some(wanted.image.clone()),
         image_pull_policy: wanted.image_pull_policy.clone(),
-        args: Some(arguments(wanted, password, first, step)),
+        args: Some(arguments(wanted, password, numbers)),
         env: Some(environment(wanted)),
         ports: Some(vec![port("redis", CLIENT_PORT), port("peers", PEER_PORT), port("http", HTTP_PORT)]),
         resources: wanted.resources.clone(),
@@ -199,11 +225,16 @@ fn container(wanted: &Wanted, password: bool, first: u32, step: u32) -> Containe
     }
 }
 
-fn arguments(wanted: &Wanted, password: bool, first: u32, step: u32) -> Vec<String> {
-    let (first, step, grace) = (first.to_string(), step.to_string(), wanted.handover_grace_ms().to_string());
+fn arguments(wanted: &Wanted, password: bool, numbers: Numbers) -> Vec<String> {
+    let (first, step, grace) = (numbers.first.to_string(), numbers.step.to_string(), wanted.handover_grace_ms());
+    let (group, grace) = (numbers.group.to_string(), grace.to_string());
     let mut arguments = vec!["node", "--supervised", "--dir", "/data", "--store", &wanted.desired.store];
     arguments.extend(["--name", "$(POD_NAME)", "--ordinal", "$(ORDINAL)", "--first-id", &first, "--id-step", &step]);
     arguments.extend(["--listen", "0.0.0.0", "--durability", wanted.durability(), "--grace-ms", &grace]);
+    // A store's only group is what a replica is in where nothing is said: to say it would restart every pod that an older operator has made.
+    if numbers.group != 0 {
+        arguments.extend(["--group", &group]);
+    }
     if password {
         arguments.extend(["--password-file", "/auth/password"]);
     }

@@ -1,5 +1,6 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use trireme_crds::kubernetes::ReplicatedStore;
+use trireme_planner::first_replica;
 use trireme_proto::topology::Mode;
 
 use super::*;
@@ -11,8 +12,12 @@ fn operator() -> Operator {
 
 /// What this spec (a JSON object without `mode`) wants, by way of the real parser.
 fn wanted(spec: &str) -> Wanted {
+    of_mode("SingleLeader", spec)
+}
+
+fn of_mode(mode: &str, spec: &str) -> Wanted {
     let mut spec: serde_json::Value = serde_json::from_str(spec).unwrap();
-    spec["mode"] = "SingleLeader".into();
+    spec["mode"] = mode.into();
     let store: ReplicatedStore = serde_json::from_value(serde_json::json!({
         "apiVersion": "trireme.dev/v1alpha1",
         "kind": "ReplicatedStore",
@@ -24,7 +29,8 @@ fn wanted(spec: &str) -> Wanted {
 }
 
 fn built(wanted: &Wanted) -> Objects {
-    objects(wanted, &wanted.desired.replicas)
+    let groups = wanted.groups(&[]).into_iter().map(|desired| (desired.group, desired.replicas)).collect();
+    objects(wanted, &groups)
 }
 
 fn sets(wanted: &Wanted) -> Vec<(String, i32, String)> {
@@ -32,7 +38,9 @@ fn sets(wanted: &Wanted) -> Vec<(String, i32, String)> {
         let spec = set.spec.as_ref().unwrap();
         let arguments = spec.template.spec.as_ref().unwrap().containers[0].args.as_ref().unwrap().join(" ");
         let from = arguments.find("--first-id").unwrap();
-        let ids = arguments[from..].split(" --listen").next().unwrap().to_owned();
+        let group =
+            arguments.find("--group").map_or("", |from| arguments[from - 1..].split(" --password").next().unwrap());
+        let ids = arguments[from..].split(" --listen").next().unwrap().to_owned() + group;
         (set.metadata.name.clone().unwrap(), spec.replicas.unwrap(), ids)
     };
     built(wanted).statefulsets.iter().map(of).collect()
@@ -66,7 +74,7 @@ fn a_member_that_has_not_left_keeps_its_pod() {
     let one = wanted(r#"{"n": 1}"#);
     let mut replicas = one.desired.replicas.clone();
     replicas.push(DesiredReplica { id: 3, name: "orders-2".to_owned(), region: String::new() });
-    assert_eq!(objects(&one, &replicas).statefulsets[0].spec.as_ref().unwrap().replicas, Some(3));
+    assert_eq!(objects(&one, &Groups::from([(0, replicas)])).statefulsets[0].spec.as_ref().unwrap().replicas, Some(3));
 }
 
 #[test]
@@ -79,7 +87,7 @@ fn as_many_may_be_evicted_as_writes_can_spare() {
         (r#"{"n": 3, "w": 3}"#, 1),
         (r#"{"n": 1, "w": 1}"#, 1),
     ] {
-        let budget = built(&wanted(spec)).budget.spec.unwrap();
+        let budget = built(&wanted(spec)).budgets[0].spec.clone().unwrap();
         assert_eq!(budget.max_unavailable, Some(IntOrString::Int(spare)), "{spec}");
     }
 }
@@ -131,6 +139,83 @@ fn services_choose_by_role() {
     assert_eq!(services.iter().map(of).collect::<Vec<_>>(), expected);
 }
 
+/// A leader in each of two regions.
+fn multi_leader(spec: &str) -> Wanted {
+    let mut spec: serde_json::Value = serde_json::from_str(spec).unwrap();
+    spec["regions"] = serde_json::json!([{ "name": "eu" }, { "name": "us" }]);
+    of_mode("MultiLeader", &spec.to_string())
+}
+
+#[test]
+fn where_each_region_has_a_leader_each_is_a_group_with_a_set_of_its_own() {
+    let carts = multi_leader(r#"{"n": 2}"#);
+    let ids = |first: u32, group: u32| format!("--first-id {first} --id-step 1 --group {group}");
+    let expected = [("orders-eu".to_owned(), 2, ids(1, 1)), ("orders-us".to_owned(), 2, ids(17, 2))];
+    assert_eq!(sets(&carts), expected);
+    // The number of a pod is the one that the planner knows the replica by.
+    for desired in carts.groups(&[]) {
+        for (k, replica) in (0..).zip(&desired.replicas) {
+            assert_eq!(
+                (replica.id, &replica.name),
+                (first_replica(desired.group) + k, &format!("orders-{}-{k}", desired.region))
+            );
+        }
+    }
+    let regions = |objects: &Objects| -> Vec<String> {
+        objects.statefulsets.iter().map(|set| set.metadata.labels.clone().unwrap()[REGION].clone()).collect()
+    };
+    assert_eq!(regions(&built(&carts)), ["eu", "us"]);
+    // A member that has not left yet keeps its pod, and a group of which nothing is known yet is left as it is.
+    let mut groups = Groups::from([(2, carts.groups(&[])[1].replicas.clone())]);
+    groups.get_mut(&2).unwrap().push(DesiredReplica {
+        id: 20,
+        name: "orders-us-3".to_owned(),
+        region: "us".to_owned(),
+    });
+    let objects = objects(&carts, &groups);
+    assert_eq!(regions(&objects), ["us"]);
+    assert_eq!(objects.statefulsets[0].spec.as_ref().unwrap().replicas, Some(4));
+}
+
+#[test]
+fn where_each_region_has_a_leader_each_has_services_of_its_own() {
+    let services = built(&multi_leader("{}")).services;
+    let of = |service: &Service| {
+        let selector = service.spec.as_ref().unwrap().selector.clone().unwrap();
+        let of = |label: &str| selector.get(label).cloned().unwrap_or_default();
+        format!("{} {} {}", service.metadata.name.as_ref().unwrap(), of(REGION), of(ROLE)).trim().to_owned()
+    };
+    let expected = [
+        "orders-peers",
+        "orders-rw  leader",
+        "orders-ro  follower",
+        "orders-r",
+        "orders-eu-rw eu leader",
+        "orders-eu-ro eu follower",
+        "orders-eu-r eu",
+        "orders-us-rw us leader",
+        "orders-us-ro us follower",
+        "orders-us-r us",
+    ];
+    assert_eq!(services.iter().map(of).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn where_each_region_has_a_leader_each_spares_as_many_as_its_own_writes_can() {
+    let budgets = |spec: &str| -> Vec<(String, String, IntOrString)> {
+        let of = |budget: &PodDisruptionBudget| {
+            let spec = budget.spec.clone().unwrap();
+            let region = spec.selector.unwrap().match_labels.unwrap()[REGION].clone();
+            (budget.metadata.name.clone().unwrap(), region, spec.max_unavailable.unwrap())
+        };
+        built(&multi_leader(spec)).budgets.iter().map(of).collect()
+    };
+    let each =
+        |spare| ["eu", "us"].map(|region| (format!("orders-{region}"), region.to_owned(), IntOrString::Int(spare)));
+    assert_eq!(budgets("{}"), each(1));
+    assert_eq!(budgets(r#"{"n": 5, "w": 3}"#), each(2));
+}
+
 /// The same without a leader.
 fn leaderless(spec: &str, r: u32) -> Wanted {
     let mut wanted = wanted(spec);
@@ -152,7 +237,8 @@ fn without_a_leader_every_replica_that_is_ready_is_served_from() {
 
 #[test]
 fn without_a_leader_as_many_may_be_evicted_as_reads_and_writes_can_miss() {
-    let spare = |spec: &str, r: u32| built(&leaderless(spec, r)).budget.spec.unwrap().max_unavailable.unwrap();
+    let spare =
+        |spec: &str, r: u32| built(&leaderless(spec, r)).budgets[0].spec.clone().unwrap().max_unavailable.unwrap();
     assert_eq!(spare("{}", 2), IntOrString::Int(1));
     assert_eq!(spare(r#"{"n": 5}"#, 3), IntOrString::Int(2));
     // A read that finds a difference repairs it on w before it answers.

@@ -1,4 +1,8 @@
-//! The authority's record of one store: the object `StoreTopology`, changed only by compare-and-swap on its `resourceVersion`.
+//! The authority's records of one store, one for each of its groups: the object `StoreTopology`, changed only by compare-and-swap on its `resourceVersion`,
+//! and on the version of the record that changes.
+//!
+//! All records are one object, so a write of one of them carries the others as they are known: where another operator has changed any since, it conflicts, and
+//! nothing of theirs is lost. What one group's turn has written the next one's knows.
 //!
 //! What is known of it comes from this operator's own reads and writes, and from the watch; whether it is the newest, only a write tells: one over an
 //! older version conflicts, and then it is read anew, past every cache. So an idle store costs no request, and a stale one can decide nothing.
@@ -9,28 +13,35 @@ use kube::{Api, Client, ResourceExt as _, api::PostParams, core::ObjectMeta};
 use tokio::time::timeout;
 use trireme_crds::kubernetes::StoreTopology;
 use trireme_planner::{RecordError, record};
-use trireme_proto::Topology;
+use trireme_proto::{Topology, topology::Mode};
 
 use super::wanted::Wanted;
 use crate::{build, context::why};
 
-/// The record that is known.
+/// The records that are known.
 #[derive(Clone, Debug)]
 struct Known {
-    /// `None`: there was none when it was read.
-    record: Option<Topology>,
+    /// In order of their groups; none: there was no object when it was read.
+    records: Vec<Topology>,
     /// The object's, for the compare-and-swap.
     resource_version: Option<String>,
 }
 
-/// Reads and writes the record of one store.
+impl Known {
+    /// Version of a group's record; 0 where it has none.
+    fn version(&self, group: u32) -> u64 {
+        self.records.iter().find(|record| record.group == group).map_or(0, |record| record.version)
+    }
+}
+
+/// Reads and writes the records of one store.
 #[derive(Debug)]
 pub(crate) struct Authority {
     api: Api<StoreTopology>,
     known: Option<Known>,
 }
 
-/// Why the record could not be read.
+/// Why the records could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
     /// The API server did not say.
@@ -54,47 +65,50 @@ pub(crate) enum ReadError {
     },
 }
 
-/// Longest wait for the API server's answer about the record.
+/// Longest wait for the API server's answer about the records.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Authority {
-    /// The record of this store, not read yet.
+    /// The records of this store, not read yet.
     pub fn new(client: Client, namespace: &str) -> Authority {
         Authority { api: Api::namespaced(client, namespace), known: None }
     }
 
-    /// The record that is known; read past every cache where none is.
+    /// Makes sure that it is known which records there are: read past every cache where it is not.
     ///
     /// # Errors
     /// [`ReadError`]
-    pub async fn read(&mut self, wanted: &Wanted) -> Result<Option<Topology>, ReadError> {
-        if let Some(known) = &self.known {
-            return Ok(known.record.clone());
+    pub async fn read(&mut self, wanted: &Wanted) -> Result<(), ReadError> {
+        if self.known.is_some() {
+            return Ok(());
         }
         let name = wanted.name.clone();
-        let answer = match timeout(PATIENCE, self.api.get_opt(&name)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(source)) => return Err(ReadError::Api { name, source }),
-            Err(_) => return Err(ReadError::Late(name)),
-        };
-        self.take(answer.as_ref(), wanted)?;
-        Ok(self.known.as_ref().and_then(|known| known.record.clone()))
+        match timeout(PATIENCE, self.api.get_opt(&name)).await {
+            Ok(Ok(answer)) => self.take(answer.as_ref(), wanted),
+            Ok(Err(source)) => Err(ReadError::Api { name, source }),
+            Err(_) => Err(ReadError::Late(name)),
+        }
     }
 
-    /// The record that is known; `None` where there is none, or none has been read.
-    pub fn known(&self) -> Option<&Topology> {
-        self.known.as_ref()?.record.as_ref()
+    /// The records that are known, in order of their groups; none where there are none, or none have been read.
+    pub fn records(&self) -> &[Topology] {
+        self.known.as_ref().map_or(&[], |known| &known.records)
+    }
+
+    /// The record of a group that is known; `None` where there is none, or none has been read.
+    pub fn record(&self, group: u32) -> Option<&Topology> {
+        self.records().iter().find(|record| record.group == group)
     }
 
     /// What the watch shows; `None` where there is no such object. What is older than what is known is not news; that it is gone is, and is read again.
     pub fn watched(&mut self, object: Option<&StoreTopology>, wanted: &Wanted) {
         let Some(known) = &self.known else { return };
-        match (object, &known.record) {
-            (None, None) => {}
-            (None, Some(_)) => self.known = None,
-            (Some(object), before) => {
-                let newest = object.groups.iter().map(|group| group.version).max().unwrap_or(0);
-                let newer = before.as_ref().is_none_or(|record| newest > record.version);
+        match object {
+            None if known.records.is_empty() => {}
+            None => self.known = None,
+            Some(object) => {
+                // Writes follow each other, so an object in which one record is newer is newer in all.
+                let newer = object.groups.iter().any(|group| group.version > known.version(group.group));
                 if newer || object.resource_version() == known.resource_version {
                     // Damage is found when it is read.
                     self.known = None;
@@ -105,39 +119,36 @@ impl Authority {
     }
 
     fn take(&mut self, object: Option<&StoreTopology>, wanted: &Wanted) -> Result<(), ReadError> {
-        let Some(object) = object else {
-            self.known = Some(Known { record: None, resource_version: None });
-            return Ok(());
+        let known = match object {
+            Some(object) => {
+                let damaged = |what: String| ReadError::Damaged { name: wanted.name.clone(), what };
+                let records = records(object, wanted).map_err(damaged)?;
+                Known { records, resource_version: object.resource_version() }
+            }
+            None => Known { records: Vec::new(), resource_version: None },
         };
-        let damaged = |what: String| ReadError::Damaged { name: wanted.name.clone(), what };
-        let [group] = object.groups.as_slice() else {
-            return Err(damaged(format!("it has {} groups, not one", object.groups.len())));
-        };
-        let record = record::from_object(&object.store, group).map_err(|error| damaged(error.to_string()))?;
-        if record.store != wanted.desired.store {
-            return Err(damaged(format!("it is the record of the store {}", record.store)));
-        }
-        self.known = Some(Known { record: Some(record), resource_version: object.resource_version() });
+        self.known = Some(known);
         Ok(())
     }
 
-    /// Compare-and-swap. After a conflict, and after any answer that leaves it open whether the record was written, the next read asks the API server.
+    /// Compare-and-swap of the record of one group; those of others are written as they are known. After a conflict, and after any answer that leaves it open
+    /// whether the record was written, the next read asks the API server.
     pub async fn write(&mut self, wanted: &Wanted, expected: u64, next: &Topology) -> Result<(), RecordError> {
-        let version = |known: &Known| known.record.as_ref().map_or(0, |record| record.version);
-        let Some(known) = self.known.take_if(|known| version(known) == expected) else {
+        let Some(known) = self.known.take_if(|known| known.version(next.group) == expected) else {
             return Err(RecordError::Conflict);
         };
-        let object = object(wanted, next, known.resource_version);
+        let (records, new) = (with(&known.records, next), known.records.is_empty());
+        let object = object(wanted, &records, known.resource_version);
         let params = PostParams { field_manager: Some(build::MANAGER.to_owned()), ..PostParams::default() };
         let writing = async {
-            match known.record {
-                None => self.api.create(&params, &object).await,
-                Some(_) => self.api.replace(&wanted.name, &params, &object).await,
+            match new {
+                true => self.api.create(&params, &object).await,
+                false => self.api.replace(&wanted.name, &params, &object).await,
             }
         };
         match timeout(PATIENCE, writing).await {
             Ok(Ok(written)) => {
-                self.known = Some(Known { record: Some(next.clone()), resource_version: written.resource_version() });
+                self.known = Some(Known { records, resource_version: written.resource_version() });
                 Ok(())
             }
             Ok(Err(kube::Error::Api(status)))
@@ -151,7 +162,35 @@ impl Authority {
     }
 }
 
-fn object(wanted: &Wanted, record: &Topology, resource_version: Option<String>) -> StoreTopology {
+/// The records in an object, in order of their groups, or what is wrong with it.
+fn records(object: &StoreTopology, wanted: &Wanted) -> Result<Vec<Topology>, String> {
+    let store = &object.store;
+    if *store != wanted.desired.store {
+        return Err(format!("it is the record of the store {store}"));
+    }
+    let records = object.groups.iter().map(|group| record::from_object(store, group));
+    let mut records: Vec<Topology> = records.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    records.sort_by_key(|record| record.group);
+    let groups: Vec<u32> = records.iter().map(|record| record.group).collect();
+    // Each region's has a number from 1 on; a store that has one group has number 0.
+    let sound = match wanted.desired.settings.mode() {
+        Mode::MultiLeader => groups.first().is_some_and(|first| *first > 0) && groups.is_sorted_by(|a, b| a < b),
+        Mode::SingleLeader | Mode::Leaderless => groups == [0],
+    };
+    if sound { Ok(records) } else { Err(format!("it has the groups {groups:?}, which no store of its mode has")) }
+}
+
+/// These records with the one of this group replaced, or put where it belongs.
+fn with(records: &[Topology], next: &Topology) -> Vec<Topology> {
+    let mut records = records.to_vec();
+    match records.binary_search_by_key(&next.group, |record| record.group) {
+        Ok(at) => records[at] = next.clone(),
+        Err(at) => records.insert(at, next.clone()),
+    }
+    records
+}
+
+fn object(wanted: &Wanted, records: &[Topology], resource_version: Option<String>) -> StoreTopology {
     let metadata = ObjectMeta {
         resource_version,
         labels: Some(build::labels(wanted)),
@@ -164,7 +203,7 @@ fn object(wanted: &Wanted, record: &Topology, resource_version: Option<String>) 
         api_version: trireme_crds::API_VERSION.to_owned(),
         kind: trireme_crds::topology::TOPOLOGY_KIND.to_owned(),
         metadata,
-        store: record.store.clone(),
-        groups: vec![record::to_object(record)],
+        store: wanted.desired.store.clone(),
+        groups: records.iter().map(record::to_object).collect(),
     }
 }

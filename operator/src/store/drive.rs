@@ -1,14 +1,19 @@
-//! The drive loop of one store: something happened, so a turn of the planner is taken.
+//! The drive loop of one store: something happened, so a turn of the planner is taken for each of its groups.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
 };
-use trireme_planner::{Memory, RecordError, turn};
+use trireme_crds::StoreStatus;
+use trireme_planner::{Desired, Memory, RecordError, turn};
 
-use super::{Happening, wanted::Wanted, world::World};
+use super::{
+    Happening,
+    wanted::Wanted,
+    world::{InGroup, World},
+};
 use crate::context::Context;
 
 /// Happenings taken in before a turn: the rest wait for the next one.
@@ -21,6 +26,23 @@ const LISTEN: Duration = Duration::from_secs(1);
 /// Where nothing else was asked for, the next turn is taken after this long.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// What may be forgotten between turns.
+struct Memories {
+    /// When this operator began.
+    began: Instant,
+    /// What the operator before this one said of the store: since when, and what was.
+    told: Option<StoreStatus>,
+    /// Each group's.
+    groups: BTreeMap<u32, Memory>,
+}
+
+impl Memories {
+    fn of(&mut self, desired: &Desired) -> &mut Memory {
+        let told = || self.told.as_ref().map_or_else(Memory::default, |told| Memory::of(told, &desired.region));
+        self.groups.entry(desired.group).or_insert_with(told)
+    }
+}
+
 /// Drives the store until dropped.
 pub(crate) async fn drive(
     context: Arc<Context>,
@@ -28,14 +50,13 @@ pub(crate) async fn drive(
     happenings: mpsc::Sender<Happening>,
     mut happened: mpsc::Receiver<Happening>,
 ) {
-    let began = Instant::now();
+    let mut memories = Memories { began: Instant::now(), told: None, groups: BTreeMap::new() };
     let mut world = World::new(context, wanted, happenings);
-    // What the operator before this one said of the store: since when, and what was.
-    let mut memory = world.told().as_ref().map_or_else(Memory::default, |told| Memory::of(told, ""));
+    memories.told = world.told();
     let mut back_off = BACK_OFF_FIRST;
     listen(&mut world, &mut happened).await;
     loop {
-        let wake = match take_turn(&mut world, &mut memory, began).await {
+        let wake = match take_turns(&mut world, &mut memories).await {
             Ok(recheck) => {
                 back_off = BACK_OFF_FIRST;
                 Instant::now() + recheck
@@ -70,9 +91,10 @@ pub(crate) async fn drive(
 
 /// An operator that has just begun has heard nobody: before it judges, it listens until every replica that has an address was heard, or for a moment.
 async fn listen(world: &mut World, happened: &mut mpsc::Receiver<Happening>) {
-    if world.read_record().await.is_err() {
+    if world.read_records().await.is_err() {
         return;
     }
+    world.groups();
     let patience = Instant::now() + LISTEN;
     while !world.heard_all() {
         tokio::select! {
@@ -95,26 +117,42 @@ enum Failed {
     Api,
 }
 
-async fn take_turn(world: &mut World, memory: &mut Memory, began: Instant) -> Result<Duration, Failed> {
-    if let Err(error) = world.read_record().await {
-        world.cannot(&error.to_string());
-        return Err(Failed::Api);
-    }
-    let desired = world.wanted().desired.clone();
-    let turned = turn(world, &desired, memory, began.elapsed().as_millis() as u64).await;
-    world.taken(match turned.failed {
-        None => "ok",
-        Some(RecordError::Conflict) => "conflict",
-        Some(RecordError::Unknown(_)) => "unknown",
-    });
-    match turned.failed {
-        None => Ok(turned.recheck_ms.map_or(IDLE, Duration::from_millis)),
-        Some(RecordError::Conflict) => Err(Failed::Conflict),
-        Some(RecordError::Unknown(why)) => {
-            world.cannot(&why);
-            Err(Failed::Api)
+/// A turn for each group. What one of them could not do keeps no other from its own, unless the API server does not answer at all.
+async fn take_turns(world: &mut World, memories: &mut Memories) -> Result<Duration, Failed> {
+    read(world).await?;
+    let groups = world.groups();
+    let (mut recheck_ms, mut failed) = (None, None);
+    for desired in &groups {
+        // A conflict in one group, and any answer that leaves it open what was written, is about all: what is there is read before the next one decides.
+        read(world).await?;
+        let now_ms = memories.began.elapsed().as_millis() as u64;
+        let mut group = InGroup { world: &mut *world, group: desired.group };
+        let turned = turn(&mut group, desired, memories.of(desired), now_ms).await;
+        recheck_ms = [recheck_ms, turned.recheck_ms].into_iter().flatten().min();
+        world.taken(match turned.failed {
+            None => "ok",
+            Some(RecordError::Conflict) => "conflict",
+            Some(RecordError::Unknown(_)) => "unknown",
+        });
+        match turned.failed {
+            None => {}
+            Some(RecordError::Conflict) => failed = failed.or(Some(Failed::Conflict)),
+            Some(RecordError::Unknown(why)) => {
+                world.cannot(&why);
+                failed = Some(Failed::Api);
+            }
         }
     }
+    world.publish(groups.len());
+    failed.map_or_else(|| Ok(recheck_ms.map_or(IDLE, Duration::from_millis)), Err)
+}
+
+/// Makes sure that the records are known.
+async fn read(world: &mut World) -> Result<(), Failed> {
+    world.read_records().await.map_err(|error| {
+        world.cannot(&error.to_string());
+        Failed::Api
+    })
 }
 
 /// Up to a quarter more: stores that failed together are not to try again together.

@@ -18,7 +18,10 @@ use trireme_crds::kubernetes::ReplicatedStore;
 use trireme_planner::DesiredReplica;
 
 use super::{Happening, Key, keep::Keeper, requests, until, voice::Note, wanted::Wanted};
-use crate::context::{Context, why};
+use crate::{
+    build::Groups,
+    context::{Context, why},
+};
 
 /// Orders that may wait.
 const ORDERS_MAX: usize = 64;
@@ -31,10 +34,17 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 pub(crate) struct Work {
     /// The store.
     pub wanted: Arc<Wanted>,
-    /// The replicas that must exist.
-    pub replicas: Vec<DesiredReplica>,
+    /// The replicas that must exist, by group. A group that no turn was taken for yet is left as it is.
+    pub groups: Groups,
     /// What each pod's label says that it does.
     pub roles: BTreeMap<String, &'static str>,
+}
+
+impl Work {
+    /// All replicas that must exist.
+    pub fn replicas(&self) -> impl Iterator<Item = &DesiredReplica> {
+        self.groups.values().flatten()
+    }
 }
 
 /// What is to be done once.

@@ -49,8 +49,8 @@ impl Keeper {
     /// Makes everything as it is wanted, as far as that is possible: one object that cannot be keeps no other from being.
     pub async fn keep(&mut self, work: &Work) -> Outcome {
         let mut outcome = Outcome::default();
-        let build::Objects { mut statefulsets, services, account, secret, budget, policy, monitor } =
-            build::objects(&work.wanted, &work.replicas);
+        let build::Objects { mut statefulsets, services, account, secret, budgets, policy, monitor } =
+            build::objects(&work.wanted, &work.groups);
         let owner = work.wanted.owner.uid.clone();
         let (context, namespace) = (Arc::clone(&self.context), self.key.namespace.clone());
         macro_rules! keep {
@@ -73,7 +73,9 @@ impl Keeper {
             Some(policy) => keep!(policies, policy),
             None => self.no_policy(&owner, &mut outcome).await,
         }
-        keep!(budgets, &budget);
+        for budget in &budgets {
+            keep!(budgets, budget);
+        }
         self.monitor(monitor, &mut outcome).await;
         // Last: a pod that starts finds everything that it needs.
         for set in &mut statefulsets {
@@ -86,7 +88,7 @@ impl Keeper {
         }
         self.grow(work, &mut outcome).await;
         self.label(work, &mut outcome).await;
-        for replica in &work.replicas {
+        for replica in work.replicas() {
             let pod = context.cluster.pods.get(&namespace, &replica.name);
             let claim = context.cluster.claims.get(&namespace, &format!("data-{}", replica.name));
             outcome.trouble.extend(pod.and_then(|pod| pods::trouble(&pod, claim.as_deref())));
@@ -116,7 +118,7 @@ impl Keeper {
     async fn named_secret(&self, work: &Work, outcome: &mut Outcome) {
         let Auth::Named(name) = &work.wanted.auth else { return };
         let pod = |replica: &DesiredReplica| self.context.cluster.pods.get(&self.key.namespace, &replica.name);
-        if work.replicas.iter().all(|replica| pod(replica).is_some_and(|pod| !pods::stopped(&pod))) {
+        if work.replicas().all(|replica| pod(replica).is_some_and(|pod| !pods::stopped(&pod))) {
             return;
         }
         let what = "spec.auth.secretName names it, and replicas that start wait for its key password";
@@ -170,7 +172,7 @@ impl Keeper {
     async fn grow(&self, work: &Work, outcome: &mut Outcome) {
         let size = &work.wanted.storage_size;
         let bytes = |text: &str| text.parse::<Bytes>().ok().map(|bytes| bytes.0);
-        for replica in &work.replicas {
+        for replica in work.replicas() {
             let name = format!("data-{}", replica.name);
             let Some(claim) = self.context.cluster.claims.get(&self.key.namespace, &name) else { continue };
             let requests = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref());

@@ -10,7 +10,7 @@ use trireme_planner::{Decision, DesiredReplica, HumanRequest};
 
 use crate::context::timestamp;
 
-/// Hand leadership over to the replica that is named; to the one that is least behind where the value is empty.
+/// Hand leadership over to the replica that is named; to the one that is least behind where the value is empty and there is one leader.
 pub(crate) const SWITCHOVER: &str = "trireme.dev/switchover";
 /// Make the replica that is named the leader; without loss.
 pub(crate) const PROMOTE: &str = "trireme.dev/promote";
@@ -43,7 +43,7 @@ impl Asked {
     }
 }
 
-/// What became of a request with these decisions, and as the store stands now.
+/// What became of a request with these decisions of its replica's group, and as that group stands now.
 pub(crate) fn follow(request: &mut RequestStatus, decisions: &[Decision], now: &StoreStatus) {
     if request.outcome != status::Outcome::Pending {
         return;
@@ -87,6 +87,9 @@ pub(crate) fn request(
         );
     }
     let name = match (asked.annotation, asked.value.as_str()) {
+        (SWITCHOVER, "") if status.groups.len() > 1 => {
+            return Err("each region has a leader of its own: name the replica that is to take over".to_owned());
+        }
         (SWITCHOVER, "") => {
             successor(status).ok_or("there is no follower that could take over: see the store's status")?
         }
@@ -156,6 +159,18 @@ mod tests {
         assert!(ask(PROMOTE, "").unwrap_err().contains("orders-0, orders-1, orders-2"));
         assert!(ask(PROMOTE, "other-1").unwrap_err().contains("no replica 'other-1'"));
         assert!(ask(SWITCHOVER, "orders-0").unwrap_err().contains("leads already"));
+    }
+
+    #[test]
+    fn where_each_region_has_a_leader_the_replica_is_named() {
+        let (replicas, mut status) = store();
+        status.groups.push(GroupStatus { group: 2, leader: "orders-us-0".to_owned(), ..GroupStatus::default() });
+        let ask = |value: &str| {
+            let asked = Asked { annotation: SWITCHOVER, value: value.to_owned() };
+            request(&asked, &replicas, &status).map(|(_, request)| request)
+        };
+        assert!(ask("").unwrap_err().contains("each region has a leader of its own"));
+        assert_eq!(ask("orders-2"), Ok(HumanRequest::Switchover { to: 3 }));
     }
 
     #[test]

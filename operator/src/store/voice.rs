@@ -278,6 +278,9 @@ fn significant(status: &StoreStatus) -> StoreStatus {
     for condition in &mut status.conditions {
         condition.last_transition_time.clear();
     }
+    for feed in status.groups.iter_mut().flat_map(|group| &mut group.feeds) {
+        (feed.lag_entries, feed.lag_bytes, feed.lag_ms) = (0, 0, 0);
+    }
     for r in &mut status.replicas {
         (r.commit, r.applied, r.keys) = (0, 0, 0);
         (r.lag_entries, r.lag_bytes, r.lag_ms, r.silent_ms, r.snapshot_slots) = (None, None, None, None, None);

@@ -19,12 +19,10 @@ use trireme_crds::{
     objects::{ImagePullPolicy, Password, ServiceType, Volumes},
 };
 use trireme_planner::Desired;
-use trireme_proto::topology::Durability;
+use trireme_proto::{Topology, topology::Durability};
 
 use super::Key;
 
-/// Annotation: while it is `true`, the operator changes nothing.
-pub(crate) const PAUSED: &str = "trireme.dev/paused";
 /// Annotation: a new value restarts every replica, one by one.
 pub(crate) const RESTART: &str = "trireme.dev/restart";
 /// A leader hands over within this part of its pod's grace period, in milliseconds; the rest is for closing its disk.
@@ -76,8 +74,10 @@ pub(crate) struct Wanted {
     pub name: String,
     /// What everything that belongs to it is owned by.
     pub owner: OwnerReference,
-    /// What the planner works towards.
+    /// What the planner works towards in the first of its groups, before anything has been decided: its name, w and settings are those of every group.
     pub desired: Desired,
+    /// What all groups are planned from: name, annotations and spec.
+    resource: ReplicatedStore,
     /// Names of its regions, in the order in which replicas go to them; one without a name where none is named.
     pub regions: Vec<String>,
     /// The replicas' image.
@@ -143,7 +143,9 @@ impl Wanted {
         let mut pod_annotations = pod.annotations.clone();
         pod_annotations.extend(store.annotations().get(RESTART).map(|value| (RESTART.to_owned(), value.clone())));
         Ok(Wanted {
-            desired: desired(store, &namespace, &name),
+            // A store's identity on its disks and wires is its name: one that is made again over retained volumes finds its data.
+            desired: Desired::groups(store, &format!("{namespace}/{name}"), &[]).remove(0),
+            resource: planned_from(store),
             owner: store.controller_owner_ref(&()).unwrap_or_default(),
             regions: spec.settle().regions,
             image: spec.image.clone().unwrap_or_else(|| operator.node_image.clone()),
@@ -199,6 +201,11 @@ impl Wanted {
         })
     }
 
+    /// What the planner works towards in each group, where these are the records that exist.
+    pub fn groups(&self, records: &[Topology]) -> Vec<Desired> {
+        Desired::groups(&self.resource, &self.desired.store, records)
+    }
+
     /// Its namespace and name.
     pub fn key(&self) -> Key {
         Key { namespace: self.namespace.clone(), name: self.name.clone() }
@@ -215,12 +222,11 @@ impl Wanted {
     }
 }
 
-/// A store's identity on its disks and wires is its name: one that is made again over retained volumes finds its data.
-fn desired(store: &ReplicatedStore, namespace: &str, name: &str) -> Desired {
-    // Where each region has a leader there would be more: that mode is refused before.
-    let mut desired = Desired::groups(store, &format!("{namespace}/{name}"), &[]).remove(0);
-    desired.paused = store.annotations().get(PAUSED).is_some_and(|value| value == "true");
-    desired
+/// A resource without what changes by itself: what is wanted is the same as long as nobody wants something else.
+fn planned_from(store: &ReplicatedStore) -> ReplicatedStore {
+    let mut resource = ReplicatedStore { status: None, ..store.clone() };
+    (resource.metadata.resource_version, resource.metadata.managed_fields) = (None, None);
+    resource
 }
 
 fn one<T: DeserializeOwned>(path: &'static str, value: Option<&Value>) -> Result<Option<T>, InvalidStore> {

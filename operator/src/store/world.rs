@@ -1,4 +1,4 @@
-//! Fetch, and the planner's hands: what the watches and links know of one store, as values, and its [`Backend`].
+//! Fetch, and the planner's hands: what the watches and links know of one store, as values, and the [`Backend`] of each of its groups.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -7,8 +7,13 @@ use kube::ResourceExt as _;
 use tokio::sync::{mpsc, watch};
 use trireme_crds::{StoreStatus, status::RequestStatus};
 use trireme_link::{Heard, Link, Orders, Said, Target};
-use trireme_planner::{Backend, Decision, DesiredReplica, HumanRequest, Observed, Process, RecordError, Seen};
-use trireme_proto::{ReplicaId, Report, Topology, topology::Mode};
+use trireme_planner::{
+    Addresses, Backend, Decision, Desired, DesiredReplica, HumanRequest, Observed, Process, RecordError, Seen, merge,
+};
+use trireme_proto::{
+    ReplicaId, Report, Topology,
+    topology::{Mode, Replica as Row},
+};
 
 use super::{
     Happening, Key,
@@ -19,7 +24,7 @@ use super::{
     wanted::Wanted,
 };
 use crate::{
-    build::{self, CLIENT_PORT, PEER_PORT},
+    build::{self, CLIENT_PORT, Groups, PEER_PORT},
     context::{Context, wall_ms},
 };
 
@@ -27,6 +32,7 @@ use crate::{
 #[derive(Debug)]
 struct Replica {
     wanted: DesiredReplica,
+    group: u32,
     /// Dropped when the pod's address changes, and with the replica.
     link: Option<(SocketAddr, Link)>,
     orders: watch::Sender<Orders>,
@@ -44,9 +50,14 @@ pub(crate) struct World {
     wanted: Arc<Wanted>,
     authority: Authority,
     replicas: BTreeMap<ReplicaId, Replica>,
+    /// The replicas of each group that must exist, as its turns have said so far.
+    provisioned: Groups,
     requests: Vec<HumanRequest>,
     /// What a person asked for last, and what came of it.
     request: Option<RequestStatus>,
+    /// How each group stood when it was planned last.
+    statuses: BTreeMap<u32, StoreStatus>,
+    /// How the store stands: as the operator before this one said, until all groups were planned once.
     status: StoreStatus,
     happenings: mpsc::Sender<Happening>,
     hands: Hands,
@@ -56,6 +67,7 @@ pub(crate) struct World {
 impl World {
     pub fn new(context: Arc<Context>, wanted: Arc<Wanted>, happenings: mpsc::Sender<Happening>) -> World {
         let key = wanted.key();
+        let told = told(&context, &key);
         World {
             authority: Authority::new(context.client.clone(), &key.namespace),
             hands: Hands::start(Arc::clone(&context), key.clone(), happenings.clone()),
@@ -64,35 +76,39 @@ impl World {
             key,
             wanted,
             replicas: BTreeMap::new(),
+            provisioned: Groups::new(),
             requests: Vec::new(),
             request: None,
-            status: StoreStatus::default(),
+            statuses: BTreeMap::new(),
+            status: told.unwrap_or_default(),
             happenings,
         }
     }
 
-    /// What is wanted.
-    pub fn wanted(&self) -> &Wanted {
-        &self.wanted
+    /// Makes sure that it is known which records there are, and takes in what the watch shows of them.
+    pub async fn read_records(&mut self) -> Result<(), ReadError> {
+        let object = self.context.cluster.topologies.get(&self.key.namespace, &self.key.name);
+        self.authority.watched(object.as_deref(), &self.wanted);
+        self.authority.read(&self.wanted).await
     }
 
-    /// Makes sure that a record, or that there is none, is known.
-    pub async fn read_record(&mut self) -> Result<(), ReadError> {
-        let record = self.authority.read(&self.wanted).await?;
-        let known = record.iter().flat_map(|record| &record.replicas).map(|row| DesiredReplica {
-            id: row.id,
-            name: row.name.clone(),
-            region: row.region.clone(),
-        });
-        let all: Vec<DesiredReplica> = self.wanted.desired.replicas.iter().cloned().chain(known).collect();
-        self.know(&all);
-        Ok(())
+    /// What is wanted of each group, where the records are those that are known; their replicas, and those that the records still have, are known from now on.
+    pub fn groups(&mut self) -> Vec<Desired> {
+        let groups = self.wanted.groups(self.authority.records());
+        let row = |row: &Row| DesiredReplica { id: row.id, name: row.name.clone(), region: row.region.clone() };
+        let records = self.authority.records().iter();
+        let recorded: Groups =
+            records.map(|record| (record.group, record.replicas.iter().map(row).collect())).collect();
+        let wanted = groups.iter().map(|desired| (&desired.group, &desired.replicas));
+        for (group, replicas) in recorded.iter().chain(wanted) {
+            self.know(*group, replicas);
+        }
+        groups
     }
 
     /// The status that was last written, by this operator or by one before it.
     pub fn told(&self) -> Option<StoreStatus> {
-        let store = self.context.cluster.stores.get(&self.key.namespace, &self.key.name)?;
-        store.0.as_ref().ok()?.status.clone()
+        told(&self.context, &self.key)
     }
 
     /// Whether every replica that has an address was heard.
@@ -168,8 +184,8 @@ impl World {
     /// Takes in what came over a link; whether it matters for a decision.
     fn hear(&mut self, said: Said) -> bool {
         let id = said.id();
-        let (key, record) = (&self.key, self.authority.known());
         let Some(replica) = self.replicas.get_mut(&id) else { return false };
+        let (key, record) = (&self.key, self.authority.record(replica.group));
         match &said {
             Said::Refused { why, .. } if replica.refused.as_ref() != Some(why) => {
                 replica.refused = Some(why.clone());
@@ -202,8 +218,10 @@ impl World {
     /// Takes up what people ask for; whether there was anything.
     fn asked(&mut self, asked: &[requests::Asked]) -> bool {
         let before = self.requests.len();
+        let groups = self.wanted.groups(self.authority.records());
+        let replicas: Vec<DesiredReplica> = groups.into_iter().flat_map(|desired| desired.replicas).collect();
         for one in asked {
-            match requests::request(one, &self.wanted.desired.replicas, &self.status) {
+            match requests::request(one, &replicas, &self.status) {
                 Ok((replica, request)) => {
                     self.request = Some(one.taken_up(&replica, None));
                     self.requests.push(request);
@@ -218,14 +236,15 @@ impl World {
         self.requests.len() > before
     }
 
-    /// Knows exactly these replicas.
-    fn know(&mut self, replicas: &[DesiredReplica]) {
+    /// Knows these replicas of a group.
+    fn know(&mut self, group: u32, replicas: &[DesiredReplica]) {
         for wanted in replicas {
             match self.replicas.get_mut(&wanted.id) {
                 Some(replica) => replica.wanted = wanted.clone(),
                 None => {
                     let replica = Replica {
                         wanted: wanted.clone(),
+                        group,
                         link: None,
                         orders: watch::Sender::default(),
                         heard: Heard::default(),
@@ -262,7 +281,7 @@ impl World {
 
     /// Whether the pod was made from an older template than the set has now. A set whose controller has not caught up says nothing.
     fn outdated(&self, replica: &Replica, pod: &Pod) -> bool {
-        let name = build::statefulset_name(&self.wanted, &replica.wanted.region);
+        let name = build::regional_name(&self.wanted, &replica.wanted.region);
         let Some(set) = self.context.cluster.statefulsets.get(&self.key.namespace, &name) else { return false };
         let Some(status) = &set.status else { return false };
         let current = status.observed_generation >= set.metadata.generation;
@@ -279,24 +298,46 @@ impl World {
         node.is_some_and(|node| nodes.get("", &node).is_none_or(|node| pods::gone(&node)))
     }
 
-    fn roles(&self, record: &Topology) -> BTreeMap<String, &'static str> {
-        let leaderless = record.settings.mode() == Mode::Leaderless;
-        let role = |id: ReplicaId| match id {
-            id if !leaderless && id == record.leader => "leader",
-            id if record.replica(id).is_some_and(|row| row.quarantined) => "quarantined",
-            id if record.config.member(id).is_some() => {
-                if leaderless {
-                    "peer"
-                } else {
-                    "follower"
-                }
-            }
-            _ => "learner",
+    /// What each pod's label says: as the record of its group has it.
+    fn roles(&self) -> BTreeMap<String, &'static str> {
+        let role = |replica: &Replica| {
+            let role = role(self.authority.record(replica.group)?, replica.wanted.id)?;
+            Some((replica.wanted.name.clone(), role))
         };
-        // While nobody leads who should, the labels stay as they are: who is asked holds its clients until somebody does.
-        let known = self.replicas.values().filter(|_| leaderless || record.leader != 0);
-        known.map(|r| (r.wanted.name.clone(), role(r.wanted.id))).collect()
+        self.replicas.values().filter_map(role).collect()
     }
+
+    /// How the store stands, once all of so many groups were planned: before, that is not known.
+    pub fn publish(&mut self, groups: usize) {
+        if self.statuses.len() < groups {
+            return;
+        }
+        let statuses: Vec<StoreStatus> = self.statuses.values().cloned().collect();
+        self.status = merge(&statuses, Some(&self.status));
+        self.status.request = self.request.clone();
+        self.voice.status(self.status.clone());
+    }
+}
+
+/// The status that was last written.
+fn told(context: &Context, key: &Key) -> Option<StoreStatus> {
+    let store = context.cluster.stores.get(&key.namespace, &key.name)?;
+    store.0.as_ref().ok()?.status.clone()
+}
+
+/// What a replica does; nothing while nobody leads who should: labels stay as they are then, and who is asked holds its clients until somebody does.
+fn role(record: &Topology, id: ReplicaId) -> Option<&'static str> {
+    let leaderless = record.settings.mode() == Mode::Leaderless;
+    if !leaderless && record.leader == 0 {
+        return None;
+    }
+    Some(match id {
+        id if !leaderless && id == record.leader => "leader",
+        id if record.replica(id).is_some_and(|row| row.quarantined) => "quarantined",
+        id if record.config.member(id).is_some() && leaderless => "peer",
+        id if record.config.member(id).is_some() => "follower",
+        _ => "learner",
+    })
 }
 
 /// Whether a report says something else than the one before, beyond having moved on.
@@ -327,71 +368,97 @@ fn matters(before: &Report, now: &Report, record: Option<&Topology>) -> bool {
         || (now.last != before.last && record.is_some_and(|record| record.handover != 0))
 }
 
-impl Backend for World {
+/// One of the store's groups, as the planner acts upon it.
+pub(crate) struct InGroup<'a> {
+    /// The store.
+    pub world: &'a mut World,
+    /// The group's number.
+    pub group: u32,
+}
+
+impl InGroup<'_> {
+    /// Whether a request is for one of its replicas.
+    fn concerns(&self, request: &HumanRequest) -> bool {
+        let (HumanRequest::Promote { replica: id, .. } | HumanRequest::Switchover { to: id }) = request;
+        self.world.replicas.get(id).is_none_or(|replica| replica.group == self.group)
+    }
+}
+
+impl Backend for InGroup<'_> {
     async fn observe(&mut self) -> Observed {
-        let object = self.context.cluster.topologies.get(&self.key.namespace, &self.key.name);
-        self.authority.watched(object.as_deref(), &self.wanted);
-        if let Err(error) = self.read_record().await {
+        if let Err(error) = self.world.read_records().await {
             // Without the record nothing can be decided: what is written over one that is not known conflicts.
-            self.cannot(&error.to_string());
+            self.world.cannot(&error.to_string());
         }
-        let pods = self.pods();
+        let (requests, left) = std::mem::take(&mut self.world.requests).into_iter().partition(|r| self.concerns(r));
+        let (group, world) = (self.group, &mut *self.world);
+        world.requests = left;
+        let pods = world.pods();
+        let (mut replicas, mut elsewhere) = (BTreeMap::new(), BTreeMap::new());
         for (id, pod) in &pods {
-            if let Some(replica) = self.replicas.get_mut(id) {
+            let Some(replica) = world.replicas.get_mut(id) else { continue };
+            if replica.group == group {
                 replica.pod = pod.as_ref().and_then(|pod| pod.uid());
             }
         }
-        let seen = |(id, replica): (&ReplicaId, &Replica)| {
-            (*id, self.seen(replica, pods.get(id).and_then(|pod| pod.as_deref())))
-        };
-        Observed {
-            record: self.authority.known().cloned(),
-            replicas: self.replicas.iter().map(seen).collect(),
-            elsewhere: BTreeMap::new(),
-            requests: std::mem::take(&mut self.requests),
-            wall_ms: wall_ms(),
+        for (id, replica) in &world.replicas {
+            let pod = pods.get(id).and_then(|pod| pod.as_deref());
+            if replica.group == group {
+                replicas.insert(*id, world.seen(replica, pod));
+            } else {
+                let address = |port: u16| pod.and_then(pods::address).map(|ip| format!("{ip}:{port}"));
+                elsewhere.insert(*id, Addresses { peer: address(PEER_PORT), client: address(CLIENT_PORT) });
+            }
         }
+        let record = world.authority.record(group).cloned();
+        Observed { record, replicas, elsewhere, requests, wall_ms: wall_ms() }
     }
 
     async fn record(&mut self, expected_version: u64, next: &Topology) -> Result<(), RecordError> {
-        self.authority.write(&self.wanted, expected_version, next).await
+        self.world.authority.write(&self.world.wanted, expected_version, next).await
     }
 
     async fn tell(&mut self, replica: ReplicaId, topology: &Topology) {
-        if let Some(replica) = self.replicas.get(&replica) {
+        if let Some(replica) = self.world.replicas.get(&replica) {
             replica.orders.send_modify(|orders| orders.topology = Some(Arc::new(topology.clone())));
         }
     }
 
     async fn provision(&mut self, replicas: &[DesiredReplica]) {
-        self.know(replicas);
-        self.replicas.retain(|id, _| replicas.iter().any(|wanted| wanted.id == *id));
-        let roles = self.authority.known().map(|record| self.roles(record)).unwrap_or_default();
-        self.hands.work(Work { wanted: Arc::clone(&self.wanted), replicas: replicas.to_vec(), roles });
+        let (group, world) = (self.group, &mut *self.world);
+        world.know(group, replicas);
+        let stays = |id: ReplicaId| replicas.iter().any(|wanted| wanted.id == id);
+        world.replicas.retain(|id, replica| replica.group != group || stays(*id));
+        world.provisioned.insert(group, replicas.to_vec());
+        let (wanted, roles) = (Arc::clone(&world.wanted), world.roles());
+        world.hands.work(Work { wanted, groups: world.provisioned.clone(), roles });
     }
 
     async fn restart(&mut self, replica: ReplicaId) {
-        if let Some(Replica { wanted, pod: Some(uid), .. }) = self.replicas.get(&replica) {
-            self.hands.restart(&wanted.name, uid);
+        if let Some(Replica { wanted, pod: Some(uid), .. }) = self.world.replicas.get(&replica) {
+            self.world.hands.restart(&wanted.name, uid);
         }
     }
 
     async fn replace(&mut self, replica: ReplicaId) {
-        if let Some(replica) = self.replicas.get(&replica) {
-            self.hands.replace(&replica.wanted.name, replica.pod.as_deref());
+        if let Some(replica) = self.world.replicas.get(&replica) {
+            self.world.hands.replace(&replica.wanted.name, replica.pod.as_deref());
         }
     }
 
     async fn publish(&mut self, decisions: &[Decision], status: &StoreStatus) {
+        let world = &mut *self.world;
         for decision in decisions {
-            tracing::info!(store = %self.key, "{decision}");
-            self.voice.note(Note::decision(decision));
+            tracing::info!(store = %world.key, group = self.group, "{decision}");
+            world.voice.note(Note::decision(decision));
         }
-        self.status = status.clone();
-        if let Some(request) = &mut self.request {
-            requests::follow(request, decisions, status);
+        if let Some(request) = &mut world.request {
+            // What other groups decide has nothing to do with it.
+            let own = world.replicas.values().any(|r| r.group == self.group && r.wanted.name == request.replica);
+            if own {
+                requests::follow(request, decisions, status);
+            }
         }
-        self.status.request = self.request.clone();
-        self.voice.status(self.status.clone());
+        world.statuses.insert(self.group, status.clone());
     }
 }

@@ -52,6 +52,11 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("peer-disk", "no leader: a replica's volume lost: longest wait at the others", "no error, none lost"),
     ("peer-rolling", "no leader: rolling update of 3 replicas under load: longest wait", "no failed request"),
     ("peer-scale", "no leader: scale 3 → 5 → 3, w and r changed, under load: longest wait", "no error"),
+    (
+        "regions",
+        "a leader in each of two regions: one's pod deleted by force: longest wait in the other region",
+        "no error, none lost",
+    ),
     ("memory", "operator: memory", "≤ 60 MiB with 100 stores"),
     ("requests", "operator: requests to the API server while nothing happens", "< 1 a second"),
 ];

@@ -36,6 +36,8 @@ pub const A_WHILE: Duration = Duration::from_millis(1_000);
 pub struct LiveLoad<'a> {
     store: &'a Store<'a>,
     load: Load,
+    /// Names of the pods that clients are spread over.
+    names: Vec<String>,
     password: Option<String>,
 }
 
@@ -69,15 +71,15 @@ impl<'a> LiveLoad<'a> {
         let pods = store.stage.pods.view();
         let name = store.name.clone();
         let names: Vec<String> = store.pods().into_iter().map(|pod| pod.name).collect();
+        let spread_over = names.clone();
         let find = move |index: usize| {
-            let pod = pods.look(|pods| pod_of(&name, pods.get(names.get(index)?)?))?;
+            let pod = pods.look(|pods| pod_of(&name, pods.get(spread_over.get(index)?)?))?;
             Some((pod.address, CLIENT_PORT).into())
         };
-        let count = store.pods().len();
-        let places = Places { count, find: Box::new(find), password: password.clone(), pause: PAUSE };
+        let places = Places { count: names.len(), find: Box::new(find), password: password.clone(), pause: PAUSE };
         let load = Load::start(places, CLIENTS);
         thread::sleep(A_WHILE);
-        Ok(LiveLoad { store, load, password })
+        Ok(LiveLoad { store, load, names, password })
     }
 
     /// Begins to measure anew, with clients at every replica that the load began with.
@@ -98,6 +100,15 @@ impl<'a> LiveLoad<'a> {
     /// What clients saw since the mark that were not connected to this pod then.
     pub fn survivors(&self, mark: &[usize], pod: &Pod) -> Survivors {
         self.load.survivors(mark, pod.index)
+    }
+
+    /// What clients saw since the mark that were connected then to a pod whose name holds.
+    pub fn survivors_where(&self, mark: &[usize], holds: impl Fn(&str) -> bool) -> Survivors {
+        // To those who measure, all other pods are one that was lost.
+        let (ours, others) = (0, 1);
+        let place = |at: &usize| if self.names.get(*at).is_some_and(|name| holds(name)) { ours } else { others };
+        let mark: Vec<usize> = mark.iter().map(place).collect();
+        self.load.survivors(&mark, others)
     }
 
     /// What all clients saw since the mark.
