@@ -20,8 +20,8 @@ fn golden(path: &Path, found: &str) -> Result<(), String> {
     if expected == found { Ok(()) } else { Err(format!("{}\nexpected:\n{expected}\nfound:\n{found}", path.display())) }
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+fn root() -> std::path::PathBuf {
+    std::env::var("CARGO_MANIFEST_DIR").unwrap().into()
 }
 
 fn yaml_files(folder: &Path) -> Vec<std::path::PathBuf> {

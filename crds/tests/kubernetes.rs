@@ -23,7 +23,7 @@ use trireme_crds::{
 };
 
 fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join(name)
 }
 
 fn read(path: &Path) -> trireme_crds::ReplicatedStore {

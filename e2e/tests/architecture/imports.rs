@@ -186,7 +186,7 @@ pub fn metadata() -> Metadata {
     let rustc = Command::new("rustc").arg("-vV").output().expect("rustc runs");
     let version = String::from_utf8(rustc.stdout).expect("rustc prints text");
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc names its host");
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let manifest = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../Cargo.toml");
     MetadataCommand::new()
         .manifest_path(manifest)
         .other_options(["--offline", "--locked", "--filter-platform", host].map(String::from))
