@@ -120,7 +120,7 @@ impl Replica {
         if self.leads() && !self.engine.is_ready(delta) && !broken(Breakage::LandEarly) {
             return self.keep_early(dot, delta);
         }
-        let at = At { seq: self.batch_last + 1, now_ms: self.now.wall_ms, keep_undo: self.leads() };
+        let at = self.at_next();
         if let Err(why) = self.engine.join(delta, &at) {
             return self.fatal(format!("an entry of origin {} cannot be joined: {why}", dot.origin.group));
         }
@@ -224,11 +224,15 @@ impl Replica {
         Some(changed)
     }
 
+    /// Where what lands now will stand in the own log; a leader can undo it until a quorum has it.
+    fn at_next(&self) -> At {
+        At { seq: self.batch_last + 1, now_ms: self.now.wall_ms, keep_undo: self.leads() }
+    }
+
     /// Joins the image of a part of a slot, and keeps it if it brought anything. Says in how many keys it did; none where it cannot be read.
     pub(super) fn land_image(&mut self, slot: u32, image: &[u8]) -> Option<u64> {
         let slot = u16::try_from(slot).ok().filter(|slot| *slot < trireme_proto::SLOTS)?;
-        let seq = self.batch_last + 1;
-        let at = At { seq, now_ms: self.now.wall_ms, keep_undo: self.leads() };
+        let at = self.at_next();
         let changed = self.engine.import_part(slot, image, &at).ok()?;
         // Followers join what their leader did, whether or not a client can see it.
         if changed > 0 || self.leads() {
@@ -243,7 +247,7 @@ impl Replica {
     /// Everything in this set is in the state, by images.
     pub(super) fn land_received(&mut self, received: &ReceivedSet) {
         let mut payload = vec![RECEIVED];
-        let at = At { seq: self.batch_last + 1, now_ms: self.now.wall_ms, keep_undo: self.leads() };
+        let at = self.at_next();
         self.engine.import_received(received, &at);
         received.export(&mut payload);
         let seq = self.append_entry(Kind::State, None, |out| out.extend_from_slice(&payload));
