@@ -65,6 +65,12 @@ pub struct GroupRecord {
     /// Mode MultiLeader: the store's other groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<OtherGroupRecord>,
+    /// Mode MultiLeader: how far the group is on its way out of the store.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub leaving: LeavingRecord,
+    /// Mode MultiLeader: a person gave the group up before the others held all that it had acknowledged: so many of its entries are known that none of them held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<u64>,
     /// What replicas need to know of the spec.
     pub settings: SettingsRecord,
 }
@@ -83,6 +89,24 @@ pub struct OtherGroupRecord {
     /// The feeds with it are paused, because a person asked for that.
     #[serde(default, skip_serializing_if = "is_default")]
     pub paused: bool,
+    /// Its region is being taken away: it takes no more writes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub leaving: bool,
+}
+
+/// How far a group is on its way out of the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+pub enum LeavingRecord {
+    /// It stays.
+    #[default]
+    Stays,
+    /// It takes no more writes, and the groups that stay get what they lack of its own.
+    Drains,
+    /// They have it, or it was given up: its replicas end.
+    Gone,
+    /// None of its replicas is left. The record stays, because its number is not to be used again.
+    Ended,
 }
 
 /// What an epoch is in.

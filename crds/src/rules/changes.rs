@@ -68,18 +68,4 @@ pub const RULES: &[Rule] = &[
         message: |_, _| "the regions cannot be changed: each replica belongs to one by its number".to_owned(),
         allowed: "the regions it was created with, in their order; copy the data to a new store to change them",
     },
-    Rule {
-        id: "regions-kept",
-        path: "spec.regions",
-        cel: "self.mode != 'MultiLeader' || !has(oldSelf.regions) || oldSelf.regions.all(o, has(self.regions) && self.regions.exists(a, a.name == o.name))",
-        says: "",
-        check: Check::Transition(|before, after| {
-            let kept = |name: &str| after.spec.regions.iter().any(|region| region.name == name);
-            after.spec.mode != Mode::MultiLeader || before.spec.regions.iter().all(|region| kept(&region.name))
-        }),
-        message: |_, _| {
-            "a region can be neither removed nor renamed: writes that it alone has would be lost with it, and its replicas are known by its name".to_owned()
-        },
-        allowed: "the regions that there are, and others besides",
-    },
 ];

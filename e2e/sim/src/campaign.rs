@@ -110,7 +110,9 @@ fn focus_of(rule: Breakage) -> Focus {
         | Breakage::ReuseNames
         | Breakage::TrustSlots
         | Breakage::TrustCompared => Focus::Leaderless,
-        Breakage::ShipUncommitted | Breakage::LandEarly => Focus::Regions,
+        Breakage::ShipUncommitted | Breakage::LandEarly | Breakage::WriteWhileLeaving | Breakage::LeaveUndrained => {
+            Focus::Regions
+        }
     }
 }
 

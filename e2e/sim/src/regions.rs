@@ -20,6 +20,8 @@ use crate::{
     world::{Abroad, Summary, World},
 };
 
+/// How often operators of several groups know of each other's replicas.
+const TELL_US: Micros = 20_000;
 /// How long clients go on after the last fault.
 const CALM_US: Micros = 600_000;
 
@@ -34,6 +36,12 @@ enum Event {
     Fault,
     /// What went wrong ends.
     Heal,
+    /// Those who plan for one group hear what replicas of the others said.
+    Tell,
+    /// A region's others hear that it is there.
+    Join(usize),
+    /// A person takes a region away, or wants it again after all.
+    Leave(usize, bool),
 }
 
 /// The regions of one store.
@@ -64,9 +72,18 @@ impl Regions {
         };
         let fault_every_us = rng.u64(200_000..1_500_000);
         let all: Vec<u32> = scenarios.iter().map(|scenario| scenario.place.group).collect();
-        let worlds = scenarios.into_iter().map(|scenario| World::in_region(scenario, &all, keep)).collect();
         let mut queue = Queue::default();
         queue.after(rng.u64(100_000..fault_every_us), Event::Fault);
+        queue.after(TELL_US, Event::Tell);
+        let late = scenarios.len() - 1;
+        if scenarios[late].begins_at > 0 {
+            queue.at(scenarios[late].begins_at, Event::Join(late));
+        }
+        leaves(&scenarios, &mut rng, &mut queue);
+        let begun: Vec<u32> = scenarios.iter().filter(|s| s.begins_at == 0).map(|s| s.place.group).collect();
+        let known = |scenario: &Scenario| if scenario.begins_at == 0 { &begun } else { &all };
+        let worlds =
+            scenarios.iter().map(|scenario| World::in_region(scenario.clone(), known(scenario), keep)).collect();
         let (network, dialing, same) = (Network::default(), BTreeSet::new(), Same::default());
         Regions { worlds, network, queue, rng, delays, dialing, fault_every_us, faults_over: false, same }
     }
@@ -167,6 +184,43 @@ impl Regions {
                 self.network.unblock_all(now, &mut self.rng);
                 self.worlds.iter_mut().for_each(|world| world.paused_with.clear());
             }
+            Event::Tell => self.tell(),
+            Event::Join(i) => {
+                let group = self.worlds[i].scenario.place.group;
+                self.others(i).for_each(|world| world.others.push(group));
+            }
+            Event::Leave(i, leaves) => {
+                let group = self.worlds[i].scenario.place.group;
+                self.worlds[i].leaves = leaves && !self.worlds[i].has_left();
+                for world in self.others(i) {
+                    if leaves {
+                        world.leave.insert(group)
+                    } else {
+                        world.leave.remove(&group)
+                    };
+                }
+            }
+        }
+    }
+
+    /// All but one.
+    fn others(&mut self, i: usize) -> impl Iterator<Item = &mut World> {
+        self.worlds.iter_mut().enumerate().filter(move |(at, _)| *at != i).map(|(_, world)| world)
+    }
+
+    /// What is known of one group's replicas reaches those who plan for others; and of a group that has left, that it has.
+    fn tell(&mut self) {
+        self.queue.after(TELL_US, Event::Tell);
+        for i in 0..self.worlds.len() {
+            if self.worlds[i].leaves || self.worlds[i].record().is_none() {
+                let all = self.worlds.iter().enumerate().filter(|(at, _)| *at != i);
+                self.worlds[i].elsewhere = all.flat_map(|(_, world)| world.told()).collect();
+            }
+            if self.worlds[i].has_left() && !self.worlds[i].quiet {
+                let group = self.worlds[i].scenario.place.group;
+                self.others(i).for_each(|world| world.others.retain(|other| *other != group));
+                (self.worlds[i].quiet, self.worlds[i].faults_over) = (true, true);
+            }
         }
     }
 
@@ -257,10 +311,11 @@ impl Regions {
             if let Some(leader) = leader {
                 world.read_all(&[1, world.scenario.clients], *leader)?;
             }
-            summary.add(&world.judge(leader.is_none())?);
+            let part = world.judge(leader.is_none())?;
+            summary.add(&Summary { down: part.down && !world.has_left(), ..part });
         }
         summary.digests_compared += self.same.compared();
-        self.judge(leaders.iter().any(Option::is_none))?;
+        self.judge(self.is_down())?;
         Ok(summary)
     }
 
@@ -281,9 +336,13 @@ impl Regions {
 
     fn settled(&self) -> Result<Vec<Option<ReplicaId>>, String> {
         let (mut leaders, mut first) = (Vec::new(), None);
+        let stuck = self.is_down();
         for world in &self.worlds {
             let group = world.scenario.place.group;
-            if world.must_stay_down() {
+            if world.leaves && !stuck && !world.ended() {
+                return Err(format!("region {group} has not left"));
+            }
+            if world.has_left() || world.must_stay_down() {
                 leaders.push(None);
                 continue;
             }
@@ -303,15 +362,28 @@ impl Regions {
         Ok(leaders)
     }
 
+    /// Whether a region must stay down, which may have what no other one has.
+    fn is_down(&self) -> bool {
+        self.worlds.iter().any(|world| !world.has_left() && world.must_stay_down())
+    }
+
     /// Looks at what clients of all regions saw of what all of them use.
     fn judge(&self, down: bool) -> Found {
         if down || self.worlds.iter().any(|world| world.decided.lossy()) {
             return Ok(());
         }
-        let parts = self.worlds.iter().flat_map(|world| world.histories().1.entries);
+        // What was read last is what is there at the end, but where a region had left before that.
+        let parts = self.worlds.iter().flat_map(|world| {
+            let left = world.has_left();
+            world.histories().1.entries.into_iter().filter(move |entry| !(left && entry.reads))
+        });
         let history = History { entries: parts.collect() };
-        // Numbers of transactions are those of a client, of which each region has its own.
-        self.worlds.iter().try_for_each(|world| causal::end(&world.histories().1))?;
+        // A region that is new and gets its state slot by slot shows what it has so far, and writes without saying what of that it had seen.
+        let by_state = |world: &World| world.scenario.begins_at > 0 && world.scenario.settings.log_bytes_max < 1 << 20;
+        if !self.worlds.iter().any(by_state) {
+            // Numbers of transactions are those of a client, of which each region has its own.
+            self.worlds.iter().try_for_each(|world| causal::end(&world.histories().1))?;
+        }
         counters::end(&history)?;
         sets::end(&history, false)
     }
@@ -320,6 +392,22 @@ impl Regions {
     pub fn describe(&self) -> String {
         let lines: Vec<String> = self.worlds.iter().map(|world| world.scenario.describe()).collect();
         lines.join("\n")
+    }
+}
+
+/// Sometimes a region is taken away, sometimes with second thoughts in between.
+fn leaves(scenarios: &[Scenario], rng: &mut Rng, queue: &mut Queue<Event>) {
+    if rng.bool() {
+        return;
+    }
+    let who = rng.usize(0..scenarios.len());
+    let until = scenarios[who].faults_until;
+    let first = scenarios[who].begins_at + rng.u64(200_000..until);
+    queue.at(first, Event::Leave(who, true));
+    if rng.u8(0..3) == 0 {
+        let kept = first + rng.u64(1_000..100_000);
+        queue.at(kept, Event::Leave(who, false));
+        queue.at(kept + rng.u64(1_000..500_000), Event::Leave(who, true));
     }
 }
 

@@ -202,6 +202,8 @@ pub struct Scenario {
     pub wall_ms: i64,
     /// Which group it is.
     pub place: Place,
+    /// When its replicas and clients start: a region may be added later than the others.
+    pub begins_at: Micros,
 }
 
 impl Scenario {
@@ -360,7 +362,12 @@ impl Scenario {
             scenario.place = Place { group, first: NUMBERS_PER_GROUP * group, between: 2 };
             scenario
         };
-        (1..=groups).map(region).collect()
+        let mut scenarios: Vec<Scenario> = (1..=groups).map(region).collect();
+        // The last one may be added to a store that has been used for a while.
+        if let Some(last) = scenarios.last_mut().filter(|_| rng.u8(0..4) == 0) {
+            last.begins_at = rng.u64(300_000..faults_until / 2);
+        }
+        scenarios
     }
 
     /// Whether there is no leader.
@@ -413,6 +420,7 @@ impl Scenario {
             drift_ppm: if rng.u8(0..4) == 0 { 10_000 } else { 1_000 },
             wall_ms: rng.i64(0..2_000),
             place: Place::default(),
+            begins_at: 0,
         }
     }
 

@@ -74,11 +74,15 @@ pub enum Breakage {
     ShipUncommitted,
     /// An entry of another group is joined although what its origin had seen before has not come.
     LandEarly,
+    /// A group that leaves the store goes on to take writes.
+    WriteWhileLeaving,
+    /// A group is let go of before the others hold what it has acknowledged.
+    LeaveUndrained,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 35] = [
+    pub const ALL: [Breakage; 37] = [
         Breakage::SealOneLess,
         Breakage::ChooseBySeqAlone,
         Breakage::NoStartEntry,
@@ -114,6 +118,8 @@ impl Breakage {
         Breakage::TrustCompared,
         Breakage::ShipUncommitted,
         Breakage::LandEarly,
+        Breakage::WriteWhileLeaving,
+        Breakage::LeaveUndrained,
     ];
 }
 

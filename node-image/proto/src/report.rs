@@ -107,6 +107,9 @@ pub struct Report {
     /// A leader with other groups: how each of them stands to what this one wrote.
     #[prost(message, repeated, tag = "34")]
     pub feeds: Vec<FeedReport>,
+    /// A leader with other groups: its group takes no more writes, as the record of `topology_version` says, and all that it has written is in `received`.
+    #[prost(bool, tag = "40")]
+    pub closed: bool,
 }
 
 /// How a group's leader sees another group.
@@ -130,6 +133,9 @@ pub struct FeedReport {
     /// Age of the oldest of them in milliseconds.
     #[prost(uint64, tag = "6")]
     pub lag_ms: u64,
+    /// Entries that the other group wrote and held when it was last heard, and that this one does not hold.
+    #[prost(uint64, tag = "20")]
+    pub lacks: u64,
 }
 
 /// How long another replica took, of late: what 50, 90 and 99 of 100 did not exceed, in microseconds; empty where too little was seen.

@@ -51,6 +51,13 @@ pub struct Topology {
     /// [`Mode::MultiLeader`] only: the store's other groups, with which this one has feeds.
     #[prost(message, repeated, tag = "15")]
     pub groups: Vec<Group>,
+    /// [`Mode::MultiLeader`] only: whether the group stays, or how far it is on its way out of the store.
+    #[prost(enumeration = "Leaving", tag = "20")]
+    pub leaving: i32,
+    /// [`Mode::MultiLeader`] only: the group was given up by a person before the others held all that it had acknowledged. So many of its entries are known that
+    /// none of them held.
+    #[prost(uint64, optional, tag = "21")]
+    pub given_up: Option<u64>,
 }
 
 /// Another group of the store, as this group's record knows it.
@@ -68,6 +75,23 @@ pub struct Group {
     /// The feeds with it are paused on request: nothing is sent there and nothing is taken from there; what is written meanwhile waits.
     #[prost(bool, tag = "4")]
     pub paused: bool,
+    /// Its region is being taken away: it takes no more writes.
+    #[prost(bool, tag = "20")]
+    pub leaving: bool,
+}
+
+/// How a group leaves its store. It never comes back: a region that is wanted again gets another group, with another number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Leaving {
+    /// It does not.
+    Stays = 0,
+    /// It takes no more writes; what it has committed goes to the groups that stay. This can still be taken back.
+    Drains = 1,
+    /// The groups that stay hold everything that it has acknowledged, or it was given up: its replicas end.
+    Gone = 2,
+    /// None of its replicas is left. The record stays, because it has the number that is not to be used again.
+    Ended = 3,
 }
 
 /// What an epoch is in.

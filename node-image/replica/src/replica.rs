@@ -64,6 +64,8 @@ pub struct Replica {
     pub(crate) role: Role,
     /// Feeds to and from other groups, where there are any and this replica speaks for its own.
     pub(crate) feeds: Option<Box<Feeds>>,
+    /// Number of the last comparison that it has begun: other processes begin elsewhere.
+    pub(crate) exchanges: u64,
     pub(crate) peers: BTreeMap<ReplicaId, PeerState>,
     pub(crate) operators: BTreeSet<u32>,
     pub(crate) clients: Clients,
@@ -108,6 +110,7 @@ impl Replica {
         let mut meta = recovered.meta;
         meta.promise = meta.promise.max(last.epoch);
         let mut replica = Replica {
+            exchanges: identity.boot << 20,
             identity,
             now,
             started_us: now.mono_us,

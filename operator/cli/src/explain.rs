@@ -2,7 +2,7 @@
 
 use trireme_crds::{
     API_VERSION, Durability, Mode, Policy, ReplicatedStore, ReplicatedStoreSpec, STORE_KIND,
-    store::{Failover, Metadata},
+    store::{Failover, Metadata, Region},
 };
 
 use crate::output::{Failure, Output, json_line, put};
@@ -16,6 +16,9 @@ pub struct Choice {
     /// Replicas: of the store; with multi-leader, of each region. Default 3.
     #[arg(long)]
     n: Option<u32>,
+    /// The regions, separated by commas; with multi-leader, three by default as an example.
+    #[arg(long, value_delimiter = ',')]
+    regions: Vec<String>,
     /// Replicas that must hold a write before the client is told OK. Default: a majority of n.
     #[arg(long)]
     w: Option<u32>,
@@ -68,7 +71,9 @@ pub fn run(choice: &Choice, output: Output) -> Result<(), Failure> {
         let lines: Vec<String> = violations.iter().map(|v| format!("{}; allowed: {}", v.what, v.allowed)).collect();
         return Err(Failure::Input(lines.join("\n")));
     }
-    explain(&store.spec, output)
+    let example = choice.mode == ModeName::MultiLeader && choice.regions.is_empty();
+    let named = EXAMPLE.iter().map(|name| (*name).to_owned());
+    show(&store.spec, output, named.filter(|_| example).collect())
 }
 
 /// Says what the spec of a store means.
@@ -76,10 +81,33 @@ pub fn run(choice: &Choice, output: Output) -> Result<(), Failure> {
 /// # Errors
 /// None that is known of.
 pub fn explain(spec: &ReplicatedStoreSpec, output: Output) -> Result<(), Failure> {
+    show(spec, output, Vec::new())
+}
+
+/// The regions where a choice names none.
+const EXAMPLE: [&str; 3] = ["eu", "us", "asia"];
+
+/// What is said of a choice, and of regions that were taken as an example.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Said<E> {
+    #[serde(flatten)]
+    explanation: E,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    example_regions: Vec<String>,
+}
+
+fn show(spec: &ReplicatedStoreSpec, output: Output, example_regions: Vec<String>) -> Result<(), Failure> {
     let explanation = trireme_crds::meaning(&spec.settle());
     match output {
-        Output::Json => put(&json_line(&explanation)?),
-        Output::Text => put(&format!("{}\n", explanation.to_string().trim_end())),
+        Output::Json => put(&json_line(&Said { explanation, example_regions })?),
+        Output::Text => {
+            put(&format!("{}\n", explanation.to_string().trim_end()));
+            if !example_regions.is_empty() {
+                let names = example_regions.join(",");
+                put(&format!("\nThe regions {names} are an example: name yours with --regions {names}\n"));
+            }
+        }
     }
     Ok(())
 }
@@ -92,6 +120,11 @@ fn store(choice: &Choice) -> ReplicatedStore {
     };
     let mut spec = ReplicatedStoreSpec::new(mode);
     (spec.n, spec.w, spec.r) = (choice.n, choice.w, choice.r);
+    let regions = match (choice.mode, choice.regions.is_empty()) {
+        (ModeName::MultiLeader, true) => EXAMPLE.iter().map(|name| (*name).to_owned()).collect(),
+        _ => choice.regions.clone(),
+    };
+    spec.regions = regions.into_iter().map(|name| Region { name }).collect();
     spec.durability = Some(match choice.durability {
         DurabilityName::Disk => Durability::Disk,
         DurabilityName::Memory => Durability::Memory,

@@ -58,6 +58,20 @@ fn a_choice_is_explained_in_numbers() {
         String::from_utf8(output.stdout).unwrap()
     };
     assert_ne!(explain("1"), explain("2"));
+    // Without regions some are taken, and that is said.
+    let leaders = |more: &[&str]| {
+        let output = trireme().args(["explain", "--mode", "multi-leader"]).args(more).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (example, named) = (leaders(&[]), leaders(&["--regions", "north,south"]));
+    assert!(example.contains("Each of the 3 regions has 3 replicas"), "{example}");
+    assert!(
+        example.ends_with("The regions eu,us,asia are an example: name yours with --regions eu,us,asia\n"),
+        "{example}"
+    );
+    assert!(named.contains("Each of the 2 regions") && !named.contains("example"), "{named}");
+    assert!(leaders(&["--output", "json"]).contains(r#""exampleRegions":["eu","us","asia"]"#));
     let refused = trireme().args(["explain", "--mode", "single-leader", "--n", "3", "--w", "4"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
 }

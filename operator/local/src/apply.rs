@@ -38,7 +38,8 @@ pub(crate) fn apply(text: &str, world: &mut World) -> Result<ReplicatedStore, St
 /// Whether the records have become what is wanted.
 pub(crate) fn is_done(records: &[Topology], groups: &[Desired]) -> bool {
     let record_of = |group| records.iter().find(|record| record.group == group);
-    groups.iter().all(|desired| record_of(desired.group).is_some_and(|record| is(record, desired)))
+    // A region that leaves has a group until nothing is left of it.
+    groups.iter().all(|desired| !desired.leaving && record_of(desired.group).is_some_and(|record| is(record, desired)))
 }
 
 fn is(record: &Topology, desired: &Desired) -> bool {
@@ -55,9 +56,10 @@ fn is(record: &Topology, desired: &Desired) -> bool {
 
 /// n, w and r that are wanted, in words.
 pub(crate) fn describe(groups: &[Desired]) -> String {
+    let groups: Vec<&Desired> = groups.iter().filter(|group| !group.leaving).collect();
     let Some(desired) = groups.first() else { return String::new() };
     let numbers = format!("n = {}, w = {}, r = {}", desired.n(), desired.w, desired.settings.r);
-    match groups {
+    match groups.as_slice() {
         [_] => numbers,
         _ => {
             let regions: Vec<&str> = groups.iter().map(|group| group.region.as_str()).collect();

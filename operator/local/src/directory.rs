@@ -7,6 +7,7 @@
 //! DIR/topology.json  the authority's record (see `authority`)
 //! DIR/addresses.json where its replicas listen (see `addresses`)
 //! DIR/replicas/NAME  a replica's own disk: this crate never looks into it
+//! DIR/gone/GROUP/NAME that of one whose region has left the store: nothing looks at it, and it may be deleted
 //! DIR/logs/NAME.log  what a replica's process printed
 //! DIR/control.sock   where `trireme status`, `promote` ... reach the process that runs the store
 //! ```
@@ -204,6 +205,19 @@ impl Directory {
     /// A replica's own directory.
     pub fn replica(&self, name: &str) -> PathBuf {
         self.path.join("replicas").join(name)
+    }
+
+    /// A replica's own directory, if there is one, is that of a group that has left.
+    ///
+    /// # Errors
+    /// Where it cannot be moved; it is where it was then.
+    pub fn set_aside(&self, name: &str, group: u32) -> Result<(), DirectoryError> {
+        let (from, to) = (self.replica(name), self.path.join("gone").join(group.to_string()));
+        if !from.exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(&to).map_err(at(&to))?;
+        fs::rename(&from, to.join(name)).map_err(at(&from))
     }
 
     /// What a replica's process prints.

@@ -64,6 +64,7 @@ pub(crate) async fn drive(
     loop {
         let records = world.records();
         let groups = store::wanted(&wanted.resource, world.directory(), &records);
+        world.plans_for(&groups);
         let (mut recheck_ms, mut failed) = (None, None);
         for desired in &groups {
             let memory = memories.entry(desired.group).or_default();

@@ -65,6 +65,11 @@ impl Keeper {
         self.stop.send_replace(true);
     }
 
+    /// Whether there is nothing to wait for any more.
+    pub fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Waits until it has ended.
     pub async fn ended(self) {
         self.stop();

@@ -240,7 +240,8 @@ pub async fn verify(dir: &Path, names: &[String], within: Duration) -> Result<Ve
     // Names say nothing certain of numbers: the record does. One that is not in it yet has its place.
     let records = Authority::read_only(dir, &owner).read()?;
     let target = |(i, name): (usize, &String)| {
-        let row = records.iter().flat_map(|record| &record.replicas).find(|row| row.name == *name);
+        let stay = records.iter().filter(|record| record.leaving() < topology::Leaving::Gone);
+        let row = stay.flat_map(|record| &record.replicas).find(|row| row.name == *name);
         let id = row.map_or(i as ReplicaId + 1, |row| row.id);
         let address = addresses.get((id as usize).checked_sub(1)?)?;
         let target = Target { id, address: address.peer(), store: owner.uid.clone(), boot };

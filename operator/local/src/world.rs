@@ -12,18 +12,22 @@ use tokio::sync::{broadcast, mpsc, watch};
 use trireme_crds::StoreStatus;
 use trireme_link::{Heard, Link, Orders, Said, Target};
 use trireme_planner::{
-    Addresses, Backend, Decision, DesiredReplica, HumanRequest, Observed, Process, RecordError, Seen, merge,
+    Backend, Decision, Desired, DesiredReplica, Elsewhere, HumanRequest, Observed, Process, RecordError, Seen, merge,
 };
-use trireme_proto::{ReplicaId, Topology};
+use trireme_proto::{
+    ReplicaId, Topology,
+    topology::{Leaving, Replica as Row},
+};
 
 use crate::{
-    addresses::Address,
+    addresses::{self, Address},
     authority::Authority,
     control::ANSWERS_MAX,
     directory::Directory,
     events::{Event, unix_ms},
     happening::Happening,
     process::{Keeper, Launch},
+    store,
     view::{ReplicaView, View},
 };
 
@@ -66,6 +70,8 @@ pub(crate) struct World {
     addresses: Vec<Address>,
     common: Common,
     replicas: BTreeMap<ReplicaId, Replica>,
+    /// Replicas that are not wanted any more, by name, whose processes may not have ended yet.
+    ending: Vec<(String, Keeper)>,
     requests: Vec<HumanRequest>,
     /// How each group stood when it was planned last.
     statuses: BTreeMap<u32, StoreStatus>,
@@ -93,6 +99,7 @@ impl World {
             addresses,
             common,
             replicas: BTreeMap::new(),
+            ending: Vec::new(),
             requests: Vec::new(),
             statuses: BTreeMap::new(),
             happenings,
@@ -131,6 +138,18 @@ impl World {
     /// When a copy counts, as the replicas' processes were started.
     pub fn durability(&self) -> &'static str {
         self.common.durability
+    }
+
+    /// What is wanted of these groups, and of no others: what was said of groups that are none any more is forgotten, and new replicas have addresses.
+    pub fn plans_for(&mut self, groups: &[Desired]) {
+        self.statuses.retain(|group, _| groups.iter().any(|desired| desired.group == *group));
+        let most = store::last_number(groups);
+        if most > self.addresses.len() {
+            match addresses::grow(self.directory.path(), most) {
+                Ok(addresses) => self.addresses = addresses,
+                Err(error) => tracing::error!(%error, "there is no address for more replicas"),
+            }
+        }
     }
 
     /// More replicas listen at these; those that run stay where they are.
@@ -265,6 +284,27 @@ impl World {
         for (_, replica) in replicas {
             replica.keeper.ended().await;
         }
+        for (_, keeper) in std::mem::take(&mut self.ending) {
+            keeper.ended().await;
+        }
+    }
+
+    /// What is left of a group that has left the store. The disk of each replica whose process has ended is set aside: another one may get its name.
+    fn remains(&self, record: &Topology) -> Vec<String> {
+        if record.leaving() != Leaving::Gone {
+            return Vec::new();
+        }
+        let runs =
+            |row: &&Row| self.replicas.contains_key(&row.id) || self.ending.iter().any(|(name, _)| *name == row.name);
+        let (run, ended): (Vec<_>, Vec<_>) = record.replicas.iter().partition(runs);
+        let mut remains: Vec<String> = run.into_iter().map(|row| row.name.clone()).collect();
+        for row in ended {
+            if let Err(error) = self.directory.set_aside(&row.name, record.group) {
+                tracing::error!(%error, "the disk of a replica that has left could not be set aside");
+                remains.push(self.directory.replica(&row.name).display().to_string());
+            }
+        }
+        remains
     }
 
     /// The view that goes with a status.
@@ -321,8 +361,10 @@ impl Replica {
         self.heard.process_ended();
     }
 
-    fn addresses(&self) -> Addresses {
-        Addresses { peer: Some(self.address.peer().to_string()), client: Some(self.address.client().to_string()) }
+    /// As it is known to those who plan for other groups.
+    fn elsewhere(&self) -> Elsewhere {
+        let seen = self.seen();
+        Elsewhere { alive: seen.alive(), report: seen.report, peer: seen.peer_address, client: seen.client_address }
     }
 
     fn seen(&self) -> Seen {
@@ -366,6 +408,8 @@ impl Backend for InGroup<'_> {
                 return Observed { wall_ms: unix_ms(), ..Observed::default() };
             }
         };
+        world.ending.retain(|(_, keeper)| !keeper.has_ended());
+        let remains = record.as_ref().map_or_else(Vec::new, |record| world.remains(record));
         let (own, others): (Vec<_>, Vec<_>) = world.replicas.iter().partition(|(_, replica)| replica.group == group);
         let here = |request: &HumanRequest| {
             let (HumanRequest::Promote { replica: id, .. } | HumanRequest::Switchover { to: id }) = request;
@@ -376,7 +420,8 @@ impl Backend for InGroup<'_> {
         Observed {
             record,
             replicas: own.into_iter().map(|(&id, replica)| (id, replica.seen())).collect(),
-            elsewhere: others.into_iter().map(|(&id, replica)| (id, replica.addresses())).collect(),
+            elsewhere: others.into_iter().map(|(&id, replica)| (id, replica.elsewhere())).collect(),
+            remains,
             requests,
             wall_ms: unix_ms(),
         }
@@ -398,10 +443,15 @@ impl Backend for InGroup<'_> {
                 self.world.start(self.group, wanted);
             }
         }
-        // Dropping a replica stops its process and its link.
         let group = self.group;
         let wanted = |id: ReplicaId| replicas.iter().any(|wanted| wanted.id == id);
-        self.world.replicas.retain(|id, replica| replica.group != group || wanted(*id));
+        let unwanted = self.world.replicas.extract_if(.., |id, replica| replica.group == group && !wanted(*id));
+        // Its link goes with it.
+        let end = |(_, replica): (ReplicaId, Replica)| {
+            replica.keeper.stop();
+            (replica.wanted.name, replica.keeper)
+        };
+        self.world.ending.extend(unwanted.map(end));
     }
 
     async fn restart(&mut self, _: ReplicaId) {

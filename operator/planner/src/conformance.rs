@@ -14,7 +14,7 @@
 use trireme_proto::{
     Topology,
     ids::Epoch,
-    topology::{Config, Phase, Settings},
+    topology::{Config, Leaving, Phase, Settings},
 };
 
 use crate::backend::{Backend, RecordError};
@@ -51,6 +51,8 @@ fn blank() -> Topology {
         previous_leader: 0,
         restarting: 0,
         groups: Vec::new(),
+        leaving: Leaving::Stays as i32,
+        given_up: None,
     }
 }
 

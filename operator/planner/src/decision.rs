@@ -168,6 +168,33 @@ pub enum Decision {
         /// Name of the replica.
         replica: String,
     },
+    /// Mode MultiLeader: a region is to leave the store, and takes no more writes.
+    Draining {
+        /// The region.
+        region: String,
+        /// Those that are to hold what it has acknowledged.
+        stay: Vec<String>,
+    },
+    /// Mode MultiLeader: a region that was to leave is wanted again, and takes writes.
+    Kept {
+        /// The region.
+        region: String,
+    },
+    /// Mode MultiLeader: a region is none of the store's any more.
+    Left {
+        /// The region.
+        region: String,
+        /// Those that hold everything that it has acknowledged; empty where it was given up.
+        held_by: Vec<String>,
+        /// It was given up by a person: at least so many of its entries are held by none of those that stay.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        given_up: Option<u64>,
+    },
+    /// Mode MultiLeader: nothing is left of a region that has left.
+    Ended {
+        /// The region.
+        region: String,
+    },
     /// Settings, addresses or other groups of the record were brought up to date.
     Refreshed {
         /// What.
@@ -273,6 +300,31 @@ pub(crate) fn list(names: &[String]) -> String {
 }
 
 impl Decision {
+    /// How a region leaves, in words.
+    fn leaves(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Decision::Draining { region, stay } => write!(
+                f,
+                "the region {region} leaves the store: it takes no more writes, and goes once all that it has acknowledged is held by {}",
+                list(stay)
+            ),
+            Decision::Kept { region } => write!(f, "the region {region} stays, and takes writes again"),
+            Decision::Left { region, held_by, given_up: None } => write!(
+                f,
+                "the region {region} has left the store: all that it has acknowledged is held by {}; its replicas end",
+                list(held_by)
+            ),
+            Decision::Left { region, given_up: Some(entries), .. } => write!(
+                f,
+                "the region {region} was given up by a person and has left the store: at least {entries} entries that it had are in no other region; its replicas end"
+            ),
+            Decision::Ended { region } => {
+                write!(f, "nothing is left of the region {region}; if it is added again, it is a new one")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The three steps of a change of leaders, in words.
     fn change_of_leaders(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -376,6 +428,9 @@ impl fmt::Display for Decision {
                 )
             }
             Decision::Released { replica } => write!(f, "{replica} counts again: its quarantine was ended"),
+            Decision::Draining { .. } | Decision::Kept { .. } | Decision::Left { .. } | Decision::Ended { .. } => {
+                self.leaves(f)
+            }
             Decision::Refreshed { what } => write!(f, "the record was brought up to date: {what}"),
             Decision::Refused { what, why } => write!(f, "refused to {what}: {why}"),
             Decision::Waiting { what } => write!(f, "waiting: {what}"),

@@ -18,6 +18,11 @@ pub const QUARANTINE: &str = "trireme.dev/quarantine";
 /// clients; what is written in it, and elsewhere, waits to be fed until the name is taken away.
 pub const PAUSE_FEEDS: &str = "trireme.dev/pause-feeds";
 
+/// The annotation of a store that names regions, separated by commas, which leave it without waiting until the others hold what they have acknowledged; mode
+/// MultiLeader only, and only for regions that are not in `spec.regions` any more. What no other region has is lost, and whoever writes it vouches that no client
+/// writes there any more.
+pub const GIVE_UP: &str = "trireme.dev/give-up-region";
+
 /// What is wanted of one group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
@@ -33,6 +38,10 @@ pub struct Desired {
     pub replicas: Vec<DesiredReplica>,
     /// Mode MultiLeader: the store's other groups in order of their numbers, with all their replicas and the addresses that their records know.
     pub others: Vec<topology::Group>,
+    /// Mode MultiLeader: the region is not wanted any more; the group is to leave once the others hold what it has acknowledged.
+    pub leaving: bool,
+    /// And a person gave up what they do not hold.
+    pub given_up: bool,
     /// Copies before OK.
     pub w: u32,
     /// What replicas need to know.
@@ -81,7 +90,8 @@ impl Desired {
     /// (i - 1) / R: growing by one region's worth adds one to each.
     ///
     /// Mode MultiLeader has one group for each region, with n replicas each. Its number, from 1, is what the records say it is; a region that no record
-    /// knows gets one above all that were ever used, so that no two regions ever have the same. Replica k, from 0, of group g has number (g - 1) 16 + k + 1.
+    /// knows gets one above all that were ever used, so that no two regions ever have the same. A region that is not wanted any more has a group until nothing is
+    /// left of it. Replica k, from 0, of group g has number (g - 1) 16 + k + 1.
     /// Where all records are lost at once, numbers are those of the regions' order, and a replica whose disk is another group's refuses them.
     pub fn groups<M: Meta>(store: &ReplicatedStore<M>, uid: &str, records: &[Topology]) -> Vec<Desired> {
         let settled = store.spec.settle();
@@ -91,14 +101,16 @@ impl Desired {
         }
         let wanted = groups::wanted(name, settled.n, &settled.regions, records);
         let apart = names(store.metadata.annotation(PAUSE_FEEDS).unwrap_or_default());
-        let with = |(i, Wanted { group, region, replicas, mut others }): (usize, Wanted)| {
+        let lost = names(store.metadata.annotation(GIVE_UP).unwrap_or_default());
+        let with = |(i, Wanted { group, region, replicas, mut others, leaving }): (usize, Wanted)| {
             for other in &mut others {
                 other.paused = apart.contains(&region) || apart.contains(&other.region);
             }
             let mut common = Desired::of_no_group(store, uid, settled.clone());
             // It is refused whomever it names; once is enough.
             common.quarantine.retain(|_| i == 0);
-            Desired { group, region, replicas, others, ..common }
+            let given_up = leaving && lost.contains(&region);
+            Desired { group, region, replicas, others, leaving, given_up, ..common }
         };
         wanted.into_iter().enumerate().map(with).collect()
     }
@@ -113,6 +125,8 @@ impl Desired {
             region: String::new(),
             replicas: Vec::new(),
             others: Vec::new(),
+            leaving: false,
+            given_up: false,
             w: settled.w,
             settings: record::settings_from_object(&SettingsRecord {
                 durability: settled.durability,

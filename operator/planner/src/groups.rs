@@ -1,14 +1,15 @@
 //! The groups of a store whose regions have a leader each: their numbers, their replicas' numbers and names, and what each is told of the others.
 //!
 //! A group's number is in the name of every delta that it made, so it belongs to its region for ever: it is read from the records, each of which names its
-//! own region and all others, and a region that none of them knows gets one above every number that any of them has.
+//! own region and all others, and a region that none of them knows gets one above every number that any of them has. The record of a group that has left the
+//! store stays for its number's sake; a region that comes back is a new one, once nothing is left of what had its name.
 
 use std::collections::BTreeMap;
 
 use trireme_crds::rules::N_MAX;
 use trireme_proto::{
     ReplicaId, Topology,
-    topology::{Group, Replica},
+    topology::{Group, Leaving, Replica},
 };
 
 use crate::desired::DesiredReplica;
@@ -37,40 +38,75 @@ pub(crate) struct Wanted {
     pub region: String,
     /// Its replicas.
     pub replicas: Vec<DesiredReplica>,
-    /// The store's other groups in order of their numbers: those that are wanted, and those that a record knows.
+    /// The store's other groups in order of their numbers: those that are wanted, and those that a record knows and that have not left.
     pub others: Vec<Group>,
+    /// Its region is not wanted any more.
+    pub leaving: bool,
 }
 
-/// One group for each region, with n replicas each, in order of the groups' numbers. Regions that are new together are numbered in the order given here.
+/// One group for each region, with n replicas each, in order of the groups' numbers, and one for each that a record has and that is to leave. Regions that are
+/// new together are numbered in the order given here.
 pub(crate) fn wanted(store: &str, n: u32, regions: &[String], records: &[Topology]) -> Vec<Wanted> {
     let mut numbers = numbers(records);
     let mut last = numbers.keys().last().copied().unwrap_or(0);
     for region in regions {
+        // One whose replicas have not all ended keeps the region's name: it is that of volumes and processes, too.
         if !numbers.values().any(|known| known.as_deref() == Some(region)) {
             last += 1;
             numbers.insert(last, Some(region.clone()));
         }
     }
-    let regions_of = numbers.into_iter().filter_map(|(group, region)| Some((group, region?)));
-    let all: Vec<(Group, Option<Vec<DesiredReplica>>)> = regions_of
+    let all: Vec<(Group, Standing, Vec<DesiredReplica>)> = numbers
+        .into_iter()
+        .filter_map(|(group, region)| Some((group, region?)))
         .map(|(group, region)| {
-            let replicas: Option<Vec<DesiredReplica>> =
-                regions.contains(&region).then(|| (0..n).map(|k| replica(store, group, &region, k)).collect());
-            let rows = rows(group, replicas.as_deref().unwrap_or_default(), records);
-            (Group { group, region, replicas: rows, paused: false }, replicas)
+            let standing = standing(group, &region, regions, records);
+            let replicas: Vec<DesiredReplica> = match standing {
+                Standing::Wanted | Standing::Leaving => (0..n).map(|k| replica(store, group, &region, k)).collect(),
+                Standing::Gone | Standing::Unknown => Vec::new(),
+            };
+            let (rows, leaving) = (rows(group, &replicas, records), standing == Standing::Leaving);
+            (Group { group, region, replicas: rows, paused: false, leaving }, standing, replicas)
         })
         .collect();
-    let others =
-        |group: u32| all.iter().map(|(other, _)| other).filter(|other| other.group != group).cloned().collect();
-    all.iter()
-        .filter_map(|(group, replicas)| {
-            let (region, replicas) = (group.region.clone(), replicas.clone()?);
-            Some(Wanted { group: group.group, region, replicas, others: others(group.group) })
-        })
-        .collect()
+    let others = |group: u32| {
+        let others = all.iter().filter(|(other, standing, _)| other.group != group && *standing != Standing::Gone);
+        others.map(|(other, ..)| other).cloned().collect()
+    };
+    let planned = all.iter().filter(|(_, standing, _)| *standing != Standing::Unknown);
+    let with = |(group, standing, replicas): &(Group, Standing, Vec<DesiredReplica>)| Wanted {
+        group: group.group,
+        region: group.region.clone(),
+        replicas: replicas.clone(),
+        others: others(group.group),
+        leaving: *standing != Standing::Wanted,
+    };
+    planned.map(with).collect()
 }
 
-/// Every number that was ever given to a group, with its region where that is known.
+/// How a group stands to what is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Wanted,
+    /// Its region is not, and it has a record.
+    Leaving,
+    /// It is no group of the store any more; its replicas end.
+    Gone,
+    /// Its region is not wanted, and nothing but its number is known.
+    Unknown,
+}
+
+fn standing(group: u32, region: &String, regions: &[String], records: &[Topology]) -> Standing {
+    let record = records.iter().find(|record| record.group == group);
+    match record.map(Topology::leaving) {
+        Some(Leaving::Gone | Leaving::Ended) => Standing::Gone,
+        _ if regions.contains(region) => Standing::Wanted,
+        Some(Leaving::Stays | Leaving::Drains) => Standing::Leaving,
+        None => Standing::Unknown,
+    }
+}
+
+/// Every number that was ever given to a group, with its region where that is known and its replicas have not all ended.
 fn numbers(records: &[Topology]) -> BTreeMap<u32, Option<String>> {
     let mut numbers = BTreeMap::new();
     for record in records.iter().filter(|record| record.group != 0) {
@@ -80,6 +116,9 @@ fn numbers(records: &[Topology]) -> BTreeMap<u32, Option<String>> {
             let known: &mut Option<String> = numbers.entry(group).or_default();
             *known = known.take().or(region);
         }
+    }
+    for ended in records.iter().filter(|record| record.leaving() == Leaving::Ended) {
+        numbers.insert(ended.group, None);
     }
     numbers
 }
@@ -160,13 +199,44 @@ mod tests {
         assert_eq!(numbers_of(&more), [(1, "eu"), (2, "us"), (3, "ap"), (4, "sa")]);
         // Each record names all groups: one of them is enough to know every number.
         assert_eq!(numbers_of(&wanted("s", 3, &names(&["us", "eu"]), &records[1..])), [(1, "eu"), (2, "us")]);
-        // A region that is not wanted keeps its number, and the others go on to know it.
-        let fewer = wanted("s", 3, &names(&["eu", "ap"]), &records);
+        // A region of which nothing is known but its name keeps its number, and the others go on to know it.
+        let fewer = wanted("s", 3, &names(&["eu", "ap"]), &records[..1]);
         assert_eq!(numbers_of(&fewer), [(1, "eu"), (3, "ap")]);
         assert_eq!(fewer[0].others.iter().map(|other| other.group).collect::<Vec<_>>(), [2, 3]);
         // And so does one of which nothing is known but its number.
         let nameless = Topology { group: 7, ..Topology::default() };
         assert_eq!(numbers_of(&wanted("s", 3, &names(&["eu"]), &[nameless])), [(8, "eu")]);
+    }
+
+    #[test]
+    fn a_region_that_is_not_wanted_any_more_has_a_group_until_it_has_ended_and_comes_back_as_another() {
+        let first = wanted("s", 3, &names(&["eu", "us"]), &[]);
+        let mut records: Vec<Topology> = first.iter().map(record).collect();
+        // Each group with the number of its replicas, and the others; `-` stands behind one that leaves.
+        let told = |groups: &[Wanted]| -> Vec<String> {
+            let mark = |leaving: bool| if leaving { "-" } else { "" };
+            let group = |group: &Wanted| {
+                let others: Vec<String> =
+                    group.others.iter().map(|other| format!("{}{}", other.group, mark(other.leaving))).collect();
+                format!("{}{} {}: {}", group.group, mark(group.leaving), group.replicas.len(), others.join(" "))
+            };
+            groups.iter().map(group).collect()
+        };
+        let (eu, both) = (names(&["eu"]), names(&["eu", "us"]));
+        assert_eq!(told(&wanted("s", 3, &eu, &records)), ["1 3: 2-", "2- 3: 1"]);
+        records[1].leaving = Leaving::Drains as i32;
+        assert_eq!(told(&wanted("s", 3, &eu, &records)), ["1 3: 2-", "2- 3: 1"]);
+        // It is wanted again before it has left.
+        assert_eq!(told(&wanted("s", 3, &both, &records)), ["1 3: 2", "2 3: 1"]);
+        // Later it has to end first: what it leaves behind has its name.
+        records[1].leaving = Leaving::Gone as i32;
+        assert_eq!(told(&wanted("s", 3, &eu, &records)), ["1 3: ", "2- 0: 1"]);
+        assert_eq!(told(&wanted("s", 3, &both, &records)), ["1 3: ", "2- 0: 1"]);
+        records[1].leaving = Leaving::Ended as i32;
+        assert_eq!(told(&wanted("s", 3, &eu, &records)), ["1 3: "]);
+        let new = wanted("s", 3, &both, &records);
+        assert_eq!(told(&new), ["1 3: 3", "3 3: 1"]);
+        assert_eq!((new[1].replicas[0].id, new[1].replicas[0].name.as_str()), (33, "s-us-0"));
     }
 
     #[test]

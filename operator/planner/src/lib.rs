@@ -36,7 +36,7 @@
 //!
 //! # What is missing
 //!
-//! A region with a leader of its own can be added and not taken away: nothing here ends a group. Leadership does not move back to the preferred region by itself: the region breaks ties. Cooling down between changes of members is
+//! Leadership does not move back to the preferred region by itself: the region breaks ties. Cooling down between changes of members is
 //! `giveUpAfter` alone.
 
 pub mod backend;
@@ -51,8 +51,8 @@ pub mod status;
 
 pub use backend::{Backend, RecordError, Turned, turn};
 pub use decision::{Cause, Decision};
-pub use desired::{Desired, DesiredReplica, Failover, PAUSE_FEEDS, PAUSED, QUARANTINE};
+pub use desired::{Desired, DesiredReplica, Failover, GIVE_UP, PAUSE_FEEDS, PAUSED, QUARANTINE};
 pub use groups::first_replica;
-pub use observed::{Addresses, HumanRequest, Observed, Process, Seen};
+pub use observed::{Elsewhere, HumanRequest, Observed, Process, Seen};
 pub use plan::{Memory, Plan, plan};
 pub use status::{merge, status};

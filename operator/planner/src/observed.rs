@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trireme_proto::{ReplicaId, Report, Topology};
+use trireme_proto::{ReplicaId, Report, Topology, report::Role, topology::Group};
 
 /// What was observed for one turn. The record is looked at first, and may be older than the newest one (see [`crate::Backend`]); reports may be any age.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -11,17 +11,23 @@ pub struct Observed {
     pub record: Option<Topology>,
     /// Each replica of the group that is known of.
     pub replicas: BTreeMap<ReplicaId, Seen>,
-    /// Mode MultiLeader: where replicas of the store's other groups are, as far as is known.
-    pub elsewhere: BTreeMap<ReplicaId, Addresses>,
+    /// Mode MultiLeader: what is known of the replicas of the store's other groups.
+    pub elsewhere: BTreeMap<ReplicaId, Elsewhere>,
+    /// Names of what is still left of a group whose record says that it is gone: processes, pods, volumes.
+    pub remains: Vec<String>,
     /// What people asked for of this group's replicas and has not been handed over yet: each is given once.
     pub requests: Vec<HumanRequest>,
     /// Wall clock in milliseconds since 1970: shown in status, never decided on.
     pub wall_ms: u64,
 }
 
-/// Where a replica of another group is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Addresses {
+/// A replica of another group.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Elsewhere {
+    /// There is a connection to it, and its process is not known to have ended.
+    pub alive: bool,
+    /// What it last said.
+    pub report: Option<Report>,
     /// `host:port` of its peer port, where known.
     pub peer: Option<String>,
     /// `host:port` where clients reach it, where known.
@@ -86,6 +92,13 @@ pub enum HumanRequest {
 }
 
 impl Observed {
+    /// What the leader of another group says, where it serves.
+    pub fn leader_elsewhere(&self, group: &Group) -> Option<&Report> {
+        let seen = group.replicas.iter().filter_map(|row| self.elsewhere.get(&row.id));
+        let live = seen.filter(|seen| seen.alive).filter_map(|seen| seen.report.as_ref());
+        live.filter(|report| report.role() == Role::Leader && report.serving).max_by_key(|report| report.promise)
+    }
+
     /// What is known of a replica, if anything.
     pub fn seen(&self, id: ReplicaId) -> Option<&Seen> {
         self.replicas.get(&id)

@@ -2,11 +2,14 @@
 
 use trireme_crds::{
     Durability, Mode, Quorums, ReadRepair, Unreplicated, WriteOrder,
-    topology::{ConfigRecord, GroupRecord, MemberRecord, OtherGroupRecord, RecordPhase, ReplicaRecord, SettingsRecord},
+    topology::{
+        ConfigRecord, GroupRecord, LeavingRecord, MemberRecord, OtherGroupRecord, RecordPhase, ReplicaRecord,
+        SettingsRecord,
+    },
 };
 use trireme_proto::{
     Epoch, Topology,
-    topology::{self, Config, Group, Member, Phase, Replica, Settings},
+    topology::{self, Config, Group, Leaving, Member, Phase, Replica, Settings},
 };
 
 /// Why an object is no record.
@@ -31,6 +34,13 @@ pub fn to_object(record: &Topology) -> GroupRecord {
         previous_leader: record.previous_leader,
         restarting: record.restarting,
         groups: record.groups.iter().map(group_to_object).collect(),
+        leaving: match record.leaving() {
+            Leaving::Stays => LeavingRecord::Stays,
+            Leaving::Drains => LeavingRecord::Drains,
+            Leaving::Gone => LeavingRecord::Gone,
+            Leaving::Ended => LeavingRecord::Ended,
+        },
+        given_up: record.given_up,
         settings: settings_to_object(&record.settings),
     }
 }
@@ -54,6 +64,7 @@ fn group_to_object(group: &Group) -> OtherGroupRecord {
         region: group.region.clone(),
         replicas: group.replicas.iter().map(replica_to_object).collect(),
         paused: group.paused,
+        leaving: group.leaving,
     }
 }
 
@@ -63,6 +74,7 @@ fn group_from_object(object: &OtherGroupRecord) -> Result<Group, RecordTextError
         region: object.region.clone(),
         replicas: object.replicas.iter().map(replica_from_object).collect::<Result<_, _>>()?,
         paused: object.paused,
+        leaving: object.leaving,
     })
 }
 
@@ -143,6 +155,13 @@ pub fn from_object(store: &str, object: &GroupRecord) -> Result<Topology, Record
         previous_leader: object.previous_leader,
         restarting: object.restarting,
         groups: object.groups.iter().map(group_from_object).collect::<Result<_, _>>()?,
+        leaving: match object.leaving {
+            LeavingRecord::Stays => Leaving::Stays as i32,
+            LeavingRecord::Drains => Leaving::Drains as i32,
+            LeavingRecord::Gone => Leaving::Gone as i32,
+            LeavingRecord::Ended => Leaving::Ended as i32,
+        },
+        given_up: object.given_up,
         settings: settings_from_object(&object.settings),
     })
 }

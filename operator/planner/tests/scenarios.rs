@@ -23,6 +23,9 @@
 //! in us              from here on it is about this one
 //! see 1 feed=2:0 feed=3:-7                                  the leader reaches group 2, which lacks nothing, and not group 3, which lacks 7 entries
 //! store leaders regions=eu,us pauseFeeds=us                  whose feeds with all others are paused
+//! store leaders regions=eu givenUp=us                        and which region is not waited for when it leaves
+//! see 1 holds=2.1:40 feed=2:0:5 closed                       what the leader holds of a group's generation; what it lacks of another's; it writes no more
+//! left s-us-0                                                what is still there of a group that is gone
 //! whole              shows the status of the store that its groups' make together
 //! ```
 //!
@@ -36,7 +39,7 @@ mod words;
 use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 
 use trireme_crds::{ConditionStatus, Durability, Mode, Policy, ReplicatedStoreSpec, StoreStatus, store::Region};
-use trireme_planner::{Addresses, Desired, HumanRequest, Memory, Observed, PAUSE_FEEDS, Process, Seen, plan};
+use trireme_planner::{Desired, Elsewhere, GIVE_UP, HumanRequest, Memory, Observed, PAUSE_FEEDS, Process, Seen, plan};
 use trireme_proto::{
     Epoch, Origin, Position, Report, Topology,
     report::{FeedReport, FollowerReport, OriginSeq, Role},
@@ -66,8 +69,10 @@ fn desired(words: &[&str], records: &[Topology]) -> Vec<Desired> {
     spec.w = value("w=").map(|v| v.parse().unwrap());
     spec.r = value("r=").map(|v| v.parse().unwrap());
     spec.durability = words.contains(&"memory").then_some(Durability::Memory);
-    let annotation = value("pauseFeeds=").map(|regions| (PAUSE_FEEDS, regions));
-    let mut groups = support::groups(spec, annotation.as_slice(), records);
+    let annotations = [("pauseFeeds=", PAUSE_FEEDS), ("givenUp=", GIVE_UP)];
+    let annotations: Vec<(&str, &str)> =
+        annotations.iter().filter_map(|(key, name)| Some((*name, value(key)?))).collect();
+    let mut groups = support::groups(spec, &annotations, records);
     for desired in &mut groups {
         match value("policy=") {
             Some("PreferAvailable") => desired.failover.policy = Policy::PreferAvailable,
@@ -137,18 +142,29 @@ impl Stage {
                 "machine-gone" => self.seen(id).machine_gone = number() != 0,
                 "feed" => {
                     let (group, lag) = value.split_once(':').unwrap();
+                    let (lag, lacks) = lag.split_once(':').unwrap_or((lag, "0"));
                     let (reachable, lag) = (!lag.starts_with('-'), lag.trim_start_matches('-').parse().unwrap());
                     let feed = FeedReport {
                         group: group.parse().unwrap(),
                         reachable,
                         lag_entries: lag,
                         lag_ms: lag,
+                        lacks: lacks.parse().unwrap(),
                         ..FeedReport::default()
                     };
                     let feeds = &mut self.report(id).feeds;
                     feeds.retain(|before| before.group != feed.group);
                     feeds.push(feed);
                 }
+                "holds" => {
+                    let (origin, upto) = value.split_once(':').unwrap();
+                    let (group, generation) = origin.split_once('.').unwrap();
+                    let origin = Origin { group: group.parse().unwrap(), generation: generation.parse().unwrap() };
+                    let received = &mut self.report(id).received;
+                    received.retain(|seen| seen.origin != origin);
+                    received.push(OriginSeq { origin, upto: upto.parse().unwrap(), gaps: 0 });
+                }
+                "closed" => self.report(id).closed = number() != 0,
                 "address" => {
                     let seen = self.seen(id);
                     seen.peer_address = Some(format!("{value}:7600"));
@@ -391,6 +407,8 @@ impl Stage {
 struct World {
     words: Vec<String>,
     stages: BTreeMap<String, Stage>,
+    /// Records of groups that have ended, whose regions have others since.
+    ended: Vec<Topology>,
     region: String,
     now: u64,
     shown: Option<StoreStatus>,
@@ -398,7 +416,8 @@ struct World {
 
 impl World {
     fn groups(&self) -> Vec<Desired> {
-        let records: Vec<Topology> = self.stages.values().filter_map(|stage| stage.observed.record.clone()).collect();
+        let now = self.stages.values().filter_map(|stage| stage.observed.record.clone());
+        let records: Vec<Topology> = now.chain(self.ended.iter().cloned()).collect();
         desired(&self.words.iter().map(String::as_str).collect::<Vec<_>>(), &records)
     }
 
@@ -407,14 +426,23 @@ impl World {
         let groups = self.groups();
         let desired = groups.into_iter().find(|group| group.region == region);
         let others = self.stages.iter().filter(|(other, _)| *other != region);
-        let addresses =
-            |seen: &Seen| Addresses { peer: seen.peer_address.clone(), client: seen.client_address.clone() };
-        let elsewhere: BTreeMap<u32, Addresses> = others
+        let known = |seen: &Seen| Elsewhere {
+            alive: seen.alive(),
+            report: seen.report.clone(),
+            peer: seen.peer_address.clone(),
+            client: seen.client_address.clone(),
+        };
+        let elsewhere: BTreeMap<u32, Elsewhere> = others
             .flat_map(|(_, stage)| &stage.observed.replicas)
             .filter(|(_, seen)| seen.connected)
-            .map(|(id, seen)| (*id, addresses(seen)))
+            .map(|(id, seen)| (*id, known(seen)))
             .collect();
         let desired = desired.unwrap_or_else(|| panic!("no region {region}"));
+        let before = self.stages.get(region).and_then(|stage| stage.observed.record.clone());
+        if let Some(record) = before.filter(|record| record.group != desired.group) {
+            self.ended.push(record);
+            self.stages.remove(region);
+        }
         let stage = self.stages.entry(region.to_owned()).or_insert_with(|| Stage {
             desired: desired.clone(),
             observed: Observed::default(),
@@ -438,6 +466,10 @@ impl World {
             }
             "at" => self.now = words[1].parse().unwrap(),
             "in" => words[1].clone_into(&mut self.region),
+            "left" => {
+                let region = self.region.clone();
+                self.stage(&region).observed.remains = words[1..].iter().map(|word| (*word).to_owned()).collect();
+            }
             "forget" => self.stages.values_mut().for_each(|stage| stage.memory = Memory::default()),
             "whole" => {
                 let regions: Vec<String> = self.groups().into_iter().map(|group| group.region).collect();
@@ -458,7 +490,8 @@ impl World {
 
 fn play(text: &str) -> String {
     let words = ["n=3", "w=2"].map(str::to_owned).to_vec();
-    let mut world = World { words, stages: BTreeMap::new(), region: String::new(), now: 0, shown: None };
+    let mut world =
+        World { words, stages: BTreeMap::new(), ended: Vec::new(), region: String::new(), now: 0, shown: None };
     let mut out = String::new();
     for line in text.lines().filter(|line| !line.starts_with('>')) {
         writeln!(out, "{line}").unwrap();

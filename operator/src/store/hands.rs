@@ -36,8 +36,21 @@ pub(crate) struct Work {
     pub wanted: Arc<Wanted>,
     /// The replicas that must exist, by group. A group that no turn was taken for yet is left as it is.
     pub groups: Groups,
+    /// Regions that have left the store: what they had goes.
+    pub gone: Vec<Gone>,
     /// What each pod's label says that it does.
     pub roles: BTreeMap<String, &'static str>,
+}
+
+/// A region that has left the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gone {
+    /// Its name.
+    pub region: String,
+    /// Its replicas' names.
+    pub replicas: Vec<String>,
+    /// Their volumes go, too.
+    pub volumes: bool,
 }
 
 impl Work {

@@ -1,13 +1,15 @@
 //! One look at everything that a store owns: what is missing is made, what differs is put back, what is in the way is named.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::{
-    core::v1::{PersistentVolumeClaim, Pod, Secret},
+    apps::v1::StatefulSet,
+    core::v1::{PersistentVolumeClaim, Pod, Secret, Service},
     networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
 };
 use kube::{
-    Api, ResourceExt as _,
+    Api, Resource as _, ResourceExt as _,
     api::{DeleteParams, DynamicObject, Patch, PatchParams},
     core::{ApiResource, GroupVersionKind},
 };
@@ -18,13 +20,13 @@ use trireme_planner::DesiredReplica;
 use super::{
     Key,
     apply::{Applier, ApplyError, Change, owned},
-    hands::{Outcome, Work, overtaken},
+    hands::{Gone, Outcome, Work, overtaken},
     pods,
     voice::Note,
     wanted::Auth,
 };
 use crate::{
-    build::{self, MANAGER, ROLE, STORE},
+    build::{self, MANAGER, REGION, ROLE, STORE},
     context::{Context, password, why},
 };
 
@@ -66,14 +68,18 @@ impl Keeper {
             Some(secret) => self.secret(secret, &owner, &mut outcome).await,
             None => self.named_secret(work, &mut outcome).await,
         }
-        for service in &services {
+        // What a region has for itself bears its name as a label.
+        let left = |labels: &BTreeMap<String, String>| {
+            labels.get(REGION).is_some_and(|region| work.gone.iter().any(|gone| gone.region == *region))
+        };
+        for service in services.iter().filter(|service| !left(service.labels())) {
             keep!(services, service);
         }
         match &policy {
             Some(policy) => keep!(policies, policy),
             None => self.no_policy(&owner, &mut outcome).await,
         }
-        for budget in &budgets {
+        for budget in budgets.iter().filter(|budget| !left(budget.labels())) {
             keep!(budgets, budget);
         }
         self.monitor(monitor, &mut outcome).await;
@@ -85,6 +91,9 @@ impl Keeper {
                 spec.volume_claim_templates.clone_from(&before.volume_claim_templates);
             }
             keep!(statefulsets, &*set);
+        }
+        for gone in &work.gone {
+            self.remove(work, gone, &owner, &mut outcome).await;
         }
         self.grow(work, &mut outcome).await;
         self.label(work, &mut outcome).await;
@@ -143,6 +152,38 @@ impl Keeper {
                     .push(format!("NetworkPolicy {name} is not wanted, and could not be deleted: {}", why(&error)));
             }
             _ => {}
+        }
+    }
+
+    /// What a region has for itself that has left the store: what somebody else owns stays.
+    async fn remove(&self, work: &Work, gone: &Gone, owner: &str, outcome: &mut Outcome) {
+        let (cluster, namespace) = (&self.context.cluster, &self.key.namespace);
+        let name = build::regional_name(&work.wanted, &gone.region);
+        let params = DeleteParams::default();
+        macro_rules! remove {
+            ($cache:ident, $kind:ty, $name:expr, $ours:expr) => {{
+                let there = cluster.$cache.get(namespace, $name);
+                let there = there.filter(|there| there.meta().deletion_timestamp.is_none());
+                if there.is_some_and(|there| $ours(&there)) {
+                    match self.api::<$kind>().delete($name, &params).await {
+                        Err(error) if !overtaken(&error) => {
+                            let what =
+                                format!("{} {} of a region that has left", <$kind as kube::Resource>::kind(&()), $name);
+                            outcome.trouble.push(format!("{what} could not be deleted: {}", why(&error)));
+                        }
+                        _ => {}
+                    }
+                }
+            }};
+        }
+        remove!(statefulsets, StatefulSet, &name, |there: &StatefulSet| owned(there, owner).is_ok());
+        remove!(budgets, PodDisruptionBudget, &name, |there: &PodDisruptionBudget| owned(there, owner).is_ok());
+        for suffix in ["rw", "ro", "r"] {
+            remove!(services, Service, &format!("{name}-{suffix}"), |there: &Service| owned(there, owner).is_ok());
+        }
+        for replica in gone.replicas.iter().filter(|_| gone.volumes) {
+            let ours = |there: &PersistentVolumeClaim| there.labels().get(STORE) == Some(&self.key.name);
+            remove!(claims, PersistentVolumeClaim, &format!("data-{replica}"), ours);
         }
     }
 

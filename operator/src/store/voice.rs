@@ -71,6 +71,7 @@ impl Note {
                 | Decision::Refused { .. }
                 | Decision::Rebuilt { .. }
                 | Decision::BegunAnew { .. }
+                | Decision::Left { given_up: Some(_), .. }
                 | Decision::Chosen { may_have_lost: true, .. }
         );
         let text = match decision {

@@ -8,17 +8,17 @@ use tokio::sync::{mpsc, watch};
 use trireme_crds::{StoreStatus, status::RequestStatus};
 use trireme_link::{Heard, Link, Orders, Said, Target};
 use trireme_planner::{
-    Addresses, Backend, Decision, Desired, DesiredReplica, HumanRequest, Observed, Process, RecordError, Seen, merge,
+    Backend, Decision, Desired, DesiredReplica, Elsewhere, HumanRequest, Observed, Process, RecordError, Seen, merge,
 };
 use trireme_proto::{
     ReplicaId, Report, Topology,
-    topology::{Mode, Replica as Row},
+    topology::{Leaving, Mode, Replica as Row},
 };
 
 use super::{
     Happening, Key,
     authority::{Authority, ReadError},
-    hands::{Hands, Outcome, Work},
+    hands::{Gone, Hands, Outcome, Work},
     pods, requests,
     voice::{Note, Voice},
     wanted::Wanted,
@@ -96,7 +96,10 @@ impl World {
     pub fn groups(&mut self) -> Vec<Desired> {
         let groups = self.wanted.groups(self.authority.records());
         let row = |row: &Row| DesiredReplica { id: row.id, name: row.name.clone(), region: row.region.clone() };
-        let records = self.authority.records().iter();
+        let is_planned = |group: &u32| groups.iter().any(|desired| desired.group == *group);
+        self.statuses.retain(|group, _| is_planned(group));
+        self.provisioned.retain(|group, _| is_planned(group));
+        let records = self.authority.records().iter().filter(|record| record.leaving() < Leaving::Gone);
         let recorded: Groups =
             records.map(|record| (record.group, record.replicas.iter().map(row).collect())).collect();
         let wanted = groups.iter().map(|desired| (&desired.group, &desired.replicas));
@@ -298,6 +301,36 @@ impl World {
         node.is_some_and(|node| nodes.get("", &node).is_none_or(|node| pods::gone(&node)))
     }
 
+    /// Regions that have left the store, of which something is still there.
+    fn gone(&self) -> Vec<Gone> {
+        let gone = self.authority.records().iter().filter(|record| record.leaving() == Leaving::Gone);
+        let row = |record: &Topology| {
+            let replicas: Vec<String> = record.replicas.iter().map(|row| row.name.clone()).collect();
+            // What others have is not kept; of what was given up these volumes may have the only copy.
+            let volumes = record.given_up.is_none() || self.wanted.volumes == "Delete";
+            Some(Gone { region: record.replicas.first()?.region.clone(), replicas, volumes })
+        };
+        gone.filter_map(row).collect()
+    }
+
+    /// What is left of a group that has left the store.
+    fn remains(&self, record: &Topology) -> Vec<String> {
+        let (cluster, namespace) = (&self.context.cluster, &self.key.namespace);
+        if record.leaving() != Leaving::Gone {
+            return Vec::new();
+        }
+        let region = record.replicas.first().map_or("", |row| row.region.as_str());
+        let set = build::regional_name(&self.wanted, region);
+        let set = cluster.statefulsets.get(namespace, &set).map(|_| format!("StatefulSet {set}"));
+        let of = |row: &Row| {
+            let (pod, claim) = (&row.name, format!("data-{}", row.name));
+            let pod = cluster.pods.get(namespace, pod).map(|_| format!("pod {pod}"));
+            let claim = cluster.claims.get(namespace, &claim).map(|_| format!("PersistentVolumeClaim {claim}"));
+            [pod, claim].into_iter().flatten()
+        };
+        set.into_iter().chain(record.replicas.iter().flat_map(of)).collect()
+    }
+
     /// What each pod's label says: as the record of its group has it.
     fn roles(&self) -> BTreeMap<String, &'static str> {
         let role = |replica: &Replica| {
@@ -406,12 +439,14 @@ impl Backend for InGroup<'_> {
             if replica.group == group {
                 replicas.insert(*id, world.seen(replica, pod));
             } else {
-                let address = |port: u16| pod.and_then(pods::address).map(|ip| format!("{ip}:{port}"));
-                elsewhere.insert(*id, Addresses { peer: address(PEER_PORT), client: address(CLIENT_PORT) });
+                let seen = world.seen(replica, pod);
+                let (alive, peer, client) = (seen.alive(), seen.peer_address, seen.client_address);
+                elsewhere.insert(*id, Elsewhere { alive, report: seen.report, peer, client });
             }
         }
         let record = world.authority.record(group).cloned();
-        Observed { record, replicas, elsewhere, requests, wall_ms: wall_ms() }
+        let remains = record.as_ref().map_or_else(Vec::new, |record| world.remains(record));
+        Observed { record, replicas, elsewhere, remains, requests, wall_ms: wall_ms() }
     }
 
     async fn record(&mut self, expected_version: u64, next: &Topology) -> Result<(), RecordError> {
@@ -431,7 +466,7 @@ impl Backend for InGroup<'_> {
         world.replicas.retain(|id, replica| replica.group != group || stays(*id));
         world.provisioned.insert(group, replicas.to_vec());
         let (wanted, roles) = (Arc::clone(&world.wanted), world.roles());
-        world.hands.work(Work { wanted, groups: world.provisioned.clone(), roles });
+        world.hands.work(Work { wanted, groups: world.provisioned.clone(), gone: world.gone(), roles });
     }
 
     async fn restart(&mut self, replica: ReplicaId) {

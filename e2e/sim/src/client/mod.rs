@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// Errors that say: this has not happened and never will.
-const REFUSALS: [&str; 7] = ["NOREPLICAS", "TRYAGAIN", "DISKFULL", "LOADING", "STALE", "EXECABORT", "CLUSTERDOWN"];
+const REFUSALS: [&str; 8] =
+    ["NOREPLICAS", "TRYAGAIN", "DISKFULL", "LOADING", "STALE", "EXECABORT", "CLUSTERDOWN", "REGIONLEAVES"];
 
 /// The client that sets [`LEVELS`].
 const LEVELS_WRITER: u32 = 1;

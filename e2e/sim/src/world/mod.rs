@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use fastrand::Rng;
-use trireme_planner::HumanRequest;
+use trireme_planner::{Elsewhere, HumanRequest};
 use trireme_proto::{Message, ReplicaId, Topology, ids::Peer};
 use trireme_replica::io::Output;
 
@@ -154,6 +154,11 @@ pub struct World {
     pub(crate) others: Vec<u32>,
     /// Those of them whose feeds people want paused.
     pub(crate) paused_with: BTreeSet<u32>,
+    /// Those of them whose regions are not wanted any more; and whether that is so here.
+    pub(crate) leave: BTreeSet<u32>,
+    pub(crate) leaves: bool,
+    /// What the operator knows of other groups' replicas.
+    pub(crate) elsewhere: BTreeMap<ReplicaId, Elsewhere>,
     /// For other regions: what is said to their replicas, and what becomes of processes here.
     pub(crate) abroad: Vec<Abroad>,
     pub(crate) violation: Option<Violation>,
@@ -196,6 +201,9 @@ impl World {
             history: History::default(),
             others: Vec::new(),
             paused_with: BTreeSet::new(),
+            leave: BTreeSet::new(),
+            leaves: false,
+            elsewhere: BTreeMap::new(),
             abroad: Vec::new(),
             watch: Watch::default(),
             decided: Decided::default(),
@@ -221,17 +229,18 @@ impl World {
     }
 
     fn begin(&mut self) {
+        let begins_at = self.scenario.begins_at;
         for id in self.scenario.replicas() {
             let at = self.rng.u64(0..20_000);
-            self.queue.at(at, Event::Start(id));
+            self.queue.at(begins_at + at, Event::Start(id));
         }
         self.new_worker();
         for client in 1..=self.scenario.clients {
             let at = self.rng.u64(50_000..200_000);
-            self.queue.at(at, Event::Act(client));
+            self.queue.at(begins_at + at, Event::Act(client));
         }
         let first = 200_000 + self.rng.u64(0..self.scenario.fault_every_us);
-        self.queue.at(first, Event::Fault);
+        self.queue.at(begins_at + first, Event::Fault);
     }
 
     /// World time.

@@ -12,14 +12,14 @@ use std::{
 
 use trireme_crds::StoreStatus;
 use trireme_planner::{
-    Backend, Decision, Desired, DesiredReplica, Failover, HumanRequest, Memory, Observed, Process, RecordError, Seen,
-    turn,
+    Backend, Decision, Desired, DesiredReplica, Elsewhere, Failover, HumanRequest, Memory, Observed, Process,
+    RecordError, Seen, turn,
 };
 use trireme_proto::{
     Message, ReplicaId, Report, Topology,
     ids::Peer,
     report::Role,
-    topology::{Group, Replica as Row, Settings},
+    topology::{Group, Leaving, Replica as Row, Settings},
 };
 
 use super::{Event, World};
@@ -274,7 +274,31 @@ impl World {
             };
             replicas.insert(*id, seen);
         }
-        Observed { record: self.authority.record.clone(), replicas, wall_ms: now / 1_000, ..Observed::default() }
+        let (record, elsewhere) = (self.authority.record.clone(), self.elsewhere.clone());
+        let there = self.machines.iter().filter(|(_, machine)| machine.wanted || machine.process.is_some());
+        let remains = if self.has_left() { there.map(|(id, _)| id.to_string()).collect() } else { Vec::new() };
+        Observed { record, replicas, elsewhere, remains, wall_ms: now / 1_000, ..Observed::default() }
+    }
+
+    /// Whether its region is none of the store's any more.
+    pub(crate) fn has_left(&self) -> bool {
+        self.record().is_some_and(|record| record.leaving() >= Leaving::Gone)
+    }
+
+    /// Whether nothing is left of it.
+    pub(crate) fn ended(&self) -> bool {
+        self.record().is_some_and(|record| record.leaving() == Leaving::Ended)
+    }
+
+    /// What the operator was told by replicas, for those that plan for other groups.
+    pub(crate) fn told(&self) -> impl Iterator<Item = (ReplicaId, Elsewhere)> {
+        let heard = self.workers.values().next().into_iter().flat_map(|worker| &worker.heard);
+        heard.map(|(id, heard)| {
+            let running = self.machines.get(id).and_then(|machine| machine.process.as_ref());
+            let boot = running.map(|process| process.replica.identity().boot);
+            let alive = heard.connected && heard.report.as_ref().map(|report| report.boot) == boot;
+            (*id, Elsewhere { alive, report: heard.report.clone(), ..Elsewhere::default() })
+        })
     }
 
     /// What people want now.
@@ -293,11 +317,17 @@ impl World {
             name: "store".to_owned(),
             group: place.group,
             region: region.clone(),
-            replicas: (1..=n).map(replica).collect(),
+            replicas: if self.has_left() { Vec::new() } else { (1..=n).map(replica).collect() },
+            leaving: self.leaves,
+            given_up: false,
             others: self
                 .others
                 .iter()
-                .map(|group| Group { paused: self.paused_with.contains(group), ..elsewhere(*group, &named(*group)) })
+                .map(|group| Group {
+                    paused: self.paused_with.contains(group),
+                    leaving: self.leave.contains(group),
+                    ..elsewhere(*group, &named(*group))
+                })
                 .collect(),
             w,
             settings,
@@ -371,13 +401,15 @@ fn elsewhere(group: u32, region: &str) -> Group {
         let id = NUMBERS_PER_GROUP * group + k;
         Row { id, name: format!("store-{}", id - 1), region: region.to_owned(), ..Row::default() }
     };
-    Group { group, replicas: (1..=REPLICAS_MAX).map(row).collect(), region: region.to_owned(), paused: false }
+    let replicas = (1..=REPLICAS_MAX).map(row).collect();
+    Group { group, replicas, region: region.to_owned(), ..Group::default() }
 }
 
 /// Whether a report says something that a decision may depend on.
 fn differs(old: &Report, new: &Report) -> bool {
-    let key =
-        |r: &Report| (r.boot, r.incarnation, r.role, r.promise, r.topology_version, r.serving, r.drained, r.leaving);
+    let key = |r: &Report| {
+        (r.boot, r.incarnation, r.role, r.promise, r.topology_version, r.serving, r.drained, (r.leaving, r.closed))
+    };
     key(old) != key(new) || (new.role() != Role::Leader && old.last != new.last)
 }
 

@@ -322,6 +322,9 @@ impl Replica {
                 "DISKFULL the leader's disk is full: writes are refused until it has room, reads are served".into(),
             );
         }
+        if writes && let Some(why) = self.refuses_writes() {
+            return MayExecute::Never(why);
+        }
         if writes && let Some(why) = self.too_few_replicas() {
             return MayExecute::Never(why);
         }

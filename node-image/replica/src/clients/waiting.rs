@@ -90,7 +90,7 @@ impl Replica {
     }
 
     /// A request has waited long enough: it is tried once more and answered.
-    pub(super) fn time_out_request(&mut self, number: u64) {
+    pub(crate) fn time_out_request(&mut self, number: u64) {
         if let Some(Waiter { who: Who::Request { from, incarnation, request }, .. }) =
             self.clients.waiters.remove(number)
         {

@@ -42,7 +42,7 @@ impl Replica {
         }
         let received = self.engine.received().clone();
         let gone = received.without(&self.shippable());
-        let mut feeds = Feeds::new(received, gone, self.commit, self.identity.boot << 20);
+        let mut feeds = Feeds::new(received, gone, self.commit);
         feeds.origin = Some(self.engine.origin());
         self.feeds = Some(Box::new(feeds));
         self.links_changed();

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! * `links`: which other groups there are, and who speaks for each. `ship`: live entries, and one message per group and turn. `walk`: what a group missed.
-//!   `landing`: what comes in. `recent`: where it stands in the own log. `repair`: state instead of entries. `pace`: how long others take. `report`: what
-//!   the operator is told.
+//!   `landing`: what comes in. `recent`: where it stands in the own log. `repair`: state instead of entries. `pace`: how long others take. `leave`: a group
+//!   whose region is taken away. `report`: what the operator is told.
 //!
 //! A feed ships what is *committed* in its group, and what came in is held when it is committed here.
 //!
@@ -30,6 +30,7 @@
 //!    seen when it made it.
 
 mod landing;
+mod leave;
 mod links;
 pub(crate) mod pace;
 pub(crate) mod recent;
@@ -92,9 +93,6 @@ pub(crate) struct Feeds {
     pub(crate) recent: Recent,
     /// What is said once everything up to a seq is held for good.
     promised: VecDeque<(u64, u32, Said)>,
-    exchanges: u64,
-    /// All slots that are left to be sent are written to all the time: a moment without uncommitted entries is needed.
-    starved: bool,
     pub(crate) repair: Repair,
 }
 
@@ -146,7 +144,7 @@ pub(crate) struct Link {
 
 impl Feeds {
     /// Of a group that has this in its state, and cannot ship this of it as entries any more.
-    pub(crate) fn new(received: ReceivedSet, gone: ReceivedSet, shipped: u64, exchanges: u64) -> Feeds {
+    pub(crate) fn new(received: ReceivedSet, gone: ReceivedSet, shipped: u64) -> Feeds {
         Feeds {
             origin: None,
             links: BTreeMap::new(),
@@ -163,8 +161,6 @@ impl Feeds {
             early: BTreeMap::new(),
             early_bytes: 0,
             promised: VecDeque::new(),
-            exchanges,
-            starved: false,
             repair: Repair::default(),
         }
     }

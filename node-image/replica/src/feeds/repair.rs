@@ -30,7 +30,7 @@ use crate::{
     replica::Replica,
 };
 
-use super::{Feeds, sets};
+use super::{Feeds, Link, sets};
 
 /// Slots in one message.
 const SLOTS_PER_PART: u16 = 1024;
@@ -52,6 +52,8 @@ pub(super) struct Exchange {
     differing: u64,
     /// Everything was sent. The other side may ask for more.
     ended: bool,
+    /// All slots that are left to be sent are written to all the time: a moment without uncommitted entries is needed.
+    starved: bool,
 }
 
 impl Exchange {
@@ -140,12 +142,14 @@ impl Replica {
         if link.exchange.as_ref().is_some_and(|exchange| exchange.goes_on(now_us) && !exchange.ended) {
             return;
         }
-        feeds.exchanges += 1;
-        let number = feeds.exchanges;
+        // Never the same twice: an answer to a comparison of an earlier time as leader may still be on its way.
+        self.exchanges += 1;
+        let number = self.exchanges;
         let base = feeds.held.clone();
         let mut held = sets::to_message(&base);
         let (left, heard_us) = (Vec::new(), now_us);
-        link.exchange = Some(Exchange { number, base, compared: 0, left, heard_us, differing: 0, ended: false });
+        let (compared, differing, ended, starved) = (0, 0, false, false);
+        link.exchange = Some(Exchange { number, base, compared, left, heard_us, differing, ended, starved });
         let clock = self.engine.clock();
         let received = if self.is_settled() { sets::to_message(self.engine.received()) } else { Vec::new() };
         for first in (0..SLOTS).step_by(usize::from(SLOTS_PER_PART)) {
@@ -258,7 +262,7 @@ impl Replica {
             images.push(PartImage { slot: slot.into(), image: image.into() });
         }
         let ended = exchange.compared >= u32::from(SLOTS) && exchange.left.is_empty();
-        feeds.starved = images.is_empty() && !exchange.left.is_empty() && link.allowance > 0;
+        exchange.starved = images.is_empty() && !exchange.left.is_empty() && link.allowance > 0;
         if images.is_empty() && !ended {
             return;
         }
@@ -346,7 +350,8 @@ impl Replica {
 
     /// Whether a comparison waits for a moment without uncommitted entries.
     pub(crate) fn exchange_wants_quiet(&self) -> bool {
-        self.feeds.as_ref().is_some_and(|feeds| feeds.starved)
+        let starved = |link: &Link| link.connected && link.exchange.as_ref().is_some_and(|exchange| exchange.starved);
+        self.feeds.as_ref().is_some_and(|feeds| feeds.links.values().any(starved))
     }
 
     /// Whether images can be sent at once.

@@ -9,6 +9,12 @@ use crate::{engine::ReceivedSet, io::Now, replica::Replica};
 
 use super::Feeds;
 
+/// Of how many entries of a group's own it was last heard to hold that are not held here.
+fn lacks(held: &ReceivedSet, said: &ReceivedSet, group: u32) -> u64 {
+    let own = said.origins().iter().filter(|seen| seen.origin.group == group);
+    own.map(|seen| seen.upto.saturating_sub(held.upto(seen.origin))).sum()
+}
+
 impl Replica {
     /// Adds what only a replica with feeds has to say.
     pub(crate) fn add_feeds_report(&self, report: &mut Report, now: Now) {
@@ -21,6 +27,7 @@ impl Replica {
             .map(|seen| OriginSeq { origin: seen.origin, upto: seen.upto, gaps: seen.beyond.len() as u32 })
             .collect();
         report.repair = Some(feeds.repair);
+        report.closed = self.is_closed();
         let recent_us = now.mono_us.saturating_sub(suspicion_us);
         let clocks = feeds.links.values().filter_map(|link| link.clock).filter(|(_, heard_us)| *heard_us >= recent_us);
         report.clock_offset_ms = clocks.map(|(ahead_ms, _)| ahead_ms).max().unwrap_or(0).max(0);
@@ -35,6 +42,7 @@ impl Replica {
                     group: group.group,
                     replica: link.map_or(0, |link| link.replica),
                     reachable: link.is_some_and(|link| link.heard_us >= recent_us),
+                    lacks: lacks(&feeds.held, said, group.group),
                     ..self.lag_of(feeds, said, now)
                 }
             })

@@ -15,7 +15,10 @@ impl Replica {
     /// The leader removes what it sees expired; everybody else hides it when read.
     pub(crate) fn expire_keys(&mut self) {
         let serving = match &self.role {
-            Role::Leader(leader) => leader.serving && self.lease_holds() && !self.handing_over() && !self.wants_quiet(),
+            Role::Leader(leader) => {
+                let free = !self.handing_over() && !self.wants_quiet() && !self.is_leaving();
+                leader.serving && self.lease_holds() && free
+            }
             Role::Peer(_) => self.expires(),
             _ => false,
         };

@@ -52,6 +52,7 @@ impl Replica {
             self.links_changed();
             self.renew_lease();
             self.advance_leader_commit();
+            self.release_waiters_that_would_write();
         }
     }
 

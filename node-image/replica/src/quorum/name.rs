@@ -64,7 +64,7 @@ impl Replica {
         self.engine.share();
         let received = self.engine.received().clone();
         let gone = received.without(&self.shippable());
-        self.feeds = Some(Box::new(Feeds::new(received, gone, 0, self.identity.boot << 20)));
+        self.feeds = Some(Box::new(Feeds::new(received, gone, 0)));
         self.role = Role::Peer(Box::new(Peer {
             naming: None,
             unsettled: VecDeque::new(),

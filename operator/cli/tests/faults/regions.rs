@@ -199,3 +199,104 @@ fn a_region_that_lost_all_its_disks_begins_anew_by_force_and_gets_back_what_it_h
     assert_same(&store);
     store.stop();
 }
+
+const WITHOUT_ASIA: &str = "  mode: MultiLeader\n  \"n\": 1\n  regions: [{name: eu}, {name: us}]\n";
+
+#[test]
+fn a_region_is_taken_away_under_load_and_nothing_that_it_acknowledged_is_lost_and_it_can_come_back() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = Store::up(root.path(), THREE, &[]);
+    let asia = region(&store, "asia")[0].clone();
+    let elsewhere = Load::start("stay", [region(&store, "eu"), region(&store, "us")].concat());
+    // Clients there write until they are told that no more writes are taken.
+    let writer = |number: usize| {
+        let mut client = asia.client();
+        thread::spawn(move || {
+            for round in 0..u64::MAX {
+                let answer = client.call(&["SADD", "set", &format!("{number}:{round}")]).unwrap();
+                if answer != ":1" {
+                    return (round, answer);
+                }
+            }
+            (0, String::new())
+        })
+    };
+    let writers: Vec<_> = (0..4).map(writer).collect();
+    let mut waits = asia.client();
+    let waiting = thread::spawn(move || waits.call(&["BLPOP", "nothing", "0"]).unwrap());
+    eventually("some writes", || {
+        let count = asia.client().call(&["SCARD", "set"]).unwrap();
+        count[1..].parse::<u64>().unwrap() > 500
+    });
+    store.apply(WITHOUT_ASIA);
+    let mut acknowledged = 0;
+    for writer in writers {
+        let (count, refused) = writer.join().unwrap();
+        acknowledged += count;
+        assert!(refused.starts_with("-REGIONLEAVES the region asia leaves the store"), "{refused}");
+        assert!(refused.contains("Write in eu (127.") && refused.contains(" or us (127."), "{refused}");
+    }
+    assert!(waiting.join().unwrap().starts_with("-REGIONLEAVES "));
+    assert_undisturbed(&elsewhere.finish());
+    store.wait_for(|e| e["decision"] == "left" && e["region"] == "asia" && e["heldBy"].as_array().unwrap().len() == 2);
+    store.wait_for(|e| e["decision"] == "ended");
+    store.look_again();
+    assert_eq!(store.replicas.len(), 2, "{:?}", store.replicas);
+    assert!(!std::path::Path::new(&format!("/proc/{}", asia.pid)).exists(), "its process has ended");
+    agreed(&store, &["SCARD", "set"], &format!(":{acknowledged}"));
+    store.wait_whole();
+    // A new region of the same name: its replicas and what they write have other numbers, and it gets everything.
+    store.apply(THREE);
+    store.wait_whole();
+    store.look_again();
+    let status = store.status();
+    let group = |name: &str| status["groups"].as_array().unwrap().iter().find(|g| g["region"] == name).unwrap().clone();
+    assert_eq!(group("asia")["group"], 4, "{status:#}");
+    agreed(&store, &["SCARD", "set"], &format!(":{acknowledged}"));
+    assert_eq!(region(&store, "asia")[0].client().call(&["SADD", "set", "again"]).unwrap(), ":1");
+    agreed(&store, &["SCARD", "set"], &format!(":{}", acknowledged + 1));
+    assert_same(&store);
+    store.stop();
+}
+
+#[test]
+fn a_region_that_is_down_does_not_leave_until_a_person_gives_it_up() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = Store::up(root.path(), THREE, &["--no-restart"]);
+    let asia = region(&store, "asia")[0].clone();
+    assert_eq!(asia.client().call(&["SET", "sent", "1"]).unwrap(), "+OK");
+    agreed(&store, &["GET", "sent"], "$1");
+    asia.signal(Signal::KILL);
+    store.wait_for(|e| e["event"] == "ended" && e["replica"] == *asia.name);
+    let file = |annotations: &str| {
+        let path = root.path().join("less.yaml");
+        let head = "apiVersion: trireme.dev/v1alpha1\nkind: ReplicatedStore\nmetadata:\n  name: orders\n";
+        std::fs::write(&path, format!("{head}{annotations}spec:\n{WITHOUT_ASIA}")).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    thread::scope(|scope| {
+        let (first, dir) = (file(""), store.dir.clone());
+        let waits =
+            scope.spawn(move || crate::support::trireme().args(["apply", &first, "--dir"]).arg(dir).output().unwrap());
+        let message = |status: &serde_json::Value| {
+            let conditions = status["conditions"].as_array().unwrap();
+            conditions.iter().find(|c| c["reason"] == "RegionLeaves").map(|c| c["message"].as_str().unwrap().to_owned())
+        };
+        let status = store.wait_status("waiting", |status| message(status).is_some());
+        let text = message(&status).unwrap();
+        assert!(
+            text.contains("its leader does not serve") && text.contains("trireme.dev/give-up-region: asia"),
+            "{text}"
+        );
+        let given = store.run(&["apply", &file("  annotations: {trireme.dev/give-up-region: asia}\n")]);
+        assert!(given.status.success(), "{given:?}");
+        assert!(!waits.join().unwrap().status.success(), "another file has been applied since");
+    });
+    let left = store.wait_for(|e| e["decision"] == "left");
+    assert_eq!((&left["region"], &left["givenUp"]), (&"asia".into(), &0.into()), "{left}");
+    store.look_again();
+    agreed(&store, &["GET", "sent"], "$1");
+    store.wait_whole();
+    assert_same(&store);
+    store.stop();
+}

@@ -9,7 +9,7 @@ use trireme_crds::{ConditionStatus, Policy};
 use trireme_proto::{
     Position, Report, Topology,
     ids::Epoch,
-    topology::{Config, Member, Phase},
+    topology::{Config, Leaving, Member, Phase},
 };
 
 use super::{Change, MemberPhase, Turn, leaderless};
@@ -119,5 +119,7 @@ fn first_record(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
         // Addresses, and the store's other groups, are filled in by whoever records it.
         replicas: Vec::new(),
         groups: Vec::new(),
+        leaving: Leaving::Stays as i32,
+        given_up: None,
     });
 }

@@ -7,6 +7,7 @@
 //!   Active    ──▶ failover    is the leader lost? phase Sealing of a higher epoch
 //!             ──▶ handover    a person, SIGTERM or a change wants another leader
 //!             ──▶ change      members and w move towards what is desired, one change at a time
+//!             ──▶ leave       is the region not wanted any more? it drains, leaves, ends
 //!             ──▶ replace     is a replica lost with its machine? it starts elsewhere
 //!             ──▶ roll        replicas run as they are wanted: restarts, one at a time
 //! ```
@@ -27,6 +28,7 @@ mod create;
 mod failover;
 mod handover;
 mod leaderless;
+mod leave;
 mod memory;
 mod rebuild;
 mod replace;
@@ -35,7 +37,10 @@ mod seal;
 mod turn;
 
 use trireme_crds::Condition;
-use trireme_proto::{ReplicaId, Topology, topology::Phase};
+use trireme_proto::{
+    ReplicaId, Topology,
+    topology::{Leaving, Phase},
+};
 
 pub use memory::Memory;
 pub(crate) use memory::{CHANGES_MAX, Change, MemberPhase};
@@ -88,8 +93,13 @@ pub fn plan(desired: &Desired, observed: &Observed, memory: &mut Memory, now_ms:
         None if desired.paused => turn.waiting("Paused", "the store is new and reconciliation is paused"),
         None => create::create(&mut turn),
         Some(record) if turn.leaderless() => leaderless::active(&mut turn, record),
+        Some(record) if record.leaving() >= Leaving::Gone => leave::gone(&mut turn, record),
+        Some(record) if leave::give_up(&mut turn, record) => {}
         Some(record) if record.phase == Phase::Active as i32 => active(&mut turn, record),
-        Some(record) => seal::sealing(&mut turn, record),
+        Some(record) => {
+            leave::wait(&mut turn);
+            seal::sealing(&mut turn, record);
+        }
     }
     if !desired.paused {
         if !turn.leaderless() {
@@ -113,6 +123,7 @@ fn active(turn: &mut Turn<'_>, record: &Topology) {
             handover::of_a_leader_that_ends,
             change::drop_old,
             change::degrade,
+            leave::leave,
             change::converge,
             change::refresh,
             replace::replace,

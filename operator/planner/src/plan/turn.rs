@@ -6,14 +6,14 @@ use trireme_crds::{Condition, ConditionStatus};
 use trireme_proto::{
     Epoch, ReplicaId, Report, Topology,
     report::Role,
-    topology::{Config, Group, Member, Mode, Replica, Settings},
+    topology::{Config, Group, Leaving, Member, Mode, Replica, Settings},
 };
 
 use super::{IDLE_RECHECK_MS, Memory, Plan, TELL_AGAIN_MS, memory::Timer};
 use crate::{
     decision::Decision,
     desired::{Desired, DesiredReplica},
-    observed::{Addresses, Observed, Process},
+    observed::{Elsewhere, Observed, Process},
 };
 
 /// The arguments of a turn, and its plan as it grows.
@@ -239,7 +239,7 @@ impl<'a> Turn<'a> {
         let told = |id: ReplicaId| record.groups.iter().flat_map(|group| &group.replicas).find(|row| row.id == id);
         let row = |row: &Replica| {
             let (seen_at, before) = (self.observed.elsewhere.get(&row.id), told(row.id));
-            let newest = |seen: fn(&Addresses) -> Option<&String>, of: fn(&Replica) -> &String| {
+            let newest = |seen: fn(&Elsewhere) -> Option<&String>, of: fn(&Replica) -> &String| {
                 let known = before.map(of).filter(|address| !address.is_empty());
                 seen_at.and_then(seen).or(known).unwrap_or(of(row)).clone()
             };
@@ -290,7 +290,10 @@ impl<'a> Turn<'a> {
     /// Completes the plan.
     pub fn finish(mut self) -> Plan {
         self.tell();
-        self.plan.provision = self.provision();
+        self.plan.provision = match self.plan.record.as_ref().or(self.observed.record.as_ref()) {
+            Some(record) if record.leaving() >= Leaving::Gone => Vec::new(),
+            _ => self.provision(),
+        };
         let touched = std::mem::take(&mut self.touched);
         self.memory.timers.retain(|timer, _| touched.contains(timer));
         self.memory.waiting = self.waiting.take();

@@ -14,7 +14,8 @@ pub fn merge(groups: &[StoreStatus], before: Option<&StoreStatus>) -> StoreStatu
     let first = match groups {
         [] => return StoreStatus::default(),
         [only] => return only.clone(),
-        [first, ..] => first,
+        // One that has left counts no replicas any more.
+        [first, ..] => groups.iter().find(|group| group.n > 0).unwrap_or(first),
     };
     let leaders: Vec<&str> = groups.iter().map(|group| group.leader.as_str()).filter(|name| !name.is_empty()).collect();
     let replicas: Vec<_> = groups.iter().flat_map(|group| &group.replicas).cloned().collect();
@@ -95,6 +96,8 @@ fn message(deciding: &[&(&str, Condition)], groups: usize) -> String {
     }
     let parts = said.iter().map(|(message, regions)| match regions.len() == groups {
         true => (*message).to_owned(),
+        // What a region that has left says, names it.
+        false if regions.iter().all(String::is_empty) => (*message).to_owned(),
         false => format!("{}: {message}", list(regions)),
     });
     parts.collect::<Vec<String>>().join("; ")

@@ -7,7 +7,7 @@ use trireme_crds::{
 use trireme_proto::{
     Report, Topology,
     report::{FollowerReport, Role},
-    topology::{Mode, Phase, Unreplicated},
+    topology::{Leaving, Mode, Phase, Unreplicated},
 };
 
 mod merge;
@@ -32,6 +32,11 @@ pub fn status(desired: &Desired, observed: &Observed, memory: &Memory, _now_ms: 
         if condition.last_transition_time.is_empty() {
             condition.last_transition_time = timestamp(wall_ms);
         }
+    }
+    if observed.record.as_ref().is_some_and(|record| record.leaving() >= Leaving::Gone) {
+        // It is no group of the store any more: only what is still to be done for it is said.
+        let phase = StorePhase::Ready;
+        return StoreStatus { phase, observed_generation: desired.generation, conditions, ..StoreStatus::default() };
     }
     let ready = conditions.iter().any(|c| c.kind == "Ready" && c.status == ConditionStatus::True);
     let group = |record| group(desired, record, observed, ready, &name);

@@ -44,12 +44,19 @@ pub fn record(record: &Topology) -> String {
         write!(text, " handover={}", record.handover).unwrap();
     }
     write!(text, " generation={}", record.generation).unwrap();
+    if record.leaving() != topology::Leaving::Stays {
+        write!(text, " {:?}", record.leaving()).unwrap();
+    }
+    if let Some(entries) = record.given_up {
+        write!(text, " given-up={entries}").unwrap();
+    }
     for other in &record.groups {
         let host = |address: &str| address.split(':').next().unwrap_or_default().to_owned();
         let rows: Vec<String> =
             other.replicas.iter().map(|row| format!("{}@{}", row.id, host(&row.peer_address))).collect();
         let paused = if other.paused { " (paused)" } else { "" };
-        write!(text, " | group {} {}{paused}: {}", other.group, other.region, rows.join(" ")).unwrap();
+        let leaving = if other.leaving { " (leaving)" } else { "" };
+        write!(text, " | group {} {}{paused}{leaving}: {}", other.group, other.region, rows.join(" ")).unwrap();
     }
     text
 }

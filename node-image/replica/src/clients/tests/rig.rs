@@ -86,7 +86,12 @@ impl Rig {
             settings: Settings { mode: Mode::MultiLeader as i32, ..Settings::standard() },
             groups: (1..=groups)
                 .filter(|other| *other != group)
-                .map(|other| Group { group: other, region: format!("r{other}"), replicas: rows(other), paused: false })
+                .map(|other| Group {
+                    group: other,
+                    region: format!("r{other}"),
+                    replicas: rows(other),
+                    ..Group::default()
+                })
                 .collect(),
             ..Topology::default()
         };

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use fastrand::Rng;
 
+use trireme_proto::topology::Leaving;
+
 use crate::clients::tests::rig::Rig;
 
 const C: u64 = 7;
@@ -293,4 +295,62 @@ fn history(seed: u64) {
 fn random_histories_converge_to_what_was_acknowledged() {
     let seeds = std::env::var("TRIREME_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(25);
     (0..seeds).for_each(history);
+}
+
+#[test]
+fn a_group_that_leaves_takes_no_more_writes_and_says_when_it_has_written_its_last() {
+    let mut rig = Rig::regions(2, 3, 2);
+    open(&mut rig);
+    rig.open(12, 8);
+    assert_eq!([rig.ask(11, C, "SET a 1"), rig.ask(12, 8, "BLPOP nothing 0")], ["+OK", ""]);
+    let decide = |rig: &mut Rig, leaving: Leaving| {
+        let record = rig.record_of(11);
+        (record.version, record.leaving) = (record.version + 1, leaving as i32);
+        record.replicas[0].client_address = "10.0.0.11:6379".into();
+        record.groups[0].replicas[0].client_address = "10.0.0.1:6379".into();
+        rig.tell();
+        rig.run(20);
+    };
+    // Two copies of what was written last are missing.
+    [12, 13].into_iter().for_each(|id| rig.nodes.get_mut(&id).unwrap().disk = false);
+    assert_eq!(rig.ask(11, C, "SET a 2"), "");
+    decide(&mut rig, Leaving::Drains);
+    assert!(rig.report(11).serving && !rig.report(11).closed);
+    [12, 13].into_iter().for_each(|id| rig.nodes.get_mut(&id).unwrap().disk = true);
+    rig.run(100);
+    assert!(rig.report(11).closed, "{:?}", rig.report(11));
+    let refused = "-REGIONLEAVES the region r2 leaves the store and takes no more writes; nothing was done. Write in r1 (10.0.0.1:6379)";
+    assert_eq!([rig.heard(11, C), rig.heard(12, 8)], ["+OK", refused]);
+    assert_eq!(
+        [rig.ask(11, C, "SET a 3"), rig.ask(12, C, "INCR b"), rig.ask(12, C, "GET a")],
+        [refused, refused, "$1 2"]
+    );
+    assert_eq!([rig.ask(1, C, "SET b there"), rig.ask(11, C, "GET b")], ["+OK", "$5 there"]);
+    // Whoever leads next knows it.
+    rig.fail_over(12);
+    rig.run(300);
+    assert_eq!([rig.ask(12, C, "SET a 4"), rig.ask(12, C, "GET a")], [refused, "$1 2"]);
+    assert!(rig.report(12).closed);
+    decide(&mut rig, Leaving::Stays);
+    assert_eq!(rig.ask(12, C, "SET a 5"), "+OK");
+    assert!(!rig.report(12).closed);
+    rig.run(100);
+    assert_same(&mut rig);
+}
+
+#[test]
+fn a_comparison_has_a_number_that_none_had_when_this_replica_led_before() {
+    let mut rig = Rig::regions(2, 3, 2);
+    let begin = |rig: &mut Rig| {
+        let replica = &mut rig.nodes.get_mut(&1).unwrap().replica;
+        replica.begin_exchange(2);
+        replica.exchanges
+    };
+    let first = begin(&mut rig);
+    for leader in [2, 1] {
+        rig.fail_over(leader);
+        rig.run(300);
+    }
+    assert!(rig.serves(1));
+    assert_eq!(begin(&mut rig), first + 1);
 }

@@ -11,7 +11,7 @@ use trireme_proto::{
     breakage::{Breakage, broken},
     ids::Epoch,
     report::Role,
-    topology::{Config, Durability, Member, Phase, Replica},
+    topology::{Config, Durability, Leaving, Member, Phase, Replica},
 };
 
 use super::members::heard;
@@ -48,6 +48,8 @@ pub(crate) fn create(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
         previous_leader: 0,
         restarting: 0,
         groups: Vec::new(),
+        leaving: Leaving::Stays as i32,
+        given_up: None,
     };
     next.replicas = turn.directory(&next);
     for row in &mut next.replicas {
