@@ -141,10 +141,15 @@ pub struct FeedStatus {
     pub reachable: bool,
     /// Entries that it lacks, as it last said.
     pub lag_entries: u64,
-    /// Bytes of log from the oldest of them on.
+    /// Bytes of log from the oldest of them on, an upper bound: what third regions wrote meanwhile stands there, too.
     pub lag_bytes: u64,
     /// Age of the oldest of them, in milliseconds.
     pub lag_ms: u64,
+    /// The most entries that it lacked since it last lacked none: what of it `lagEntries` does not have any more has been caught up with.
+    pub backlog_entries: u64,
+    /// It is being sent state, because no log has all that it lacks: slots that are still to be compared or sent, of 16,384.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slots_left: Option<u32>,
 }
 
 /// One replica.

@@ -9,7 +9,7 @@ use std::{
 use axum::http::{Method, Uri};
 use trireme_crds::{
     ConditionStatus, Quorums, StoreStatus,
-    status::{GroupStatus, ReplicaStatus},
+    status::{FeedStatus, GroupStatus, ReplicaStatus},
 };
 
 use crate::store::{Key, wanted::Wanted};
@@ -58,6 +58,8 @@ struct GroupGauges {
     members: f64,
     reachable: f64,
     write_quorum: f64,
+    /// By the other region: whether it is reached, and entries, bytes and seconds that it is behind what this one wrote.
+    feeds: BTreeMap<String, [f64; 4]>,
 }
 
 impl Metrics {
@@ -144,6 +146,17 @@ impl Metrics {
                     let region = if region.is_empty() { String::new() } else { format!(",region=\"{region}\"") };
                     let value = value(group);
                     let _ = writeln!(out, "{name}{{namespace=\"{namespace}\",store=\"{store}\"{region}}} {value}");
+                }
+            }
+        }
+        let pairs = |gauges: &Gauges| gauges.groups.values().any(|group| !group.feeds.is_empty());
+        for (i, (name, help)) in FEEDS.into_iter().enumerate().filter(|_| inner.stores.values().any(pairs)) {
+            family(&mut out, name, "gauge", help);
+            for (key, gauges) in &inner.stores {
+                let (namespace, store) = (&key.namespace, &key.name);
+                for (region, to, values) in gauges.pairs() {
+                    let labels = format!("namespace=\"{namespace}\",store=\"{store}\",region=\"{region}\",to=\"{to}\"");
+                    let _ = writeln!(out, "{name}{{{labels}}} {}", values[i]);
                 }
             }
         }
@@ -241,6 +254,20 @@ const STORE_FAMILIES: &[Family] = &[
     ("trireme_store_lost_entries", "gauge", "Entries lost in the last change of leader.", |g| Some(g.lost)),
 ];
 
+/// What is shown of a pair of regions, in the order of [`FEEDS`].
+fn feed_gauges(feed: &FeedStatus) -> [f64; 4] {
+    let reachable = f64::from(u8::from(feed.reachable));
+    [reachable, feed.lag_entries as f64, feed.lag_bytes as f64, feed.lag_ms as f64 / 1_000.0]
+}
+
+/// A leader in each region: gauges of each pair.
+const FEEDS: [(&str, &str); 4] = [
+    ("trireme_store_feed_reachable", "1 where the leader of one region hears that of the other."),
+    ("trireme_store_feed_lag_entries", "Entries committed in one region that the other lacks."),
+    ("trireme_store_feed_lag_bytes", "Bytes of log from the oldest of them on."),
+    ("trireme_store_feed_lag_seconds", "Age of the oldest of them."),
+];
+
 fn family(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
@@ -253,6 +280,12 @@ fn counters(out: &mut String, name: &str, label: &str, help: &str, values: &BTre
 }
 
 impl Gauges {
+    /// Each region with each other one, where each has a leader.
+    fn pairs(&self) -> impl Iterator<Item = (&String, &String, &[f64; 4])> {
+        let groups = self.groups.iter();
+        groups.flat_map(|(region, group)| group.feeds.iter().map(move |(to, values)| (region, to, values)))
+    }
+
     /// What only a store without a leader has; `wanted`: what w and r need by its spec, of which n, w and r in force are the record's.
     fn take_quorums(&mut self, wanted: Option<Quorums>, status: &StoreStatus) {
         let (Some(wanted), Some(group)) = (wanted, status.groups.first()) else { return };
@@ -304,6 +337,7 @@ impl Gauges {
                 members: group.members.len() as f64,
                 reachable: reachable(group) as f64,
                 write_quorum: group.w.into(),
+                feeds: group.feeds.iter().map(|feed| (feed.region.clone(), feed_gauges(feed))).collect(),
             };
             (group.region.clone(), gauges)
         };
@@ -420,8 +454,16 @@ mod tests {
             ..ReplicaStatus::default()
         };
         let of = |region: &str, epoch: &str| FailoverStatus { region: region.to_owned(), ..failover(epoch, "x") };
+        let feed = FeedStatus {
+            region: "us".to_owned(),
+            reachable: true,
+            lag_entries: 12,
+            lag_bytes: 3_400,
+            lag_ms: 250,
+            ..FeedStatus::default()
+        };
         let mut status = StoreStatus {
-            groups: vec![group("eu", "7"), group("us", "3")],
+            groups: vec![GroupStatus { feeds: vec![feed], ..group("eu", "7") }, group("us", "3")],
             replicas: vec![replica("eu", true), replica("us", true), replica("us", false)],
             failovers: vec![of("us", "3"), of("eu", "7")],
             ..StoreStatus::default()
@@ -442,6 +484,10 @@ mod tests {
         for line in [
             "epoch{namespace=\"a\",store=\"b\",region=\"eu\"} 7",
             "members_reachable{namespace=\"a\",store=\"b\",region=\"us\"} 1",
+            "feed_reachable{namespace=\"a\",store=\"b\",region=\"eu\",to=\"us\"} 1",
+            "feed_lag_entries{namespace=\"a\",store=\"b\",region=\"eu\",to=\"us\"} 12",
+            "feed_lag_bytes{namespace=\"a\",store=\"b\",region=\"eu\",to=\"us\"} 3400",
+            "feed_lag_seconds{namespace=\"a\",store=\"b\",region=\"eu\",to=\"us\"} 0.25",
         ] {
             assert!(text.contains(&format!("\ntrireme_store_{line}\n")), "{text}");
         }

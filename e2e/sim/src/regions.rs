@@ -342,7 +342,9 @@ impl Regions {
             if world.leaves && !stuck && !world.ended() {
                 return Err(format!("region {group} has not left"));
             }
-            if world.has_left() || world.must_stay_down() {
+            // One that is added to a store waits for those that are there.
+            let waits = stuck && world.record().is_none();
+            if world.has_left() || world.must_stay_down() || waits {
                 leaders.push(None);
                 continue;
             }
@@ -378,8 +380,8 @@ impl Regions {
             world.histories().1.entries.into_iter().filter(move |entry| !(left && entry.reads))
         });
         let history = History { entries: parts.collect() };
-        // A region that is new and gets its state slot by slot shows what it has so far, and writes without saying what of that it had seen.
-        let by_state = |world: &World| world.scenario.begins_at > 0 && world.scenario.settings.log_bytes_max < 1 << 20;
+        // A region that gets state shows what it has of it so far, and writes without saying what of that it had seen.
+        let by_state = |world: &World| world.scenario.settings.log_bytes_max < 1 << 20;
         if !self.worlds.iter().any(by_state) {
             // Numbers of transactions are those of a client, of which each region has its own.
             self.worlds.iter().try_for_each(|world| causal::end(&world.histories().1))?;

@@ -1,4 +1,5 @@
-//! A leader in each region: what is made for each, what is written in one is read in the other, and a leader that is lost is its own region's matter.
+//! A leader in each region: what is made for each, what is written in one is read in the other, a leader that is lost is its own region's matter, and a region
+//! is taken away and comes back as a new one.
 
 use std::time::{Duration, Instant};
 
@@ -59,15 +60,69 @@ fn regions(stage: &Stage) -> Outcome {
     handed_over(&store, &load)?;
     let ledger = load.finish()?;
     figures::spread("regions", &gaps, &format!("{ledger}, no error in the other region"));
-    verify(&store)
+    verify(&store)?;
+    taken_away(&store)?;
+    added_again(&store)
+}
+
+/// Names of objects of a kind.
+fn names(store: &Store<'_>, kind: &str) -> Outcome<Vec<String>> {
+    let items = store.stage.get(&[kind])?["items"].as_array().cloned().unwrap_or_default();
+    Ok(items.iter().filter_map(|item| item["metadata"]["name"].as_str().map(str::to_owned)).collect())
+}
+
+/// The second region leaves under writes: nothing that it acknowledged is lost, and nothing that was its own is left.
+fn taken_away(store: &Store<'_>) -> Outcome {
+    let (stays, leaves) = (REGIONS[0], REGIONS[1]);
+    let there = leader(store, leaves)?;
+    store.patch(&json!({ "regions": [{ "name": stays }] }))?;
+    let began = Instant::now();
+    let mut written = 0;
+    // Until it hears of it, it takes writes; it may be gone before the next one.
+    let refused = loop {
+        match answered(store, &there, &["SADD", "last-words", &written.to_string()]) {
+            Ok(_) if began.elapsed() < SAID => written += 1,
+            Ok(_) => return Err(Failure(format!("{leaves} still takes writes"))),
+            Err(Failure(why)) => break why,
+        }
+    };
+    println!("    {leaves} after {written} writes: {refused}");
+    let regional = |names: Vec<String>| names.into_iter().filter(|name| name.contains("carts-r2")).collect::<Vec<_>>();
+    for kind in ["pods", "statefulsets", "services", "poddisruptionbudgets", "persistentvolumeclaims"] {
+        let what = format!("{kind} of {leaves} to be gone");
+        poll(KUBERNETES, &what, || Ok(regional(names(store, kind)?).is_empty().then_some(())))?;
+    }
+    println!("    {leaves} was taken away within {} ms", began.elapsed().as_millis());
+    let leaving = |record: &serde_json::Value| record["groups"][1]["leaving"] == "Ended";
+    poll(SAID, "its end to be recorded", || Ok(leaving(&store.stage.get(&["storetopology", "carts"])?).then_some(())))?;
+    store.ready(KUBERNETES)?;
+    for pod in store.pods() {
+        let kept = (answered(store, &pod, &["SCARD", "last-words"])?, answered(store, &pod, &["GET", "from-r2"])?);
+        // The answer to one more may have been lost with its connection.
+        let all = [written, written + 1].map(|count: u32| count.to_string()).contains(&kept.0);
+        ensure(all && kept.1 == "written in r2", || format!("{} has {kept:?} of {written}", pod.name))?;
+    }
+    says(store, &["lag", "carts", "--count", "1"], 0, "carts-r1-").map(drop)
+}
+
+/// A region of the same name is a new one: other numbers, new volumes, and everything that the store holds.
+fn added_again(store: &Store<'_>) -> Outcome {
+    store.patch(&json!({ "regions": REGIONS.map(|name| json!({ "name": name })) }))?;
+    store.all_pods_ready(6)?;
+    store.ready(KUBERNETES)?;
+    let new = leader(store, REGIONS[1])?;
+    let status = store.status()?;
+    let group = status.groups.iter().find(|group| group.region == REGIONS[1]).map(|group| group.group);
+    ensure(group == Some(3), || format!("{} has group {group:?}", REGIONS[1]))?;
+    poll(FED, "everything in the new region", || {
+        Ok((answered(store, &new, &["GET", "from-r2"])? == "written in r2").then_some(()))
+    })?;
+    says(store, &["lag", "carts", "--count", "1"], 0, "WRITTEN IN")?;
+    verify(store)
 }
 
 /// Each region has a StatefulSet on its own nodes, a budget, and Services for its clients; the store has one record with a group for each.
 fn made_for_each_region(store: &Store<'_>) -> Outcome {
-    let names = |kind: &str| -> Outcome<Vec<String>> {
-        let items = store.stage.get(&[kind])?["items"].as_array().cloned().unwrap_or_default();
-        Ok(items.iter().filter_map(|item| item["metadata"]["name"].as_str().map(str::to_owned)).collect())
-    };
     let services = [
         "carts-peers",
         "carts-r",
@@ -86,7 +141,7 @@ fn made_for_each_region(store: &Store<'_>) -> Outcome {
         ("poddisruptionbudgets", &["carts-r1", "carts-r2"]),
         ("storetopologies", &["carts"]),
     ] {
-        let found = names(kind)?;
+        let found = names(store, kind)?;
         ensure(found == expected, || format!("{kind}: {found:?}"))?;
     }
     let record = store.stage.get(&["storetopology", "carts"])?;

@@ -136,6 +136,12 @@ pub struct FeedReport {
     /// Entries that the other group wrote and held when it was last heard, and that this one does not hold.
     #[prost(uint64, tag = "20")]
     pub lacks: u64,
+    /// The most entries that it lacked since it last lacked none.
+    #[prost(uint64, tag = "21")]
+    pub backlog_entries: u64,
+    /// It gets state, where no log has what it lacks: slots that are still to be compared or sent.
+    #[prost(uint32, optional, tag = "22")]
+    pub slots_left: Option<u32>,
 }
 
 /// How long another replica took, of late: what 50, 90 and 99 of 100 did not exceed, in microseconds; empty where too little was seen.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use trireme_crds::{StoreStatus, status::ReplicaStatus};
+use trireme_crds::{
+    StoreStatus,
+    status::{FeedStatus, GroupStatus, ReplicaStatus},
+};
 
 use crate::{
     output::{Failure, Output, Screen, json_line, put, thousands, unix_ms},
@@ -11,6 +14,9 @@ use crate::{
     status::dash,
     store::Store,
 };
+
+/// A region that is less behind than this is not said to be catching up.
+const BEHIND_MS: u64 = 1_000;
 
 /// How often, and how long.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,6 +48,22 @@ struct Line<'a> {
     read_repairs: Option<u64>,
 }
 
+/// How far a region is behind what another one wrote, for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Between<'a> {
+    at_ms: u64,
+    from: &'a str,
+    to: &'a str,
+    reachable: bool,
+    lag_entries: u64,
+    lag_bytes: u64,
+    lag_ms: u64,
+    backlog_entries: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slots_left: Option<u32>,
+}
+
 /// Shows it again and again: on a terminal in place, elsewhere in new lines.
 ///
 /// # Errors
@@ -68,7 +90,7 @@ pub async fn run(store: &mut impl Store, pace: &Pace, output: Output) -> Result<
     Ok(())
 }
 
-/// A line of JSON for each replica.
+/// A line of JSON for each replica, and for each pair of regions that have leaders.
 ///
 /// # Errors
 /// None that is known of.
@@ -87,7 +109,25 @@ pub fn json(status: &StoreStatus, at_ms: u64) -> Result<String, Failure> {
             read_repairs: r.peer.as_ref().map(|peer| peer.read_repairs),
         })
     };
-    status.replicas.iter().map(line).collect()
+    let between = |(group, feed): (&GroupStatus, &FeedStatus)| {
+        json_line(&Between {
+            at_ms,
+            from: &group.region,
+            to: &feed.region,
+            reachable: feed.reachable,
+            lag_entries: feed.lag_entries,
+            lag_bytes: feed.lag_bytes,
+            lag_ms: feed.lag_ms,
+            backlog_entries: feed.backlog_entries,
+            slots_left: feed.slots_left,
+        })
+    };
+    status.replicas.iter().map(line).chain(pairs(status).map(between)).collect()
+}
+
+/// Each region that has a leader, with each other one.
+fn pairs(status: &StoreStatus) -> impl Iterator<Item = (&GroupStatus, &FeedStatus)> {
+    status.groups.iter().flat_map(|group| group.feeds.iter().map(move |feed| (group, feed)))
 }
 
 /// The lag for people.
@@ -109,5 +149,35 @@ pub fn text(status: &StoreStatus, screen: &Screen) -> String {
             snapshot,
         ]
     };
-    screen.table(&heads, &status.replicas.iter().map(row).collect::<Vec<_>>())
+    let mut text = screen.table(&heads, &status.replicas.iter().map(row).collect::<Vec<_>>());
+    let rows: Vec<_> = pairs(status).map(|(group, feed)| between(group, feed, screen)).collect();
+    if !rows.is_empty() {
+        let heads = ["WRITTEN IN", "RECEIVED IN", "ENTRIES BEHIND", "BYTES BEHIND", "MS BEHIND", "CATCHING UP"];
+        text.push('\n');
+        text.push_str(&screen.table(&heads, &rows));
+    }
+    text
+}
+
+/// How far another region is behind what this one wrote.
+fn between(group: &GroupStatus, feed: &FeedStatus, screen: &Screen) -> Vec<String> {
+    vec![
+        screen.name(&group.region),
+        if feed.reachable { feed.region.clone() } else { screen.bad(format!("{} (not reached)", feed.region)) },
+        thousands(feed.lag_entries),
+        thousands(feed.lag_bytes),
+        thousands(feed.lag_ms),
+        catching_up(feed).unwrap_or_else(|| "-".to_owned()),
+    ]
+}
+
+/// How much of what it missed a region has got by now, where it is more than a moment behind.
+pub(crate) fn catching_up(feed: &FeedStatus) -> Option<String> {
+    let done = feed.backlog_entries.saturating_sub(feed.lag_entries);
+    let by_state = feed.slots_left.map(|left| format!("state, {} slots to go", thousands(left.into())));
+    let by_entries = || {
+        let behind = feed.lag_ms >= BEHIND_MS && feed.reachable && feed.backlog_entries > 0;
+        behind.then(|| format!("{}% of {}", 100 * done / feed.backlog_entries.max(1), thousands(feed.backlog_entries)))
+    };
+    by_state.or_else(by_entries)
 }

@@ -111,7 +111,12 @@ fn region(group: &GroupStatus, screen: &Screen) -> String {
         format!("{name}: leader {} ({serving})   epoch {} {}\n", screen.name(leader), group.epoch, group.phase);
     let behind = group.feeds.iter().map(|feed| match (feed.reachable, feed.lag_entries) {
         (true, 0) => format!("{} has everything", feed.region),
-        (true, lag) => format!("{} is {} entries ({} ms) behind", feed.region, thousands(lag), thousands(feed.lag_ms)),
+        (true, lag) => {
+            let progress =
+                crate::lag::catching_up(feed).map(|progress| format!(", catching up: {progress}")).unwrap_or_default();
+            let (lag, ms) = (thousands(lag), thousands(feed.lag_ms));
+            format!("{} is {lag} entries ({ms} ms) behind{progress}", feed.region)
+        }
         (false, lag) => screen.bad(format!("{} is not reached, {} entries behind", feed.region, thousands(lag))),
     });
     let behind: Vec<String> = behind.collect();

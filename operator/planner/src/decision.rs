@@ -33,6 +33,8 @@ pub enum Decision {
         /// Mode MultiLeader: other regions, which have what was sent to them.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         elsewhere: Vec<String>,
+        /// Mode MultiLeader: so many of its entries at least, as it last said, are in no other region.
+        alone: u64,
     },
     /// A change of leaders began: members are asked to promise the new epoch.
     Sealing {
@@ -392,7 +394,7 @@ impl fmt::Display for Decision {
             Decision::Rebuilt { members, epoch } => {
                 write!(f, "the record was lost: rebuilt at epoch {epoch} from {}", list(members))
             }
-            Decision::BegunAnew { leader, epoch, lost, elsewhere } => {
+            Decision::BegunAnew { leader, epoch, lost, elsewhere, alone } => {
                 write!(
                     f,
                     "{leader} leads epoch {epoch} with nothing: {} lost their disks; forced by a person",
@@ -401,7 +403,11 @@ impl fmt::Display for Decision {
                 if elsewhere.is_empty() {
                     return Ok(());
                 }
-                write!(f, "; what {} had been sent comes back from there", list(elsewhere))
+                write!(f, "; what {} had been sent comes back from there", list(elsewhere))?;
+                match alone {
+                    0 => Ok(()),
+                    entries => write!(f, "; at least {entries} entries that it had are in no other region"),
+                }
             }
             Decision::Sealing { .. } | Decision::Chosen { .. } | Decision::Serving { .. } => self.change_of_leaders(f),
             Decision::HandingOver { from, to, why } => write!(f, "{from} hands over to {to}: {why}"),

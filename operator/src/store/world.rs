@@ -376,7 +376,7 @@ fn role(record: &Topology, id: ReplicaId) -> Option<&'static str> {
 /// Whether a report says something else than the one before, beyond having moved on.
 fn matters(before: &Report, now: &Report, record: Option<&Topology>) -> bool {
     let fixed = |r: &Report| {
-        let own = (r.origin_spent, r.whole);
+        let own = (r.origin_spent, r.whole, r.closed);
         (
             r.incarnation,
             r.boot,

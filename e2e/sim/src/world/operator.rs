@@ -292,10 +292,12 @@ impl World {
 
     /// What the operator was told by replicas, for those that plan for other groups.
     pub(crate) fn told(&self) -> impl Iterator<Item = (ReplicaId, Elsewhere)> {
-        let heard = self.workers.values().next().into_iter().flat_map(|worker| &worker.heard);
-        heard.map(|(id, heard)| {
-            let running = self.machines.get(id).and_then(|machine| machine.process.as_ref());
-            let boot = running.map(|process| process.replica.identity().boot);
+        let worker = self.workers.values().next();
+        self.machines.iter().filter(|(_, machine)| machine.wanted).map(move |(id, machine)| {
+            let Some(heard) = worker.and_then(|worker| worker.heard.get(id)) else {
+                return (*id, Elsewhere::default());
+            };
+            let boot = machine.process.as_ref().map(|process| process.replica.identity().boot);
             let alive = heard.connected && heard.report.as_ref().map(|report| report.boot) == boot;
             (*id, Elsewhere { alive, report: heard.report.clone(), ..Elsewhere::default() })
         })

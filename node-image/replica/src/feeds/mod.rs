@@ -121,6 +121,8 @@ pub(crate) struct Link {
     /// Up to this seq of the own log it is known to have received everything, and to hold it durably, own entries aside.
     pub(crate) knows_upto: u64,
     pub(crate) holds_upto: u64,
+    /// The most of this group's own entries that it lacked, as it said, since it last lacked none.
+    backlog_entries: u64,
     /// Since when it has lacked something of an origin without getting on: its prefix then.
     lacks: BTreeMap<Origin, (u64, u64)>,
     /// Live entries are sent to it.
@@ -190,6 +192,7 @@ impl Link {
             holds: None,
             knows_upto: 0,
             holds_upto: 0,
+            backlog_entries: 0,
             lacks: BTreeMap::new(),
             live: false,
             window: VecDeque::new(),

@@ -57,6 +57,12 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
+    /// Slots that are still to be compared or sent.
+    pub(super) fn slots_left(&self) -> Option<u32> {
+        let to_compare = u32::from(SLOTS).saturating_sub(self.compared);
+        (!self.ended).then(|| to_compare.saturating_add(u32::try_from(self.left.len()).unwrap_or(u32::MAX)))
+    }
+
     /// An answer is waited for as long as that makes sense; what is left to be sent only waits for what a second allows.
     fn goes_on(&self, now_us: u64) -> bool {
         !self.ended && self.compared >= u32::from(SLOTS) || self.heard_us + PATIENCE_US > now_us

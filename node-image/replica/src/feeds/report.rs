@@ -7,7 +7,7 @@ use trireme_proto::{
 
 use crate::{engine::ReceivedSet, io::Now, replica::Replica};
 
-use super::Feeds;
+use super::{Feeds, repair::Exchange};
 
 /// Of how many entries of a group's own it was last heard to hold that are not held here.
 fn lacks(held: &ReceivedSet, said: &ReceivedSet, group: u32) -> u64 {
@@ -43,6 +43,8 @@ impl Replica {
                     replica: link.map_or(0, |link| link.replica),
                     reachable: link.is_some_and(|link| link.heard_us >= recent_us),
                     lacks: lacks(&feeds.held, said, group.group),
+                    backlog_entries: link.map_or(0, |link| link.backlog_entries),
+                    slots_left: link.and_then(|link| link.exchange.as_ref()).and_then(Exchange::slots_left),
                     ..self.lag_of(feeds, said, now)
                 }
             })

@@ -71,9 +71,12 @@ impl Replica {
         let (heartbeat_ms, cap) = (u64::from(settings.heartbeat_ms.max(1)), settings.feed_bytes_per_second);
         let Some(feeds) = &mut self.feeds else { return };
         let lacking = feeds.held.without(&received);
+        let own = feeds.held.origins().iter().filter(|seen| seen.origin.group == me).map(|seen| seen.origin);
+        let behind = own.map(|origin| feeds.held.highest(origin).saturating_sub(received.upto(origin))).sum();
         let Some(link) = feeds.links.get_mut(&from) else { return };
         let first = link.holds.is_none();
         link.allow(cap, heartbeat_ms);
+        link.backlog_entries = if behind == 0 { 0 } else { link.backlog_entries.max(behind) };
         let origins: Vec<Origin> = lacking.origins().iter().map(|seen| seen.origin).collect();
         link.lacks.retain(|origin, _| origins.contains(origin));
         let (mut late, mut walked) = (false, false);

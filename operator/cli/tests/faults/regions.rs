@@ -197,6 +197,66 @@ fn a_region_that_lost_all_its_disks_begins_anew_by_force_and_gets_back_what_it_h
     assert_eq!(leader(&store, "us").client().call(&["INCR", "counter"]).unwrap(), ":61");
     agreed(&store, &["GET", "counter"], "$61");
     assert_same(&store);
+    // The record and all disks of the region are lost at once: nobody can force anything, and it goes on under names that were never used.
+    store.stop();
+    std::fs::remove_file(store.dir.join("topology.json")).unwrap();
+    for number in 0..3 {
+        std::fs::remove_dir_all(store.dir.join(format!("replicas/orders-us-{number}"))).unwrap();
+    }
+    store.start(&[]);
+    store.wait_whole();
+    store.look_again();
+    let status = store.status();
+    let group = status["groups"].as_array().unwrap().iter().find(|group| group["region"] == "us").unwrap();
+    assert_eq!(group["generation"], 3, "{status:#}");
+    agreed(&store, &["GET", "counter"], "$61");
+    assert_eq!(leader(&store, "us").client().call(&["INCR", "counter"]).unwrap(), ":62");
+    agreed(&store, &["GET", "counter"], "$62");
+    assert_same(&store);
+    store.stop();
+}
+
+#[test]
+fn what_a_region_that_lost_its_disks_had_not_sent_is_counted_and_said() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = Store::up(root.path(), TWO, &[]);
+    assert_eq!(leader(&store, "us").client().call(&["SET", "sent", "1"]).unwrap(), "+OK");
+    agreed(&store, &["GET", "sent"], "$1");
+    let apart = root.path().join("apart.yaml");
+    let head = "apiVersion: trireme.dev/v1alpha1\nkind: ReplicatedStore\nmetadata:\n  name: orders\n  annotations: {trireme.dev/pause-feeds: us}\n";
+    std::fs::write(&apart, format!("{head}spec:\n{TWO}")).unwrap();
+    assert!(store.run(&["apply", apart.to_str().unwrap()]).status.success());
+    for number in 0..30 {
+        assert_eq!(leader(&store, "us").client().call(&["SET", &format!("us{number}"), "alone"]).unwrap(), "+OK");
+    }
+    let committed = |status: &serde_json::Value| {
+        let replicas = status["replicas"].as_array().unwrap();
+        replicas
+            .iter()
+            .filter(|r| r["name"].as_str().unwrap().contains("-us-"))
+            .all(|r| r["commit"].as_u64() >= Some(32))
+    };
+    store.wait_status("heard of by the operator", committed);
+    for replica in region(&store, "us") {
+        replica.signal(Signal::KILL);
+        std::fs::remove_dir_all(store.dir.join(format!("replicas/{}", replica.name))).unwrap();
+    }
+    let said = |message: &str| message.contains("at least 30 entries that it had are in no other region");
+    store.wait_status("counted", |status| {
+        let conditions = status["conditions"].as_array().unwrap();
+        conditions.iter().any(|c| c["reason"] == "MembersMissing" && said(c["message"].as_str().unwrap()))
+    });
+    let forced = store.run(&["promote", "orders-us-1", "--force", "--yes"]);
+    assert!(forced.status.success(), "{forced:?}");
+    let begun = store.wait_for(|e| e["decision"] == "begunAnew");
+    assert_eq!(begun["alone"], 30, "{begun}");
+    store.apply(TWO);
+    store.wait_whole();
+    store.look_again();
+    agreed(&store, &["EXISTS", "sent", "us0"], ":1");
+    let newest = &store.status()["failovers"][0];
+    assert_eq!((&newest["atRisk"], &newest["forced"]), (&30.into(), &true.into()), "{newest}");
+    assert_same(&store);
     store.stop();
 }
 

@@ -4,12 +4,16 @@
 //! does, the record was lost, and it is rebuilt. The configuration that was in force is then unknown, so **every** wanted replica must be heard, which
 //! is enough for every possible seal; those that hold something are the members, and the epoch is above all that were seen. Replicas that are blank may
 //! have been members that lost their disk: where w or more are, acknowledged entries may have been lost with them, and `NeverLose` waits for a person.
+//!
+//! Where other regions have groups, too, a group without a record may have had one, and have lost it together with all its disks: then others hold what it
+//! wrote, under names that are not to be used again. So each of them is heard first: its leader says of which generations it holds anything, or all its
+//! replicas are new.
 
 use trireme_crds::{ConditionStatus, Policy};
 use trireme_proto::{
     Position, Report, Topology,
     ids::Epoch,
-    topology::{Config, Leaving, Member, Phase},
+    topology::{Config, Group, Leaving, Member, Phase},
 };
 
 use super::{Change, MemberPhase, Turn, leaderless};
@@ -47,6 +51,11 @@ pub(crate) fn create(turn: &mut Turn<'_>) {
             &format!("{why}: {} of {} are, missing {}", heard.len(), turn.desired.n(), list(&missing)),
         );
     }
+    let unheard = unheard_elsewhere(turn);
+    if !data && !unheard.is_empty() {
+        let what = "a group without a record waits until every other region has said what it holds of an earlier one";
+        return turn.waiting("RegionsMissing", &format!("{what}: missing {}", list(&unheard)));
+    }
     let blanks = heard.iter().filter(|(_, report)| blank(report)).count();
     if data && blanks >= turn.desired.w as usize && !forced && turn.desired.failover.policy == Policy::NeverLose {
         let what = format!(
@@ -71,8 +80,28 @@ pub(crate) fn create(turn: &mut Turn<'_>) {
     }
 }
 
+/// Other regions of which it is not known what they hold of this group.
+fn unheard_elsewhere(turn: &Turn<'_>) -> Vec<String> {
+    let heard = |group: &&Group| {
+        let mut known = group.replicas.iter().filter_map(|row| turn.observed.elsewhere.get(&row.id));
+        turn.observed.leader_elsewhere(group).is_some()
+            || known.all(|seen| seen.alive && seen.report.as_ref().is_some_and(blank))
+    };
+    turn.desired.others.iter().filter(|group| !heard(group)).map(|group| group.region.clone()).collect()
+}
+
+/// The highest generation of this group under which another region holds anything.
+fn generation_elsewhere(turn: &Turn<'_>) -> u32 {
+    let leaders = turn.desired.others.iter().filter_map(|group| turn.observed.leader_elsewhere(group));
+    let origins = leaders.flat_map(|report| &report.received).map(|seen| seen.origin);
+    origins.filter(|origin| origin.group == turn.desired.group).map(|origin| origin.generation).max().unwrap_or(0)
+}
+
 fn first_record(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
-    let epoch = turn.next_epoch();
+    let (mut epoch, unused) = (turn.next_epoch(), generation_elsewhere(turn).saturating_add(1));
+    // Each rise of the generation is a rise of the epoch, too, so the epoch's number is a generation that was never used, and is to go on being one.
+    epoch.number = epoch.number.max(unused.into());
+    let generation = if data { u32::try_from(epoch.number).unwrap_or(u32::MAX) } else { unused };
     let w = turn.desired.w.min(u32::try_from(members.len()).unwrap_or(u32::MAX)).max(1);
     let names = turn.names(members.iter().map(|m| m.id));
     turn.decide(if data {
@@ -110,8 +139,7 @@ fn first_record(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
         // What was in force is unknown: until the new leader serves, every one of them must be sealed, as if w had been 1.
         old: data.then(|| Config { members: members.clone(), w: 1 }),
         config: Config { members, w },
-        // Each rise of the generation is a rise of the epoch too, so the epoch's number is a generation that was never used.
-        generation: if data { u32::try_from(epoch.number).unwrap_or(u32::MAX) } else { 1 },
+        generation,
         handover: 0,
         settings: turn.desired.settings.clone(),
         previous_leader: 0,

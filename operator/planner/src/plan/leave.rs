@@ -152,18 +152,25 @@ fn upto(report: &Report, origin: Origin) -> u64 {
     report.received.iter().find(|seen| seen.origin == origin).map_or(0, |seen| seen.upto)
 }
 
+/// Notes what this group says that it has written: whoever asks when its disks are gone is not told by it any more.
+pub(crate) fn note_written(turn: &mut Turn<'_>) {
+    let observed = turn.observed;
+    let reports = observed.replicas.values().filter_map(|seen| seen.report.as_ref());
+    for seen in reports
+        .flat_map(|report| &report.received)
+        .filter(|seen| seen.origin.group == turn.desired.group && turn.desired.group != 0)
+    {
+        let most = turn.memory.written.entry(seen.origin).or_default();
+        *most = seen.upto.max(*most);
+    }
+}
+
 /// Of how many entries of this group it is known that it held them, and that no region whose leader is heard does. What it took after it was last heard is not
 /// known of.
 pub(crate) fn alone(turn: &Turn<'_>, record: &Topology) -> u64 {
     let leaders = || turn.desired.others.iter().filter_map(|group| turn.observed.leader_elsewhere(group));
-    let own = turn.reports().flat_map(|report| &report.received).filter(|seen| seen.origin.group == record.group);
-    let mut said = std::collections::BTreeMap::<Origin, u64>::new();
-    for seen in own {
-        let most = said.entry(seen.origin).or_default();
-        *most = seen.upto.max(*most);
-    }
     let held = |origin| leaders().map(|report| upto(report, origin)).max().unwrap_or(0);
-    let by_itself = said.into_iter().map(|(origin, seen)| seen.saturating_sub(held(origin))).sum();
+    let by_itself = turn.memory.written.iter().map(|(origin, seen)| seen.saturating_sub(held(*origin))).sum();
     let feed = |report: &Report| report.feeds.iter().find(|feed| feed.group == record.group).map(|feed| feed.lacks);
     let by_others = leaders().filter_map(feed).min().unwrap_or(0);
     by_others.max(by_itself)

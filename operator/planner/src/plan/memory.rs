@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trireme_crds::{Condition, ConditionStatus, StoreStatus, status::FailoverStatus};
-use trireme_proto::{Epoch, ReplicaId, Topology, topology::Member};
+use trireme_proto::{Epoch, Origin, ReplicaId, Topology, topology::Member};
 
 use super::{leaderless::Spread, turn::members};
 use crate::{
@@ -104,6 +104,8 @@ pub struct Memory {
     pub(crate) earlier: Vec<FailoverStatus>,
     /// A hand-over that failed: to whom, and until when none is tried without being asked.
     pub(crate) no_handover_until_ms: u64,
+    /// Mode MultiLeader: how much this group was heard to have written, under each of its names.
+    pub(crate) written: BTreeMap<Origin, u64>,
     /// The conditions of the last turn, with the times of their transitions.
     pub(crate) conditions: Vec<Condition>,
 }

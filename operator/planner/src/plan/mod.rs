@@ -89,6 +89,7 @@ pub fn plan(desired: &Desired, observed: &Observed, memory: &mut Memory, now_ms:
     memory.ask(observed);
     let mut turn = Turn::new(desired, observed, memory, now_ms);
     turn.keep_timers();
+    leave::note_written(&mut turn);
     match &observed.record {
         None if desired.paused => turn.waiting("Paused", "the store is new and reconciliation is paused"),
         None => create::create(&mut turn),

@@ -11,7 +11,7 @@ use trireme_proto::{
     topology::{Config, Member, Phase},
 };
 
-use super::{MemberPhase, Turn, turn::members};
+use super::{MemberPhase, Turn, leave, turn::members};
 use crate::{decision::Decision, observed::HumanRequest};
 
 /// Begins anew with the replicas that are there, if a person wants one of them to lead and nothing is left to be lost. Says whether that was done.
@@ -37,14 +37,16 @@ pub(crate) fn from_nothing(turn: &mut Turn<'_>, record: &Topology, replaced: &BT
     (next.phase, next.leader, next.handover) = (Phase::Active as i32, leader, 0);
     (next.config, next.old) = (Config { members: there, w }, None);
     next.generation += 1;
+    let alone = leave::alone(turn, record);
     if let Some(change) = turn.memory.change(record.epoch) {
-        (change.phase, change.to) = (MemberPhase::Chosen, leader);
+        (change.phase, change.to, change.at_risk) = (MemberPhase::Chosen, leader, alone);
         (change.may_have_lost, change.forced) = (true, true);
     }
     turn.decide(Decision::BegunAnew {
         leader: turn.name(leader),
         epoch: record.epoch.to_string(),
         lost: turn.names(lost.iter().map(|member| member.id)),
+        alone,
         elsewhere: next.groups.iter().map(|group| group.region.clone()).collect(),
     });
     turn.record(next);

@@ -29,7 +29,7 @@ use trireme_proto::{
 use super::{
     HANDOVER_MS, MemberPhase, Turn,
     choose::{choose, position},
-    failover,
+    failover, leave,
     memory::Timer,
     rebuild,
     turn::members,
@@ -356,5 +356,9 @@ fn say_who_is_missing(turn: &mut Turn<'_>, record: &Topology, sealed: &Sealed<'_
         turn.recheck(patience_ms - elapsed_ms);
         return turn.condition("Ready", ConditionStatus::False, "Sealing", text);
     }
-    turn.waiting("MembersMissing", &format!("{text}; {then}"));
+    let alone = match leave::alone(turn, record) {
+        0 => String::new(),
+        entries => format!("; at least {entries} entries that it had are in no other region"),
+    };
+    turn.waiting("MembersMissing", &format!("{text}; {then}{alone}"));
 }

@@ -134,6 +134,8 @@ fn feeds(record: &Topology, leader: &Report) -> Vec<FeedStatus> {
             lag_entries: feed.lag_entries,
             lag_bytes: feed.lag_bytes,
             lag_ms: feed.lag_ms,
+            backlog_entries: feed.backlog_entries,
+            slots_left: feed.slots_left,
         })
     });
     rows.collect()
