@@ -219,7 +219,8 @@ impl Regions {
             if self.worlds[i].has_left() && !self.worlds[i].quiet {
                 let group = self.worlds[i].scenario.place.group;
                 self.others(i).for_each(|world| world.others.retain(|other| *other != group));
-                (self.worlds[i].quiet, self.worlds[i].faults_over) = (true, true);
+                self.worlds[i].faults_over = true;
+                self.worlds[i].quiet = self.worlds[i].ended();
             }
         }
     }

@@ -157,6 +157,8 @@ pub struct World {
     /// Those of them whose regions are not wanted any more; and whether that is so here.
     pub(crate) leave: BTreeSet<u32>,
     pub(crate) leaves: bool,
+    /// When its replicas end, once it has left.
+    pub(crate) ends_at: Option<Micros>,
     /// What the operator knows of other groups' replicas.
     pub(crate) elsewhere: BTreeMap<ReplicaId, Elsewhere>,
     /// For other regions: what is said to their replicas, and what becomes of processes here.
@@ -203,6 +205,7 @@ impl World {
             paused_with: BTreeSet::new(),
             leave: BTreeSet::new(),
             leaves: false,
+            ends_at: None,
             elsewhere: BTreeMap::new(),
             abroad: Vec::new(),
             watch: Watch::default(),

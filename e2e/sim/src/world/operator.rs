@@ -373,6 +373,14 @@ impl World {
 
     /// Makes exactly these replicas exist.
     fn provision(&mut self, wanted: &[ReplicaId]) {
+        if self.has_left() {
+            // Nobody waits for the end of what is not wanted any more: clients may be at it for a while.
+            let lasts = self.rng.u64(0..400_000);
+            let ends_at = *self.ends_at.get_or_insert(self.queue.now() + lasts);
+            if self.queue.now() < ends_at {
+                return;
+            }
+        }
         let ids: Vec<ReplicaId> = self.machines.keys().copied().collect();
         for id in ids {
             let Some(machine) = self.machines.get_mut(&id) else { continue };
