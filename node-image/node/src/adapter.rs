@@ -33,6 +33,10 @@ impl Core for Replica {
         Replica::log_bytes(self)
     }
 
+    fn conflict_counts(&self) -> Vec<(&'static str, u64)> {
+        Replica::conflict_counts(self).collect()
+    }
+
     fn digests(&self) -> Digests {
         Replica::digests(self, 0, trireme_proto::SLOTS)
     }

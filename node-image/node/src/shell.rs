@@ -33,6 +33,8 @@ pub(crate) trait Core {
     fn report(&self, now: Now) -> Report;
     /// See [`trireme_replica::Replica::log_bytes`].
     fn log_bytes(&self) -> u64;
+    /// See [`trireme_replica::Replica::conflict_counts`].
+    fn conflict_counts(&self) -> Vec<(&'static str, u64)>;
     /// See [`trireme_replica::Replica::digests`]; of all slots.
     fn digests(&self) -> Digests;
     /// See [`trireme_replica::Replica::topology`].

@@ -121,6 +121,10 @@ impl Core for FakeCore {
         77
     }
 
+    fn conflict_counts(&self) -> Vec<(&'static str, u64)> {
+        vec![("string", 6)]
+    }
+
     fn digests(&self) -> Digests {
         Digests { last_writes: vec![3, 0], digests: vec![5, 0], applied: 4, ..Digests::default() }
     }

@@ -12,7 +12,7 @@ use trireme_proto::{
 };
 
 use crate::{
-    clients::{Clients, requests::Requests},
+    clients::{Clients, conflicts::Conflicts, requests::Requests},
     disk_queue::{Becomes, DiskQueue},
     engine::Engine,
     feeds::Feeds,
@@ -89,6 +89,7 @@ pub struct Replica {
     pub(crate) history: u32,
     pub(crate) recovered: u64,
     pub(crate) counters: Counters,
+    pub(crate) conflicts: Conflicts,
     pub(crate) report_due: bool,
     pub(crate) tick_us: u64,
     /// Since when it has run without being stopped.
@@ -147,6 +148,7 @@ impl Replica {
             history: 0,
             recovered: 0,
             counters: Counters::default(),
+            conflicts: Conflicts::default(),
             report_due: true,
             tick_us: 0,
             awake_since_us: 0,
@@ -166,6 +168,7 @@ impl Replica {
         // A group of one has committed whatever its log holds.
         let committed = if replica.is_leaderless() { last.seq } else { recovered.commit.min(last.seq) };
         replica.advance_commit(committed);
+        replica.engine.note_conflicts();
         if replica.is_leaderless() {
             replica.become_peer();
         }

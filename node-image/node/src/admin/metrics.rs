@@ -30,6 +30,7 @@ pub(super) fn write(shell: &Shell, report: &Report) -> String {
     position(&mut page, report);
     followers(&mut page, report, shell.core.borrow().topology());
     counters(&mut page, report);
+    conflicts(&mut page, shell);
     peer(&mut page, report);
     feeds(&mut page, report, shell.core.borrow().topology());
     memory_and_disk(&mut page, shell, report);
@@ -112,6 +113,15 @@ fn counters(page: &mut Page, report: &Report) {
     page.counter("digest_mismatches_total", "Slots found different from the leader's.", counters.digest_mismatches);
     page.counter("clock_refusals_total", "Messages refused for a clock too far ahead.", counters.clock_refusals);
     page.counter("snapshots_received_total", "Snapshots received.", counters.snapshots_received);
+}
+
+/// Every replica of a group joins the same: the numbers of one are those of the region, since that one has started.
+fn conflicts(page: &mut Page, shell: &Shell) {
+    let name = "conflicts_total";
+    page.head(name, "Concurrent writes at one place, or of one key's type, that were joined here.", "counter");
+    for (family, count) in shell.core.borrow().conflict_counts() {
+        page.row(name, &format!("type=\"{family}\""), count);
+    }
 }
 
 /// What only a replica without a leader has.

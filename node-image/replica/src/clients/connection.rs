@@ -31,6 +31,7 @@ impl Replica {
             ConnectionCommand::Wait => self.wait(id, args, 1),
             ConnectionCommand::WaitAof => self.wait(id, args, 2),
             ConnectionCommand::Consistency => self.consistency(id, args),
+            ConnectionCommand::Conflicts => self.conflicts(id, args),
             ConnectionCommand::Info => {
                 let text = self.info(&args[1..]);
                 self.answer(id, |reply| reply.verbatim("txt", text.as_bytes()));

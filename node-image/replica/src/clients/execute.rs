@@ -252,6 +252,7 @@ impl Replica {
     fn take_back(&mut self, effect: Effect, reply_bytes: usize, reply: &mut Reply<'_>) -> Effect {
         if effect.wrote {
             self.engine.undo_after(self.batch_last);
+            self.engine.take_conflicts();
         }
         let (changes, bytes_max) = (self.delta.len(), self.clients.limits.entry_bytes);
         let why = format!(
@@ -269,6 +270,7 @@ impl Replica {
         self.delta = delta;
         self.applied = seq;
         self.note_own_entry(begin, seq);
+        self.note_conflicts(seq);
         seq
     }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Sections that INFO shows when none is named.
-const SECTIONS: [&str; 5] = ["server", "clients", "persistence", "replication", "keyspace"];
+const SECTIONS: [&str; 6] = ["server", "clients", "persistence", "replication", "conflicts", "keyspace"];
 
 impl Replica {
     /// The sections asked for, or all.
@@ -141,6 +141,11 @@ impl Replica {
                 }));
                 lines.extend(self.info_of_peer(&report));
                 lines.extend(self.info_of_feeds(&report));
+                lines
+            }
+            "conflicts" => {
+                let mut lines = vec!["# Conflicts".to_owned(), format!("conflicts_kept:{}", self.conflicts.kept())];
+                lines.extend(self.conflict_counts().map(|(family, count)| format!("conflicts_{family}:{count}")));
                 lines
             }
             _ => match self.engine.key_count() {

@@ -10,7 +10,8 @@
 //! * [`client`]: one connection. [`held`]: replies that wait for a commit. [`requests`]: forwarded requests that were answered, replicated.
 //! * `blocked`: clients behind whose command everything waits: for copies, or until a key has something. [`waiters`]: who waits for which key, at the leader
 //!   or, where there is none, at the coordinator. `waiting`: how a leader serves them.
-//! * `late`: what is answered instead of what did not come. `execute`: one unit of work on the state. `connection`: commands about the connection itself. `consistency`: the command of that name. `forward`: the forwarder's side of a forwarded
+//! * `late`: what is answered instead of what did not come. `execute`: one unit of work on the state. `connection`: commands about the connection itself. `consistency`, `conflicts`: the
+//!   commands of those names. `forward`: the forwarder's side of a forwarded
 //!   request. `serve`: the leader's side. `info`: the text of INFO.
 //!
 //! Invariants: replies of one client leave in the order of its commands; nothing is shown before it is committed; a client is never shown a state
@@ -19,6 +20,7 @@
 
 mod blocked;
 pub(crate) mod client;
+pub(crate) mod conflicts;
 mod connection;
 pub(crate) mod consistency;
 pub(crate) mod execute;

@@ -1,6 +1,7 @@
 //! What commands are written against: typed reads and writes within one unit of work. Every write takes effect at once, is noted in the
 //! delta, and can be undone. An expired key is absent; the first write to it removes what was left.
 
+pub mod kept;
 pub mod siblings;
 
 use std::borrow::Cow;

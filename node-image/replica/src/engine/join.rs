@@ -33,6 +33,7 @@ impl Engine {
         if let Err(error) = joined {
             self.state.end(at.seq, before, Some(header.dot), header.names.len(), true);
             self.undo_last();
+            self.state.notes.take();
             return Err(error);
         }
         self.alone &= header.dot.origin.group == self.origin.group;
@@ -207,6 +208,7 @@ impl Engine {
         let changed = self.state.digest_total != before;
         if !changed {
             self.undo_last();
+            self.state.notes.take();
             out.truncate(begin);
         } else if !at.keep_undo {
             self.state.forget_last();

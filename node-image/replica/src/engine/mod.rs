@@ -4,6 +4,7 @@
 //! - [`access`]: what commands are written against. It changes the state at once and notes the change in the delta.
 //! - `position`: where an element of a list stands among the others.
 //! - `delta`: the bytes of a delta. `join`: a delta joined, or made anew under another name (`moved`).
+//! - [`conflicts`]: what was joined beside, or against, something that its writer had not seen.
 //! - `state`: keys and values in memory, the undo journal, and the changes themselves (one code for origin and join).
 //! - [`vector`]: received sets. [`clock`]: hybrid logical clock. `digest`, [`slot`]. `image`: state as bytes, and its join.
 //!
@@ -19,6 +20,7 @@ pub mod access;
 pub mod bytes;
 pub mod clock;
 pub mod command;
+pub mod conflicts;
 mod delta;
 mod digest;
 mod image;
@@ -34,6 +36,7 @@ pub mod vector;
 pub use access::{Access, IncrementError, Kind, WrongType};
 pub use bytes::DeltaError;
 pub use clock::{ClockDrift, DRIFT_MS_MAX};
+pub use conflicts::Noted;
 pub use image::{BUCKETS, Scope};
 pub use slot::{SLOTS, slot_of};
 pub use vector::ReceivedSet;
@@ -301,6 +304,16 @@ impl Engine {
     #[must_use]
     pub fn key_count(&self) -> u64 {
         self.state.present
+    }
+
+    /// Conflicts are noted from now on: see [`Engine::take_conflicts`].
+    pub fn note_conflicts(&mut self) {
+        self.state.notes.on = true;
+    }
+
+    /// The conflicts that were noted since the last call: to be called after each unit of work, so that what is undone is not mixed with others.
+    pub fn take_conflicts(&mut self) -> Noted {
+        if self.state.notes.is_empty() { Noted::default() } else { self.state.notes.take() }
     }
 
     fn write_header(&self, out: &mut Vec<u8>, dot: Dot, clock: u64) {

@@ -126,6 +126,7 @@ impl Replica {
         }
         let seq = self.append_entry(Kind::Delta, None, |out| out.extend_from_slice(delta));
         self.applied = seq;
+        self.note_conflicts(seq);
         if let Some(feeds) = &mut self.feeds {
             feeds.note_entry(dot, delta);
             feeds.landing.push_back((seq, dot));
@@ -241,6 +242,7 @@ impl Replica {
             payload.extend_from_slice(image);
             self.applied = self.append_entry(Kind::State, None, |out| out.extend_from_slice(&payload));
         }
+        self.note_conflicts(at.seq);
         Some(changed as u64)
     }
 

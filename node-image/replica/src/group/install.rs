@@ -132,6 +132,7 @@ impl Replica {
         self.checkpoint = Checkpoint { seq: start.seq, log_offset: 0, bytes };
         (self.durable, self.whole_at, self.batch_last) = (last, whole_at, last);
         self.advance_commit(whole_at);
+        self.engine.note_conflicts();
         self.counters.snapshots_received += 1;
         self.event(Event::SnapshotInstalled(start));
         self.report_due = true;

@@ -305,6 +305,7 @@ impl Replica {
         }
         self.commit = to;
         self.engine.forget_undo(to);
+        self.conflicts.settle(to);
         if self.leads() {
             self.note_held();
         }
@@ -352,6 +353,7 @@ impl Replica {
             Kind::Commit => {}
         }
         self.applied = seq;
+        self.note_conflicts(seq);
         Ok(record.bytes)
     }
 

@@ -1,7 +1,7 @@
 //! Commands that concern nothing but the client's own connection: names, protocol, what the server is and what it can
 //! do.
 //!
-//! CONSISTENCY, MULTI, EXEC, DISCARD, WATCH, UNWATCH, READONLY, READWRITE, WAIT, WAITAOF, INFO and RESET need the replica or the
+//! CONFLICTS, CONSISTENCY, MULTI, EXEC, DISCARD, WATCH, UNWATCH, READONLY, READWRITE, WAIT, WAITAOF, INFO and RESET need the replica or the
 //! queue of the connection; who holds those executes them, with [`ConnectionState::reset`] for RESET.
 
 use super::table::{ConnectionCommand, resolve};
@@ -166,7 +166,8 @@ fn execute(
             reply.ok();
             Ok(())
         }
-        ConnectionCommand::Consistency
+        ConnectionCommand::Conflicts
+        | ConnectionCommand::Consistency
         | ConnectionCommand::Discard
         | ConnectionCommand::Exec
         | ConnectionCommand::Info

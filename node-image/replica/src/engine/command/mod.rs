@@ -31,11 +31,13 @@
 //! - AUTH is refused within a transaction: there is one user, whom the client is already.
 //! - CONFIG describes and cannot be set; COMMAND INFO gives no tips and no key specifications.
 //!
-//! This store's own commands: CONSISTENCY (`clients::consistency` has what its levels promise), SIBLINGS and PUT (`siblings`).
+//! This store's own commands: CONSISTENCY (`clients::consistency` has what its levels promise), SIBLINGS and PUT (`siblings`), CONFLICTS
+//! ([`conflicts`]).
 //!
 //! Missing: DUMP, RESTORE, scripts, streams.
 
 pub mod auth;
+pub mod conflicts;
 pub mod connection;
 pub mod error;
 pub mod reply;
@@ -69,6 +71,7 @@ mod strings;
 mod tests;
 
 pub use error::Error;
+pub(crate) use parse::integer_argument;
 pub use reply::Reply;
 pub use siblings::NOT_ALONE;
 pub use table::{ConnectionCommand, Handler, Spec, lookup, resolve};

@@ -11,8 +11,8 @@ use super::table::flag::{
 };
 use super::table::{Group, Spec};
 use super::{
-    blocking, expiry, hashes, keys, lcs, lists, object, set_algebra, sets, siblings, sort, sorted, sorted_algebra,
-    sorted_range, string_set, strings,
+    blocking, conflicts, expiry, hashes, keys, lcs, lists, object, set_algebra, sets, siblings, sort, sorted,
+    sorted_algebra, sorted_range, string_set, strings,
 };
 
 macro_rules! rows {
@@ -200,6 +200,7 @@ pub static ROWS: &[Spec] = rows! {
     "siblings" 2 [READONLY FAST] 1 1 1 String "7.2.0" "The values that a string has at once, and a context that says they were seen." Data(siblings::siblings);
     "put" 5 [WRITE DENYOOM BLIND ALONE] 1 1 1 String "7.2.0" "Sets a string in place of what a context of SIBLINGS saw, and of nothing else." Data(siblings::put);
     "consistency" -1 [NOSCRIPT LOADING STALE FAST] 0 0 0 Connection "7.2.0" "How many copies this connection's writes wait for, and how many replicas its reads ask." Connection(C::Consistency);
+    "conflicts" -1 [] 0 0 0 Server "7.2.0" "What was written at the same time on several sides, what is shown of it, and why." Connection(C::Conflicts), CONFLICTS_SUBCOMMANDS;
     // Transactions, replication, the server.
     "multi" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] 0 0 0 Transactions "1.2.0" "Begins a transaction." Connection(C::Multi);
     "exec" 1 [NOSCRIPT LOADING STALE SKIP_SLOWLOG] 0 0 0 Transactions "1.2.0" "Executes a transaction." Connection(C::Exec);
@@ -246,6 +247,15 @@ const COMMAND_SUBCOMMANDS: &[Spec] = rows! {
     "command|help" 2 [LOADING STALE] 0 0 0 Server "5.0.0" "What COMMAND can do." COMMAND_HANDLER;
     "command|info" -2 [LOADING STALE] 0 0 0 Server "2.8.13" "What commands are." COMMAND_HANDLER;
     "command|list" -2 [LOADING STALE] 0 0 0 Server "7.0.0" "The names of the commands." COMMAND_HANDLER;
+};
+
+const CONFLICTS_HANDLER: Handler = Connection(C::Conflicts);
+const CONFLICTS_SUBCOMMANDS: &[Spec] = rows! {
+    "conflicts|get" -2 [NOSCRIPT LOADING STALE] 0 0 0 Server "7.2.0" "The latest conflicts that this replica has joined." CONFLICTS_HANDLER;
+    "conflicts|help" 2 [LOADING STALE] 0 0 0 Server "7.2.0" "What CONFLICTS can do." CONFLICTS_HANDLER;
+    "conflicts|key" 3 [READONLY] 2 2 1 Server "7.2.0" "What a key holds beside what reads show of it." Data(conflicts::key);
+    "conflicts|len" 2 [NOSCRIPT LOADING STALE] 0 0 0 Server "7.2.0" "How many conflicts are kept." CONFLICTS_HANDLER;
+    "conflicts|reset" 2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "7.2.0" "Forgets them." CONFLICTS_HANDLER;
 };
 
 const CONFIG_HANDLER: Handler = Connection(C::Config);

@@ -116,6 +116,7 @@ pub enum ConnectionCommand {
     Cluster,
     Command,
     Config,
+    Conflicts,
     Consistency,
     Discard,
     Echo,
@@ -190,7 +191,8 @@ pub struct Spec {
     pub summary: &'static str,
     /// Who executes it.
     pub handler: Handler,
-    /// Its subcommands, if it is nothing but a container of them. Their handler is the container's.
+    /// Its subcommands, if it is nothing but a container of them. Their handler is the container's, but for one that reads
+    /// data where the others do not.
     pub subcommands: &'static [Spec],
 }
 

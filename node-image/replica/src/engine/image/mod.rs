@@ -1,10 +1,11 @@
 //! State as bytes: one slot, with what its sender had seen, and what belongs to no slot. Reading an image is a join: nothing that is newer here
 //! is lost, what the sender had seen come and go does not come back.
 //!
-//! [`bytes`] is how an image is written, [`build`] makes a key of its records.
+//! [`bytes`] is how an image is written, [`build`] makes a key of its records, [`beside`] finds conflicts.
 //!
 //! An image is the same for the same state, whatever happened before: keys and elements are in order.
 
+mod beside;
 mod build;
 mod bytes;
 
@@ -150,7 +151,7 @@ impl Engine {
             return Ok(());
         }
         self.state.begin();
-        let imported = self.import(slot, image);
+        let imported = self.import(slot, image, false);
         self.state.end(0, self.clock, None, 0, false);
         let (last_write, _) = imported?;
         let at = self.state.slot_mut(slot);
@@ -167,7 +168,7 @@ impl Engine {
         self.loading = false;
         self.state.begin();
         self.state.note_slot(slot);
-        let imported = self.import(slot, image);
+        let imported = self.import(slot, image, self.state.notes.on);
         if imported.as_ref().is_ok_and(|(_, changed)| *changed > 0) {
             let slot = self.state.slot_mut(slot);
             slot.last_write = slot.last_write.max(at.seq);
@@ -199,7 +200,7 @@ impl Engine {
     }
 
     /// Joins an image: the slot's last write at its sender, and how many keys are not what they were.
-    fn import(&mut self, slot: u16, image: &[u8]) -> Result<(u64, usize), DeltaError> {
+    fn import(&mut self, slot: u16, image: &[u8], notes: bool) -> Result<(u64, usize), DeltaError> {
         let mut reader = Reader { rest: image };
         if reader.byte()? != FORMAT {
             return reader.error("an image of another version");
@@ -222,14 +223,14 @@ impl Engine {
         if !reader.rest.is_empty() {
             return reader.error("bytes after the end");
         }
-        Ok((last_write, self.join_image(slot, scope, &seen, keys, sides)))
+        Ok((last_write, self.join_image(slot, scope, (&seen, notes), keys, sides)))
     }
 
     fn join_image(
         &mut self,
         slot: u16,
         scope: Scope,
-        seen: &ReceivedSet,
+        (seen, notes): (&ReceivedSet, bool),
         mut keys: BTreeMap<&[u8], KeyImage>,
         sides: Vec<(&[u8], Side)>,
     ) -> usize {
@@ -286,10 +287,9 @@ impl Engine {
         self.join_sides(slot, seen, sides, reflected);
         let mut changed = 0;
         for (key, old, mut image) in joined {
-            if let Some(pending) = pending.get(&key) {
-                image.records.retain(|place, _| {
-                    !pending.iter().any(|(t, c)| t.takes(path(place), place.3) && c.contains(place.3))
-                });
+            drop_pending(&mut image, pending.get(&key).map_or(&[][..], |removals| removals));
+            if notes {
+                beside::note(&mut self.state.notes, &key, &image, &ours, seen);
             }
             changed += usize::from(self.state.rebuild(slot, &key, old, image));
         }
@@ -379,6 +379,14 @@ impl Engine {
         self.committed.merge(received);
         self.sweep();
         self.state.end(at.seq, self.clock, None, 0, false);
+    }
+}
+
+/// Removes what removals name that arrived before it.
+fn drop_pending(image: &mut KeyImage, pending: &[(Target, ReceivedSet)]) {
+    let named = |place: &Place| pending.iter().any(|(t, c)| t.takes(path(place), place.3) && c.contains(place.3));
+    if !pending.is_empty() {
+        image.records.retain(|place, _| !named(place));
     }
 }
 

@@ -21,7 +21,13 @@ impl State {
                 let reset = Reset { part, name: name.into(), origin, seq, total, dots: vec![w.dot] };
                 self.reset_count(slot, key, reset, w);
             }
-            Change::Clear { keep_expiry } => self.clear(slot, key, keep_expiry, w),
+            Change::Clear { keep_expiry } => {
+                let there = self.watches(w) && self.find(slot, key).is_some_and(|handle| self.is_present(handle));
+                self.clear(slot, key, keep_expiry, w);
+                if there {
+                    self.note_clear(slot, key, w);
+                }
+            }
             Change::Set { keep_expiry, value } => self.set(slot, key, keep_expiry, value, w),
             Change::Remove { part, name } => self.remove_element(slot, key, part, name, w),
             Change::Put { part, name, value } => self.put_element(slot, key, (part, name), value, w),
@@ -76,6 +82,8 @@ impl State {
         let old = self.find(slot, key);
         let index = self.general(slot, key, old);
         self.edit(slot, index, (Part::Value, &[]), w.dot, |r| r.put(w, value));
+        self.note_written(slot, index, (Part::Value, &[]), w);
+        self.note_expiry(index, w);
         self.settle(slot, index);
     }
 
@@ -156,11 +164,15 @@ impl State {
 
     fn remove_element(&mut self, slot: u16, key: &[u8], part: Part, name: &[u8], w: &Write<'_>) {
         self.pend(slot, key, Target::Element(part, name.into()), w);
-        let Some(index) = self.find(slot, key).and_then(Handle::as_key) else { return };
-        let Some(element) = self.find_element(index, part, name) else { return };
+        let found = self.find(slot, key).and_then(Handle::as_key);
+        let found = found.and_then(|index| Some((index, self.find_element(index, part, name)?)));
+        let Some((index, element)) = found else { return self.note_missing(key, part, w) };
         if self.touches(element, w) {
             self.take_from(slot, index, (part, element), w);
+            self.note_kept(slot, index, (part, name), w);
             self.settle(slot, index);
+        } else {
+            self.note_kept(slot, index, (part, name), w);
         }
     }
 
@@ -184,6 +196,7 @@ impl State {
                 r.put(w, value);
             });
         }
+        self.note_written(slot, index, at, w);
         self.settle(slot, index);
     }
 
@@ -210,6 +223,7 @@ impl State {
                 _ => {}
             }
         });
+        self.note_written(slot, index, at, w);
         self.settle(slot, index);
     }
 
@@ -230,6 +244,7 @@ impl State {
             left.insert(i, Expiry { dot: w.dot, clock: w.clock, at_ms });
         }
         self.edit_expiry(slot, index, left, w.dot);
+        self.note_expiry(index, w);
         self.settle(slot, index);
     }
 

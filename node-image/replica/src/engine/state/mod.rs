@@ -5,13 +5,14 @@
 //! - [`key`]: the general form of a key: value, expiry, collections; and what deletion leaves behind ([`key::Side`]).
 //! - [`order`]: the elements of sorted sets and lists by rank.
 //! - [`undo`]: every change notes what it replaced; an old cell is kept, not copied.
-//! - [`apply`]: the changes of a delta, one by one. [`edit`]: what they are made of.
+//! - [`apply`]: the changes of a delta, one by one. [`edit`]: what they are made of. `notes`: which of them are conflicts.
 
 pub(crate) mod apply;
 pub(crate) mod cells;
 pub(crate) mod counters;
 pub(crate) mod edit;
 pub(crate) mod key;
+pub(crate) mod notes;
 pub(crate) mod order;
 pub(crate) mod register;
 pub(crate) mod undo;
@@ -27,6 +28,7 @@ use self::cells::{Cells, Handle, Pool};
 use self::key::{Key, Path, Side};
 use self::register::Register;
 use self::undo::Journal;
+use super::conflicts::Notes;
 use super::delta::Part;
 use super::digest;
 use super::slot::{SLOTS, slot_of};
@@ -72,6 +74,8 @@ pub(crate) struct State {
     pub(crate) expiries: BTreeSet<(u64, Box<[u8]>)>,
     /// Slots with a [`SlotSide`].
     pub(crate) sided: BTreeSet<u16>,
+    /// Conflicts that joining has found.
+    pub(crate) notes: Notes,
 }
 
 impl State {
@@ -85,6 +89,7 @@ impl State {
             present: 0,
             expiries: BTreeSet::new(),
             sided: BTreeSet::new(),
+            notes: Notes::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Tests of the engine as a whole. `TRIREME_SEEDS` sets how many random runs each makes.
 
 mod algebra;
+mod conflicts;
 mod hostile;
 mod images;
 mod model;
