@@ -3,6 +3,8 @@
 //! Within its region each world is as any other, with its own authority, workers, clients and faults: all invariants of a store with one leader hold there,
 //! for keys that only its clients use. Between regions there are other delays, other partitions, and keys that clients of all regions use.
 
+mod hand;
+
 use std::collections::BTreeSet;
 
 use fastrand::Rng;
@@ -61,8 +63,14 @@ pub struct Regions {
 impl Regions {
     /// The regions of a seed, before anything has happened.
     pub fn new(seed: u64, keep: Keep) -> Regions {
-        let mut rng = Rng::with_seed(seed ^ 0x7472_6972_656d_6505);
         let scenarios = Scenario::regions(seed);
+        let mut regions = Regions::of(&scenarios, Rng::with_seed(seed ^ 0x7472_6972_656d_6505), keep);
+        leaves(&scenarios, &mut regions.rng, &mut regions.queue);
+        regions
+    }
+
+    /// The regions of these scenarios, none of which leaves.
+    fn of(scenarios: &[Scenario], mut rng: Rng, keep: Keep) -> Regions {
         let far = rng.u64(1_000..40_000);
         let delays = Delays {
             min_us: far,
@@ -79,7 +87,6 @@ impl Regions {
         if scenarios[late].begins_at > 0 {
             queue.at(scenarios[late].begins_at, Event::Join(late));
         }
-        leaves(&scenarios, &mut rng, &mut queue);
         let begun: Vec<u32> = scenarios.iter().filter(|s| s.begins_at == 0).map(|s| s.place.group).collect();
         let known = |scenario: &Scenario| if scenario.begins_at == 0 { &begun } else { &all };
         let worlds =

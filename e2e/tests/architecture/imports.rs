@@ -22,7 +22,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("trireme-operator", &["trireme-crds", "trireme-link", "trireme-planner", "trireme-proto"]),
     ("trireme-cli", &["trireme-crds", "trireme-link", "trireme-local", "trireme-node", "trireme-proto"]),
     ("trireme-kubectl", &["trireme-cli", "trireme-crds", "trireme-link"]),
-    ("trireme-sim", &["trireme-crds", "trireme-planner", "trireme-proto", "trireme-replica"]),
+    ("trireme-sim", &["trireme-conflicts", "trireme-crds", "trireme-planner", "trireme-proto", "trireme-replica"]),
+    ("trireme-conflicts", &[]),
     ("trireme-bench", &[]),
     (
         "trireme-e2e",
@@ -39,7 +40,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that are functions of their inputs: no sockets, no files, no clock, no chance of their own.
-const PURE: &[&str] = &["trireme-proto", "trireme-replica", "trireme-planner", "trireme-sim"];
+const PURE: &[&str] = &["trireme-proto", "trireme-replica", "trireme-planner", "trireme-sim", "trireme-conflicts"];
 
 /// What none of them may depend on, however indirectly.
 const IMPURE: &[&str] = &["tokio", "mio", "socket2", "rustix", "getrandom", "rand", "axum", "tracing-subscriber"];

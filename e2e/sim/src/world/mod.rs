@@ -163,6 +163,8 @@ pub struct World {
     pub(crate) elsewhere: BTreeMap<ReplicaId, Elsewhere>,
     /// For other regions: what is said to their replicas, and what becomes of processes here.
     pub(crate) abroad: Vec<Abroad>,
+    /// What was heard on connections that are no client's of this world: see [`crate::regions::Regions::ask`].
+    pub(crate) outside: BTreeMap<(ReplicaId, u64), Vec<u8>>,
     pub(crate) violation: Option<Violation>,
     pub(crate) events: u64,
 }
@@ -208,6 +210,7 @@ impl World {
             ends_at: None,
             elsewhere: BTreeMap::new(),
             abroad: Vec::new(),
+            outside: BTreeMap::new(),
             watch: Watch::default(),
             decided: Decided::default(),
             authority: Authority::default(),

@@ -357,7 +357,7 @@ impl World {
     }
 
     /// Whether a replica thinks that it leads and serves.
-    pub(super) fn thinks_it_leads(&self, id: ReplicaId) -> bool {
+    pub(crate) fn thinks_it_leads(&self, id: ReplicaId) -> bool {
         let now = self.now();
         let Some(machine) = self.machines.get(&id) else { return false };
         let report = machine.process.as_ref().map(|process| process.replica.report(machine.now(now)));
