@@ -1,7 +1,7 @@
 //! What concurrent commands come to: one table, in `table.txt`, that is documentation ([`markdown`]) and test ([`play`]).
 //!
-//! The simulation plays all rows on one store with a region of every name in [`REGIONS`]: who plays them says how a region is asked, how regions are taken
-//! apart and brought together ([`Regions`]), and nothing else. The rows of a phase run at the same time, so that one pause and
+//! The simulation, local processes and a live cluster each play all rows on one store with a region of every name in [`REGIONS`]: they say how a region is
+//! asked, how regions are taken apart and brought together ([`Regions`]), and nothing else. The rows of a phase run at the same time, so that one pause and
 //! one heal do for all of them; each has keys of its own.
 //!
 //! ```text

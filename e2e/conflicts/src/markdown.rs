@@ -11,7 +11,7 @@ Regions that do not hear each other for a while go on reading and writing; when 
 behind every row: **a command removes only what it has seen; what it has not seen survives.** Steps are in the order of their clocks; between two `sync`
 nothing passes between regions. What is seen afterwards is seen in every region.
 
-Each row is a test, in the simulation (`e2e/sim/tests/conflicts.rs`).
+Each row is a test: in the simulation, with real processes (`operator/cli/tests/faults/conflicts.rs`), and on a cluster (`e2e/tests/live/conflicts.rs`).
 The last column is what the documentation of Redis's active-active databases says of the same, in our words, and, where we differ on purpose, why; where it
 is empty that documentation says nothing.
 

@@ -20,7 +20,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("trireme-link", &["trireme-proto"]),
     ("trireme-local", &["trireme-crds", "trireme-link", "trireme-planner", "trireme-proto"]),
     ("trireme-operator", &["trireme-crds", "trireme-link", "trireme-planner", "trireme-proto"]),
-    ("trireme-cli", &["trireme-crds", "trireme-link", "trireme-local", "trireme-node", "trireme-proto"]),
+    (
+        "trireme-cli",
+        &["trireme-conflicts", "trireme-crds", "trireme-link", "trireme-local", "trireme-node", "trireme-proto"],
+    ),
     ("trireme-kubectl", &["trireme-cli", "trireme-crds", "trireme-link"]),
     ("trireme-sim", &["trireme-conflicts", "trireme-crds", "trireme-planner", "trireme-proto", "trireme-replica"]),
     ("trireme-conflicts", &[]),
@@ -30,6 +33,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "trireme-bench",
             "trireme-cli",
+            "trireme-conflicts",
             "trireme-crds",
             "trireme-local",
             "trireme-planner",

@@ -12,6 +12,7 @@
 //! * Clients write all the time; a test passes only when every acknowledged write is found on every replica afterwards.
 //! * A fault is a fault of one thing. What it is called, and what undoes it, is in `e2e/cluster/README.md`.
 
+mod conflicts;
 mod control_plane;
 mod create;
 mod faults;
@@ -42,6 +43,7 @@ const SUBJECTS: &[&[Case]] = &[
     leaderless_faults::CASES,
     leaderless_changes::CASES,
     multi_leader::CASES,
+    conflicts::CASES,
     nodes::CASES,
     requests::CASES,
     rollout::CASES,

@@ -31,7 +31,7 @@ const UNDISTURBED: Duration = Duration::from_millis(300);
 const LOSSES: usize = 2;
 
 /// The pod of the leader of a region, which serves.
-fn leader(store: &Store<'_>, region: &str) -> Outcome<Pod> {
+pub fn leader(store: &Store<'_>, region: &str) -> Outcome<Pod> {
     let of = |status: &StoreStatus| {
         status.groups.iter().find(|group| group.region == region && group.serving).map(|group| group.leader.clone())
     };

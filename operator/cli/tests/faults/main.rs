@@ -13,6 +13,7 @@ mod tools;
 mod asynchronous;
 mod change;
 mod concurrent;
+mod conflicts;
 mod disk;
 mod input;
 mod leader;

@@ -11,10 +11,10 @@ use crate::{
 };
 
 const TWO: &str = "  mode: MultiLeader\n  regions: [{name: eu}, {name: us}]\n";
-const THREE: &str = "  mode: MultiLeader\n  \"n\": 1\n  regions: [{name: eu}, {name: us}, {name: asia}]\n";
+pub const THREE: &str = "  mode: MultiLeader\n  \"n\": 1\n  regions: [{name: eu}, {name: us}, {name: asia}]\n";
 
 /// The replicas of a region.
-fn region<'a>(store: &'a Store, name: &str) -> Vec<&'a Replica> {
+pub fn region<'a>(store: &'a Store, name: &str) -> Vec<&'a Replica> {
     let prefix = format!("orders-{name}-");
     store.replicas.iter().filter(|replica| replica.name.starts_with(&prefix)).collect()
 }

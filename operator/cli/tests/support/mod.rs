@@ -159,7 +159,13 @@ impl Store {
 
     /// Gives it another spec while it runs, as a person would, and waits until it has become that.
     pub fn apply(&self, spec: &str) {
-        fs::write(&self.yaml, format!("{HEAD}{spec}")).unwrap();
+        self.apply_with("", spec);
+    }
+
+    /// The same, with more of its metadata.
+    pub fn apply_with(&self, metadata: &str, spec: &str) {
+        let head = HEAD.replace("spec:\n", &format!("{metadata}spec:\n"));
+        fs::write(&self.yaml, format!("{head}{spec}")).unwrap();
         let output = self.run(&["apply", self.yaml.to_str().unwrap()]);
         assert!(output.status.success(), "{spec}: {output:?}");
     }
