@@ -7,6 +7,7 @@
 //! ```
 //!
 //! * [`store`]: `ReplicatedStore` as written, and its defaults, in one place.
+//! * [`homes`]: the part of it that is about keys which one region writes.
 //! * [`objects`]: the part of it that is about objects in Kubernetes.
 //! * [`status`]: what is answered; the same in Kubernetes and in local mode.
 //! * [`topology`]: `StoreTopology`, the authority's record, as an object.
@@ -20,6 +21,7 @@
 //! Without that feature no Kubernetes library is used: local mode needs these types too, and builds without any.
 
 pub mod explain;
+pub mod homes;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod objects;
@@ -32,6 +34,7 @@ pub mod store;
 pub mod topology;
 
 pub use explain::{Explanation, Meaning, explain, meaning};
+pub use homes::{HomeRegion, HomeRule, WhenUnreachable};
 pub use objects::{Password, SettledObjects, Volumes};
 pub use parse::{Problem, parse};
 pub use quorums::Quorums;

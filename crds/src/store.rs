@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    homes::{HomeRegion, HomeRule},
     objects::{Auth, ImagePullPolicy, Monitoring, NetworkPolicy, PodSettings, SecretName, ServiceSettings, Volumes},
     quantity::{Bytes, Millis},
     status::StoreStatus,
@@ -183,6 +184,9 @@ pub struct ReplicatedStoreSpec {
     /// (i - 1) modulo their count. In mode MultiLeader, 1 to 15, each of which has n replicas and a leader of its own; more can be added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<Region>,
+    /// Mode MultiLeader: keys that are written in one region only, so that nothing about them is concurrent. Default: none, all keys are written everywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub home_regions: Vec<HomeRegion>,
     /// When a copy counts for w. Default Disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<Durability>,
@@ -315,6 +319,8 @@ pub struct Settled {
     pub feed_bytes_per_second: u64,
     /// Never empty, the default region has an empty name. Region of replica i is number i modulo their count; in mode MultiLeader each has n replicas.
     pub regions: Vec<String>,
+    /// Keys that one region writes.
+    pub homes: Vec<HomeRule>,
     /// When a copy counts.
     pub durability: Durability,
     /// What to do when too few members answer a seal.
@@ -351,6 +357,7 @@ impl ReplicatedStoreSpec {
             read_repair: None,
             feed_bytes_per_second: None,
             regions: Vec::new(),
+            home_regions: Vec::new(),
             durability: None,
             storage: None,
             failover: None,
@@ -385,6 +392,7 @@ impl ReplicatedStoreSpec {
             read_repair: self.read_repair.unwrap_or_default(),
             feed_bytes_per_second: self.feed_bytes_per_second.map_or(0, |bytes| bytes.0),
             regions: if regions.is_empty() { vec![String::new()] } else { regions },
+            homes: self.home_regions.iter().map(HomeRegion::settle).collect(),
             durability: self.durability.unwrap_or_default(),
             policy: failover.policy.unwrap_or(if w >= 2 { Policy::NeverLose } else { Policy::PreferAvailable }),
             suspicion_ms: ms(failover.suspicion, 1_000),

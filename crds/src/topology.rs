@@ -71,6 +71,9 @@ pub struct GroupRecord {
     /// Mode MultiLeader: a person gave the group up before the others held all that it had acknowledged: so many of its entries are known that none of them held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up: Option<u64>,
+    /// Mode MultiLeader: keys that one group alone writes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub homes: Vec<HomeRecord>,
     /// What replicas need to know of the spec.
     pub settings: SettingsRecord,
 }
@@ -107,6 +110,45 @@ pub enum LeavingRecord {
     Gone,
     /// None of its replicas is left. The record stays, because its number is not to be used again.
     Ended,
+}
+
+/// Keys that one group alone writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HomeRecord {
+    /// Those that begin with this; empty where `tag` is not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// Those with this hash tag.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tag: String,
+    /// Number of the group that writes them.
+    pub group: u32,
+    /// Rises with each move.
+    pub epoch: u64,
+    /// What the group of this record must have received before it executes a command on them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<DotRecord>,
+    /// The group of this record executes no command on them any more, and everything that it wrote of them is within this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceded: Option<Vec<DotRecord>>,
+    /// Others write them while that group cannot be reached.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub accept_locally: bool,
+}
+
+/// All entries of an origin up to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DotRecord {
+    /// The origin's group.
+    pub group: u32,
+    /// Its generation.
+    pub generation: u32,
+    /// Up to this one.
+    pub seq: u64,
 }
 
 /// What an epoch is in.

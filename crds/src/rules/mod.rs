@@ -47,6 +47,7 @@ macro_rules! text {
 
 mod advice;
 mod changes;
+mod homes;
 mod objects;
 mod odds;
 mod refused;
@@ -126,7 +127,7 @@ pub struct Violation {
 
 /// All rules.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    [refused::RULES, objects::RULES, changes::RULES, advice::RULES, odds::RULES].into_iter().flatten()
+    [refused::RULES, homes::RULES, objects::RULES, changes::RULES, advice::RULES, odds::RULES].into_iter().flatten()
 }
 
 /// Rules that refuse an object.
@@ -166,6 +167,7 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::homes::HomeRegion;
     use crate::store::{API_VERSION, Durability, Failover, Metadata, Mode, Region, STORE_KIND};
 
     fn store(n: u32, w: u32) -> ReplicatedStore {
@@ -282,6 +284,32 @@ mod tests {
         more.spec.regions = regions(&["a", "b", "c"]);
         let rules: Vec<_> = validate_change(&single, &more).iter().map(|v| v.rule).collect();
         assert_eq!(rules, ["regions-immutable"]);
+    }
+
+    #[test]
+    fn home_regions_name_keys_and_regions_that_are_there_and_do_not_overlap() {
+        let home = |prefix: &str, tag: &str, region: &str| HomeRegion {
+            prefix: Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty()),
+            tag: Some(tag.to_owned()).filter(|tag| !tag.is_empty()),
+            region: region.to_owned(),
+            when_unreachable: None,
+        };
+        let with = |homes: &[HomeRegion]| {
+            let mut store = multi_leader(3, 2, &["a", "b"]);
+            store.spec.home_regions = homes.to_vec();
+            ids(&store)
+        };
+        assert_eq!(with(&[home("x:", "", "a"), home("y:", "", "b"), home("", "x:", "b")]), [""; 0]);
+        assert_eq!(with(&[home("x:", "", "c")]), ["homes-region-known"]);
+        assert_eq!(with(&[home("", "", "a")]), ["homes-name-keys"]);
+        assert_eq!(with(&[home("x", "x", "a")]), ["homes-name-keys"]);
+        assert_eq!(with(&[home("", "{x}", "a")]), ["homes-name-keys"]);
+        assert_eq!(with(&[home("x:", "", "a"), home("x:1", "", "b")]), ["homes-apart"]);
+        assert_eq!(with(&[home("x:1", "", "a"), home("x:", "", "a")]), ["homes-apart"]);
+        assert_eq!(with(&[home("", "x", "a"), home("", "x", "a")]), ["homes-apart"]);
+        let mut single = store(3, 2);
+        single.spec.home_regions = vec![home("x:", "", "a")];
+        assert_eq!(ids(&single), ["homes-multi-leader", "homes-region-known"]);
     }
 
     #[test]

@@ -110,9 +110,14 @@ fn focus_of(rule: Breakage) -> Focus {
         | Breakage::ReuseNames
         | Breakage::TrustSlots
         | Breakage::TrustCompared => Focus::Leaderless,
-        Breakage::ShipUncommitted | Breakage::LandEarly | Breakage::WriteWhileLeaving | Breakage::LeaveUndrained => {
-            Focus::Regions
-        }
+        Breakage::ShipUncommitted
+        | Breakage::LandEarly
+        | Breakage::WriteWhileLeaving
+        | Breakage::LeaveUndrained
+        | Breakage::WriteAway
+        | Breakage::HomeUnseen
+        | Breakage::CedeUnsettled
+        | Breakage::MoveHomeEarly => Focus::Regions,
     }
 }
 

@@ -7,7 +7,7 @@ use trireme_proto::ReplicaId;
 use crate::{clock::Micros, model::Act, resp::Reply};
 
 /// The keys that clients use, each for one purpose.
-pub const KEYS: [Key; 27] = [
+pub const KEYS: [Key; 28] = [
     Key { name: "register0", family: Family::Register },
     Key { name: "register1", family: Family::Register },
     Key { name: "journal", family: Family::Journal },
@@ -35,6 +35,7 @@ pub const KEYS: [Key; 27] = [
     Key { name: "levels", family: Family::Levels },
     Key { name: "{causal}cause", family: Family::Causal },
     Key { name: "{causal}effect", family: Family::Causal },
+    Key { name: "home/count", family: Family::Home },
 ];
 /// From here on, keys of stores without a leader: what everybody sets, what one client sets and removes, and what one client counts.
 pub const SHARED: usize = 12;
@@ -48,6 +49,8 @@ pub const LEVELS: usize = 24;
 pub const CAUSE: usize = 25;
 /// See [`CAUSE`].
 pub const EFFECT: usize = 26;
+/// The same: what clients of all regions count, and one region writes, where the store has homes.
+pub const HOMED: usize = 27;
 /// The two keys that are only ever written, and read, together.
 pub const PAIR: [usize; 2] = [9, 10];
 /// The key that is watched.
@@ -95,6 +98,8 @@ pub enum Family {
     Levels,
     /// INCR in one region, and elsewhere SET of what was seen of it.
     Causal,
+    /// INCR and GET in all regions.
+    Home,
 }
 
 impl Family {

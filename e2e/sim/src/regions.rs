@@ -5,15 +5,18 @@
 
 mod hand;
 
+mod homes;
+
 use std::collections::BTreeSet;
 
 use fastrand::Rng;
+use trireme_crds::HomeRule;
 use trireme_proto::{ReplicaId, ids::Peer, topology::Mode};
 
 use crate::{
     clock::Micros,
     history::History,
-    invariants::{Found, Violation, causal, counters, liveness, same::Same, sets},
+    invariants::{Found, Violation, causal, counters, homes as at_home, liveness, same::Same, sets},
     machine::{Arrival, Machine},
     network::{ConnectionId, Delays, Network, Packet},
     queue::Queue,
@@ -58,6 +61,9 @@ pub struct Regions {
     fault_every_us: Micros,
     faults_over: bool,
     same: Same,
+    /// The keys that one region writes, where the store has any; and the versions of the records from which the regions were last told of it.
+    home: Option<HomeRule>,
+    told: Vec<u64>,
 }
 
 impl Regions {
@@ -66,6 +72,7 @@ impl Regions {
         let scenarios = Scenario::regions(seed);
         let mut regions = Regions::of(&scenarios, Rng::with_seed(seed ^ 0x7472_6972_656d_6505), keep);
         leaves(&scenarios, &mut regions.rng, &mut regions.queue);
+        regions.draw_home(seed, &scenarios);
         regions
     }
 
@@ -92,7 +99,19 @@ impl Regions {
         let worlds =
             scenarios.iter().map(|scenario| World::in_region(scenario.clone(), known(scenario), keep)).collect();
         let (network, dialing, same) = (Network::default(), BTreeSet::new(), Same::default());
-        Regions { worlds, network, queue, rng, delays, dialing, fault_every_us, faults_over: false, same }
+        Regions {
+            worlds,
+            network,
+            queue,
+            rng,
+            delays,
+            dialing,
+            fault_every_us,
+            faults_over: false,
+            same,
+            home: None,
+            told: Vec::new(),
+        }
     }
 
     fn now(&self) -> Micros {
@@ -120,6 +139,7 @@ impl Regions {
             }
             let times = self.worlds.iter().filter_map(|world| world.queue.peek()).chain(self.queue.peek());
             let now = times.min().filter(|time| *time <= end).unwrap_or(end);
+            self.tell_of_home();
             for i in 0..self.worlds.len() {
                 // Time goes on everywhere, so that whatever one says to another is not in the other's past.
                 self.worlds[i].run_until(now)?;
@@ -206,6 +226,9 @@ impl Regions {
                         world.leave.remove(&group)
                     };
                 }
+                if leaves && self.home.as_ref().is_some_and(|home| home.region == region_name(group)) {
+                    self.move_home();
+                }
             }
         }
     }
@@ -271,6 +294,9 @@ impl Regions {
         self.queue.after(self.rng.u64(every / 4..=every * 2), Event::Fault);
         let a = self.rng.usize(0..self.worlds.len());
         let b = (a + self.rng.usize(1..self.worlds.len())) % self.worlds.len();
+        if self.home.is_some() && self.rng.bool() {
+            self.move_home();
+        }
         if self.rng.u8(0..5) == 0 {
             let group_b = self.worlds[b].scenario.place.group;
             self.worlds[a].paused_with.insert(group_b);
@@ -394,6 +420,10 @@ impl Regions {
             // Numbers of transactions are those of a client, of which each region has its own.
             self.worlds.iter().try_for_each(|world| causal::end(&world.histories().1))?;
         }
+        if let Some(home) = &self.home {
+            self.worlds.iter().try_for_each(|world| at_home::sessions(&world.histories().1))?;
+            at_home::end(&history, !home.accept_locally)?;
+        }
         counters::end(&history)?;
         sets::end(&history, false)
     }
@@ -430,6 +460,11 @@ impl World {
         world.others = all.iter().copied().filter(|group| *group != own).collect();
         world
     }
+}
+
+/// What a group's region is called.
+pub(crate) fn region_name(group: u32) -> String {
+    format!("region{group}")
 }
 
 /// Plays a seed.

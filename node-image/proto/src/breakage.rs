@@ -78,11 +78,19 @@ pub enum Breakage {
     WriteWhileLeaving,
     /// A group is let go of before the others hold what it has acknowledged.
     LeaveUndrained,
+    /// A group executes commands on keys that are at home elsewhere.
+    WriteAway,
+    /// The home of keys executes commands on them before it has received what was written at the former one.
+    HomeUnseen,
+    /// A group is said to execute no more commands on keys of another home while its leader may still have some under way.
+    CedeUnsettled,
+    /// Keys get another home before the former one has said that it executes no more of their commands.
+    MoveHomeEarly,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 37] = [
+    pub const ALL: [Breakage; 41] = [
         Breakage::SealOneLess,
         Breakage::ChooseBySeqAlone,
         Breakage::NoStartEntry,
@@ -120,6 +128,10 @@ impl Breakage {
         Breakage::LandEarly,
         Breakage::WriteWhileLeaving,
         Breakage::LeaveUndrained,
+        Breakage::WriteAway,
+        Breakage::HomeUnseen,
+        Breakage::CedeUnsettled,
+        Breakage::MoveHomeEarly,
     ];
 }
 

@@ -15,7 +15,7 @@ pub struct Frame {
     /// Its content; a frame of a later version may have one that is not known here.
     #[prost(
         oneof = "Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
     )]
     pub message: Option<Message>,
 }
@@ -92,6 +92,17 @@ pub enum Message {
     /// And their state.
     #[prost(message, tag = "23")]
     States(States),
+    /// A group's leader to all replicas of other groups, with its heartbeats, where there are home regions: here is who executes.
+    #[prost(message, tag = "24")]
+    Leads(Leads),
+}
+
+/// "I lead my group, and serve."
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Leads {
+    /// In this epoch.
+    #[prost(message, required, tag = "1")]
+    pub epoch: Epoch,
 }
 
 /// First frame of both sides; anything else first, or anything wrong in it, closes the connection.
@@ -338,6 +349,9 @@ pub struct Request {
     /// How many microseconds it may wait until its keys have something, if it is a command that does; the largest number: for ever.
     #[prost(uint64, tag = "8")]
     pub wait_us: u64,
+    /// To another group only: what its client has been shown, or may have been. It is executed where all of it has been received.
+    #[prost(message, repeated, tag = "9")]
+    pub seen: Vec<Seen>,
 }
 
 /// A command as the client sent it.
@@ -385,6 +399,23 @@ pub struct Reply {
     /// The forwarder reads its own state for this client only once it has applied this seq (read-your-own-writes).
     #[prost(uint64, tag = "4")]
     pub seq: u64,
+    /// Of another group only: what its client has been shown by this. The forwarder's own state is shown to this client only once it has received all of it.
+    #[prost(message, repeated, tag = "5")]
+    pub seen: Vec<Seen>,
+    /// Nothing was executed here, now or earlier: the keys are at home elsewhere.
+    #[prost(message, optional, tag = "6")]
+    pub moved: Option<Moved>,
+}
+
+/// Where a request belongs.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Moved {
+    /// Its keys' home, as far as the sender knows.
+    #[prost(uint32, tag = "1")]
+    pub group: u32,
+    /// The home's epoch that it knows that from.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
 }
 
 /// Entries that a failover cut off the sender's log, as records, in order.

@@ -110,6 +110,10 @@ pub struct Report {
     /// A leader with other groups: its group takes no more writes, as the record of `topology_version` says, and all that it has written is in `received`.
     #[prost(bool, tag = "40")]
     pub closed: bool,
+    /// A leader with other groups: everything that it executed before it knew the record of this version is committed. So nothing that a later record
+    /// forbids can come any more; see [`crate::topology::Home`].
+    #[prost(uint64, tag = "35")]
+    pub settled_version: u64,
 }
 
 /// How a group's leader sees another group.

@@ -1,6 +1,6 @@
 //! The authority's record of one group: what has been decided. It changes only by compare-and-swap on [`Topology::version`].
 
-use crate::ids::{Epoch, Incarnation, ReplicaId};
+use crate::ids::{Dot, Epoch, Incarnation, ReplicaId};
 
 /// The record. Replicas obey the largest ([`Topology::epoch`], [`Topology::version`]) that they have seen, from the operator or from a peer.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -58,6 +58,54 @@ pub struct Topology {
     /// none of them held.
     #[prost(uint64, optional, tag = "21")]
     pub given_up: Option<u64>,
+    /// [`Mode::MultiLeader`] only: keys that one group alone writes, by the beginning of their names or by their hash tags.
+    #[prost(message, repeated, tag = "16")]
+    pub homes: Vec<Home>,
+}
+
+/// Keys that are written in one region only, as one group's record knows them.
+///
+/// The home moves by its epoch, like leadership: the group that is left says in its record that it executes none of their commands any more, and what it had
+/// written until then; only then the record of the group that comes names itself, and that one executes none before it has received all of this.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Home {
+    /// Keys whose names begin with this; where `tag` is not empty, none.
+    #[prost(string, tag = "1")]
+    pub prefix: String,
+    /// Keys with this hash tag, whatever their names begin with.
+    #[prost(string, tag = "2")]
+    pub tag: String,
+    /// The group that writes them.
+    #[prost(uint32, tag = "3")]
+    pub group: u32,
+    /// Rises with each move.
+    #[prost(uint64, tag = "4")]
+    pub epoch: u64,
+    /// Of each of these origins, everything up to there must have been received before the group of this record executes a command: what others wrote
+    /// while it was theirs.
+    #[prost(message, repeated, tag = "5")]
+    pub after: Vec<Dot>,
+    /// The group of this record is not their home, and its leader has said that it executes no command on them any more.
+    #[prost(message, optional, tag = "6")]
+    pub ceded: Option<Ceded>,
+    /// Where their home is not heard, other groups execute commands themselves, and what both sides wrote is merged. Else they refuse them.
+    #[prost(bool, tag = "7")]
+    pub accept_locally: bool,
+}
+
+/// What a group has written of keys that are at home elsewhere now: nothing beyond this.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Ceded {
+    /// Of each of these origins, all up to there.
+    #[prost(message, repeated, tag = "1")]
+    pub upto: Vec<Dot>,
+}
+
+impl Home {
+    /// Whether both are about the same keys.
+    pub fn is_of(&self, other: &Home) -> bool {
+        (&self.prefix, &self.tag) == (&other.prefix, &other.tag)
+    }
 }
 
 /// Another group of the store, as this group's record knows it.

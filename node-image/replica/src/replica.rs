@@ -12,7 +12,7 @@ use trireme_proto::{
 };
 
 use crate::{
-    clients::{Clients, conflicts::Conflicts, requests::Requests},
+    clients::{Clients, conflicts::Conflicts, homes::Homes, requests::Requests},
     disk_queue::{Becomes, DiskQueue},
     engine::Engine,
     feeds::Feeds,
@@ -67,6 +67,8 @@ pub struct Replica {
     /// Number of the last comparison that it has begun: other processes begin elsewhere.
     pub(crate) exchanges: u64,
     pub(crate) peers: BTreeMap<ReplicaId, PeerState>,
+    /// Keys that one region writes, by the record that is obeyed.
+    pub(crate) homes: Homes,
     pub(crate) operators: BTreeSet<u32>,
     pub(crate) clients: Clients,
     pub(crate) disk: DiskQueue,
@@ -98,7 +100,8 @@ pub struct Replica {
     pub(crate) batch: Vec<u8>,
     pub(crate) batch_last: u64,
     pub(crate) delta: Vec<u8>,
-    pub(crate) forward_out: Forward,
+    /// This turn's requests, by the group whose leader is asked.
+    pub(crate) forward_out: BTreeMap<u32, Forward>,
     pub(crate) replies_out: BTreeMap<ReplicaId, ForwardReply>,
     pub(crate) output: Output,
 }
@@ -117,6 +120,7 @@ impl Replica {
             started_us: now.mono_us,
             promise_durable: meta.promise,
             led_before: meta.led,
+            homes: Homes::of_record(meta.topology.as_ref()),
             meta,
             engine: recovered.engine,
             requests: recovered.requests,
@@ -155,7 +159,7 @@ impl Replica {
             batch: Vec::new(),
             batch_last: last.seq,
             delta: Vec::new(),
-            forward_out: Forward::default(),
+            forward_out: BTreeMap::new(),
             replies_out: BTreeMap::new(),
             output: Output::default(),
         };
@@ -210,6 +214,7 @@ impl Replica {
         self.serve_waiters();
         self.run_waiting();
         self.land_waiting();
+        self.serve_early();
         // What they, and other groups, have brought.
         self.serve_waiters();
         self.flush_batch();
@@ -336,12 +341,13 @@ impl Replica {
             Message::Compare(compare) => self.on_compare(from, &compare),
             Message::Differ(differ) => self.on_differ(from, &differ),
             Message::States(states) => self.on_states(from, states),
-            // Another group's log and its leaders are of no account here.
+            Message::Leads(leads) => self.on_leads(from, leads),
+            Message::Forward(forward) => self.on_forward(from, forward),
+            Message::ForwardReply(reply) => self.on_forward_reply(from, reply),
+            // Another group's log is of no account here.
             _ if !own => {}
             Message::Append(append) => self.on_append(from, &append),
             Message::AppendAck(ack) => self.on_append_ack(from, &ack),
-            Message::Forward(forward) => self.on_forward(from, forward),
-            Message::ForwardReply(reply) => self.on_forward_reply(reply),
             Message::Topology(topology) => self.obey(*topology),
             Message::Fenced(fenced) => self.on_fenced(&fenced),
             Message::LogState(state) => self.on_log_state(from, &state),
@@ -409,6 +415,7 @@ impl Replica {
                 if own && !self.is_leaderless() {
                     self.group_peer_closed(id);
                 } else {
+                    self.leader_abroad_closed(id);
                     self.link_closed(id);
                 }
             }
@@ -431,6 +438,7 @@ impl Replica {
         self.lease_tick();
         self.time_out_rounds();
         self.time_out_clients();
+        self.ask_moved();
         self.expire_keys();
         self.keep_house();
         self.heartbeat();

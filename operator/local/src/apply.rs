@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use trireme_crds::ReplicatedStore;
-use trireme_planner::Desired;
+use trireme_planner::{Desired, DesiredHome};
 use trireme_proto::{
     Topology,
-    topology::{Group, Phase},
+    topology::{Group, Home, Phase},
 };
 
 use crate::{addresses, store, world::World};
@@ -46,7 +46,13 @@ fn is(record: &Topology, desired: &Desired) -> bool {
     let members: BTreeSet<u32> = record.config.members.iter().map(|member| member.id).collect();
     let wanted = desired.replicas.iter().map(|replica| replica.id).collect();
     let paused = |groups: &[Group]| groups.iter().map(|group| (group.group, group.paused)).collect::<Vec<_>>();
+    let at_home = |wanted: &DesiredHome| {
+        let is_its = |row: &&Home| row.is_of(&wanted.home) && row.epoch == wanted.home.epoch;
+        wanted.waits_for.is_empty() && record.homes.iter().any(|row| is_its(&row) && row.group == wanted.home.group)
+    };
     record.old.is_none()
+        && desired.homes.len() == record.homes.len()
+        && desired.homes.iter().all(at_home)
         && paused(&record.groups) == paused(&desired.others)
         && record.phase() == Phase::Active
         && record.config.w == desired.w

@@ -53,6 +53,7 @@ fn blank() -> Topology {
         groups: Vec::new(),
         leaving: Leaving::Stays as i32,
         given_up: None,
+        homes: Vec::new(),
     }
 }
 

@@ -197,7 +197,23 @@ pub enum Decision {
         /// The region.
         region: String,
     },
-    /// Settings, addresses or other groups of the record were brought up to date.
+    /// Mode MultiLeader: keys that are at home elsewhere are no longer written in a region.
+    HomesCeded {
+        /// The region.
+        region: String,
+        /// Their prefixes and tags.
+        keys: Vec<String>,
+    },
+    /// Mode MultiLeader: keys are written in this region from now on, once it has received what others had written of them.
+    HomeMoved {
+        /// The region.
+        region: String,
+        /// Their prefix or tag.
+        keys: String,
+        /// The home's epoch.
+        epoch: u64,
+    },
+    /// Settings, addresses, other groups or homes of the record were brought up to date.
     Refreshed {
         /// What.
         what: String,
@@ -436,6 +452,15 @@ impl fmt::Display for Decision {
             Decision::Released { replica } => write!(f, "{replica} counts again: its quarantine was ended"),
             Decision::Draining { .. } | Decision::Kept { .. } | Decision::Left { .. } | Decision::Ended { .. } => {
                 self.leaves(f)
+            }
+            Decision::HomesCeded { region, keys } => {
+                write!(f, "{region} no longer writes {}, and all that it wrote is committed", list(keys))
+            }
+            Decision::HomeMoved { region, keys, epoch } => {
+                write!(
+                    f,
+                    "{keys} is written in {region} alone, by epoch {epoch} of its home, once all written before has come"
+                )
             }
             Decision::Refreshed { what } => write!(f, "the record was brought up to date: {what}"),
             Decision::Refused { what, why } => write!(f, "refused to {what}: {why}"),

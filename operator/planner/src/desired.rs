@@ -5,6 +5,7 @@ use trireme_proto::{ReplicaId, Topology, topology};
 
 use crate::{
     groups::{self, Wanted},
+    homes::DesiredHome,
     record,
 };
 
@@ -42,6 +43,8 @@ pub struct Desired {
     pub leaving: bool,
     /// And a person gave up what they do not hold.
     pub given_up: bool,
+    /// Mode MultiLeader: keys that one region writes.
+    pub homes: Vec<DesiredHome>,
     /// Copies before OK.
     pub w: u32,
     /// What replicas need to know.
@@ -100,6 +103,10 @@ impl Desired {
             return vec![Desired { replicas: spread(name, &settled), ..Desired::of_no_group(store, uid, settled) }];
         }
         let wanted = groups::wanted(name, settled.n, &settled.regions, records);
+        let number = |region: &str| {
+            wanted.iter().find(|group| group.region == region && !group.leaving).map(|group| group.group)
+        };
+        let homes = DesiredHome::all(&settled.homes, number, records);
         let apart = names(store.metadata.annotation(PAUSE_FEEDS).unwrap_or_default());
         let lost = names(store.metadata.annotation(GIVE_UP).unwrap_or_default());
         let with = |(i, Wanted { group, region, replicas, mut others, leaving }): (usize, Wanted)| {
@@ -110,7 +117,7 @@ impl Desired {
             // It is refused whomever it names; once is enough.
             common.quarantine.retain(|_| i == 0);
             let given_up = leaving && lost.contains(&region);
-            Desired { group, region, replicas, others, leaving, given_up, ..common }
+            Desired { group, region, replicas, others, leaving, given_up, homes: homes.clone(), ..common }
         };
         wanted.into_iter().enumerate().map(with).collect()
     }
@@ -127,6 +134,7 @@ impl Desired {
             others: Vec::new(),
             leaving: false,
             given_up: false,
+            homes: Vec::new(),
             w: settled.w,
             settings: record::settings_from_object(&SettingsRecord {
                 durability: settled.durability,

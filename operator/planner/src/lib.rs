@@ -10,6 +10,7 @@
 //! * [`desired`], [`observed`]: what goes in. "Not heard from" is a value.
 //! * `groups`: where each region has a leader, which group has which number. Each group is planned by itself: one [`Desired`] of [`Desired::groups`], one
 //!   [`Observed`], one [`Memory`], one record, one turn; [`merge()`] makes one status of theirs.
+//! * `homes`: there, which group writes which keys, and how that moves.
 //! * [`plan()`]: the rules of creation, failover, hand-over, change, restarts and replacement, one file each.
 //! * `plan/leaderless`: the same where there is no leader: names, members, w and r, who is quarantined, and what quorums are left.
 //! * [`decision`]: what was decided, as data and as a sentence.
@@ -44,6 +45,7 @@ pub mod conformance;
 pub mod decision;
 pub mod desired;
 mod groups;
+mod homes;
 pub mod observed;
 pub mod plan;
 pub mod record;
@@ -53,6 +55,7 @@ pub use backend::{Backend, RecordError, Turned, turn};
 pub use decision::{Cause, Decision};
 pub use desired::{Desired, DesiredReplica, Failover, GIVE_UP, PAUSE_FEEDS, PAUSED, QUARANTINE};
 pub use groups::first_replica;
+pub use homes::DesiredHome;
 pub use observed::{Elsewhere, HumanRequest, Observed, Process, Seen};
 pub use plan::{Memory, Plan, plan};
 pub use status::{merge, status};

@@ -3,13 +3,14 @@
 use trireme_crds::{
     Durability, Mode, Quorums, ReadRepair, Unreplicated, WriteOrder,
     topology::{
-        ConfigRecord, GroupRecord, LeavingRecord, MemberRecord, OtherGroupRecord, RecordPhase, ReplicaRecord,
-        SettingsRecord,
+        ConfigRecord, DotRecord, GroupRecord, HomeRecord, LeavingRecord, MemberRecord, OtherGroupRecord, RecordPhase,
+        ReplicaRecord, SettingsRecord,
     },
 };
 use trireme_proto::{
     Epoch, Topology,
-    topology::{self, Config, Group, Leaving, Member, Phase, Replica, Settings},
+    ids::{Dot, Origin},
+    topology::{self, Ceded, Config, Group, Home, Leaving, Member, Phase, Replica, Settings},
 };
 
 /// Why an object is no record.
@@ -41,6 +42,7 @@ pub fn to_object(record: &Topology) -> GroupRecord {
             Leaving::Ended => LeavingRecord::Ended,
         },
         given_up: record.given_up,
+        homes: record.homes.iter().map(home_to_object).collect(),
         settings: settings_to_object(&record.settings),
     }
 }
@@ -76,6 +78,39 @@ fn group_from_object(object: &OtherGroupRecord) -> Result<Group, RecordTextError
         paused: object.paused,
         leaving: object.leaving,
     })
+}
+
+fn home_to_object(home: &Home) -> HomeRecord {
+    let dots = |dots: &[Dot]| -> Vec<DotRecord> {
+        let row = |dot: &Dot| DotRecord { group: dot.origin.group, generation: dot.origin.generation, seq: dot.seq };
+        dots.iter().map(row).collect()
+    };
+    HomeRecord {
+        prefix: home.prefix.clone(),
+        tag: home.tag.clone(),
+        group: home.group,
+        epoch: home.epoch,
+        after: dots(&home.after),
+        ceded: home.ceded.as_ref().map(|ceded| dots(&ceded.upto)),
+        accept_locally: home.accept_locally,
+    }
+}
+
+fn home_from_object(object: &HomeRecord) -> Home {
+    let dots = |rows: &[DotRecord]| -> Vec<Dot> {
+        let dot =
+            |row: &DotRecord| Dot { origin: Origin { group: row.group, generation: row.generation }, seq: row.seq };
+        rows.iter().map(dot).collect()
+    };
+    Home {
+        prefix: object.prefix.clone(),
+        tag: object.tag.clone(),
+        group: object.group,
+        epoch: object.epoch,
+        after: dots(&object.after),
+        ceded: object.ceded.as_ref().map(|rows| Ceded { upto: dots(rows) }),
+        accept_locally: object.accept_locally,
+    }
 }
 
 fn settings_to_object(settings: &Settings) -> SettingsRecord {
@@ -162,6 +197,7 @@ pub fn from_object(store: &str, object: &GroupRecord) -> Result<Topology, Record
             LeavingRecord::Ended => Leaving::Ended as i32,
         },
         given_up: object.given_up,
+        homes: object.homes.iter().map(home_from_object).collect(),
         settings: settings_from_object(&object.settings),
     })
 }

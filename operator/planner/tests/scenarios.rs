@@ -26,6 +26,8 @@
 //! store leaders regions=eu givenUp=us                        and which region is not waited for when it leaves
 //! see 1 holds=2.1:40 feed=2:0:5 closed                       what the leader holds of a group's generation; what it lacks of another's; it writes no more
 //! left s-us-0                                                what is still there of a group that is gone
+//! store leaders regions=eu,us home=at:eu                     keys that begin with `at` are written in eu
+//! see 1 settled=3 own=7                                       the leader executes by version 3 of the record, and its group has 7 entries of its own
 //! whole              shows the status of the store that its groups' make together
 //! ```
 //!
@@ -38,7 +40,9 @@ mod words;
 
 use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 
-use trireme_crds::{ConditionStatus, Durability, Mode, Policy, ReplicatedStoreSpec, StoreStatus, store::Region};
+use trireme_crds::{
+    ConditionStatus, Durability, HomeRegion, Mode, Policy, ReplicatedStoreSpec, StoreStatus, store::Region,
+};
 use trireme_planner::{Desired, Elsewhere, GIVE_UP, HumanRequest, Memory, Observed, PAUSE_FEEDS, Process, Seen, plan};
 use trireme_proto::{
     Epoch, Origin, Position, Report, Topology,
@@ -65,6 +69,16 @@ fn desired(words: &[&str], records: &[Topology]) -> Vec<Desired> {
         () => Mode::SingleLeader,
     });
     spec.regions = regions;
+    spec.home_regions = value("home=")
+        .and_then(|home| home.split_once(':'))
+        .map(|(prefix, region)| HomeRegion {
+            prefix: Some(prefix.to_owned()),
+            tag: None,
+            region: region.to_owned(),
+            when_unreachable: None,
+        })
+        .into_iter()
+        .collect();
     spec.n = value("n=").map(|v| v.parse().unwrap());
     spec.w = value("w=").map(|v| v.parse().unwrap());
     spec.r = value("r=").map(|v| v.parse().unwrap());
@@ -192,6 +206,12 @@ impl Stage {
                 }
                 "whole" => self.report(id).whole = number() != 0,
                 "spent" => self.report(id).origin_spent = number() != 0,
+                "settled" => self.report(id).settled_version = number(),
+                "own" => {
+                    let group = self.desired.group;
+                    let origin = Origin { group, generation: self.observed.record.as_ref().unwrap().generation };
+                    self.report(id).received = vec![OriginSeq { origin, upto: number(), gaps: 0 }];
+                }
                 "offset" => self.report(id).clock_offset_ms = value.parse().unwrap(),
                 "digest" => self.report(id).digest = number(),
                 other => panic!("see: {other}"),

@@ -5,7 +5,7 @@ use fastrand::Rng;
 use super::{Client, Expected, LEVELS_WRITER, Scope};
 use crate::{
     clock::Micros,
-    history::{CAUSE, EFFECT, Entry, Family, History, KEYS, LEVELS, OWN, Outcome, PAIR, SHARED, SWAPPED, TALLY},
+    history::{CAUSE, EFFECT, Entry, Family, HOMED, History, KEYS, LEVELS, OWN, Outcome, PAIR, SHARED, SWAPPED, TALLY},
     invariants::sets,
     model::Act,
 };
@@ -93,13 +93,17 @@ impl Client {
             self.ask(now, EFFECT, Act::Set(cause.to_string()), false, history, out);
         }
         for _ in 0..rng.usize(1..=3) {
-            match rng.u8(0..12) {
+            match rng.u8(0..14) {
                 // Counted, not set: what is in doubt may happen late, and must not take it back.
                 0..2 if region == 1 => self.ask(now, CAUSE, Act::Incr, false, history, out),
                 0..2 => {
                     out.push(Act::Get.args(&self.name(CAUSE)));
                     let index = self.note(now, CAUSE, Act::Get, true, false, None, history);
                     self.expected.push_back(Expected::Cause(index));
+                }
+                4..6 => {
+                    let act = self.act(Family::Home, rng);
+                    self.ask(now, HOMED, act, false, history, out);
                 }
                 2..4 => self.together(now, [(EFFECT, Act::Get), (CAUSE, Act::Get)].into(), false, history, out),
                 _ => {
@@ -257,7 +261,11 @@ impl Client {
         let reading = if self.readonly { 8 } else { 4 };
         let read = rng.u8(0..10) < reading;
         match family {
-            Family::Register | Family::Text | Family::Journal | Family::Total | Family::Counter if read => Act::Get,
+            Family::Register | Family::Text | Family::Journal | Family::Total | Family::Counter | Family::Home
+                if read =>
+            {
+                Act::Get
+            }
             Family::Register if rng.u8(0..4) == 0 => Act::Del,
             Family::Register
             | Family::Pair
@@ -272,7 +280,7 @@ impl Client {
                 1 => Act::Set(format!("{};", self.unique())),
                 _ => Act::Append(format!("{};", self.unique())),
             },
-            Family::Total | Family::Tally => Act::Incr,
+            Family::Total | Family::Tally | Family::Home => Act::Incr,
             Family::Counter => match rng.u8(0..6) {
                 0 => Act::Del,
                 1 => Act::Set(rng.u32(0..1_000_000).to_string()),

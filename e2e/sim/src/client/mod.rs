@@ -15,8 +15,17 @@ use crate::{
 };
 
 /// Errors that say: this has not happened and never will.
-const REFUSALS: [&str; 8] =
-    ["NOREPLICAS", "TRYAGAIN", "DISKFULL", "LOADING", "STALE", "EXECABORT", "CLUSTERDOWN", "REGIONLEAVES"];
+const REFUSALS: [&str; 9] = [
+    "NOREPLICAS",
+    "TRYAGAIN",
+    "DISKFULL",
+    "LOADING",
+    "STALE",
+    "EXECABORT",
+    "CLUSTERDOWN",
+    "REGIONLEAVES",
+    "HOMEUNREACHABLE",
+];
 
 /// The client that sets [`LEVELS`].
 const LEVELS_WRITER: u32 = 1;

@@ -24,6 +24,7 @@
 //! | invariant | looked at | says |
 //! | --- | --- | --- |
 //! | [`causal`] | at the end | nobody sees an effect before its cause |
+//! | [`homes`] | at the end | what has a home is written by one region at a time, once, and seen by who wrote it |
 //!
 //! And where there is no leader:
 //!
@@ -47,6 +48,7 @@ pub mod copies;
 pub mod counters;
 pub mod digests;
 pub mod hand;
+pub mod homes;
 pub mod leader;
 pub mod lease;
 pub mod levels;

@@ -91,7 +91,10 @@ impl World {
         if record.old.is_some() || record.leader == 0 {
             return false;
         }
-        self.able(&record.config, Some(id), false)
+        // The operator may be giving up another one at this moment, and learns of this only afterwards.
+        let given_up = |other: &ReplicaId| *other != id && self.machines[other].gone_since.is_some();
+        let replaces = self.scenario.replace_lost_after_ms.is_some();
+        !(replaces && self.machines.keys().any(given_up)) && self.able(&record.config, Some(id), false)
     }
 
     /// The same where there is no leader: fewer than w members of each configuration in force have forgotten, those included that may be given up next.

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use fastrand::Rng;
-use trireme_planner::{Elsewhere, HumanRequest};
+use trireme_planner::{DesiredHome, Elsewhere, HumanRequest};
 use trireme_proto::{Message, ReplicaId, Topology, ids::Peer};
 use trireme_replica::io::Output;
 
@@ -161,6 +161,8 @@ pub struct World {
     pub(crate) ends_at: Option<Micros>,
     /// What the operator knows of other groups' replicas.
     pub(crate) elsewhere: BTreeMap<ReplicaId, Elsewhere>,
+    /// Keys that one of the store's groups writes.
+    pub(crate) homes: Vec<DesiredHome>,
     /// For other regions: what is said to their replicas, and what becomes of processes here.
     pub(crate) abroad: Vec<Abroad>,
     /// What was heard on connections that are no client's of this world: see [`crate::regions::Regions::ask`].
@@ -172,7 +174,8 @@ pub struct World {
 impl World {
     /// The world of a scenario, before anything has happened.
     pub fn new(scenario: Scenario, keep: Keep) -> World {
-        let mut rng = Rng::with_seed(scenario.seed);
+        // Each region's world draws its own, incarnations among them: those of two disks are never the same.
+        let mut rng = Rng::with_seed(scenario.seed ^ (u64::from(scenario.place.group) << 48));
         let mut machines = BTreeMap::new();
         let place = scenario.place;
         for id in place.first + 1..=place.first + crate::scenario::REPLICAS_MAX {
@@ -209,6 +212,7 @@ impl World {
             leaves: false,
             ends_at: None,
             elsewhere: BTreeMap::new(),
+            homes: Vec::new(),
             abroad: Vec::new(),
             outside: BTreeMap::new(),
             watch: Watch::default(),

@@ -29,6 +29,7 @@ use crate::{
     invariants::seal,
     machine::STORE,
     network::Packet,
+    regions::region_name,
     scenario::{NUMBERS_PER_GROUP, Policy, REPLICAS_MAX},
 };
 
@@ -308,7 +309,7 @@ impl World {
         let (n, w) = self.wanted;
         let settings = Settings { r: self.wanted_r, ..self.scenario.settings.clone() };
         let place = self.scenario.place;
-        let named = |group: u32| if group > 0 { format!("region{group}") } else { String::new() };
+        let named = |group: u32| if group > 0 { region_name(group) } else { String::new() };
         let region = named(place.group);
         let replica = |k: u32| {
             let id = place.first + k;
@@ -331,6 +332,7 @@ impl World {
                     ..elsewhere(*group, &named(*group))
                 })
                 .collect(),
+            homes: self.homes.clone(),
             w,
             settings,
             failover: Failover {

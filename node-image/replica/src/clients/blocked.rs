@@ -6,7 +6,10 @@
 //! came after it, and is tried again by the ordinary way when a key has something in this replica's own state.
 
 use bytes::Bytes;
-use trireme_proto::{ids::Dot, message::Released};
+use trireme_proto::{
+    ids::Dot,
+    message::{self, Released},
+};
 
 use crate::{
     engine::{
@@ -247,18 +250,18 @@ impl Replica {
             self.time_out_here(id);
             return true;
         }
-        let Some(Place::Asked { since_us, sent, .. }) = client.places.back_mut() else { return true };
+        let Some(Place::Asked { since_us, sent, group, .. }) = client.places.back_mut() else { return true };
         *since_us = now_us;
-        match &self.role {
-            // No leader has heard of it.
-            _ if !*sent => self.take_reply(connection, number, nothing(resp3), 0),
-            Role::Leader(_) => self.release((self.identity.incarnation, connection), number),
-            Role::Follower(follower) if follower.hears_leader() => {
-                self.forward_out.released.push(Released { connection, number });
-            }
-            // It is asked of the next one, and may wait no longer.
-            _ => {}
+        let (sent, group) = (*sent, *group);
+        let reply = message::Reply { connection, number, bytes: nothing(resp3), ..message::Reply::default() };
+        if !sent {
+            self.take_reply(reply, group); // No leader has heard of it.
+        } else if self.leads() && group == self.identity.group {
+            self.release((self.identity.incarnation, connection), number);
+        } else if self.may_ask(group) {
+            self.forward_to(group).released.push(Released { connection, number });
         }
+        // Else it is asked of the next one, and may wait no longer.
         true
     }
 

@@ -10,7 +10,7 @@ use trireme_proto::{
 };
 
 use super::held::Reach;
-use crate::engine::command::connection::ConnectionState;
+use crate::engine::{ReceivedSet, command::connection::ConnectionState};
 use crate::io::ClientId;
 use crate::quorum::level::{Level, Quorum};
 
@@ -76,6 +76,9 @@ pub(crate) enum Place {
         sent: bool,
         /// The client wants no reply to it (CLIENT REPLY).
         mute: bool,
+        /// The group whose leader was asked, or is to be; and the newest epoch of its keys' home that it is known to be from.
+        group: u32,
+        home_epoch: u64,
         /// Memory that it takes, in bytes.
         bytes: usize,
     },
@@ -148,6 +151,15 @@ pub(crate) struct Consistency {
     pub(crate) last: Option<Reach>,
 }
 
+/// What of a connection has been executed in other groups.
+#[derive(Debug, Default)]
+pub(crate) struct Elsewhere {
+    /// Those whose leaders have been asked: they are told when the connection ends.
+    pub(crate) groups: SmallVec<[u32; 2]>,
+    /// What was shown there: nothing without it is shown here.
+    pub(crate) seen: ReceivedSet,
+}
+
 /// A client connection.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -182,6 +194,8 @@ pub(crate) struct Client {
     pub(crate) session_seq: u64,
     /// Its last write where nobody leads: under which name, and its sequence.
     pub(crate) wrote: Option<Dot>,
+    /// Where it has been executed for in other groups: in which, and what it was shown there of all groups, as far as that is not known to have come here.
+    pub(crate) elsewhere: Elsewhere,
     pub(crate) blocked: Option<Blocked>,
     pub(crate) consistency: Consistency,
     /// Nothing more is executed for it: when all is answered, this is said and the connection closed.
@@ -210,6 +224,7 @@ impl Client {
             readonly: false,
             session_seq: 0,
             wrote: None,
+            elsewhere: Elsewhere::default(),
             blocked: None,
             consistency: Consistency::default(),
             last_words: None,
@@ -227,6 +242,30 @@ impl Client {
             Place::Asked { request, since_us, .. } => Some((request, *since_us)),
             Place::Answered(_) => None,
         })
+    }
+
+    /// The group that has an open request of it.
+    pub(crate) fn open_group(&self) -> Option<u32> {
+        self.last_open().map(|(group, _)| group)
+    }
+
+    fn last_open(&self) -> Option<(u32, u64)> {
+        self.places.iter().rev().find_map(|place| match place {
+            Place::Asked { group, home_epoch, .. } => Some((*group, *home_epoch)),
+            Place::Answered(_) => None,
+        })
+    }
+
+    /// Whether a command of this epoch of a home, or of none, may be under way together with what is: it cannot be executed before that.
+    pub(crate) fn may_follow(&self, group: u32, home_epoch: u64) -> bool {
+        self.last_open().is_none_or(|last| last == (group, 0) || last == (group, home_epoch))
+    }
+
+    /// A group's leader is asked: if it is another group's, that is told when the connection ends.
+    pub(crate) fn note_elsewhere(&mut self, group: u32, own: u32) {
+        if group != own && !self.elsewhere.groups.contains(&group) {
+            self.elsewhere.groups.push(group);
+        }
     }
 
     /// It waits for keys.
@@ -260,15 +299,22 @@ impl Client {
         self.places.push_back(place);
     }
 
-    /// Puts a reply into its request's place: whether that still waited for it.
-    pub(crate) fn answer_place(&mut self, asked: u64, reply: Bytes) -> bool {
+    /// The group that a request is asked of, if that still waits for its reply.
+    pub(crate) fn group_of_place(&self, asked: u64) -> Option<u32> {
+        self.places.iter().find_map(|place| match place {
+            Place::Asked { request, group, .. } if request.number == asked => Some(*group),
+            _ => None,
+        })
+    }
+
+    /// Puts a reply into its request's place.
+    pub(crate) fn answer_place(&mut self, asked: u64, reply: Bytes) {
         let is_its = |place: &&mut Place| matches!(place, Place::Asked { request, .. } if request.number == asked);
-        let Some(place) = self.places.iter_mut().find(is_its) else { return false };
+        let Some(place) = self.places.iter_mut().find(is_its) else { return };
         self.places_bytes -= place.bytes();
         let mute = matches!(place, Place::Asked { mute: true, .. });
         *place = Place::Answered(if mute { Bytes::new() } else { reply });
         self.places_bytes += place.bytes();
-        true
     }
 
     /// Puts replies into places, wherever there is one for them.

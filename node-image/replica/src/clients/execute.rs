@@ -4,7 +4,7 @@ use trireme_proto::{
     ReplicaId,
     breakage::{Breakage, broken},
     ids::Dot,
-    message::{Command, Request, Watched},
+    message::{Command, Moved, Request, Watched},
 };
 
 use crate::{
@@ -89,10 +89,16 @@ impl Replica {
 
     /// Executes a unit of work here, or forwards it, or neither for now.
     pub(super) fn place(&mut self, id: ClientId, work: &Work<'_>) -> Flow {
+        let home_epoch = match self.may_be_elsewhere(id).then(|| self.place_by_home(id, work)) {
+            None => 0,
+            Some(Ok(epoch)) => epoch,
+            Some(Err(flow)) => return flow,
+        };
         let (writes, in_order) = (work.writes(), self.clients.get_mut(id).is_some_and(|client| client.in_order()));
+        let own = (self.identity.group, home_epoch);
         match &self.role {
             // Whoever leads is asked, also if that is this replica: what waits for keys moves on to the next leader like every request.
-            Role::Leader(_) if work.waits() => self.forward(id, work),
+            Role::Leader(_) if work.waits() => self.forward(id, work, own),
             Role::Leader(_) => match self.may_execute(writes) {
                 MayExecute::Yes if in_order => {
                     self.serve_touched();
@@ -100,7 +106,7 @@ impl Replica {
                     self.serve_touched();
                     flow
                 }
-                MayExecute::Yes => self.forward(id, work),
+                MayExecute::Yes => self.forward(id, work, own),
                 MayExecute::NotNow => Flow::NotNow,
                 MayExecute::Never(why) => {
                     self.counters.no_replicas += u64::from(why.starts_with("NOREPLICAS"));
@@ -115,9 +121,15 @@ impl Replica {
                 if !writes && in_order && self.may_read_here(id) {
                     return self.execute_for(id, work, Reach::default());
                 }
-                self.forward(id, work)
+                self.forward(id, work, own)
             }
         }
+    }
+
+    /// Whether there are homes, or a client still has to do with another group since there were.
+    fn may_be_elsewhere(&mut self, id: ClientId) -> bool {
+        let away = |client: &mut Client| !client.elsewhere.groups.is_empty();
+        self.meta.topology.is_some() && (!self.homes.is_empty() || self.clients.get_mut(id).is_some_and(away))
     }
 
     /// Whether a client's read may be answered from this replica's own state, which may be behind the leader's but not behind the client's session.
@@ -337,8 +349,12 @@ impl Replica {
     }
 }
 
-/// What became of a request that was executed.
+/// What became of a request that was to be executed.
 pub(super) enum Executed {
+    /// It was not: that is another group's business.
+    Moved(Moved),
+    /// It was not: what its client has seen, or was written elsewhere before, has not been received.
+    Early,
     /// The reply, and the seq that it depends on.
     Reply(Vec<u8>, u64, Of),
     /// It is one that waits, and there was nothing: the seq that this depends on.

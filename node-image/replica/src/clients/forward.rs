@@ -1,12 +1,12 @@
-//! The forwarder's side: commands that this replica's clients send and its leader executes.
+//! The forwarder's side: commands that this replica's clients send and a leader executes.
 //!
-//! A request keeps its id (this replica's incarnation, the connection, a number) until its reply has come, and is asked again, in order, of every new
+//! That is its own group's leader, or that of the group where the command's keys are at home ([`super::elsewhere`]). A request keeps its id (this replica's incarnation, the connection, a number) until its reply has come, and is asked again, in order, of every new
 //! leader and on every new connection. What was executed before is then answered from the leader's log, so the client sees a pause and nothing else.
 
 use bytes::Bytes;
 use trireme_proto::{
-    Message,
-    message::{Command, Forward, ForwardReply, Request},
+    Message, ReplicaId,
+    message::{self, Command, Forward, ForwardReply, Request},
 };
 
 use crate::{engine::command::Reply, group::Role, io::ClientId, replica::Replica};
@@ -55,11 +55,12 @@ impl Replica {
         (connection >> 32 == self.identity.boot & 0xffff_ffff).then_some(connection & 0xffff_ffff)
     }
 
-    /// Asks the leader to execute.
-    pub(super) fn forward(&mut self, id: ClientId, work: &Work<'_>) -> Flow {
+    /// Asks a group's leader to execute, the own one's or, by its epoch, that of the home of its keys.
+    pub(super) fn forward(&mut self, id: ClientId, work: &Work<'_>, (group, home_epoch): (u32, u64)) -> Flow {
         let connection = self.connection_of(id);
-        let (now_us, sent) = (self.now.mono_us, self.may_ask());
+        let (now_us, sent) = (self.now.mono_us, self.may_ask(group));
         let wait = self.key_wait_of(id, work);
+        let (own, seen) = (self.identity.group, if group == self.identity.group { Vec::new() } else { self.shown() });
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         if client.places.len() >= OUTSTANDING_MAX {
             return Flow::NotNow;
@@ -83,21 +84,24 @@ impl Replica {
             resp3,
             transaction,
             wait_us: wait.map_or(0, |wait| left_us(wait.until_us, now_us)),
+            seen,
         };
+        client.note_elsewhere(group, own);
         // Its place first: a leader of these days answers itself at once.
         let bytes = bytes_of(&request.commands);
         let since_us = wait.map_or(now_us, |wait| wait.until_us);
-        client.push_place(Place::Asked { request: request.clone(), since_us, sent, mute, bytes });
+        client.push_place(Place::Asked { request: request.clone(), since_us, sent, mute, group, home_epoch, bytes });
         client.blocked = wait.map(Blocked::Keys);
         if sent {
-            self.ask(request);
+            self.ask(group, request);
         }
         Flow::Done
     }
 
-    /// Whether there is a leader that takes requests up: this replica, or one that it hears.
-    fn may_ask(&self) -> bool {
+    /// Whether a group has a leader that takes requests up: this replica, or one that it hears.
+    pub(super) fn may_ask(&self, group: u32) -> bool {
         match &self.role {
+            _ if group != self.identity.group => self.leader_abroad(group).is_some(),
             Role::Leader(leader) => leader.serving,
             Role::Follower(follower) => follower.hears_leader(),
             Role::Idle | Role::Peer(_) => false,
@@ -105,49 +109,56 @@ impl Replica {
     }
 
     /// Hands a request to the leader that [`Replica::may_ask`] has found.
-    fn ask(&mut self, request: Request) {
-        if self.leads() {
+    pub(super) fn ask(&mut self, group: u32, request: Request) {
+        if self.leads() && group == self.identity.group {
             self.serve(self.identity.id, self.identity.incarnation, request);
         } else {
-            self.forward_out.requests.push(request);
+            self.forward_to(group).requests.push(request);
         }
     }
 
-    /// Sends this turn's requests as one message.
+    /// This turn's message to a group's leader.
+    pub(super) fn forward_to(&mut self, group: u32) -> &mut Forward {
+        self.forward_out.entry(group).or_default()
+    }
+
+    /// Sends this turn's requests as one message to each leader that is asked.
     pub(crate) fn flush_requests(&mut self) {
-        let Forward { requests, ended, released, .. } = &self.forward_out;
-        if requests.is_empty() && ended.is_empty() && released.is_empty() {
-            return;
-        }
-        match &self.role {
-            Role::Follower(follower) if follower.hears_leader() => {
-                let (leader, epoch) = (follower.leader, follower.epoch);
-                let all = Forward { epoch, ..std::mem::take(&mut self.forward_out) };
-                for forward in divide(all) {
-                    self.send(leader, Message::Forward(forward));
+        for (group, all) in std::mem::take(&mut self.forward_out) {
+            if group == self.identity.group && self.leads() {
+                self.note_ended(self.identity.incarnation, all.ended);
+                continue;
+            }
+            let leader = match &self.role {
+                _ if group != self.identity.group => self.leader_abroad(group),
+                Role::Follower(follower) if follower.hears_leader() => Some((follower.leader, follower.epoch)),
+                _ => None,
+            };
+            match leader {
+                Some((leader, epoch)) => {
+                    for forward in divide(Forward { epoch, ..all }) {
+                        self.send(leader, Message::Forward(forward));
+                    }
                 }
-            }
-            Role::Leader(_) => {
-                let ended = std::mem::take(&mut self.forward_out.ended);
-                self.note_ended(self.identity.incarnation, ended);
-                self.forward_out.requests.clear();
-                self.forward_out.released.clear();
-            }
-            // Requests are kept by their clients and asked again when there is a leader; ends are remembered here.
-            _ => {
-                self.forward_out.requests.clear();
-                self.forward_out.released.clear();
-                self.forward_out.ended.truncate(CONNECTIONS_MAX);
+                // Requests are kept by their clients and asked again when there is a leader; ends are remembered here.
+                None if !all.ended.is_empty() => {
+                    let mut ended = all.ended;
+                    ended.truncate(CONNECTIONS_MAX);
+                    self.forward_to(group).ended = ended;
+                }
+                None => {}
             }
         }
     }
 
-    /// Asks everything again: there is a new leader, or a new connection to it.
-    pub(crate) fn resend_requests(&mut self) {
-        self.forward_out.requests.clear();
-        self.forward_out.released.clear();
+    /// Asks everything of a group again: it has a new leader, or there is a new connection to it.
+    pub(crate) fn resend_requests(&mut self, group: u32) {
+        if let Some(out) = self.forward_out.get_mut(&group) {
+            out.requests.clear();
+            out.released.clear();
+        }
         self.clients.wake = true;
-        if !self.may_ask() {
+        if !self.may_ask(group) {
             return;
         }
         let now_us = self.now.mono_us;
@@ -157,38 +168,56 @@ impl Replica {
             let wait_us = client.key_wait().map_or(0, |wait| left_us(wait.until_us, now_us));
             let mut again = Vec::new();
             for place in &mut client.places {
-                if let Place::Asked { request, sent, .. } = place {
+                if let Place::Asked { request, sent, group: asked, .. } = place
+                    && *asked == group
+                {
                     *sent = true;
                     let wait_us = wait_us.min(request.wait_us);
                     again.push(Request { confirmed, wait_us, ..request.clone() });
                 }
             }
             for request in again {
-                self.ask(request);
+                self.ask(group, request);
             }
         }
     }
 
-    /// Replies of the leader to requests of this replica's clients.
-    pub(crate) fn on_forward_reply(&mut self, replies: ForwardReply) {
+    /// Replies of a group's leader to requests of this replica's clients.
+    pub(crate) fn on_forward_reply(&mut self, from: ReplicaId, replies: ForwardReply) {
+        let Some(group) = self.peers.get(&from).map(|peer| peer.group) else { return };
+        let leads = match &self.role {
+            _ if group != self.identity.group => self.leader_abroad(group) == Some((from, replies.epoch)),
+            Role::Follower(follower) => follower.epoch == replies.epoch,
+            _ => false,
+        };
         // A former leader's reply comes too late: the request was asked again, and a command that changed nothing there may have changed something since.
-        if !matches!(&self.role, Role::Follower(follower) if follower.epoch == replies.epoch) {
+        if !leads {
             return;
         }
         for reply in replies.replies {
-            self.take_reply(reply.connection, reply.number, reply.bytes, reply.seq);
+            self.take_reply(reply, group);
         }
     }
 
     /// One reply: it takes its place in its client's order.
-    pub(crate) fn take_reply(&mut self, connection: u64, number: u64, bytes: Bytes, seq: u64) {
-        let Some(id) = self.client_of(connection) else { return };
-        let bytes = self.reply_or_error(id, number, bytes);
+    pub(crate) fn take_reply(&mut self, reply: message::Reply, group: u32) {
+        let (Some(id), number) = (self.client_of(reply.connection), reply.number) else { return };
         let Some(client) = self.clients.get_mut(id) else { return };
-        if !client.answer_place(number, bytes) {
-            return; // It was answered before.
+        if client.group_of_place(number) != Some(group) {
+            return; // It was answered before, or is asked elsewhere now.
         }
-        note_session(client, seq);
+        if let Some(moved) = reply.moved {
+            return self.moved(id, number, moved);
+        }
+        if group != self.identity.group {
+            self.note_shown_elsewhere(id, &reply);
+        }
+        let bytes = self.reply_or_error(id, number, reply.bytes);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.answer_place(number, bytes);
+        if group == self.identity.group {
+            note_session(client, reply.seq);
+        }
         self.settle(id);
         let Some(client) = self.clients.get_mut(id) else { return };
         client.confirmed = client.first_open().map_or(client.asked, |(request, _)| request.number - 1);
@@ -200,7 +229,13 @@ impl Replica {
     /// Answers requests that have been under way for too long.
     pub(super) fn time_out_places(&mut self, id: ClientId, timeout_us: u64) {
         let now = self.now.mono_us;
-        let why = self.why_not_now();
+        let open = self.clients.get_mut(id).and_then(|client| client.open_group());
+        let why = match open.filter(|group| *group != self.identity.group) {
+            Some(group) => {
+                format!("no leader of region {}, where its keys are at home, takes it up", self.region_named(group))
+            }
+            None => self.why_not_now(),
+        };
         let Some(client) = self.clients.get_mut(id) else { return };
         let resp3 = client.state.resp3;
         let (mut doubts, mut refusals) = (0, 0);

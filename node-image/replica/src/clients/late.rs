@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::{engine::command::reply::Reply, io::ClientId, replica::Replica};
+use crate::{
+    engine::command::{self, reply::Reply},
+    io::ClientId,
+    replica::Replica,
+};
 
 use super::{
     Flow,
+    execute::Work,
     held::{Held, HeldFor, Of},
 };
 
@@ -97,7 +102,11 @@ impl Replica {
                 client.discard();
             }
             self.counters.no_replicas += 1;
-            self.answer(id, |reply| reply.error(format!("NOREPLICAS {why}; nothing was done").as_bytes()));
+            let away = command::resolve(&late.args())
+                .ok()
+                .and_then(|spec| self.why_not_at_home(id, &Work::One(spec, &late.args())));
+            let why = away.unwrap_or_else(|| format!("NOREPLICAS {why}; nothing was done"));
+            self.answer(id, |reply| reply.error(why.as_bytes()));
         }
     }
 }

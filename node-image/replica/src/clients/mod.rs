@@ -3,7 +3,7 @@
 //! ```text
 //!   command ──▶ run ──┬─ on the leader: execute, reply held until its entry is committed (held)
 //!                     ├─ a read that may be answered here: execute on the committed state
-//!                     ├─ else: forward to the leader under a request id (forward ──▶ serve)
+//!                     ├─ else: forward to the leader under a request id (forward ──▶ serve): the own group's, or that of its keys' home (elsewhere)
 //!                     └─ not now (no leader, no lease, handing over): wait, in order, with a deadline
 //! ```
 //!
@@ -12,7 +12,7 @@
 //!   or, where there is none, at the coordinator. `waiting`: how a leader serves them.
 //! * `late`: what is answered instead of what did not come. `execute`: one unit of work on the state. `connection`: commands about the connection itself. `consistency`, `conflicts`: the
 //!   commands of those names. `forward`: the forwarder's side of a forwarded
-//!   request. `serve`: the leader's side. `info`: the text of INFO.
+//!   request. `serve`: the leader's side. [`homes`]: keys that one region writes. [`elsewhere`]: commands for another one's. `info`: the text of INFO.
 //!
 //! Invariants: replies of one client leave in the order of its commands; nothing is shown before it is committed; a client is never shown a state
 //! older than one it has seen here; a command that waits is answered within the store's request time-out, whatever happens, and one that waits for keys
@@ -23,9 +23,11 @@ pub(crate) mod client;
 pub(crate) mod conflicts;
 mod connection;
 pub(crate) mod consistency;
+pub(crate) mod elsewhere;
 pub(crate) mod execute;
 mod forward;
 pub(crate) mod held;
+pub(crate) mod homes;
 mod info;
 mod late;
 pub mod requests;
@@ -35,7 +37,7 @@ pub(crate) mod tests;
 pub(crate) mod waiters;
 mod waiting;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -48,6 +50,7 @@ use crate::{
     replica::Replica,
 };
 use client::{Blocked, Client, Waiting};
+use elsewhere::Abroad;
 use held::{Held, HeldFor, HeldQueue, Leveled, Of, Reach};
 use waiters::Waiters;
 
@@ -85,6 +88,10 @@ pub(crate) struct Clients {
     /// The round that the command at hand has waited for, and the one that it has to wait for now.
     pub(crate) permit: Option<u64>,
     pub(crate) stamp: Option<u64>,
+    /// Who leads in other groups, by their numbers.
+    pub(crate) abroad: BTreeMap<u32, Abroad>,
+    /// Some request of theirs was found to belong elsewhere, and has not been asked there yet.
+    pub(crate) moved: BTreeSet<ClientId>,
     /// Clients that have said goodbye: closed when every reply before may go.
     closing: Vec<ClientId>,
 }
@@ -298,7 +305,13 @@ impl Replica {
         let Some(client) = self.clients.map.remove(&id) else { return };
         let connection = self.connection_of(id);
         if client.asked > 0 {
-            self.forward_out.ended.push(connection);
+            let own = self.identity.group;
+            client
+                .elsewhere
+                .groups
+                .iter()
+                .chain([&own])
+                .for_each(|group| self.forward_to(*group).ended.push(connection));
         }
         if client.key_wait().is_some() {
             let owner = if self.is_leaderless() { (0, id) } else { (self.identity.incarnation, connection) };

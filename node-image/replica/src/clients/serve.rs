@@ -1,18 +1,19 @@
 //! The leader's side of forwarded requests: each is executed once, however often it is asked. One that waits for keys and has found nothing is kept
 //! ([`super::waiters`]) and tried again by whoever brings something, in the same turn, before anything else is executed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use trireme_proto::{
     Incarnation, ReplicaId,
     breakage::{Breakage, broken},
-    message::{Forward, Released, Reply, Request},
+    message::{Forward, Moved, Released, Reply, Request},
     topology::Member,
 };
 
 use crate::{
     engine::command,
+    feeds::sets,
     group::{Role, progress::Stage},
     log::record::Kind,
     replica::Replica,
@@ -23,6 +24,7 @@ use super::{
     client::{Args, bytes_of},
     execute::{Executed, MayExecute, Work},
     held::{Held, HeldFor, Of},
+    homes::Where,
     requests::{CONNECTIONS_MAX, Known, Requests},
     waiters::{Owner, Waiter, Who},
 };
@@ -36,15 +38,23 @@ const BACKLOG_BYTES_MAX: usize = 256 << 20;
 pub(crate) struct Backlog {
     queue: VecDeque<Waiting>,
     bytes: usize,
+    /// Whose they are.
+    owners: BTreeSet<Owner>,
 }
 
 /// A request that waits.
 #[derive(Debug)]
-struct Waiting {
-    from: ReplicaId,
-    incarnation: Incarnation,
-    request: Request,
-    since_us: u64,
+pub(super) struct Waiting {
+    pub(super) from: ReplicaId,
+    pub(super) incarnation: Incarnation,
+    pub(super) request: Request,
+    pub(super) since_us: u64,
+}
+
+impl Waiting {
+    fn owner(&self) -> Owner {
+        (self.incarnation, self.request.connection)
+    }
 }
 
 impl Backlog {
@@ -53,15 +63,16 @@ impl Backlog {
     }
 
     /// One more, if there is room for it; else it comes back.
-    fn push(&mut self, waiting: Waiting) -> Result<(), Waiting> {
+    fn push(&mut self, waiting: Waiting) -> Option<Waiting> {
         let bytes = bytes_of(&waiting.request.commands);
         let room = self.queue.len() < BACKLOG_MAX && self.bytes + bytes <= BACKLOG_BYTES_MAX;
         if !room && !self.is_empty() {
-            return Err(waiting);
+            return Some(waiting);
         }
         self.bytes += bytes;
+        self.owners.insert(waiting.owner());
         self.queue.push_back(waiting);
-        Ok(())
+        None
     }
 
     fn forget_forwarder(&mut self, from: ReplicaId) {
@@ -71,7 +82,27 @@ impl Backlog {
     fn retain(&mut self, keep: impl Fn(&Waiting) -> bool) {
         self.queue.retain(keep);
         self.bytes = self.queue.iter().map(|waiting| bytes_of(&waiting.request.commands)).sum();
+        self.owners = self.queue.iter().map(Waiting::owner).collect();
     }
+}
+
+/// Looks at a request as the unit of work that it is.
+///
+/// # Errors
+/// What its client is told: there is no such command.
+pub(super) fn with_work<T>(request: &Request, look: impl FnOnce(&Work<'_>) -> T) -> Result<T, command::Error> {
+    match &request.commands[..] {
+        [command] if !request.transaction => {
+            let args: Args<'_> = command.args.iter().map(|arg| &arg[..]).collect();
+            Ok(look(&Work::One(command::resolve(&args)?, &args)))
+        }
+        commands => Ok(look(&Work::Transaction(commands, &request.watched))),
+    }
+}
+
+/// A reply to a request.
+pub(super) fn reply_of(request: &Request, bytes: Bytes, seq: u64) -> Reply {
+    Reply { connection: request.connection, number: request.number, bytes, seq, ..Reply::default() }
 }
 
 impl Replica {
@@ -93,7 +124,11 @@ impl Replica {
 
     /// Answers one request from what is known of it, or executes it, or lets it wait.
     pub(super) fn serve(&mut self, from: ReplicaId, incarnation: Incarnation, request: Request) {
-        let since_us = self.now.mono_us;
+        self.serve_since(Waiting { from, incarnation, request, since_us: self.now.mono_us });
+    }
+
+    fn serve_since(&mut self, waiting: Waiting) {
+        let Waiting { from, incarnation, request, since_us } = waiting;
         let Role::Leader(leader) = &mut self.role else { return };
         if !leader.serving && !broken(Breakage::ExecuteBeforeStart) {
             return self.backlog(Waiting { from, incarnation, request, since_us });
@@ -106,35 +141,26 @@ impl Replica {
         match known {
             Known::Answered(seq, bytes) => {
                 let seq = if broken(Breakage::AnswerRepeatedEarly) { 0 } else { seq };
-                self.reply_when_committed(
-                    from,
-                    Reply { connection: request.connection, number: request.number, bytes, seq },
-                    Of::Write,
-                );
+                self.reply_when_committed(from, reply_of(&request, bytes, seq), Of::Write);
             }
             Known::Executed(seq) => {
                 self.counters.in_doubt += 1;
                 let bytes = Bytes::from_static(
                     b"-INDOUBT the command was executed before its leader changed; its reply is no longer known\r\n",
                 );
-                let reply = Reply { connection: request.connection, number: request.number, bytes, seq };
-                self.reply_when_committed(from, reply, Of::Write);
+                self.reply_when_committed(from, reply_of(&request, bytes, seq), Of::Write);
             }
             Known::Passed => {
                 let bytes = Bytes::from_static(
                     b"-TRYAGAIN a later command of this connection was executed before the leader changed\r\n",
                 );
-                self.reply_when_committed(
-                    from,
-                    Reply { connection: request.connection, number: request.number, bytes, seq: 0 },
-                    Of::Read,
-                );
+                self.reply_when_committed(from, reply_of(&request, bytes, 0), Of::Read);
             }
             Known::New if waits => self.backlog(Waiting { from, incarnation, request, since_us }),
             Known::New => {
                 // Those whom something has come for that could not be executed before.
                 self.serve_touched();
-                self.serve_new(from, incarnation, request);
+                self.serve_new(Waiting { from, incarnation, request, since_us });
                 self.serve_touched();
             }
         }
@@ -142,19 +168,55 @@ impl Replica {
 
     fn backlog(&mut self, waiting: Waiting) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let Err(refused) = leader.backlog.push(waiting) else { return };
-        let Waiting { from, request: Request { connection, number, .. }, .. } = refused;
-        let bytes = Bytes::from_static(b"-TRYAGAIN too many requests wait for the leader: nothing was done\r\n");
-        self.reply_to(from, Reply { connection, number, bytes, seq: 0 });
+        let Some(refused) = leader.backlog.push(waiting) else { return };
+        self.refuse_waiting(refused, "too many requests wait for the leader");
     }
 
-    pub(super) fn serve_new(&mut self, from: ReplicaId, incarnation: Incarnation, request: Request) {
-        let (bytes, seq, of) = match self.try_to_serve((from, incarnation), &request) {
-            None => {
-                let since_us = self.now.mono_us;
-                return self.backlog(Waiting { from, incarnation, request, since_us });
+    fn refuse_waiting(&mut self, refused: Waiting, why: &str) {
+        let Waiting { from, request, .. } = refused;
+        let bytes = Bytes::from(format!("-TRYAGAIN {why}: nothing was done\r\n"));
+        self.reply_to(from, reply_of(&request, bytes, 0));
+    }
+
+    /// What its client, or a former home of its keys, has seen has not been received: it waits for that, and those behind it wait with it.
+    fn let_come(&mut self, waiting: Waiting) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(refused) = leader.early.push(waiting) else { return };
+        self.refuse_waiting(refused, "too many requests wait for entries of other regions");
+    }
+
+    /// Tries again what came before the entries that it depends on. Who waits for half of the time that a command may wait is refused, while nothing is in doubt.
+    pub(crate) fn serve_early(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.early.is_empty() {
+            return;
+        }
+        let patience_us = self.request_timeout_us() / 2;
+        let Role::Leader(leader) = &mut self.role else { return };
+        for waiting in std::mem::take(&mut leader.early).queue {
+            if waiting.since_us.saturating_add(patience_us) <= self.now.mono_us {
+                self.refuse_waiting(waiting, "entries of other regions that it depends on have not come");
+            } else {
+                self.serve_since(waiting);
             }
-            Some(Executed::Nothing(_)) if request.wait_us > 0 => return self.let_wait(from, incarnation, request),
+        }
+    }
+
+    pub(super) fn serve_new(&mut self, waiting: Waiting) {
+        if matches!(&self.role, Role::Leader(leader) if leader.early.owners.contains(&waiting.owner())) {
+            return self.let_come(waiting); // One before it in its connection waits.
+        }
+        let Waiting { from, incarnation, request, .. } = &waiting;
+        let (bytes, seq, of) = match self.try_to_serve((*from, *incarnation), request) {
+            None => return self.backlog(Waiting { since_us: self.now.mono_us, ..waiting }),
+            Some(Executed::Early) => return self.let_come(waiting),
+            Some(Executed::Moved(moved)) => {
+                let reply = Reply { moved: Some(moved), ..reply_of(request, Bytes::new(), 0) };
+                return self.reply_to(*from, reply);
+            }
+            Some(Executed::Nothing(_)) if request.wait_us > 0 => {
+                return self.let_wait(waiting.from, waiting.incarnation, waiting.request);
+            }
             Some(Executed::Nothing(seq)) => {
                 let mut bytes = Vec::new();
                 command::Reply::new(&mut bytes, request.resp3).null_array();
@@ -162,35 +224,35 @@ impl Replica {
             }
             Some(Executed::Reply(bytes, seq, of)) => (bytes, seq, of),
         };
-        let reply = Reply { connection: request.connection, number: request.number, bytes: bytes.into(), seq };
-        self.reply_when_committed(from, reply, of);
+        self.reply_when_committed(*from, reply_of(request, bytes.into(), seq), of);
     }
 
     /// Executes a request, if that may be done now.
     fn try_to_serve(&mut self, forwarder: (ReplicaId, u64), request: &Request) -> Option<Executed> {
-        let args: Args<'_> = match &request.commands[..] {
-            [command] if !request.transaction => command.args.iter().map(|arg| &arg[..]).collect(),
-            _ => Args::new(),
-        };
-        let work = if request.transaction {
-            Work::Transaction(&request.commands, &request.watched)
-        } else {
-            match command::resolve(&args) {
-                Ok(spec) => Work::One(spec, &args),
-                Err(error) => {
-                    let mut bytes = Vec::new();
-                    error.write(&mut command::Reply::new(&mut bytes, request.resp3));
-                    return Some(Executed::Reply(bytes, 0, Of::Read));
-                }
+        match with_work(request, |work| self.try_to_work(forwarder, request, work)) {
+            Ok(executed) => executed,
+            Err(error) => {
+                let mut bytes = Vec::new();
+                error.write(&mut command::Reply::new(&mut bytes, request.resp3));
+                Some(Executed::Reply(bytes, 0, Of::Read))
             }
-        };
+        }
+    }
+
+    fn try_to_work(&mut self, forwarder: (ReplicaId, u64), request: &Request, work: &Work<'_>) -> Option<Executed> {
+        match self.where_is(work) {
+            Where::Here(_) if self.engine.received().covers(&sets::from_message(&request.seen)) => {}
+            Where::Here(_) | Where::Soon(_) => return Some(Executed::Early),
+            Where::There(home) => return Some(Executed::Moved(Moved { group: home.group, epoch: home.epoch })),
+            Where::Nowhere(why) => return Some(Executed::Reply(format!("-{why}\r\n").into(), 0, Of::Read)),
+        }
         match self.may_execute(work.writes()) {
             MayExecute::NotNow => None,
             MayExecute::Never(why) => {
                 self.counters.no_replicas += u64::from(why.starts_with("NOREPLICAS"));
                 Some(Executed::Reply(format!("-{why}\r\n").into(), 0, Of::Read))
             }
-            MayExecute::Yes => Some(self.execute_request(forwarder, request, &work)),
+            MayExecute::Yes => Some(self.execute_request(forwarder, request, work)),
         }
     }
 
@@ -202,7 +264,8 @@ impl Replica {
             return self.time_out_request(waiter);
         }
         let Role::Leader(leader) = &mut self.role else { return };
-        for Waiting { incarnation, request, .. } in &mut leader.backlog.queue {
+        let queues = [&mut leader.backlog.queue, &mut leader.early.queue];
+        for Waiting { incarnation, request, .. } in queues.into_iter().flatten() {
             if (*incarnation, request.connection, request.number) == (owner.0, owner.1, number) {
                 request.wait_us = 0;
             }
@@ -225,6 +288,7 @@ impl Replica {
     pub(crate) fn forget_forwarder(&mut self, from: ReplicaId) {
         if let Role::Leader(leader) = &mut self.role {
             leader.backlog.forget_forwarder(from);
+            leader.early.forget_forwarder(from);
         }
         self.clients.waiters.forget_forwarder(from);
         self.clients.held.forget_remote(|replica| replica == from);
@@ -245,10 +309,13 @@ impl Replica {
         }
     }
 
-    /// Gives a reply to its forwarder, which may be this replica itself.
-    pub(crate) fn reply_to(&mut self, to: ReplicaId, reply: Reply) {
+    /// Gives a reply to its forwarder, which may be this replica itself. Another group's is told what has been shown by it: no more than what is committed.
+    pub(crate) fn reply_to(&mut self, to: ReplicaId, mut reply: Reply) {
+        if !self.is_of_this_group(to) && to != self.identity.id {
+            reply.seen = self.shown();
+        }
         if to == self.identity.id {
-            self.take_reply(reply.connection, reply.number, reply.bytes, reply.seq);
+            self.take_reply(reply, self.identity.group);
         } else {
             self.replies_out.entry(to).or_default().replies.push(reply);
         }
@@ -262,6 +329,7 @@ impl Replica {
             self.clients.waiters.forget((incarnation, *connection));
             let waits = |w: &Waiting| w.request.wait_us > 0 && w.incarnation == incarnation;
             leader.backlog.retain(|w| !(waits(w) && w.request.connection == *connection));
+            leader.early.retain(|w| !(waits(w) && w.request.connection == *connection));
         }
         let room = CONNECTIONS_MAX.saturating_sub(leader.ended.len());
         leader.ended.extend(ended.into_iter().take(room).map(|connection| (incarnation, connection)));
@@ -271,7 +339,7 @@ impl Replica {
     /// neither from those that wait here nor in what a failover has cut off a member's log.
     pub(crate) fn forget_ended(&mut self) {
         let Role::Leader(leader) = &self.role else { return };
-        if !leader.backlog.is_empty() || !self.knows_every_suffix() {
+        if !leader.backlog.is_empty() || !leader.early.is_empty() || !self.knows_every_suffix() {
             return;
         }
         let forgotten: Vec<(Incarnation, u64)> = leader

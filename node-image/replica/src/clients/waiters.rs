@@ -165,8 +165,12 @@ impl Waiters {
     /// Forgets the requests that came from a replica: it asks them again.
     pub(crate) fn forget_forwarder(&mut self, replica: ReplicaId) {
         let is_its = |waiter: &Waiter| matches!(&waiter.who, Who::Request { from, .. } if *from == replica);
-        let its: Vec<u64> = self.map.iter().filter(|(_, w)| is_its(w)).map(|(number, _)| *number).collect();
-        its.into_iter().for_each(|number| drop(self.remove(number)));
+        self.numbers_of(is_its).into_iter().for_each(|number| drop(self.remove(number)));
+    }
+
+    /// Those of which something is so, in the order in which they began.
+    pub(crate) fn numbers_of(&self, is_so: impl Fn(&Waiter) -> bool) -> Vec<u64> {
+        self.map.iter().filter(|(_, waiter)| is_so(waiter)).map(|(number, _)| *number).collect()
     }
 
     /// Forgets all: nobody is answered from here any more. Numbers are not used again.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use trireme_proto::{
     Incarnation, ReplicaId,
-    message::{Command, Reply, Request},
+    message::{Command, Request},
 };
 
 use crate::{
@@ -22,6 +22,7 @@ use super::{
     client::Args,
     execute::MayExecute,
     requests::Known,
+    serve::{Waiting, reply_of},
     waiters::{Awaited, TOO_MANY, Waiter, Who},
 };
 
@@ -33,7 +34,6 @@ impl Replica {
         let own =
             |command: &Command| Command { args: command.args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect() };
         let request = Request { commands: request.commands.iter().map(own).collect(), ..request };
-        let (connection, number) = (request.connection, request.number);
         let args: Args<'_> = request.commands.first().into_iter().flat_map(|c| &c.args).map(|arg| &arg[..]).collect();
         let Ok(spec) = command::resolve(&args) else { return };
         let (keys, kind) = blocking::waits_for(spec, &args);
@@ -41,7 +41,7 @@ impl Replica {
         let who = Who::Request { from, incarnation, request: request.clone() };
         if self.clients.waiters.add(Waiter { who, keys, kind, until_us }).is_none() {
             let bytes = Bytes::from(format!("-{TOO_MANY}\r\n"));
-            self.reply_to(from, Reply { connection, number, bytes, seq: 0 });
+            self.reply_to(from, reply_of(&request, bytes, 0));
         }
     }
 
@@ -86,7 +86,16 @@ impl Replica {
             return;
         };
         let wait_us = left_us(until_us, self.now.mono_us);
-        self.serve_new(from, incarnation, Request { wait_us, ..request });
+        let (request, since_us) = (Request { wait_us, ..request }, self.now.mono_us);
+        self.serve_new(Waiting { from, incarnation, request, since_us });
+    }
+
+    /// Those who wait for keys that are at home elsewhere now are told so, by trying again.
+    pub(crate) fn release_moved(&mut self) {
+        let elsewhere = |waiter: &Waiter| waiter.keys.iter().any(|key| !self.is_at_home(key));
+        for number in self.clients.waiters.numbers_of(elsewhere) {
+            self.serve_waiter(number);
+        }
     }
 
     /// A request has waited long enough: it is tried once more and answered.

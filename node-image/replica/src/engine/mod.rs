@@ -48,6 +48,9 @@ use self::delta::Header;
 use self::moved::Moved;
 use self::state::State;
 
+/// Keys that have expired of which one call of [`Engine::expire`] looks whether it may remove them.
+const EXPIRED_LOOKED_AT: usize = 100_000;
+
 /// Where and when an entry is executed or joined.
 #[derive(Clone, Copy, Debug)]
 pub struct At {
@@ -208,10 +211,10 @@ impl Engine {
         }
     }
 
-    /// Removes up to `keys_max` keys that have expired, as one delta of this origin.
-    pub fn expire(&mut self, at: &At, delta: &mut Vec<u8>, keys_max: usize) -> Effect {
-        let due = self.state.expiries.iter().take_while(|e| e.0 <= at.now_ms).take(keys_max);
-        let keys: Vec<Box<[u8]>> = due.map(|e| e.1.clone()).collect();
+    /// Removes up to `keys_max` keys that have expired, as one delta of this origin: those that it may remove, of the first [`EXPIRED_LOOKED_AT`].
+    pub fn expire(&mut self, at: &At, delta: &mut Vec<u8>, keys_max: usize, may: impl Fn(&[u8]) -> bool) -> Effect {
+        let due = self.state.expiries.iter().take_while(|e| e.0 <= at.now_ms).take(EXPIRED_LOOKED_AT);
+        let keys: Vec<Box<[u8]>> = due.map(|e| &e.1).filter(|key| may(key)).take(keys_max).cloned().collect();
         if keys.is_empty() {
             return Effect::default();
         }

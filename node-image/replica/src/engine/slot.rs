@@ -40,14 +40,17 @@ fn crc16(bytes: &[u8]) -> u16 {
     last.fold(crc, |crc, byte| crc << 8 ^ TABLES[0][usize::from((crc >> 8) as u8 ^ byte)])
 }
 
-/// The slot of a key: CRC16 of it, or of what stands between its first `{` and the next `}` if that is not empty.
+/// A key's hash tag: what stands between its first `{` and the next `}`, if that is not empty.
+pub(crate) fn tag_of(key: &[u8]) -> Option<&[u8]> {
+    let open = memchr::memchr(b'{', key)?;
+    let rest = &key[open + 1..];
+    rest.iter().position(|b| *b == b'}').filter(|close| *close > 0).map(|close| &rest[..close])
+}
+
+/// The slot of a key: CRC16 of it, or of its hash tag if it has one.
 #[must_use]
 pub fn slot_of(key: &[u8]) -> u16 {
-    let tag = memchr::memchr(b'{', key).and_then(|open| {
-        let rest = &key[open + 1..];
-        rest.iter().position(|b| *b == b'}').filter(|close| *close > 0).map(|close| &rest[..close])
-    });
-    crc16(tag.unwrap_or(key)) % SLOTS as u16
+    crc16(tag_of(key).unwrap_or(key)) % SLOTS as u16
 }
 
 #[cfg(test)]

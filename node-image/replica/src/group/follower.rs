@@ -45,7 +45,7 @@ impl Replica {
         // Entries are acknowledged when they are durable; until then the heartbeats keep the lease.
         follower.ack_due |= append.entries.is_empty();
         if first {
-            self.resend_requests();
+            self.resend_requests(self.identity.group);
         }
         let Role::Follower(follower) = &mut self.role else { return };
         if !follower.aligned {

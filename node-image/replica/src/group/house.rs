@@ -28,7 +28,12 @@ impl Replica {
         }
         let at = At { seq: self.batch_last + 1, now_ms: self.now.wall_ms, keep_undo: true };
         self.delta.clear();
-        if self.engine.expire(&at, &mut self.delta, EXPIRED_KEYS_MAX).wrote {
+        let homes = std::mem::take(&mut self.homes);
+        let group = self.identity.group;
+        let at_home = |key: &[u8]| homes.of(key).is_none_or(|home| home.group == group);
+        let effect = self.engine.expire(&at, &mut self.delta, EXPIRED_KEYS_MAX, at_home);
+        self.homes = homes;
+        if effect.wrote {
             self.append_delta(None);
         }
     }

@@ -9,7 +9,7 @@ use trireme_proto::{
 };
 
 use crate::{
-    clients::serve::Backlog,
+    clients::{homes::Settling, serve::Backlog},
     disk_queue::Becomes,
     io::{DiskOp, Event},
     log::record::Kind,
@@ -57,12 +57,16 @@ impl Replica {
         let followers = own.map(|(id, peer)| (*id, Progress::new(peer.incarnation, now_us))).collect();
         self.batch_last = self.log.last().seq;
         self.clients.forget_after(self.batch_last);
+        let mut settling = Settling::default();
+        settling.obey(topology.version, self.batch_last + 1);
         self.role = Role::Leader(Box::new(Leader {
             epoch,
             start_seq: self.batch_last + 1,
             serving: false,
             followers,
             backlog: Backlog::default(),
+            early: Backlog::default(),
+            settling,
             ended: Vec::new(),
             drained: false,
             lease_until_us: 0,
@@ -167,6 +171,7 @@ impl Replica {
     /// An empty message to every follower: the lease, the commit, and a sign of life.
     pub(crate) fn heartbeat(&mut self) {
         self.say_what_is_held();
+        self.say_who_leads();
         for id in self.followers_connected() {
             self.send_heartbeat(id);
         }
@@ -306,7 +311,8 @@ impl Replica {
         self.commit = to;
         self.engine.forget_undo(to);
         self.conflicts.settle(to);
-        if self.leads() {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.settling.commit(to);
             self.note_held();
         }
         self.begin_to_serve();
@@ -380,7 +386,8 @@ impl Replica {
         self.event(Event::Serves(epoch));
         self.report_due = true;
         self.begin_feeds();
-        self.resend_requests();
+        self.say_who_leads();
+        self.resend_requests(self.identity.group);
         self.serve_backlog();
         self.recover_suffixes();
     }

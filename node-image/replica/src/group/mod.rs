@@ -39,7 +39,10 @@ use std::collections::BTreeMap;
 
 use trireme_proto::{Epoch, Incarnation, ReplicaId, message::CutSuffix};
 
-use crate::{clients::serve::Backlog, quorum::Peer};
+use crate::{
+    clients::{homes::Settling, serve::Backlog},
+    quorum::Peer,
+};
 use install::Install;
 use progress::Progress;
 
@@ -87,6 +90,10 @@ pub(crate) struct Leader {
     pub(crate) followers: BTreeMap<ReplicaId, Progress>,
     /// Requests that wait until the leader may execute.
     pub(crate) backlog: Backlog,
+    /// Requests that wait for entries of other groups.
+    pub(crate) early: Backlog,
+    /// Whether everything is committed that was executed before the record was known.
+    pub(crate) settling: Settling,
     /// Connections of forwarders that have ended, whose requests are not forgotten yet.
     pub(crate) ended: Vec<(Incarnation, u64)>,
     /// A hand-over is asked for, and its target holds everything.

@@ -69,6 +69,7 @@ impl Replica {
             recovered: self.recovered,
             counters: self.counters,
             keys: self.engine.key_count(),
+            settled_version: leader.filter(|leader| leader.serving).map_or(0, |leader| leader.settling.settled()),
             write_gap_ms: leader.map_or(0, |leader| ms(leader.write_gap_us)),
             leader_link_closed: matches!(&self.role, Role::Follower(follower) if follower.link_closed),
             digest: if self.applied == self.commit { self.engine.digest_total() } else { 0 },

@@ -8,6 +8,7 @@ use trireme_proto::{
 };
 
 use crate::{
+    clients::homes::Homes,
     disk_queue::Becomes,
     io::{DiskOp, Event},
     replica::Replica,
@@ -33,6 +34,7 @@ impl Replica {
         if self.settings().lease_ms != topology.settings.lease_ms {
             self.ask_for_leases_anew();
         }
+        self.homes = Homes::of_record(Some(&topology));
         self.meta.topology = Some(topology);
         if epoch > self.meta.promise {
             self.promise(epoch);
@@ -48,11 +50,16 @@ impl Replica {
 
     /// What a leader decides by the record: whom it counts, whether it hands over.
     fn topology_changed(&mut self) {
-        if self.leads() {
+        let version = self.meta.topology.as_ref().map_or(0, |topology| topology.version);
+        if let Role::Leader(leader) = &mut self.role {
+            leader.settling.obey(version, self.batch_last);
+            leader.settling.commit(self.commit);
             self.links_changed();
             self.renew_lease();
             self.advance_leader_commit();
             self.release_waiters_that_would_write();
+            self.say_who_leads();
+            self.release_moved();
         }
     }
 

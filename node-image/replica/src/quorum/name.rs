@@ -128,10 +128,10 @@ impl Replica {
         self.clients.wake = true;
     }
 
-    /// Told to end, and nothing more will be written: the next process may go on under this name. Says whether that is on its way to the disk already.
+    /// Told to end, and nothing more will be written: where nobody leads, the next process may go on under this name. Says whether that is on its way to the disk already.
     pub(crate) fn leave_name(&mut self) -> bool {
-        let last = self.log.last().seq;
-        let Some(feeds) = &mut self.feeds else { return true };
+        let (last, leaderless) = (self.log.last().seq, self.is_leaderless());
+        let Some(feeds) = self.feeds.as_mut().filter(|_| leaderless) else { return true };
         if feeds.origin.is_none() || self.meta.clean {
             return self.durable >= last;
         }

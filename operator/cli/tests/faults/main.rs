@@ -15,6 +15,7 @@ mod change;
 mod concurrent;
 mod conflicts;
 mod disk;
+mod homes;
 mod input;
 mod leader;
 mod leaderless;

@@ -10,7 +10,7 @@ use crate::{
     tools::{Load, acknowledged, assert_all_hold, assert_undisturbed, eventually, isolated},
 };
 
-const TWO: &str = "  mode: MultiLeader\n  regions: [{name: eu}, {name: us}]\n";
+pub const TWO: &str = "  mode: MultiLeader\n  regions: [{name: eu}, {name: us}]\n";
 pub const THREE: &str = "  mode: MultiLeader\n  \"n\": 1\n  regions: [{name: eu}, {name: us}, {name: asia}]\n";
 
 /// The replicas of a region.
@@ -20,7 +20,7 @@ pub fn region<'a>(store: &'a Store, name: &str) -> Vec<&'a Replica> {
 }
 
 /// The leader of a region.
-fn leader<'a>(store: &'a Store, name: &str) -> &'a Replica {
+pub fn leader<'a>(store: &'a Store, name: &str) -> &'a Replica {
     let of = |status: &serde_json::Value| {
         let groups = status["groups"].as_array().unwrap().clone();
         groups.into_iter().find(|group| group["region"] == name && group["serving"] == true)
@@ -37,7 +37,7 @@ fn local(replica: &Replica) -> Client {
 }
 
 /// All replicas come to answer this, from their own state.
-fn agreed(store: &Store, command: &[&str], wanted: &str) {
+pub fn agreed(store: &Store, command: &[&str], wanted: &str) {
     for replica in &store.replicas {
         let what = format!("{wanted} at {}", replica.name);
         eventually(&what, || local(replica).call(command).unwrap() == wanted);
@@ -45,12 +45,12 @@ fn agreed(store: &Store, command: &[&str], wanted: &str) {
 }
 
 /// All digests of all replicas are the same.
-fn assert_same(store: &Store) {
+pub fn assert_same(store: &Store) {
     eventually("the same digests", || store.run(&["verify"]).status.success());
 }
 
 /// Cuts (`-A`) or mends (`-D`) everything between the peer ports of these and those.
-fn firewall(what: &str, these: &[&Replica], those: &[&Replica]) {
+pub fn firewall(what: &str, these: &[&Replica], those: &[&Replica]) {
     for (a, b) in these.iter().flat_map(|a| those.iter().map(move |b| (a, b))) {
         one_way(what, a, b);
         one_way(what, b, a);

@@ -11,7 +11,7 @@ use trireme_proto::{
     topology::{Config, Member},
 };
 
-use super::{LEARNER_LAG_ENTRIES, Turn, failover, handover, memory::Timer};
+use super::{LEARNER_LAG_ENTRIES, Turn, failover, handover, homes, memory::Timer};
 use crate::decision::{Cause, Decision, list};
 
 /// Drops the configuration that was left, once the leader's start entry is committed under the one in force.
@@ -142,7 +142,7 @@ fn caught_up(turn: &Turn<'_>, record: &Topology, report: &Report, id: u32) -> Op
     (whole && follower.lag_entries <= LEARNER_LAG_ENTRIES).then_some(life)
 }
 
-/// Brings settings, addresses and other groups of the record up to date: a new version of it, no new epoch.
+/// Brings settings, addresses, other groups and homes of the record up to date: a new version of it, no new epoch.
 pub(crate) fn refresh(turn: &mut Turn<'_>, record: &Topology) {
     let mut what = Vec::new();
     if record.settings != turn.settings(record) {
@@ -153,6 +153,9 @@ pub(crate) fn refresh(turn: &mut Turn<'_>, record: &Topology) {
     }
     if record.groups != turn.others(record) {
         what.push("other groups".to_owned());
+    }
+    if record.homes != homes::rows(turn, record) {
+        what.push("home regions".to_owned());
     }
     if !what.is_empty() {
         turn.decide(Decision::Refreshed { what: turn.here(&list(&what)) });

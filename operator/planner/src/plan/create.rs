@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Whether a replica has never been part of anything.
-fn blank(report: &Report) -> bool {
+pub(super) fn blank(report: &Report) -> bool {
     report.promise == Epoch::ZERO && report.last == Position::ZERO && report.topology_version == 0
 }
 
@@ -144,10 +144,11 @@ fn first_record(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
         settings: turn.desired.settings.clone(),
         previous_leader: 0,
         restarting: 0,
-        // Addresses, and the store's other groups, are filled in by whoever records it.
+        // Addresses, and the store's other groups and homes, are filled in by whoever records it.
         replicas: Vec::new(),
         groups: Vec::new(),
         leaving: Leaving::Stays as i32,
         given_up: None,
+        homes: Vec::new(),
     });
 }

@@ -8,6 +8,7 @@
 //!             ──▶ handover    a person, SIGTERM or a change wants another leader
 //!             ──▶ change      members and w move towards what is desired, one change at a time
 //!             ──▶ leave       is the region not wanted any more? it drains, leaves, ends
+//!             ──▶ homes       keys that other regions write: does this one still?
 //!             ──▶ replace     is a replica lost with its machine? it starts elsewhere
 //!             ──▶ roll        replicas run as they are wanted: restarts, one at a time
 //! ```
@@ -27,6 +28,7 @@ mod conditions;
 mod create;
 mod failover;
 mod handover;
+mod homes;
 mod leaderless;
 mod leave;
 mod memory;
@@ -126,6 +128,7 @@ fn active(turn: &mut Turn<'_>, record: &Topology) {
             change::degrade,
             leave::leave,
             change::converge,
+            homes::cede,
             change::refresh,
             replace::replace,
             roll::roll,

@@ -9,7 +9,7 @@ use trireme_proto::{
     topology::{Config, Group, Leaving, Member, Mode, Replica, Settings},
 };
 
-use super::{IDLE_RECHECK_MS, Memory, Plan, TELL_AGAIN_MS, memory::Timer};
+use super::{IDLE_RECHECK_MS, Memory, Plan, TELL_AGAIN_MS, homes, memory::Timer};
 use crate::{
     decision::Decision,
     desired::{Desired, DesiredReplica},
@@ -253,12 +253,16 @@ impl<'a> Turn<'a> {
         self.desired.others.iter().map(group).collect()
     }
 
-    /// Makes this the next record, under the next version, with the newest settings, addresses and other groups.
+    /// Makes this the next record, under the next version, with the newest settings, addresses, other groups and homes.
     pub fn record(&mut self, mut next: Topology) {
         next.version = self.next_version();
         next.settings = self.settings(&next);
         next.replicas = self.directory(&next);
         next.groups = self.others(&next);
+        next.homes = homes::rows(self, &next);
+        if let Some(record) = &self.observed.record {
+            homes::note_gained(self, record, &next);
+        }
         self.plan.record = Some(next);
         self.recheck(super::CONFLICT_RECHECK_MS);
     }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use trireme_crds::StoreStatus;
 use trireme_proto::{
     Topology,
+    ids::Dot,
     topology::{self, Config, Phase},
 };
 
@@ -57,6 +58,14 @@ pub fn record(record: &Topology) -> String {
         let paused = if other.paused { " (paused)" } else { "" };
         let leaving = if other.leaving { " (leaving)" } else { "" };
         write!(text, " | group {} {}{paused}{leaving}: {}", other.group, other.region, rows.join(" ")).unwrap();
+    }
+    for home in &record.homes {
+        let dots = |dots: &[Dot]| -> String {
+            dots.iter().map(|dot| format!(" {}.{}:{}", dot.origin.group, dot.origin.generation, dot.seq)).collect()
+        };
+        let ceded = home.ceded.as_ref().map_or(String::new(), |ceded| format!(" ceded{}", dots(&ceded.upto)));
+        let after = if home.after.is_empty() { String::new() } else { format!(" after{}", dots(&home.after)) };
+        write!(text, " | home {} of group {} by {}{after}{ceded}", home.prefix, home.group, home.epoch).unwrap();
     }
     text
 }

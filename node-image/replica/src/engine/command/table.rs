@@ -247,6 +247,23 @@ impl Spec {
         fixed.chain(self.counted_keys(args)).copied()
     }
 
+    /// Those of them that it may write: of a command that stores what it made of others, the one it stores in.
+    pub fn written_keys<'a>(&self, args: &'a [&'a [u8]]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let stores = match self.name {
+            "copy" | "bitop" => args.get(2..3),
+            "sort" => Some(sort::destination(args).unwrap_or_default()),
+            name if name.ends_with("store") => args.get(1..2),
+            _ => None,
+        };
+        let all = stores.is_none().then(|| self.keys(args));
+        stores.unwrap_or_default().iter().copied().chain(all.into_iter().flatten())
+    }
+
+    /// Whether its arguments name the keys that it is about.
+    pub fn names_keys(&self) -> bool {
+        self.first_key != 0 || self.has(flag::MOVABLEKEYS)
+    }
+
     /// Keys that are where the arguments say: SORT's destination. And keys behind their number: as the first argument, or the one behind the destination's key, or behind how long to wait.
     fn counted_keys<'a>(&self, args: &'a [&'a [u8]]) -> &'a [&'a [u8]] {
         if self.name == "sort" {

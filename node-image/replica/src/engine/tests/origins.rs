@@ -127,8 +127,8 @@ fn an_expirer_removes_what_it_saw_expired_and_nothing_else() {
     b.join(&key, &At { seq: 1, now_ms: 1, keep_undo: false }).unwrap();
     let mut expired = Vec::new();
     let at = |now_ms| At { seq: 1, now_ms, keep_undo: false };
-    assert!(!a.expire(&at(1_999), &mut expired, 9).wrote);
-    assert!(a.expire(&at(2_000), &mut expired, 9).wrote);
+    assert!(!a.expire(&at(1_999), &mut expired, 9, |_| true).wrote);
+    assert!(a.expire(&at(2_000), &mut expired, 9, |_| true).wrote);
     let later = run(&mut b, 1_500, |a| a.put_string(K, b"w", false));
     in_every_order(&[], &[&key, &expired], |e| assert_eq!((text(e), e.key_count()), (None, 0)));
     in_every_order(&[], &[&key, &expired, &later], |e| assert_eq!(text(e).as_deref(), Some("w")));

@@ -50,6 +50,7 @@ pub(crate) fn create(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
         groups: Vec::new(),
         leaving: Leaving::Stays as i32,
         given_up: None,
+        homes: Vec::new(),
     };
     next.replicas = turn.directory(&next);
     for row in &mut next.replicas {
