@@ -26,8 +26,8 @@ fn assert_refused(output: &Output, message: &str) {
 
 #[test]
 fn a_wrong_file_is_refused_with_its_place_and_what_is_allowed() {
-    let fields = "mode, n, w, r, writeOrder, readRepair, feedBytesPerSecond, regions, durability, storage, failover, requestTimeout, logRetention, volumes, image, \
-                  imagePullPolicy, imagePullSecrets, resources, auth, pod, service, networkPolicy, monitoring";
+    let fields = "mode, n, w, r, writeOrder, readRepair, feedBytesPerSecond, regions, homeRegions, durability, storage, failover, requestTimeout, logRetention, volumes, \
+                  image, imagePullPolicy, imagePullSecrets, resources, auth, pod, service, networkPolicy, monitoring";
     for (spec, problem) in [
         (
             "  mode: SingleLeader\n  replicas: 3\n",
