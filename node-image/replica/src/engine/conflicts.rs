@@ -1,6 +1,6 @@
 //! Conflicts: what was joined beside, or against, something that its writer had not seen, and that had not seen it.
 //!
-//! Joining notes them in a sink ([`Notes`]) that the replica empties after each unit of work; where there is nothing unseen, it looks at nothing more than
+//! Joining notes them in a sink (`Notes`) that the replica empties after each unit of work; where there is nothing unseen, it looks at nothing more than
 //! it did. Bounded in number and, as everything in a note is clipped, in bytes: what there is no room for is counted.
 //!
 //! No conflict: the same bytes written twice, members added on several sides, increments on several sides, different fields of one hash.

@@ -211,7 +211,7 @@ impl Engine {
         }
     }
 
-    /// Removes up to `keys_max` keys that have expired, as one delta of this origin: those that it may remove, of the first [`EXPIRED_LOOKED_AT`].
+    /// Removes up to `keys_max` keys that have expired, as one delta of this origin: those that it may remove, of the first 100,000 that have.
     pub fn expire(&mut self, at: &At, delta: &mut Vec<u8>, keys_max: usize, may: impl Fn(&[u8]) -> bool) -> Effect {
         let due = self.state.expiries.iter().take_while(|e| e.0 <= at.now_ms).take(EXPIRED_LOOKED_AT);
         let keys: Vec<Box<[u8]>> = due.map(|e| &e.1).filter(|key| may(key)).take(keys_max).cloned().collect();
