@@ -106,6 +106,11 @@ impl Home {
     pub fn is_of(&self, other: &Home) -> bool {
         (&self.prefix, &self.tag) == (&other.prefix, &other.tag)
     }
+
+    /// What people call them: the beginning of their names, or their tag.
+    pub fn keys(&self) -> String {
+        if self.tag.is_empty() { format!("'{}'", self.prefix) } else { format!("'{{{}}}'", self.tag) }
+    }
 }
 
 /// Another group of the store, as this group's record knows it.

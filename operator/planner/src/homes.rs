@@ -43,13 +43,12 @@ impl DesiredHome {
             home.epoch = newest.filter(|epoch| !rows().any(|row| names(row, *epoch))).unwrap_or(next);
             next = next.max(home.epoch + 1); // No two homes have the same.
             let mut waits_for = Vec::new();
-            let gone = |record: &Topology| matches!(record.leaving(), Leaving::Gone | Leaving::Ended);
             for record in records.iter().filter(|record| record.group != group) {
                 let its = |row: &&Home| row.is_of(&home) && (row.epoch, row.group) == (home.epoch, group);
                 let row = record.homes.iter().find(its);
                 match row.and_then(|row| row.ceded.as_ref()) {
                     Some(ceded) => merge(&mut home.after, &ceded.upto),
-                    None if gone(record) || broken(Breakage::MoveHomeEarly) => {}
+                    None if record.leaving() >= Leaving::Gone || broken(Breakage::MoveHomeEarly) => {}
                     None => waits_for.push(record.replicas.first().map(|row| row.region.clone()).unwrap_or_default()),
                 }
             }
@@ -68,9 +67,4 @@ pub(crate) fn merge(into: &mut Vec<Dot>, more: &[Dot]) {
         }
     }
     into.sort_unstable();
-}
-
-/// What people call its keys.
-pub(crate) fn name(home: &Home) -> String {
-    if home.tag.is_empty() { format!("'{}'", home.prefix) } else { format!("'{{{}}}'", home.tag) }
 }

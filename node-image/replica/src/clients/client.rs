@@ -87,6 +87,11 @@ pub(crate) enum Place {
 }
 
 impl Place {
+    /// Whether it waits for the reply to the request of this number.
+    pub(crate) fn is_of(&self, asked: u64) -> bool {
+        matches!(self, Place::Asked { request, .. } if request.number == asked)
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Place::Asked { bytes, .. } => *bytes,
@@ -301,16 +306,15 @@ impl Client {
 
     /// The group that a request is asked of, if that still waits for its reply.
     pub(crate) fn group_of_place(&self, asked: u64) -> Option<u32> {
-        self.places.iter().find_map(|place| match place {
-            Place::Asked { request, group, .. } if request.number == asked => Some(*group),
-            _ => None,
+        self.places.iter().find(|place| place.is_of(asked)).and_then(|place| match place {
+            Place::Asked { group, .. } => Some(*group),
+            Place::Answered(_) => None,
         })
     }
 
     /// Puts a reply into its request's place.
     pub(crate) fn answer_place(&mut self, asked: u64, reply: Bytes) {
-        let is_its = |place: &&mut Place| matches!(place, Place::Asked { request, .. } if request.number == asked);
-        let Some(place) = self.places.iter_mut().find(is_its) else { return };
+        let Some(place) = self.places.iter_mut().find(|place| place.is_of(asked)) else { return };
         self.places_bytes -= place.bytes();
         let mute = matches!(place, Place::Asked { mute: true, .. });
         *place = Place::Answered(if mute { Bytes::new() } else { reply });

@@ -175,8 +175,8 @@ impl Replica {
     /// A request belongs elsewhere, and was not executed where it was asked: it is asked there, at once if that is news, else a little later.
     pub(super) fn moved(&mut self, id: ClientId, number: u64, moved: Moved) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        let is_it = |place: &&mut Place| matches!(place, Place::Asked { request, .. } if request.number == number);
-        let Some(Place::Asked { sent, group, home_epoch, .. }) = client.places.iter_mut().find(is_it) else { return };
+        let place = client.places.iter_mut().find(|place| place.is_of(number));
+        let Some(Place::Asked { sent, group, home_epoch, .. }) = place else { return };
         *sent = false;
         let news = moved.epoch > *home_epoch;
         if moved.epoch >= *home_epoch {

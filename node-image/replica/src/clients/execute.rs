@@ -89,12 +89,18 @@ impl Replica {
 
     /// Executes a unit of work here, or forwards it, or neither for now.
     pub(super) fn place(&mut self, id: ClientId, work: &Work<'_>) -> Flow {
-        let home_epoch = match self.may_be_elsewhere(id).then(|| self.place_by_home(id, work)) {
-            None => 0,
-            Some(Ok(epoch)) => epoch,
-            Some(Err(flow)) => return flow,
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        // Homes, or what a client has had to do with another group while there were some.
+        let (in_order, away) = (client.in_order(), !client.elsewhere.groups.is_empty());
+        let home_epoch = if (away || !self.homes.is_empty()) && self.meta.topology.is_some() {
+            match self.place_by_home(id, work) {
+                Ok(epoch) => epoch,
+                Err(flow) => return flow,
+            }
+        } else {
+            0
         };
-        let (writes, in_order) = (work.writes(), self.clients.get_mut(id).is_some_and(|client| client.in_order()));
+        let writes = work.writes();
         let own = (self.identity.group, home_epoch);
         match &self.role {
             // Whoever leads is asked, also if that is this replica: what waits for keys moves on to the next leader like every request.
@@ -124,12 +130,6 @@ impl Replica {
                 self.forward(id, work, own)
             }
         }
-    }
-
-    /// Whether there are homes, or a client still has to do with another group since there were.
-    fn may_be_elsewhere(&mut self, id: ClientId) -> bool {
-        let away = |client: &mut Client| !client.elsewhere.groups.is_empty();
-        self.meta.topology.is_some() && (!self.homes.is_empty() || self.clients.get_mut(id).is_some_and(away))
     }
 
     /// Whether a client's read may be answered from this replica's own state, which may be behind the leader's but not behind the client's session.

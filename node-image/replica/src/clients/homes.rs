@@ -84,8 +84,7 @@ impl Homes {
 
     /// What people call it: the beginning of its keys, or their tag.
     pub(super) fn name(&self, at: AtHome) -> String {
-        let home = &self.all[at.index];
-        if home.tag.is_empty() { format!("'{}'", home.prefix) } else { format!("'{{{}}}'", home.tag) }
+        self.all[at.index].keys()
     }
 
     fn at(&self, index: usize) -> AtHome {

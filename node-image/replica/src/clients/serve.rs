@@ -311,12 +311,12 @@ impl Replica {
 
     /// Gives a reply to its forwarder, which may be this replica itself. Another group's is told what has been shown by it: no more than what is committed.
     pub(crate) fn reply_to(&mut self, to: ReplicaId, mut reply: Reply) {
-        if !self.is_of_this_group(to) && to != self.identity.id {
-            reply.seen = self.shown();
-        }
         if to == self.identity.id {
             self.take_reply(reply, self.identity.group);
         } else {
+            if !self.is_of_this_group(to) {
+                reply.seen = self.shown();
+            }
             self.replies_out.entry(to).or_default().replies.push(reply);
         }
     }

@@ -59,7 +59,7 @@ pub(super) fn cede(turn: &mut Turn<'_>, record: &Topology) {
             None if settled => {
                 let mut all = std::mem::take(&mut home.after);
                 homes::merge(&mut all, &own(record, report));
-                ceded.push(homes::name(home));
+                ceded.push(home.keys());
                 all
             }
             // A failover was allowed to lose some of it: nobody is to wait for that.
@@ -99,11 +99,8 @@ fn lost(record: &Topology, report: &Report, ceded: &[Dot]) -> bool {
 fn wait(turn: &mut Turn<'_>, record: &Topology) {
     let comes = |desired: &&DesiredHome| desired.home.group == record.group && !desired.waits_for.is_empty();
     let Some(desired) = turn.desired.homes.iter().find(comes) else { return };
-    let what = format!(
-        "{} gets its home here when {} no longer writes it",
-        homes::name(&desired.home),
-        list(&desired.waits_for)
-    );
+    let what =
+        format!("{} gets its home here when {} no longer writes it", desired.home.keys(), list(&desired.waits_for));
     turn.decide_once("HomeMoves", what);
 }
 
@@ -112,7 +109,7 @@ pub(super) fn note_gained(turn: &mut Turn<'_>, record: &Topology, next: &Topolog
     let had = |home: &&Home| record.homes.iter().any(|row| row.is_of(home) && row.group == home.group);
     let gained: Vec<&Home> = next.homes.iter().filter(|home| home.group == record.group && !had(home)).collect();
     for home in gained {
-        let (region, keys, epoch) = (turn.desired.region.clone(), homes::name(home), home.epoch);
+        let (region, keys, epoch) = (turn.desired.region.clone(), home.keys(), home.epoch);
         turn.decide(Decision::HomeMoved { region, keys, epoch });
     }
 }

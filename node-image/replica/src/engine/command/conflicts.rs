@@ -20,6 +20,7 @@
 //! CONFLICTS KEY needs no list: it reads the state, at any time, at whoever answers reads.
 
 use super::float;
+use super::siblings::write_name;
 use super::{Args, Error, Reply};
 use crate::engine::access::{Access, Kind};
 use crate::engine::conflicts::{Clip, Content, Version};
@@ -86,15 +87,7 @@ pub fn write_version(version: &Version, reply: &mut Reply<'_>) {
     reply.bulk_or_null(value.as_deref());
     reply.bulk(b"bytes");
     reply.count(bytes);
-    reply.bulk(b"clock_ms");
-    reply.integer((version.clock >> 16) as i64);
-    reply.bulk(b"clock_logical");
-    reply.integer((version.clock & 0xffff) as i64);
-    reply.bulk(b"origin");
-    let origin = version.dot.origin;
-    reply.bulk(format!("{}.{}", origin.group, origin.life()).as_bytes());
-    reply.bulk(b"sequence");
-    reply.integer(version.dot.seq as i64);
+    write_name(version.clock, version.dot, reply);
 }
 
 /// CONFLICTS KEY.

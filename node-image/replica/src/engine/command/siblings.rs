@@ -12,9 +12,23 @@
 //! permits commands by them, and SET is what it is in Redis. It needs to know nothing but the context, so like SET it asks no replica for the key's state. It
 //! has no place in a transaction: the context is that of all that is written with it. SET removes what its coordinator has seen, whatever its client saw.
 
+use trireme_proto::ids::Dot;
+
 use super::{Args, Error, Reply, parse};
 use crate::engine::access::Access;
 use crate::engine::access::siblings::{Context, PutError};
+
+/// Whose a value is: the clock and the name of the delta that wrote it, four entries of a map.
+pub(super) fn write_name(clock: u64, dot: Dot, reply: &mut Reply<'_>) {
+    reply.bulk(b"clock_ms");
+    reply.integer((clock >> 16) as i64);
+    reply.bulk(b"clock_logical");
+    reply.integer((clock & 0xffff) as i64);
+    reply.bulk(b"origin");
+    reply.bulk(format!("{}.{}", dot.origin.group, dot.origin.life()).as_bytes());
+    reply.bulk(b"sequence");
+    reply.integer(dot.seq as i64);
+}
 
 pub fn siblings(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let found = access.siblings(args[1])?;
@@ -25,15 +39,7 @@ pub fn siblings(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>)
         reply.map(6);
         reply.bulk(b"value");
         reply.bulk(&sibling.value);
-        reply.bulk(b"clock_ms");
-        reply.integer((sibling.clock >> 16) as i64);
-        reply.bulk(b"clock_logical");
-        reply.integer((sibling.clock & 0xffff) as i64);
-        reply.bulk(b"origin");
-        let origin = sibling.dot.origin;
-        reply.bulk(format!("{}.{}", origin.group, origin.life()).as_bytes());
-        reply.bulk(b"sequence");
-        reply.integer(sibling.dot.seq as i64);
+        write_name(sibling.clock, sibling.dot, reply);
         reply.bulk(b"read");
         reply.boolean(sibling.read);
     }
