@@ -41,7 +41,7 @@ pub use quorums::Quorums;
 pub use rules::{validate, validate_change, warnings};
 pub use status::{Condition, ConditionStatus, StorePhase, StoreStatus};
 pub use store::{
-    API_VERSION, Durability, Mode, Policy, ReadRepair, ReplicatedStore, ReplicatedStoreSpec, STORE_KIND, Settled,
-    Unreplicated, WriteOrder,
+    API_VERSION, Durability, FeedCompression, Mode, Policy, ReadRepair, ReplicatedStore, ReplicatedStoreSpec,
+    STORE_KIND, Settled, Unreplicated, WriteOrder,
 };
 pub use topology::StoreTopology;

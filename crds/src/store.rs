@@ -154,6 +154,17 @@ pub enum ReadRepair {
     Off,
 }
 
+/// What is done to what goes from region to region, so that it is fewer bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+pub enum FeedCompression {
+    /// LZ4, where it makes it smaller.
+    #[default]
+    Lz4,
+    /// Nothing.
+    Off,
+}
+
 /// What is wanted. Only `mode` is required.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
@@ -180,6 +191,9 @@ pub struct ReplicatedStoreSpec {
     /// written now is never held back. Default: no limit but the clients, who come first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feed_bytes_per_second: Option<Bytes>,
+    /// Mode MultiLeader: how what goes from region to region is made smaller. Default Lz4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feed_compression: Option<FeedCompression>,
     /// Failure domains that the replicas are spread over, in turn. Default: one without a name. Cannot be changed: replica i belongs to region
     /// (i - 1) modulo their count. In mode MultiLeader, 1 to 15, each of which has n replicas and a leader of its own; more can be added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -317,6 +331,8 @@ pub struct Settled {
     pub read_repair: ReadRepair,
     /// Bytes a second to each other replica of what it has missed; 0 for no limit.
     pub feed_bytes_per_second: u64,
+    /// How what goes from region to region is made smaller.
+    pub feed_compression: FeedCompression,
     /// Never empty, the default region has an empty name. Region of replica i is number i modulo their count; in mode MultiLeader each has n replicas.
     pub regions: Vec<String>,
     /// Keys that one region writes.
@@ -356,6 +372,7 @@ impl ReplicatedStoreSpec {
             write_order: None,
             read_repair: None,
             feed_bytes_per_second: None,
+            feed_compression: None,
             regions: Vec::new(),
             home_regions: Vec::new(),
             durability: None,
@@ -391,6 +408,7 @@ impl ReplicatedStoreSpec {
             write_order: self.write_order.unwrap_or_default(),
             read_repair: self.read_repair.unwrap_or_default(),
             feed_bytes_per_second: self.feed_bytes_per_second.map_or(0, |bytes| bytes.0),
+            feed_compression: self.feed_compression.unwrap_or_default(),
             regions: if regions.is_empty() { vec![String::new()] } else { regions },
             homes: self.home_regions.iter().map(HomeRegion::settle).collect(),
             durability: self.durability.unwrap_or_default(),

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Metadata, Mode, ReadRepair, WriteOrder};
+use crate::store::{FeedCompression, Metadata, Mode, ReadRepair, WriteOrder};
 
 /// Kind of [`StoreTopology`].
 pub const TOPOLOGY_KIND: &str = "StoreTopology";
@@ -254,4 +254,7 @@ pub struct SettingsRecord {
     /// Bytes a second that a replica sends to each peer at most of what that one missed; 0 for no cap.
     #[serde(default, skip_serializing_if = "is_default")]
     pub feed_bytes_per_second: u64,
+    /// Mode MultiLeader: how messages from region to region are made smaller.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub feed_compression: FeedCompression,
 }

@@ -265,6 +265,7 @@ mod tests {
         assert_eq!(ids(&preferring), ["preferred-region-single-leader"]);
         let mut limited = multi_leader(3, 2, &["a", "b"]);
         limited.spec.feed_bytes_per_second = Some(crate::quantity::Bytes(1 << 20));
+        limited.spec.feed_compression = Some(crate::FeedCompression::Off);
         assert_eq!(ids(&limited), [""; 0]);
     }
 

@@ -165,6 +165,15 @@ pub const RULES: &[Rule] = &[
         allowed: "at least 64Ki, and only with mode MultiLeader or Leaderless",
     },
     Rule {
+        id: "feed-compression-between-regions",
+        path: "spec.feedCompression",
+        cel: "!has(self.feedCompression) || self.mode == 'MultiLeader'",
+        says: "'in mode ' + self.mode + ' replicas are sent the bytes that are on the disk'",
+        check: Check::Object(|store, s| store.spec.feed_compression.is_none() || s.mode == Mode::MultiLeader),
+        message: |_, s| format!("in mode {:?} replicas are sent the bytes that are on the disk", s.mode),
+        allowed: "Lz4 or Off, and only with mode MultiLeader",
+    },
+    Rule {
         id: "failover-has-leader",
         path: "spec.failover.policy",
         cel: "self.mode != 'Leaderless' || !has(self.failover) || !(has(self.failover.policy) || has(self.failover.giveUpAfter) || has(self.failover.preferredRegion))",

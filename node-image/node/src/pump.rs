@@ -180,7 +180,7 @@ impl Pump {
             }
         }
         // Peers first: they have a way to go.
-        self.links.drain(..).for_each(|link| link.outbox.flush());
+        self.links.drain(..).for_each(|link| self.shell.links.flush(&link));
     }
 
     /// Replies into the outboxes of their clients, and what else becomes of clients.

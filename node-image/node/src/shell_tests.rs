@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -10,8 +10,8 @@ use tokio::{
 use trireme_proto::{
     Message, PROTOCOL_VERSION, frame,
     ids::Peer,
-    message::{AppendAck, Hello},
-    topology::{Durability, Replica, Topology},
+    message::{AppendAck, Feed, Hello, Packed},
+    topology::{Durability, FeedCompression, Mode, Replica, Settings, Topology},
 };
 
 use crate::{
@@ -240,7 +240,7 @@ fn told_to_end_it_finishes_and_closes_the_disk() {
 
 fn hello(from: u32, to: u32) -> Hello {
     let incarnation = if from == 0 { 0 } else { 9 };
-    Hello { version: PROTOCOL_VERSION, store: "test".into(), from, incarnation, to, boot: 3, group: 0 }
+    Hello { version: PROTOCOL_VERSION, store: "test".into(), from, incarnation, to, boot: 3, ..Hello::default() }
 }
 
 async fn call(world: &World, hello: Hello) -> TcpStream {
@@ -285,6 +285,75 @@ fn a_peer_is_greeted_heard_and_answered() {
         assert_eq!(hear(&mut peer).await, Some(reply));
         drop(peer);
         world.until_seen("PeerClosed(Replica(1))").await;
+    });
+}
+
+#[test]
+fn what_goes_to_another_region_is_packed_for_who_understands_it() {
+    use FeedCompression::{Lz4, Off};
+    in_world(Durability::Disk, async |world: World| {
+        let large = || {
+            let entries = vec![Bytes::from(b"record ".repeat(20_000))];
+            Message::Feed(Box::new(Feed { entries, ..Feed::default() }))
+        };
+        let cases = [(Lz4, 3, true, true), (Lz4, 3, false, false), (Lz4, 0, true, false), (Off, 3, true, false)];
+        for (compression, group, unpacks, packed) in cases {
+            let feed_compression = compression as i32;
+            let settings = Settings { mode: Mode::MultiLeader as i32, feed_compression, ..Settings::standard() };
+            follow_record(&world.shell, &Topology { settings, ..Topology::default() });
+            world.script.borrow_mut().seen.clear();
+            let mut peer = call(&world, Hello { group, unpacks, ..hello(1, 2) }).await;
+            assert!(hear(&mut peer).await.is_some());
+            world.until_seen("PeerOpened").await;
+            world.script.borrow_mut().next.send.push((Peer::Replica(1), large()));
+            world.ring();
+            let heard = hear(&mut peer).await.unwrap();
+            let is_packed = matches!(heard, Message::Packed(_));
+            assert_eq!(is_packed, packed, "{compression:?}, group {group}, unpacks: {unpacks}");
+            assert!(is_packed || heard == large());
+        }
+        let sent = world.shell.links.sent_to(3);
+        assert!(sent.plain > 3 * 140_000 && sent.wire < sent.plain - 130_000, "{sent:?}");
+        assert_eq!(world.shell.links.sent_to(0).plain, 0, "that is no other group");
+    });
+}
+
+/// Frames as a packed piece.
+fn packed(bytes: &[u8]) -> Message {
+    Message::Packed(Packed { bytes: bytes.len() as u32, lz4: lz4_flex::block::compress(bytes).into() })
+}
+
+#[test]
+fn what_is_packed_is_heard_and_what_cannot_be_unpacked_ends_the_connection_and_is_counted() {
+    in_world(Durability::Disk, async |world: World| {
+        let ack = |durable| Message::AppendAck(AppendAck { durable, ..AppendAck::default() });
+        let mut frames = BytesMut::new();
+        [5, 6].into_iter().for_each(|durable| frame::encode(ack(durable), &mut frames));
+        let mut peer = call(&world, hello(1, 2)).await;
+        assert!(hear(&mut peer).await.is_some());
+        for piece in frames.chunks(frames.len() * 2 / 3) {
+            say(&mut peer, packed(piece)).await;
+        }
+        let heard = |world: &World| {
+            world.script.borrow().seen.iter().filter(|seen| seen.contains("message: AppendAck(")).count()
+        };
+        while heard(&world) < 2 {
+            tokio::task::yield_now().await;
+        }
+        let half = packed(&frames[..frames.len() / 3]);
+        let mut again = BytesMut::new();
+        frame::encode(packed(&frames), &mut again);
+        let lie = Message::Packed(Packed { bytes: u32::MAX, lz4: Bytes::from_static(b"x") });
+        let bad = [vec![lie], vec![half, ack(7)], vec![packed(&again)]];
+        for (number, messages) in bad.into_iter().enumerate() {
+            let mut peer = call(&world, hello(1, 2)).await;
+            assert!(hear(&mut peer).await.is_some());
+            for message in messages {
+                say(&mut peer, message).await;
+            }
+            assert_eq!(hear(&mut peer).await, None, "case {number}");
+            assert_eq!(world.shell.links.unreadable(), number as u64 + 1);
+        }
     });
 }
 

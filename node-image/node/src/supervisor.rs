@@ -200,15 +200,8 @@ async fn tell(mut stream: TcpStream, supervised: &Supervised, ended: Ended) -> i
         return Err(ErrorKind::InvalidData.into());
     }
     let mut out = BytesMut::new();
-    let answer = Hello {
-        version: PROTOCOL_VERSION,
-        store,
-        from: supervised.id,
-        incarnation: 0,
-        to: from,
-        boot: ended.boot,
-        group: 0,
-    };
+    let answer =
+        Hello { version: PROTOCOL_VERSION, store, from: supervised.id, to: from, boot: ended.boot, ..Hello::default() };
     frame::encode(Message::Hello(answer), &mut out);
     frame::encode(Message::Ended(ended), &mut out);
     stream.set_nodelay(true)?;

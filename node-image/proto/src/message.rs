@@ -15,7 +15,7 @@ pub struct Frame {
     /// Its content; a frame of a later version may have one that is not known here.
     #[prost(
         oneof = "Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 50"
     )]
     pub message: Option<Message>,
 }
@@ -95,6 +95,20 @@ pub enum Message {
     /// A group's leader to all replicas of other groups, with its heartbeats, where there are home regions: here is who executes.
     #[prost(message, tag = "24")]
     Leads(Leads),
+    /// Only to who said in its Hello that it unpacks: a piece of a stream of frames.
+    #[prost(message, tag = "50")]
+    Packed(Packed),
+}
+
+/// A piece of a stream of frames, made smaller; frames may go on from one piece to the next. It is the shell's own and never seen by a core.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Packed {
+    /// Bytes of the piece.
+    #[prost(uint32, tag = "1")]
+    pub bytes: u32,
+    /// The piece as one LZ4 block.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub lz4: Bytes,
 }
 
 /// "I lead my group, and serve."
@@ -129,6 +143,9 @@ pub struct Hello {
     /// The sender's group within the store.
     #[prost(uint32, tag = "7")]
     pub group: u32,
+    /// The sender understands [`Packed`].
+    #[prost(bool, tag = "50")]
+    pub unpacks: bool,
 }
 
 /// Entries in order, or a heartbeat where there are none.

@@ -265,6 +265,16 @@ pub enum Unreplicated {
     Discard = 1,
 }
 
+/// What is done to messages between groups that have leaders, so that fewer bytes go from region to region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum FeedCompression {
+    /// LZ4, where it makes them smaller.
+    Lz4 = 0,
+    /// Nothing.
+    Off = 1,
+}
+
 /// The parts of the spec that replicas need.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Settings {
@@ -304,6 +314,9 @@ pub struct Settings {
     /// Bytes a second that a replica sends to each peer at most of what that one missed: backlog and repair, never live entries. 0 for no cap.
     #[prost(uint64, tag = "12")]
     pub feed_bytes_per_second: u64,
+    /// [`Mode::MultiLeader`]: how messages to other groups are made smaller.
+    #[prost(enumeration = "FeedCompression", tag = "50")]
+    pub feed_compression: i32,
 }
 
 impl Settings {
@@ -322,6 +335,7 @@ impl Settings {
             write_order: WriteOrder::Strict as i32,
             read_repair: ReadRepair::Blocking as i32,
             feed_bytes_per_second: 0,
+            feed_compression: FeedCompression::Lz4 as i32,
         }
     }
 }

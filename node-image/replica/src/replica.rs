@@ -360,7 +360,7 @@ impl Replica {
             Message::CutSuffix(suffix) => self.on_cut_suffix(from, suffix),
             Message::SuffixTaken(taken) => self.on_suffix_taken(from, &taken),
             Message::Digests(digests) => self.on_digests(from, &digests),
-            Message::Hello(_) | Message::Report(_) | Message::Ended(_) => {}
+            Message::Hello(_) | Message::Report(_) | Message::Ended(_) | Message::Packed(_) => {}
         }
     }
 

@@ -236,11 +236,9 @@ impl Connection {
         let hello = Hello {
             version: PROTOCOL_VERSION,
             store: target.store.clone(),
-            from: 0,
-            incarnation: 0,
             to: target.id,
             boot: target.boot,
-            group: 0,
+            ..Hello::default()
         };
         connection.send(Message::Hello(hello)).await?;
         match timeout(HELLO_MAX, connection.receive()).await.map_err(late)?? {
@@ -310,7 +308,8 @@ mod tests {
     async fn answer(listener: &TcpListener, incarnation: u64, boot: u64, more: Option<Message>) -> TcpStream {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.read_buf(&mut BytesMut::with_capacity(1 << 10)).await.unwrap();
-        let hello = Hello { version: PROTOCOL_VERSION, store: "s".into(), from: 1, incarnation, to: 0, boot, group: 0 };
+        let hello =
+            Hello { version: PROTOCOL_VERSION, store: "s".into(), from: 1, incarnation, boot, ..Hello::default() };
         let mut out = BytesMut::new();
         [Some(Message::Hello(hello)), more].into_iter().flatten().for_each(|message| frame::encode(message, &mut out));
         stream.write_all(&out).await.unwrap();

@@ -149,6 +149,7 @@ impl Desired {
                 write_order: settled.write_order,
                 read_repair: settled.read_repair,
                 feed_bytes_per_second: settled.feed_bytes_per_second,
+                feed_compression: settled.feed_compression,
             }),
             failover: Failover {
                 policy: settled.policy,

@@ -1,7 +1,7 @@
 //! The record as an object of the API, and back. Nothing is lost either way.
 
 use trireme_crds::{
-    Durability, Mode, Quorums, ReadRepair, Unreplicated, WriteOrder,
+    Durability, FeedCompression, Mode, Quorums, ReadRepair, Unreplicated, WriteOrder,
     topology::{
         ConfigRecord, DotRecord, GroupRecord, HomeRecord, LeavingRecord, MemberRecord, OtherGroupRecord, RecordPhase,
         ReplicaRecord, SettingsRecord,
@@ -139,6 +139,10 @@ fn settings_to_object(settings: &Settings) -> SettingsRecord {
         write_order: write_order(settings),
         read_repair: read_repair(settings),
         feed_bytes_per_second: settings.feed_bytes_per_second,
+        feed_compression: match settings.feed_compression() {
+            topology::FeedCompression::Lz4 => FeedCompression::Lz4,
+            topology::FeedCompression::Off => FeedCompression::Off,
+        },
     }
 }
 
@@ -247,6 +251,10 @@ pub(crate) fn settings_from_object(settings: &SettingsRecord) -> Settings {
             ReadRepair::Off => topology::ReadRepair::Off as i32,
         },
         feed_bytes_per_second: settings.feed_bytes_per_second,
+        feed_compression: match settings.feed_compression {
+            FeedCompression::Lz4 => topology::FeedCompression::Lz4 as i32,
+            FeedCompression::Off => topology::FeedCompression::Off as i32,
+        },
     }
 }
 

@@ -6,6 +6,7 @@ use trireme_proto::{Report, Topology, ids::Peer, report::Role};
 
 use crate::{
     config::NodeConfig,
+    peers::Sent,
     shell::Shell,
     writer::{BUCKETS, Times},
 };
@@ -33,6 +34,7 @@ pub(super) fn write(shell: &Shell, report: &Report) -> String {
     conflicts(&mut page, shell);
     peer(&mut page, report);
     feeds(&mut page, report, shell.core.borrow().topology());
+    sent(&mut page, shell, shell.core.borrow().topology());
     memory_and_disk(&mut page, shell, report);
     connections(&mut page, shell, report);
     page.text
@@ -169,6 +171,21 @@ fn feeds(page: &mut Page, report: &Report, topology: Option<&Topology>) {
     each("feed_lag_seconds", "Age of the oldest entry that the other region lacks.", &|i| feeds[i].lag_ms as f64 / 1e3);
 }
 
+/// Who leads no more has sent something all the same.
+fn sent(page: &mut Page, shell: &Shell, topology: Option<&Topology>) {
+    let groups = topology.map_or(&[][..], |topology| &topology.groups);
+    let mut each = |name: &str, help: &str, value: &dyn Fn(Sent) -> u64| {
+        page.head(name, help, "counter");
+        for row in groups {
+            page.row(name, &format!("to=\"{}\"", escaped(&row.region)), value(shell.links.sent_to(row.group)));
+        }
+    };
+    if !groups.is_empty() {
+        each("feed_sent_bytes_total", "Bytes of messages sent to the other region.", &|sent| sent.plain);
+        each("feed_compressed_bytes_total", "The same bytes as they went over the wire.", &|sent| sent.wire);
+    }
+}
+
 fn memory_and_disk(page: &mut Page, shell: &Shell, report: &Report) {
     page.gauge("keys", "Keys in the state.", report.keys);
     page.gauge("log_bytes", "Bytes of log that are kept.", shell.core.borrow().log_bytes());
@@ -212,6 +229,11 @@ fn connections(page: &mut Page, shell: &Shell, report: &Report) {
         "peer_refusals_total",
         "Peer connections refused for another store, version or replica.",
         report.counters.peer_refusals + shell.links.refusals(),
+    );
+    page.counter(
+        "peer_unreadable_total",
+        "Peer connections closed for what could not be read.",
+        shell.links.unreadable(),
     );
     let replicas = shell.links.connected().into_iter().filter(|peer| matches!(peer, Peer::Replica(_))).count();
     page.gauge("peers_connected", "Other replicas that are connected.", replicas);

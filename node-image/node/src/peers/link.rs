@@ -1,6 +1,7 @@
 //! One connection to a peer, once both sides have accepted each other.
 
 use std::{
+    cell::Cell,
     future::poll_fn,
     pin::pin,
     rc::Rc,
@@ -17,10 +18,13 @@ use tokio::{
 use trireme_proto::{Incarnation, Message, frame, ids::Peer};
 use trireme_replica::io::Input;
 
-use super::hello::{Greeted, HelloError};
+use super::{
+    hello::{Greeted, HelloError},
+    packed::unpack,
+};
 use crate::{
     outbox::Outbox,
-    shell::{READ_BYTES, Shell},
+    shell::{READ_BYTES, Shell, count},
 };
 
 /// What was sent and not acknowledged by the other side's system for this long means that it is gone.
@@ -38,6 +42,14 @@ pub(crate) struct Link {
     /// Its group within the store.
     pub(crate) group: u32,
     pub(crate) outbox: Outbox<BytesMut>,
+    /// It is a replica of another group.
+    pub(super) is_far: bool,
+    /// It understands what is packed.
+    pub(super) unpacks: bool,
+    /// Where this turn's messages begin in the outbox.
+    pub(super) batch: Cell<Option<usize>>,
+    /// So many batches are not tried to be packed.
+    pub(super) rest: Cell<u32>,
 }
 
 /// Sets what every connection between peers has: no delay, and an end when the other side is gone without a word.
@@ -62,9 +74,13 @@ pub(super) async fn serve(shell: &Shell, stream: TcpStream, peer: Peer, greeted:
         incarnation: greeted.hello.incarnation,
         group: greeted.hello.group,
         outbox: Outbox::new(write),
+        is_far: matches!(peer, Peer::Replica(_)) && greeted.hello.group != shell.identity.group,
+        unpacks: greeted.hello.unpacks,
+        batch: Cell::new(None),
+        rest: Cell::new(0),
     });
     super::open(shell, &link)?;
-    let mut reader = Reader { shell, link: &link, half, buffer: greeted.rest };
+    let mut reader = Reader { shell, link: &link, half, buffer: greeted.rest, unpacked: BytesMut::new() };
     let reason = match reader.deliver() {
         Ok(()) => poll_fn(|context| reader.poll(context)).await,
         Err(reason) => reason,
@@ -78,6 +94,8 @@ struct Reader<'a> {
     link: &'a Link,
     half: OwnedReadHalf,
     buffer: BytesMut,
+    /// What was packed, as far as it is not a whole frame yet.
+    unpacked: BytesMut,
 }
 
 impl Reader<'_> {
@@ -117,17 +135,41 @@ impl Reader<'_> {
 
     /// Gives the core every whole message that has come.
     fn deliver(&mut self) -> Result<(), String> {
-        let mut core = self.shell.core.borrow_mut();
-        let now = self.shell.clock.now();
-        self.shell.wake.notify_one();
-        while let Some(message) = frame::decode(&mut self.buffer).map_err(|error| error.to_string())? {
+        let delivered = self.deliver_all();
+        if delivered.is_err() {
+            count(&self.shell.links.unreadable);
+        }
+        delivered
+    }
+
+    fn deliver_all(&mut self) -> Result<(), String> {
+        let shell = self.shell;
+        let mut core = shell.core.borrow_mut();
+        let now = shell.clock.now();
+        shell.wake.notify_one();
+        while let Some(message) = self.next()? {
             match message {
                 Some(Message::Hello(_)) => return Err("it said Hello twice".into()),
+                Some(Message::Packed(_)) => return Err("it packed what was packed".into()),
                 Some(message) => core.step(Input::Peer { peer: self.link.peer, message }, now),
                 // Of a later version: what it needs an answer to, it does not send to this one.
                 None => {}
             }
         }
         Ok(())
+    }
+
+    /// The next whole message, packed or not; none of a later version is `Some(None)`.
+    fn next(&mut self) -> Result<Option<Option<Message>>, String> {
+        loop {
+            if let Some(message) = frame::decode(&mut self.unpacked).map_err(|error| error.to_string())? {
+                return Ok(Some(message));
+            }
+            match frame::decode(&mut self.buffer).map_err(|error| error.to_string())? {
+                Some(Some(Message::Packed(packed))) => unpack(&packed, &mut self.unpacked)?,
+                Some(_) if !self.unpacked.is_empty() => return Err("it said something within a packed message".into()),
+                other => return Ok(other),
+            }
+        }
     }
 }

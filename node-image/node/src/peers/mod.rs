@@ -8,11 +8,12 @@
 //!
 //! Of two replicas the lower number calls, from its own address, and calls again as long as the record names the other one ([`call`]). A connection counts
 //! when both sides have said [`hello`] and accepted it; a newer one of the same peer, from the same disk, replaces it. Messages are decoded where they
-//! lie and given to the core; what the core sends is encoded into the link's outbox and written once a turn.
+//! lie and given to the core; what the core sends is encoded into the link's outbox and written once a turn, [`packed`] where it goes to another region.
 
 mod call;
 pub(crate) mod hello;
 mod link;
+mod packed;
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,11 +28,16 @@ use tokio::{
     sync::Notify,
     task::spawn_local,
 };
-use trireme_proto::{Message, PROTOCOL_VERSION, ReplicaId, Topology, ids::Peer, message::Hello};
+use trireme_proto::{
+    Message, PROTOCOL_VERSION, ReplicaId, Topology,
+    ids::Peer,
+    message::Hello,
+    topology::{FeedCompression, Mode},
+};
 use trireme_replica::io::{Identity, Input};
 
-use self::hello::HelloError;
 pub(crate) use self::link::Link;
+use self::{hello::HelloError, packed::Packer};
 use crate::shell::{Shell, count};
 
 /// Bytes that may wait for one peer before its connection is cut: one frame may be larger, two large ones are too many.
@@ -40,6 +46,18 @@ const PENDING_BYTES_MAX: usize = 128 << 20;
 const GREETING_MAX: usize = 256;
 /// Operators and tools at the same time.
 const OPERATORS_MAX: usize = 64;
+
+/// Batches that go out as they are after one that did not get smaller.
+const REST_BATCHES: u32 = 15;
+
+/// Bytes that went to another group.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent {
+    /// As messages.
+    pub(crate) plain: u64,
+    /// As they went over the wire.
+    pub(crate) wire: u64,
+}
 
 /// All connections to peers.
 pub(crate) struct Links {
@@ -60,6 +78,13 @@ pub(crate) struct Links {
     refused: Cell<u64>,
     last_refusal: RefCell<Option<String>>,
     jitter: Cell<u64>,
+    /// Connections closed for what could not be read.
+    unreadable: Cell<u64>,
+    /// Messages to other groups are packed.
+    packs: Cell<bool>,
+    packer: RefCell<Packer>,
+    /// What each other group was sent.
+    sent: RefCell<BTreeMap<u32, Sent>>,
 }
 
 impl Links {
@@ -74,6 +99,7 @@ impl Links {
                 to: 0,
                 boot: identity.boot,
                 group: identity.group,
+                unpacks: true,
             },
             source: (!listen.is_unspecified()).then_some(listen),
             open: RefCell::default(),
@@ -86,6 +112,10 @@ impl Links {
             refused: Cell::new(0),
             last_refusal: RefCell::new(None),
             jitter: Cell::new(identity.boot | 1),
+            unreadable: Cell::new(0),
+            packs: Cell::new(false),
+            packer: RefCell::default(),
+            sent: RefCell::default(),
         }
     }
 
@@ -97,6 +127,16 @@ impl Links {
     /// The last one, and why.
     pub(crate) fn last_refusal(&self) -> Option<String> {
         self.last_refusal.borrow().clone()
+    }
+
+    /// Connections closed for what could not be read, since the process started.
+    pub(crate) fn unreadable(&self) -> u64 {
+        self.unreadable.get()
+    }
+
+    /// What a group was sent since the process started.
+    pub(crate) fn sent_to(&self, group: u32) -> Sent {
+        self.sent.borrow().get(&group).copied().unwrap_or_default()
     }
 
     /// Replicas and operators that are connected.
@@ -115,8 +155,34 @@ impl Links {
             link.outbox.cut();
             return None;
         }
-        trireme_proto::frame::encode(message, &mut link.outbox.buffer());
+        let mut buffer = link.outbox.buffer();
+        if link.is_far && link.batch.get().is_none() {
+            link.batch.set(Some(buffer.len()));
+        }
+        trireme_proto::frame::encode(message, &mut buffer);
+        drop(buffer);
         Some(link)
+    }
+
+    /// Writes what a turn has for a peer.
+    pub(crate) fn flush(&self, link: &Link) {
+        if let Some(from) = link.batch.take() {
+            let mut buffer = link.outbox.buffer();
+            let plain = buffer.len() - from;
+            if self.packs.get() && link.unpacks && plain >= packed::BATCH_BYTES_MIN {
+                let rest = match link.rest.get() {
+                    0 if self.packer.borrow_mut().pack(&mut buffer, from) => 0,
+                    0 => REST_BATCHES,
+                    rest => rest - 1,
+                };
+                link.rest.set(rest);
+            }
+            let mut sent = self.sent.borrow_mut();
+            let sent = sent.entry(link.group).or_default();
+            sent.plain += plain as u64;
+            sent.wire += (buffer.len() - from) as u64;
+        }
+        link.outbox.flush();
     }
 
     /// Has every link look at its state again.
@@ -148,6 +214,8 @@ impl Links {
 /// Takes over the addresses of a newer record, and calls whom it has not called yet.
 pub(crate) fn follow_record(shell: &Rc<Shell>, topology: &Topology) {
     let links = &shell.links;
+    let settings = &topology.settings;
+    links.packs.set(settings.mode() == Mode::MultiLeader && settings.feed_compression() == FeedCompression::Lz4);
     let addresses = addresses(topology);
     if links.directory.replace(addresses.clone()) != addresses {
         links.moved.notify_waiters();

@@ -38,7 +38,8 @@ fn who_does_not_belong_is_refused_counted_and_named() {
     let uid = std::fs::read_to_string(store.dir.join("uid")).unwrap();
     let uid = uid.lines().find_map(|line| line.strip_prefix("uid ")).unwrap().to_owned();
     let load = Load::start("l", &store.replicas);
-    let good = Hello { version: PROTOCOL_VERSION, store: uid, from: 1, incarnation: 77, to: 2, boot: 7, group: 0 };
+    let good =
+        Hello { version: PROTOCOL_VERSION, store: uid, from: 1, incarnation: 77, to: 2, boot: 7, ..Hello::default() };
     let version = PROTOCOL_VERSION + 2;
     let speaks = format!("it speaks version {version} of the protocol, this replica");
     for (count, (bytes, why)) in [

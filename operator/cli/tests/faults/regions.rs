@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::{
     leaderless::one_way,
     support::{Client, Replica, Store},
-    tools::{Load, acknowledged, assert_all_hold, assert_undisturbed, eventually, isolated},
+    tools::{Load, acknowledged, assert_all_hold, assert_undisturbed, eventually, isolated, metric},
 };
 
 pub const TWO: &str = "  mode: MultiLeader\n  regions: [{name: eu}, {name: us}]\n";
@@ -80,6 +80,47 @@ fn what_is_written_in_any_region_is_read_in_all_and_what_was_written_at_the_same
     assert_same(&store);
     let text = String::from_utf8(store.run(&["status"]).stdout).unwrap();
     assert!(text.contains("orders-eu-") && text.contains("orders-us-"), "{text}");
+    store.stop();
+}
+
+#[test]
+fn what_goes_from_region_to_region_is_made_smaller_unless_that_is_switched_off() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = Store::up(root.path(), THREE, &[]);
+    let sent = |leader: &Replica| {
+        let bytes = ["trireme_feed_sent_bytes_total", "trireme_feed_compressed_bytes_total"];
+        bytes.map(|name| metric(leader, name))
+    };
+    let eu = leader(&store, "eu").clone();
+    let write = |round: usize| {
+        let mut client = eu.client();
+        for batch in 0..50 {
+            let pairs =
+                (0..50).flat_map(|i| [format!("key:{round}:{batch}:{i}"), format!("the value of {i} ").repeat(6)]);
+            let command: Vec<String> = std::iter::once("MSET".to_owned()).chain(pairs).collect();
+            assert_eq!(client.call(&command.iter().map(String::as_str).collect::<Vec<_>>()).unwrap(), "+OK");
+        }
+        agreed(&store, &["DBSIZE"], &format!(":{}", 2_500 * (round + 1)));
+    };
+    write(0);
+    let [plain, wire] = sent(&eu);
+    assert!(plain > 2_500 * 80 && wire < plain / 2, "{plain} bytes went as {wire}");
+    store.apply(&format!("{THREE}  feedCompression: Off\n"));
+    // The record says so with its next version: what is sent until then is no matter.
+    eventually("switched off", || {
+        let [plain, wire] = sent(&eu);
+        assert_eq!(eu.client().call(&["SET", "key:0:0:0", &"x".repeat(10_000)]).unwrap(), "+OK");
+        agreed(&store, &["STRLEN", "key:0:0:0"], ":10000");
+        assert_eq!(eu.client().call(&["SET", "key:0:0:0", "y"]).unwrap(), "+OK");
+        agreed(&store, &["STRLEN", "key:0:0:0"], ":1");
+        let [plain_now, wire_now] = sent(&eu);
+        plain_now - plain == wire_now - wire
+    });
+    let [plain, wire] = sent(&eu);
+    write(1);
+    let [plain_now, wire_now] = sent(&eu);
+    assert_eq!(plain_now - plain, wire_now - wire, "as it is");
+    assert_same(&store);
     store.stop();
 }
 
