@@ -77,7 +77,7 @@ fn failures(
     for number in 1..=count {
         let leader = store.healed(stop)?;
         let report = failure(&store, &leader, number, signal, stop)?;
-        let lost = lost(&store, &report, stop)?;
+        let lost = lost(&store, KEYS_EACH, &report, stop)?;
         let gap_ms = report.latency_ms(1.0);
         say(format!(
             "{number}/{count}: {} hit: gap {gap_ms:.0} ms, {} acknowledged, {lost} lost, errors {}",
@@ -100,20 +100,21 @@ fn failure(store: &Trireme, leader: &Replica, number: usize, signal: Signal, sto
     let survivors: Vec<&Replica> = store.replicas().iter().filter(|replica| replica.name != leader.name).collect();
     let survivor = survivors.get(number % survivors.len().max(1)).ok_or("a store of one has no survivors")?;
     let hit = || store.signal(&leader.name, signal);
-    let report = under_load(vec![survivor.address], KEYS_EACH, (BEFORE, AFTER), stop, hit);
+    let report = under_load(vec![survivor.address], KEYS_EACH, None, (BEFORE, AFTER), stop, hit);
     if signal == Signal::STOP {
         store.signal(&leader.name, Signal::CONT)?;
     }
     report
 }
 
-/// A load on some replicas, each connection with so many keys of its own; after some time something is done, and the load goes on for some more.
+/// A load on some replicas, so many requests a second or as many as are answered, each connection with so many keys of its own; after some time something is done, and the load goes on for some more.
 ///
 /// # Errors
 /// When that fails, or the load, and when the run is interrupted.
 pub(super) fn under_load(
     addresses: Vec<SocketAddr>,
     keys_each: u64,
+    rate: Option<f64>,
     (before, after): (Duration, Duration),
     stop: &Stop,
     act: impl FnOnce() -> Result<(), String>,
@@ -126,7 +127,7 @@ pub(super) fn under_load(
         keys: Keys::Own(keys_each),
         warm_up: Duration::ZERO,
         duration: before + after,
-        rate: None,
+        rate,
         requests_max: None,
     };
     let report = std::thread::scope(|scope| {
@@ -145,8 +146,8 @@ fn writes(keys_each: u64) -> Result<Resp, String> {
 }
 
 /// How many keys hold something older than what was acknowledged.
-fn lost(store: &Trireme, report: &Report, stop: &Stop) -> Result<u64, String> {
-    let resp = writes(KEYS_EACH)?;
+pub(super) fn lost(store: &Trireme, keys_each: u64, report: &Report, stop: &Stop) -> Result<u64, String> {
+    let resp = writes(keys_each)?;
     let keys: Vec<Vec<u8>> = (0..report.acknowledged.len() as u64).map(|key| resp.key(key)).collect();
     let values = wait_for("reading back", START_MAX, stop, || {
         let leader = store.leader(stop)?;

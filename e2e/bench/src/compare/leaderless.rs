@@ -51,8 +51,9 @@ pub fn kill(settings: &Settings, stop: &Stop, say: &mut dyn FnMut(String)) -> Re
         let victim = replicas.get(number % replicas.len().max(1)).ok_or("a store without replicas")?;
         let others =
             || replicas.iter().filter(|replica| replica.name != victim.name).map(|replica| replica.address).collect();
-        let calm = under_load(others(), KEYS_EACH, (HALF, HALF), stop, || Ok(()))?;
-        let hit = under_load(others(), KEYS_EACH, (HALF, HALF), stop, || store.signal(&victim.name, Signal::KILL))?;
+        let calm = under_load(others(), KEYS_EACH, None, (HALF, HALF), stop, || Ok(()))?;
+        let hit =
+            under_load(others(), KEYS_EACH, None, (HALF, HALF), stop, || store.signal(&victim.name, Signal::KILL))?;
         let (before, with) = (calm.latency_ms(1.0), hit.latency_ms(1.0));
         say(format!(
             "{}/{}: {} killed: worst request {with:.1} ms, {before:.1} without; errors {}",

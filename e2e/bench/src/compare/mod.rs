@@ -1,11 +1,12 @@
 //! The comparison: every figure that is promised, measured beside the peer that it is promised against.
 //!
 //! A [`Scenario`] is a row of the table: what is measured and what should come out. [`throughput`] measures those that are a load on two servers,
-//! [`failover`], [`restart`] and [`leaderless`] those that are a time or a size. [`table`] writes down what came out.
+//! [`failover`], [`restart`], [`leaderless`] and [`regions`] those that are a time or a size. [`table`] writes down what came out.
 
 pub mod failover;
 pub mod leaderless;
 pub mod machine;
+pub mod regions;
 pub mod restart;
 pub mod table;
 pub mod throughput;
@@ -73,11 +74,21 @@ pub enum Scenario {
     LeaderlessRepair,
     /// Memory that a pair takes, with a leader and without.
     LeaderlessMemory,
+    /// SET in one of three regions of one replica each, against a single redis.
+    RegionsSet,
+    /// The same where regions have three replicas.
+    RegionsSetThree,
+    /// Writes on both sides of a cut between regions, which is mended.
+    RegionsHeal,
+    /// The leader of a region is killed under load there and in another one.
+    RegionsKill,
+    /// How far regions are behind each other under a steady load.
+    RegionsLag,
 }
 
 impl Scenario {
     /// All of them, in the order of the table.
-    pub const ALL: [Scenario; 19] = [
+    pub const ALL: [Scenario; 24] = [
         Scenario::SetMemory,
         Scenario::SetMemoryP16,
         Scenario::SetDisk,
@@ -97,6 +108,11 @@ impl Scenario {
         Scenario::LeaderlessKill,
         Scenario::LeaderlessRepair,
         Scenario::LeaderlessMemory,
+        Scenario::RegionsSet,
+        Scenario::RegionsSetThree,
+        Scenario::RegionsHeal,
+        Scenario::RegionsKill,
+        Scenario::RegionsLag,
     ];
 
     /// Its name on the command line.
@@ -121,6 +137,11 @@ impl Scenario {
             Scenario::LeaderlessKill => "leaderless-kill",
             Scenario::LeaderlessRepair => "leaderless-repair",
             Scenario::LeaderlessMemory => "leaderless-memory",
+            Scenario::RegionsSet => "regions-set",
+            Scenario::RegionsSetThree => "regions-set-three",
+            Scenario::RegionsHeal => "regions-heal",
+            Scenario::RegionsKill => "regions-kill",
+            Scenario::RegionsLag => "regions-lag",
         }
     }
 
@@ -136,6 +157,9 @@ impl Scenario {
             Scenario::LeaderlessKill => leaderless::kill(settings, stop, say),
             Scenario::LeaderlessRepair => leaderless::repair(settings, stop, say),
             Scenario::LeaderlessMemory => leaderless::memory(settings, stop, say),
+            Scenario::RegionsHeal => regions::heal(settings, stop, say),
+            Scenario::RegionsKill => regions::kill(settings, stop, say),
+            Scenario::RegionsLag => regions::lag(settings, stop, say),
             _ => throughput::measure(self, settings, stop, say),
         }
     }

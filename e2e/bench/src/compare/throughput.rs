@@ -78,17 +78,18 @@ fn plan(scenario: Scenario) -> Plan {
         store: Spec::leaderless(Durability::Memory),
         ..set(what, Durability::Memory, PeerKind::Redis, Goal::Ratio(0.7))
     };
+    let batch = |plan| Plan { pipeline: 16, ..plan };
+    let regions = |what, n| Plan {
+        store: Spec::multi_leader(Durability::Memory, n),
+        ..set(what, Durability::Memory, PeerKind::Redis, Goal::None)
+    };
     let memory = PeerKind::RedisWait(Persistence::None);
     let always = PeerKind::RedisWait(Persistence::Always);
     match scenario {
         Scenario::SetMemory => set("SET, w = 2 of 3, Memory", Durability::Memory, memory, Goal::Ratio(2.0)),
-        Scenario::SetMemoryP16 => {
-            Plan { pipeline: 16, ..set("the same, 16 in a batch", Durability::Memory, memory, Goal::None) }
-        }
+        Scenario::SetMemoryP16 => batch(set("the same, 16 in a batch", Durability::Memory, memory, Goal::None)),
         Scenario::SetDisk => set("SET, w = 2 of 3, Disk", Durability::Disk, always, Goal::Ratio(1.8)),
-        Scenario::SetDiskP16 => {
-            Plan { pipeline: 16, ..set("the same, 16 in a batch", Durability::Disk, always, Goal::None) }
-        }
+        Scenario::SetDiskP16 => batch(set("the same, 16 in a batch", Durability::Disk, always, Goal::None)),
         Scenario::SetEtcd => {
             set("SET, w = 2 of 3, Disk, beside etcd", Durability::Disk, PeerKind::Etcd, Goal::Ratio(10.0))
         }
@@ -111,6 +112,10 @@ fn plan(scenario: Scenario) -> Plan {
                 Goal::None,
             )
         },
+        Scenario::RegionsSet => {
+            Plan { goal: Goal::Ratio(0.8), ..regions("MultiLeader: SET in one of three regions, n = 1, Memory", 1) }
+        }
+        Scenario::RegionsSetThree => regions("the same, w = 2 of n = 3 in each region", 3),
         // The others are not loads; a GET is what is left.
         _ => get("GET at the leader", 1, Goal::Ratio(0.9)),
     }

@@ -33,11 +33,25 @@ pub enum Durability {
     Disk,
 }
 
-/// The store that is wanted: three replicas, w = 2.
+/// Who leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// One of three replicas.
+    SingleLeader,
+    /// None of three, and r = 2.
+    Leaderless,
+    /// One in each of three regions, which have so many replicas each.
+    MultiLeader(u32),
+}
+
+/// The regions of a store that has some.
+pub const REGIONS: [&str; 3] = ["eu", "us", "asia"];
+
+/// The store that is wanted; a majority holds what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// No leader, and r = 2; else one leads.
-    pub leaderless: bool,
+    /// Who leads.
+    pub mode: Mode,
     /// When a copy counts.
     pub durability: Durability,
     /// Log that is kept for who is behind, where it is not the default.
@@ -47,20 +61,35 @@ pub struct Spec {
 impl Spec {
     /// One replica leads.
     pub fn single_leader(durability: Durability) -> Spec {
-        Spec { leaderless: false, durability, log_retention: None }
+        Spec { mode: Mode::SingleLeader, durability, log_retention: None }
     }
 
     /// Nobody does, and a read asks two replicas.
     pub fn leaderless(durability: Durability) -> Spec {
-        Spec { leaderless: true, ..Spec::single_leader(durability) }
+        Spec { mode: Mode::Leaderless, ..Spec::single_leader(durability) }
     }
 
-    fn yaml(&self) -> String {
-        let mode = if self.leaderless { "Leaderless\n  r: 2" } else { "SingleLeader" };
+    /// One replica leads in each of three regions of so many.
+    pub fn multi_leader(durability: Durability, n: u32) -> Spec {
+        Spec { mode: Mode::MultiLeader(n), ..Spec::single_leader(durability) }
+    }
+
+    /// As a user writes it; feeds with a region may be paused.
+    fn yaml(&self, apart: Option<&str>) -> String {
+        let (mode, n) = match self.mode {
+            Mode::SingleLeader => ("SingleLeader".to_owned(), 3),
+            Mode::Leaderless => ("Leaderless\n  r: 2".to_owned(), 3),
+            Mode::MultiLeader(n) => {
+                (format!("MultiLeader\n  regions: [{}]", REGIONS.map(|name| format!("{{name: {name}}}")).join(", ")), n)
+            }
+        };
+        let apart =
+            apart.map_or_else(String::new, |name| format!("  annotations: {{trireme.dev/pause-feeds: {name}}}\n"));
         let log = self.log_retention.map_or_else(String::new, |bytes| format!("  logRetention:\n    bytes: {bytes}\n"));
         format!(
-            "apiVersion: trireme.dev/v1alpha1\nkind: ReplicatedStore\nmetadata:\n  name: bench\nspec:\n  \
-             mode: {mode}\n  n: 3\n  w: 2\n  durability: {:?}\n{log}",
+            "apiVersion: trireme.dev/v1alpha1\nkind: ReplicatedStore\nmetadata:\n  name: bench\n{apart}spec:\n  \
+             mode: {mode}\n  n: {n}\n  w: {}\n  durability: {:?}\n{log}",
+            n / 2 + 1,
             self.durability
         )
     }
@@ -75,13 +104,13 @@ pub struct Replica {
     pub address: SocketAddr,
 }
 
-/// A running store of three replicas.
+/// A running store.
 #[derive(Debug)]
 pub struct Trireme {
     // Before the folder, so that it ends first.
     process: Option<Process>,
     program: PathBuf,
-    leaderless: bool,
+    spec: Spec,
     base: Ipv4Addr,
     heard: Arc<Mutex<Heard>>,
     replicas: Vec<Replica>,
@@ -105,11 +134,11 @@ impl Trireme {
     pub fn start(program: &Path, folder: &Path, spec: Spec, stop: &Stop) -> Result<Self, String> {
         let folder =
             tempfile::Builder::new().prefix("trireme-").tempdir_in(folder).map_err(|error| error.to_string())?;
-        std::fs::write(folder.path().join("bench.yaml"), spec.yaml()).map_err(|error| error.to_string())?;
+        std::fs::write(folder.path().join("bench.yaml"), spec.yaml(None)).map_err(|error| error.to_string())?;
         let mut store = Trireme {
             process: None,
             program: program.to_owned(),
-            leaderless: spec.leaderless,
+            spec,
             base: Ipv4Addr::new(127, fastrand::u8(64..128), fastrand::u8(1..255), 11),
             heard: Arc::default(),
             replicas: Vec::new(),
@@ -163,11 +192,42 @@ impl Trireme {
     /// # Errors
     /// When none does within a minute.
     pub fn leader(&self, stop: &Stop) -> Result<Replica, String> {
+        self.leader_of(0, stop)
+    }
+
+    /// The replica that leads in a region, by its place among [`REGIONS`].
+    ///
+    /// # Errors
+    /// When none does within a minute.
+    pub fn leader_of(&self, region: usize, stop: &Stop) -> Result<Replica, String> {
         wait_for("trireme leader", HEAL_MAX, stop, || {
             let status = self.status()?;
-            let leader = status["groups"][0]["leader"].as_str().unwrap_or_default();
+            let leader = status["groups"][region]["leader"].as_str().unwrap_or_default();
             Ok(self.replicas.iter().find(|replica| replica.name == leader).cloned())
         })
+    }
+
+    /// The replicas of a region, by its place among [`REGIONS`].
+    pub fn region(&self, region: usize) -> Vec<&Replica> {
+        let prefix = format!("bench-{}-", REGIONS[region]);
+        self.replicas.iter().filter(|replica| replica.name.starts_with(&prefix)).collect()
+    }
+
+    /// Pauses the feeds with a region, or with none any more.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub fn apart(&self, region: Option<usize>) -> Result<(), String> {
+        let yaml = self.folder.path().join("bench.yaml");
+        let text = self.spec.yaml(region.map(|region| REGIONS[region]));
+        std::fs::write(&yaml, text).map_err(|error| error.to_string())?;
+        let mut command = Command::new(&self.program);
+        command.arg("apply").arg(&yaml).arg("--dir").arg(self.folder.path().join("data"));
+        let output = command.output().map_err(|error| format!("trireme apply: {error}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("trireme apply: {}", String::from_utf8_lossy(&output.stderr)))
     }
 
     /// Waits until every replica takes part again, and names the leader, or the first where there is none.
@@ -183,11 +243,13 @@ impl Trireme {
                     && replica["reachable"] == true
                     && replica["lagEntries"].as_u64().unwrap_or(0) == 0
             };
-            let well = status["phase"] == "Ready" && (self.leaderless || status["groups"][0]["serving"] == true);
+            let mut groups = status["groups"].as_array().into_iter().flatten();
+            let led = self.spec.mode == Mode::Leaderless || groups.all(|group| group["serving"] == true);
+            let well = status["phase"] == "Ready" && led;
             Ok((well && replicas.len() == self.replicas.len() && replicas.iter().all(whole)).then_some(()))
         })?;
         match self.replicas.first() {
-            Some(first) if self.leaderless => Ok(first.clone()),
+            Some(first) if self.spec.mode == Mode::Leaderless => Ok(first.clone()),
             _ => self.leader(stop),
         }
     }
@@ -218,12 +280,14 @@ impl Trireme {
 
     /// What a replica says of itself at its HTTP port; nothing while nobody listens there.
     pub fn looks(&self, replica: &Replica) -> Option<Value> {
-        let mut socket = TcpStream::connect((replica.address.ip(), ADMIN_PORT)).ok()?;
-        socket.set_read_timeout(Some(START_MAX)).ok()?;
-        socket.write_all(b"GET /status HTTP/1.0\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).ok()?;
-        serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+        serde_json::from_str(&page(replica, "/status")?).ok()
+    }
+
+    /// The sum of a metric's samples at a replica, of those with a label; 0 where there are none.
+    pub fn metric(&self, replica: &Replica, name: &str, label: &str) -> f64 {
+        let page = page(replica, "/metrics").unwrap_or_default();
+        let samples = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} "));
+        samples.filter(|(labels, _)| labels.contains(label)).filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
     }
 
     fn status(&self) -> Result<Value, String> {
@@ -233,6 +297,16 @@ impl Trireme {
         serde_json::from_slice(&output.stdout)
             .map_err(|error| format!("trireme status: {error}\n{}", String::from_utf8_lossy(&output.stderr)))
     }
+}
+
+/// What a replica answers at its HTTP port.
+fn page(replica: &Replica, path: &str) -> Option<String> {
+    let mut socket = TcpStream::connect((replica.address.ip(), ADMIN_PORT)).ok()?;
+    socket.set_read_timeout(Some(START_MAX)).ok()?;
+    socket.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).ok()?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).ok()?;
+    Some(answer.split_once("\r\n\r\n")?.1.to_owned())
 }
 
 /// Follows one of the command's streams until it ends.
