@@ -10,7 +10,7 @@ use trireme_proto::breakage::{self, Breakage};
 use crate::{
     invariants::Violation,
     regions,
-    scenario::{Focus, LEADERLESS, REGIONS, Scenario},
+    scenario::{Focus, LEADERLESS, MODES, REGIONS, Scenario},
     trace::Keep,
     world::{Summary, World},
 };
@@ -43,7 +43,7 @@ impl std::fmt::Display for Finding {
 pub fn run(seed: u64, broken: Option<Breakage>) -> Result<Summary, Finding> {
     breakage::set(broken);
     let play = || match Focus::of(seed) {
-        Focus::Regions => regions::play(seed, Keep::Nothing),
+        Focus::Regions | Focus::Modes => regions::play(seed, Keep::Nothing),
         _ => World::play(Scenario::new(seed), Keep::Nothing).result,
     };
     let result = catch_unwind(AssertUnwindSafe(play));
@@ -118,6 +118,7 @@ fn focus_of(rule: Breakage) -> Focus {
         | Breakage::HomeUnseen
         | Breakage::CedeUnsettled
         | Breakage::MoveHomeEarly => Focus::Regions,
+        Breakage::ModeWithoutEpoch => Focus::Modes,
     }
 }
 
@@ -126,6 +127,7 @@ pub fn first_seed(focus: Focus) -> u64 {
     match focus {
         Focus::Leaderless => LEADERLESS,
         Focus::Regions => REGIONS,
+        Focus::Modes => MODES,
         _ => 0,
     }
 }

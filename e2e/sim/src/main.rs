@@ -72,7 +72,7 @@ fn main() -> ExitCode {
 /// Prints one seed's trace, up to its end or to the panic or violation that ended it.
 fn show(seed: u64, broken: Option<Breakage>) -> ExitCode {
     breakage::set(broken);
-    if Focus::of(seed) == Focus::Regions {
+    if matches!(Focus::of(seed), Focus::Regions | Focus::Modes) {
         let mut regions = Regions::new(seed, Keep::Lines);
         println!("{}", regions.describe());
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| regions.run()));

@@ -4,14 +4,16 @@
 //! for keys that only its clients use. Between regions there are other delays, other partitions, and keys that clients of all regions use.
 
 mod hand;
-
 mod homes;
+mod modes;
 
 use std::collections::BTreeSet;
 
 use fastrand::Rng;
 use trireme_crds::HomeRule;
 use trireme_proto::{ReplicaId, ids::Peer, topology::Mode};
+
+use self::modes::Modes;
 
 use crate::{
     clock::Micros,
@@ -20,7 +22,7 @@ use crate::{
     machine::{Arrival, Machine},
     network::{ConnectionId, Delays, Network, Packet},
     queue::Queue,
-    scenario::{Scenario, group_of},
+    scenario::{Focus, Scenario, group_of},
     trace::Keep,
     world::{Abroad, Summary, World},
 };
@@ -47,6 +49,8 @@ enum Event {
     Join(usize),
     /// A person takes a region away, or wants it again after all.
     Leave(usize, bool),
+    /// A person wants a leader in each region, or one for all.
+    Mode(bool),
 }
 
 /// The regions of one store.
@@ -64,13 +68,22 @@ pub struct Regions {
     /// The keys that one region writes, where the store has any; and the versions of the records from which the regions were last told of it.
     home: Option<HomeRule>,
     told: Vec<u64>,
+    /// Where the mode changes: how far that is.
+    modes: Option<Modes>,
 }
 
 impl Regions {
     /// The regions of a seed, before anything has happened.
     pub fn new(seed: u64, keep: Keep) -> Regions {
-        let scenarios = Scenario::regions(seed);
+        let mut scenarios = Scenario::regions(seed);
+        let changes = Focus::of(seed) == Focus::Modes;
+        // Regions that come later do so when the mode has changed.
+        scenarios.iter_mut().filter(|_| changes).for_each(|scenario| scenario.begins_at = 0);
         let mut regions = Regions::of(&scenarios, Rng::with_seed(seed ^ 0x7472_6972_656d_6505), keep);
+        if changes {
+            regions.begin_with_one();
+            return regions;
+        }
         leaves(&scenarios, &mut regions.rng, &mut regions.queue);
         regions.draw_home(seed, &scenarios);
         regions
@@ -111,6 +124,7 @@ impl Regions {
             same,
             home: None,
             told: Vec::new(),
+            modes: None,
         }
     }
 
@@ -211,7 +225,11 @@ impl Regions {
                 self.network.unblock_all(now, &mut self.rng);
                 self.worlds.iter_mut().for_each(|world| world.paused_with.clear());
             }
-            Event::Tell => self.tell(),
+            Event::Tell => {
+                self.tell();
+                self.change_mode();
+            }
+            Event::Mode(many) => self.want_mode(many),
             Event::Join(i) => {
                 let group = self.worlds[i].scenario.place.group;
                 self.others(i).for_each(|world| world.others.push(group));
@@ -346,7 +364,7 @@ impl Regions {
                 world.read_all(&[1, world.scenario.clients], *leader)?;
             }
             let part = world.judge(leader.is_none())?;
-            summary.add(&Summary { down: part.down && !world.has_left(), ..part });
+            summary.add(&Summary { down: part.down && !world.has_left() && !world.is_none_yet, ..part });
         }
         summary.digests_compared += self.same.compared();
         self.judge(self.is_down())?;
@@ -371,13 +389,14 @@ impl Regions {
     fn settled(&self) -> Result<Vec<Option<ReplicaId>>, String> {
         let (mut leaders, mut first) = (Vec::new(), None);
         let stuck = self.is_down();
+        self.is_in_mode().map_or(Ok(()), |why| if stuck { Ok(()) } else { Err(why) })?;
         for world in &self.worlds {
             let group = world.scenario.place.group;
             if world.leaves && !stuck && !world.ended() {
                 return Err(format!("region {group} has not left"));
             }
             // One that is added to a store waits for those that are there.
-            let waits = stuck && world.record().is_none();
+            let waits = world.is_none_yet || stuck && world.record().is_none();
             if world.has_left() || world.must_stay_down() || waits {
                 leaders.push(None);
                 continue;

@@ -124,16 +124,23 @@ pub enum Focus {
     Leaderless,
     /// Stores with a leader in each region: seeds from [`REGIONS`] on.
     Regions,
+    /// Stores that have one leader first, then one in each region, and sometimes one again: seeds from [`MODES`] on.
+    Modes,
 }
 
 /// The first seed of stores without a leader.
 pub const LEADERLESS: u64 = 1_000_000_000;
 /// The first seed of stores with a leader in each region.
 pub const REGIONS: u64 = 2_000_000_000;
+/// The first seed of stores whose mode changes.
+pub const MODES: u64 = 3_000_000_000;
 
 impl Focus {
     /// The focus of a seed: six of eight seeds have one.
     pub fn of(seed: u64) -> Focus {
+        if seed >= MODES {
+            return Focus::Modes;
+        }
         if seed >= REGIONS {
             return Focus::Regions;
         }
@@ -233,7 +240,7 @@ impl Scenario {
     fn focus_on(&mut self, focus: Focus, rng: &mut Rng) {
         (self.n, self.w) = [(3, 2), (5, 3), (5, 2), (4, 3), (3, 2)][rng.usize(0..5)];
         match focus {
-            Focus::Everything | Focus::Leaderless | Focus::Regions => {}
+            Focus::Everything | Focus::Leaderless | Focus::Regions | Focus::Modes => {}
             Focus::Leases => {
                 self.settings.lease_ms = [250, 1_000][rng.usize(0..2)];
                 self.fault_every_us = rng.u64(300_000..900_000);

@@ -2,7 +2,7 @@
 
 use trireme_sim::{
     regions::Regions,
-    scenario::{REGIONS, Scenario},
+    scenario::{MODES, REGIONS, Scenario},
     trace::Keep,
     world::{Ended, World},
 };
@@ -47,7 +47,7 @@ fn so_do_the_regions_of_one_store() {
         assert!(summary.operations.0 > 0, "seed {seed}: clients did something");
         regions.worlds.iter().map(|world| world.trace.hash()).collect::<Vec<_>>()
     };
-    for seed in REGIONS..REGIONS + 4 {
+    for seed in (REGIONS..REGIONS + 4).chain(MODES..MODES + 2) {
         assert_eq!(hashes(seed), hashes(seed), "seed {seed}");
     }
     assert_ne!(hashes(REGIONS), hashes(REGIONS + 1));

@@ -6,7 +6,7 @@ use std::{ops::Range, thread};
 
 use trireme_sim::{
     campaign,
-    scenario::{LEADERLESS, REGIONS},
+    scenario::{LEADERLESS, MODES, REGIONS},
 };
 
 /// What all runs of a range had in them, together.
@@ -99,4 +99,19 @@ fn seeds_of_stores_with_a_leader_in_each_region_find_nothing() {
         "{runs} seeds: {answered} operations answered, {epochs} epochs, {compared} digests compared, {down} down for good"
     );
     assert!(answered > runs * 100 && epochs > 2 * runs && compared > runs * 50 && down * 10 < runs + 20);
+}
+
+#[test]
+fn seeds_of_stores_whose_mode_changes_find_nothing() {
+    let first = MODES + number("TRIREME_FIRST_SEED", 0);
+    let seeds = first..first + number("TRIREME_SEEDS", 1_000) / 4;
+    let runs = seeds.end - seeds.start;
+    let parts = run_all(seeds);
+    let sum = |of: fn(&Sum) -> u64| parts.iter().map(of).sum::<u64>();
+    let (answered, epochs, compared, down) =
+        (sum(|s| s.answered), sum(|s| s.epochs), sum(|s| s.compared), sum(|s| s.down));
+    println!(
+        "{runs} seeds: {answered} operations answered, {epochs} epochs, {compared} digests compared, {down} down for good"
+    );
+    assert!(answered > runs * 100 && epochs > 3 * runs && compared > runs * 50 && down * 10 < runs + 20);
 }

@@ -86,11 +86,13 @@ pub enum Breakage {
     CedeUnsettled,
     /// Keys get another home before the former one has said that it executes no more of their commands.
     MoveHomeEarly,
+    /// The mode of a store changes under a leader that goes on to lead.
+    ModeWithoutEpoch,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 41] = [
+    pub const ALL: [Breakage; 42] = [
         Breakage::SealOneLess,
         Breakage::ChooseBySeqAlone,
         Breakage::NoStartEntry,
@@ -132,6 +134,7 @@ impl Breakage {
         Breakage::HomeUnseen,
         Breakage::CedeUnsettled,
         Breakage::MoveHomeEarly,
+        Breakage::ModeWithoutEpoch,
     ];
 }
 

@@ -170,6 +170,13 @@ pub enum Decision {
         /// Name of the replica.
         replica: String,
     },
+    /// The mode changes: between one leader and a leader in each region.
+    ModeChanges {
+        /// The mode until now.
+        from: String,
+        /// The mode from now on.
+        to: String,
+    },
     /// Mode MultiLeader: a region is to leave the store, and takes no more writes.
     Draining {
         /// The region.
@@ -271,6 +278,8 @@ pub enum Cause {
     Handover,
     /// Members or w change.
     Change,
+    /// The mode changes.
+    Mode,
     /// Members that are gone leave the configuration, so that the rest can go on.
     Degrade,
     /// A person forced it.
@@ -302,6 +311,7 @@ impl fmt::Display for Cause {
             Cause::Stuck => "the leader cannot commit before members are whole, nor make them whole before it commits",
             Cause::Handover => "leadership is handed over",
             Cause::Change => "members or w change",
+            Cause::Mode => "the mode changes",
             Cause::Degrade => "members are gone and the policy is PreferAvailable",
             Cause::Forced => "a person forced it",
         })
@@ -318,9 +328,16 @@ pub(crate) fn list(names: &[String]) -> String {
 }
 
 impl Decision {
-    /// How a region leaves, in words.
-    fn leaves(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// How it changes which groups a store has, in words.
+    fn groups(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Decision::ModeChanges { from, to } if to == "MultiLeader" => write!(
+                f,
+                "the mode changes from {from} to {to}: regions that are added write for themselves, so what two of them write at the same time is merged, and no key is a linearizable register between them any more"
+            ),
+            Decision::ModeChanges { from, to } => {
+                write!(f, "the mode changes from {from} to {to}: one leader orders every write from now on")
+            }
             Decision::Draining { region, stay } => write!(
                 f,
                 "the region {region} leaves the store: it takes no more writes, and goes once all that it has acknowledged is held by {}",
@@ -450,9 +467,11 @@ impl fmt::Display for Decision {
                 )
             }
             Decision::Released { replica } => write!(f, "{replica} counts again: its quarantine was ended"),
-            Decision::Draining { .. } | Decision::Kept { .. } | Decision::Left { .. } | Decision::Ended { .. } => {
-                self.leaves(f)
-            }
+            Decision::ModeChanges { .. }
+            | Decision::Draining { .. }
+            | Decision::Kept { .. }
+            | Decision::Left { .. }
+            | Decision::Ended { .. } => self.groups(f),
             Decision::HomesCeded { region, keys } => {
                 write!(f, "{region} no longer writes {}, and all that it wrote is committed", list(keys))
             }

@@ -31,7 +31,7 @@ pub struct Desired {
     pub store: String,
     /// Its name as users see it.
     pub name: String,
-    /// The group: 0 where the store has only one by its mode.
+    /// The group: 0 where the store has had only one since it was made.
     pub group: u32,
     /// Mode MultiLeader: the region whose group it is; else empty.
     pub region: String,
@@ -43,6 +43,8 @@ pub struct Desired {
     pub leaving: bool,
     /// And a person gave up what they do not hold.
     pub given_up: bool,
+    /// Regions that are to go before the mode becomes SingleLeader, which is wanted; until then [`Desired::settings`] says MultiLeader.
+    pub mode_waits_for: Vec<String>,
     /// Mode MultiLeader: keys that one region writes.
     pub homes: Vec<DesiredHome>,
     /// Copies before OK.
@@ -66,7 +68,8 @@ pub struct Desired {
 pub struct DesiredReplica {
     /// Its number, from 1, unique in the store.
     pub id: ReplicaId,
-    /// Its name, which is its pod's: the store's and its number minus one, or, where regions are named, the store's, its region's, and its number there.
+    /// Its name, which is its pod's, for life: the store's and its number minus one, or, where regions were named when it was made, the store's, its region's,
+    /// and its number there.
     pub name: String,
     /// Its region; empty where there is only one.
     pub region: String,
@@ -89,20 +92,27 @@ impl Desired {
     /// What a resource that [`trireme_crds::validate`] accepted asks for, one for each of its groups, in order of their numbers; never empty. `uid` is the
     /// store's unique name, `records` are those that exist: of all its groups, in any order.
     ///
-    /// Modes SingleLeader and Leaderless have one group, number 0. Replica i of n, from 1, is in region (i - 1) mod R, and is that region's number
-    /// (i - 1) / R: growing by one region's worth adds one to each.
+    /// Modes SingleLeader and Leaderless have one group, number 0 where it was the store's first. Replica i of n, from 1, is in region (i - 1) mod R, and is that
+    /// region's number (i - 1) / R: growing by one region's worth adds one to each.
     ///
     /// Mode MultiLeader has one group for each region, with n replicas each. Its number, from 1, is what the records say it is; a region that no record
     /// knows gets one above all that were ever used, so that no two regions ever have the same. A region that is not wanted any more has a group until nothing is
-    /// left of it. Replica k, from 0, of group g has number (g - 1) 16 + k + 1.
+    /// left of it. Replica k, from 0, of group g has number (g - 1) 16 + k + 1. Where the first of them is the store's former only one, number 0, there is no
+    /// number 1: both would have the same replicas' numbers.
+    ///
+    /// Between these two modes a store goes by steps; see `groups::course`.
     /// Where all records are lost at once, numbers are those of the regions' order, and a replica whose disk is another group's refuses them.
     pub fn groups<M: Meta>(store: &ReplicatedStore<M>, uid: &str, records: &[Topology]) -> Vec<Desired> {
         let settled = store.spec.settle();
         let name = store.metadata.name();
-        if settled.mode != Mode::MultiLeader {
+        let is_spread = settled.mode == Mode::SingleLeader && (records.is_empty() || settled.regions.len() > 1);
+        if settled.mode == Mode::Leaderless || is_spread {
             return vec![Desired { replicas: spread(name, &settled), ..Desired::of_no_group(store, uid, settled) }];
         }
-        let wanted = groups::wanted(name, settled.n, &settled.regions, records);
+        let course = groups::course(&settled, records);
+        let settled = Settled { mode: course.mode, ..settled };
+        let records = &groups::in_region(records, &course);
+        let wanted = groups::wanted(name, settled.n, &course.regions, records);
         let number = |region: &str| {
             wanted.iter().find(|group| group.region == region && !group.leaving).map(|group| group.group)
         };
@@ -117,7 +127,19 @@ impl Desired {
             // It is refused whomever it names; once is enough.
             common.quarantine.retain(|_| i == 0);
             let given_up = leaving && lost.contains(&region);
-            Desired { group, region, replicas, others, leaving, given_up, homes: homes.clone(), ..common }
+            let region = if course.mode == Mode::MultiLeader { region } else { String::new() };
+            let mode_waits_for = if leaving { Vec::new() } else { course.waits_for.clone() };
+            Desired {
+                group,
+                region,
+                replicas,
+                others,
+                leaving,
+                given_up,
+                mode_waits_for,
+                homes: homes.clone(),
+                ..common
+            }
         };
         wanted.into_iter().enumerate().map(with).collect()
     }
@@ -134,6 +156,7 @@ impl Desired {
             others: Vec::new(),
             leaving: false,
             given_up: false,
+            mode_waits_for: Vec::new(),
             homes: Vec::new(),
             w: settled.w,
             settings: record::settings_from_object(&SettingsRecord {

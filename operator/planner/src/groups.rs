@@ -3,13 +3,17 @@
 //! A group's number is in the name of every delta that it made, so it belongs to its region for ever: it is read from the records, each of which names its
 //! own region and all others, and a region that none of them knows gets one above every number that any of them has. The record of a group that has left the
 //! store stays for its number's sake; a region that comes back is a new one, once nothing is left of what had its name.
+//!
+//! Between one leader and a leader in each region a store changes by steps, and so do the groups that it is to have: see [`course`]. Its replicas keep their
+//! names and numbers whatever the mode is, so the store's only group, number 0, goes on under the store's own name in the region that it becomes, and the last
+//! region's group under the region's when it is the only one.
 
 use std::collections::BTreeMap;
 
-use trireme_crds::rules::N_MAX;
+use trireme_crds::{Mode, Settled, rules::N_MAX};
 use trireme_proto::{
     ReplicaId, Topology,
-    topology::{Group, Leaving, Replica},
+    topology::{self, Group, Leaving, Replica},
 };
 
 use crate::desired::DesiredReplica;
@@ -18,21 +22,75 @@ use crate::desired::DesiredReplica;
 const NUMBERS: u32 = 16;
 const _: () = assert!(N_MAX <= NUMBERS, "replicas of two groups would have one number");
 
-/// The number of the first replica of a group: its others follow without a gap where each region has a leader, and where the store has one group, number 0,
-/// as its regions share them.
+/// The number of the first replica of a group: its others follow without a gap; but where the store has one group, number 0, in several regions, these share
+/// the numbers.
 pub fn first_replica(group: u32) -> ReplicaId {
     group.saturating_sub(1) * NUMBERS + 1
 }
 
-/// Replica k, from 0, of this group, from 1: its number is unique in the store.
-fn replica(store: &str, group: u32, region: &str, k: u32) -> DesiredReplica {
-    let name = if region.is_empty() { format!("{store}-{k}") } else { format!("{store}-{region}-{k}") };
-    DesiredReplica { id: first_replica(group) + k, name, region: region.to_owned() }
+/// What is to become of a store whose mode has changed, or not: the next step, by what the records say.
+pub(crate) struct Course {
+    /// The mode that its groups are to have now.
+    pub mode: Mode,
+    /// The regions that are to have a group.
+    pub regions: Vec<String>,
+    /// Regions that are to go before the mode becomes what is wanted.
+    pub waits_for: Vec<String>,
+}
+
+/// One step after the other. From one leader to several: the group that is there becomes that of its region, or of the first one that is named where it has none;
+/// then those of the other regions are made. And back: one region stays, which the resource names, or the first by its group's number; all others leave; then
+/// its group is the only one.
+pub(crate) fn course(settled: &Settled, records: &[Topology]) -> Course {
+    let there: Vec<&Topology> = records.iter().filter(|record| record.leaving() != Leaving::Ended).collect();
+    let to = |mode, regions| Course { mode, regions, waits_for: Vec::new() };
+    let only = there.iter().find(|record| record.settings.mode() == topology::Mode::SingleLeader);
+    match (settled.mode, only) {
+        (Mode::SingleLeader, Some(only)) => to(Mode::SingleLeader, vec![region_of(only).to_owned()]),
+        (Mode::SingleLeader, None) => {
+            let stays =
+                there.iter().filter(|record| record.leaving() == Leaving::Stays).min_by_key(|record| record.group);
+            let stays = match settled.regions.as_slice() {
+                [named] if !named.is_empty() => named.clone(),
+                _ => stays.map_or_else(String::new, |record| region_of(record).to_owned()),
+            };
+            let others = there.iter().map(|record| region_of(record)).filter(|region| *region != stays);
+            let waits_for: Vec<String> = others.map(str::to_owned).collect();
+            let mode = if waits_for.is_empty() { Mode::SingleLeader } else { Mode::MultiLeader };
+            Course { mode, regions: vec![stays], waits_for }
+        }
+        (_, Some(only)) if region_of(only).is_empty() => to(settled.mode, settled.regions[..1].to_vec()),
+        (_, Some(only)) => to(settled.mode, vec![region_of(only).to_owned()]),
+        (_, None) => to(settled.mode, settled.regions.clone()),
+    }
+}
+
+/// These records, the one of a store's only group being of the region that it becomes.
+pub(crate) fn in_region(records: &[Topology], course: &Course) -> Vec<Topology> {
+    let mut records = records.to_vec();
+    let nameless = records.iter_mut().flat_map(|record| &mut record.replicas).filter(|row| row.region.is_empty());
+    if let Some(region) = course.regions.first() {
+        nameless.for_each(|row| row.region.clone_from(region));
+    }
+    records
+}
+
+/// The region of a group: all its replicas are there.
+fn region_of(record: &Topology) -> &str {
+    record.replicas.first().map_or("", |row| &row.region)
+}
+
+/// What the names of a group's replicas begin with: the store's and the region's, or what those that it has are called.
+fn set_of(store: &str, group: u32, region: &str, known: &[Replica]) -> String {
+    let plain = |row: &Replica| {
+        Some(row.name.as_str()) == row.id.checked_sub(first_replica(group)).map(|k| format!("{store}-{k}")).as_deref()
+    };
+    if region.is_empty() || known.iter().any(plain) { store.to_owned() } else { format!("{store}-{region}") }
 }
 
 /// One group as it is wanted, and the others as it is to be told of them.
 pub(crate) struct Wanted {
-    /// Its number, from 1.
+    /// Its number.
     pub group: u32,
     /// Its region.
     pub region: String,
@@ -48,7 +106,8 @@ pub(crate) struct Wanted {
 /// new together are numbered in the order given here.
 pub(crate) fn wanted(store: &str, n: u32, regions: &[String], records: &[Topology]) -> Vec<Wanted> {
     let mut numbers = numbers(records);
-    let mut last = numbers.keys().last().copied().unwrap_or(0);
+    // Number 0 has the replicas' numbers that 1 would have.
+    let mut last = numbers.keys().last().map_or(0, |last| (*last).max(1));
     for region in regions {
         // One whose replicas have not all ended keeps the region's name: it is that of volumes and processes, too.
         if !numbers.values().any(|known| known.as_deref() == Some(region)) {
@@ -61,8 +120,14 @@ pub(crate) fn wanted(store: &str, n: u32, regions: &[String], records: &[Topolog
         .filter_map(|(group, region)| Some((group, region?)))
         .map(|(group, region)| {
             let standing = standing(group, &region, regions, records);
+            let set = set_of(store, group, &region, known(group, records));
+            let replica = |k: u32| DesiredReplica {
+                id: first_replica(group) + k,
+                name: format!("{set}-{k}"),
+                region: region.clone(),
+            };
             let replicas: Vec<DesiredReplica> = match standing {
-                Standing::Wanted | Standing::Leaving => (0..n).map(|k| replica(store, group, &region, k)).collect(),
+                Standing::Wanted | Standing::Leaving => (0..n).map(replica).collect(),
                 Standing::Gone | Standing::Unknown => Vec::new(),
             };
             let (rows, leaving) = (rows(group, &replicas, records), standing == Standing::Leaving);
@@ -109,7 +174,7 @@ fn standing(group: u32, region: &String, regions: &[String], records: &[Topology
 /// Every number that was ever given to a group, with its region where that is known and its replicas have not all ended.
 fn numbers(records: &[Topology]) -> BTreeMap<u32, Option<String>> {
     let mut numbers = BTreeMap::new();
-    for record in records.iter().filter(|record| record.group != 0) {
+    for record in records {
         let own = record.replicas.first().map(|row| row.region.clone());
         let others = record.groups.iter().map(|other| (other.group, Some(other.region.clone())));
         for (group, region) in others.chain([(record.group, own)]) {
@@ -123,11 +188,16 @@ fn numbers(records: &[Topology]) -> BTreeMap<u32, Option<String>> {
     numbers
 }
 
-/// A group's replicas as others are to know them: those that are wanted, and those that its record still has, with the addresses that records know.
-fn rows(group: u32, wanted: &[DesiredReplica], records: &[Topology]) -> Vec<Replica> {
+/// A group's replicas as its own record knows them, or that of another group.
+fn known(group: u32, records: &[Topology]) -> &[Replica] {
     let own = records.iter().find(|record| record.group == group).map(|record| &record.replicas);
     let told = || records.iter().flat_map(|record| &record.groups).find(|other| other.group == group);
-    let known: &[Replica] = own.or_else(|| told().map(|other| &other.replicas)).map_or(&[], Vec::as_slice);
+    own.or_else(|| told().map(|other| &other.replicas)).map_or(&[], Vec::as_slice)
+}
+
+/// A group's replicas as others are to know them: those that are wanted, and those that its record still has, with the addresses that records know.
+fn rows(group: u32, wanted: &[DesiredReplica], records: &[Topology]) -> Vec<Replica> {
+    let known = known(group, records);
     let row = |id: ReplicaId, name: &str, region: &str| {
         let before = known.iter().find(|row| row.id == id);
         let address = |of: fn(&Replica) -> &String| before.map(of).cloned().unwrap_or_default();

@@ -20,7 +20,7 @@
 //! plan               plans, prints, and writes the record; status    shows the replicas
 //!
 //! store leaders regions=eu,us n=3 w=2                       a leader in each region: all the above is about one of them, at first the first
-//! in us              from here on it is about this one
+//! in us              from here on it is about this one; without a name about the only group
 //! see 1 feed=2:0 feed=3:-7                                  the leader reaches group 2, which lacks nothing, and not group 3, which lacks 7 entries
 //! store leaders regions=eu,us pauseFeeds=us                  whose feeds with all others are paused
 //! store leaders regions=eu givenUp=us                        and which region is not waited for when it leaves
@@ -445,6 +445,14 @@ impl World {
     fn stage(&mut self, region: &str) -> &mut Stage {
         let groups = self.groups();
         let desired = groups.into_iter().find(|group| group.region == region);
+        // The store's only group becomes one of a region, and the last region's the only one.
+        let same = |stage: &Stage| {
+            stage.observed.record.as_ref().map(|record| record.group) == desired.as_ref().map(|d| d.group)
+        };
+        let was = self.stages.iter().find(|(_, stage)| same(stage)).map(|(was, _)| was.clone());
+        if let Some(stage) = was.filter(|was| was != region).and_then(|was| self.stages.remove(&was)) {
+            self.stages.insert(region.to_owned(), stage);
+        }
         let others = self.stages.iter().filter(|(other, _)| *other != region);
         let known = |seen: &Seen| Elsewhere {
             alive: seen.alive(),
@@ -485,7 +493,7 @@ impl World {
                 }
             }
             "at" => self.now = words[1].parse().unwrap(),
-            "in" => words[1].clone_into(&mut self.region),
+            "in" => words.get(1).copied().unwrap_or_default().clone_into(&mut self.region),
             "left" => {
                 let region = self.region.clone();
                 self.stage(&region).observed.remains = words[1..].iter().map(|word| (*word).to_owned()).collect();

@@ -8,6 +8,7 @@
 //! | [`promises`] | after every turn | nothing is said that could be forgotten, nothing is acknowledged against a promise |
 //! | [`leader`] | after every turn | one leader per epoch, which is led once |
 //! | [`seal`] | with every record | a leader is chosen from enough answers, and is the best of them |
+//! | [`modes`] | with every record | the mode changes with an epoch |
 //! | [`lease`] | after every turn | nobody serves as leader while another's lease runs |
 //! | [`digests`] | after every turn | replicas that have applied the same entries have the same state |
 //! | [`hand`] | with every restart | the operator takes at most one replica away at a time |
@@ -55,6 +56,7 @@ pub mod levels;
 pub mod linearizable;
 pub mod liveness;
 pub mod logs;
+pub mod modes;
 pub mod names;
 pub mod once;
 pub mod overlap;

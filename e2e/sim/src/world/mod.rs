@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use fastrand::Rng;
 use trireme_planner::{DesiredHome, Elsewhere, HumanRequest};
-use trireme_proto::{Message, ReplicaId, Topology, ids::Peer};
+use trireme_proto::{Message, ReplicaId, Topology, ids::Peer, topology::Mode};
 use trireme_replica::io::Output;
 
 pub use self::{
@@ -157,6 +157,9 @@ pub struct World {
     /// Those of them whose regions are not wanted any more; and whether that is so here.
     pub(crate) leave: BTreeSet<u32>,
     pub(crate) leaves: bool,
+    /// The mode that people want of its group now; and its region is one to which others come later: nobody plans for it yet.
+    pub(crate) mode: Mode,
+    pub(crate) is_none_yet: bool,
     /// When its replicas end, once it has left.
     pub(crate) ends_at: Option<Micros>,
     /// What the operator knows of other groups' replicas.
@@ -184,6 +187,7 @@ impl World {
             machine.wanted = id <= place.first + scenario.n;
             machines.insert(id, machine);
         }
+        let mode = scenario.settings.mode();
         let registers = scenario.is_leaderless().then(|| scenario.quorums_meet());
         let client = |id: u32| {
             let mut client = Client::new(id, id.is_multiple_of(3));
@@ -210,6 +214,8 @@ impl World {
             paused_with: BTreeSet::new(),
             leave: BTreeSet::new(),
             leaves: false,
+            mode,
+            is_none_yet: false,
             ends_at: None,
             elsewhere: BTreeMap::new(),
             homes: Vec::new(),

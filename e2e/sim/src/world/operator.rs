@@ -26,7 +26,7 @@ use super::{Event, World};
 use crate::{
     clock::Micros,
     disk::Crash,
-    invariants::seal,
+    invariants::{modes, seal},
     machine::STORE,
     network::Packet,
     regions::region_name,
@@ -128,7 +128,7 @@ impl Backend for InWorld<'_, '_> {
             let found = world.watch.peers_record(now, meets, before, next);
             world.found(found);
         } else {
-            world.found(seal::step(&self.look.observed, next));
+            world.found(seal::step(&self.look.observed, next).and_then(|()| modes::step(&self.look.observed, next)));
         }
         world.trace.mix(&[now, 5, next.version, next.epoch.number, next.leader.into()]);
         world.trace.say(now, format_args!("operator {} records {next:?}", self.number));
@@ -307,7 +307,7 @@ impl World {
     /// What people want now.
     pub(super) fn desired(&self) -> Desired {
         let (n, w) = self.wanted;
-        let settings = Settings { r: self.wanted_r, ..self.scenario.settings.clone() };
+        let settings = Settings { r: self.wanted_r, mode: self.mode as i32, ..self.scenario.settings.clone() };
         let place = self.scenario.place;
         let named = |group: u32| if group > 0 { region_name(group) } else { String::new() };
         let region = named(place.group);
@@ -323,6 +323,7 @@ impl World {
             replicas: if self.has_left() { Vec::new() } else { (1..=n).map(replica).collect() },
             leaving: self.leaves,
             given_up: false,
+            mode_waits_for: Vec::new(),
             others: self
                 .others
                 .iter()
@@ -344,7 +345,8 @@ impl World {
                 replace_lost_after_ms: self.scenario.replace_lost_after_ms,
                 preferred_region: String::new(),
             },
-            paused: self.paused,
+            // Before there is a record, nothing is begun where it is paused.
+            paused: self.paused || self.is_none_yet,
             quarantine: Vec::new(),
             generation: 1,
             warnings: Vec::new(),

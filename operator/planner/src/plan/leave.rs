@@ -16,7 +16,7 @@ use trireme_proto::{
     Report, Topology,
     breakage::{Breakage, broken},
     ids::Origin,
-    topology::{Group, Leaving},
+    topology::{Group, Leaving, Mode},
 };
 
 use super::Turn;
@@ -158,7 +158,7 @@ pub(crate) fn note_written(turn: &mut Turn<'_>) {
     let reports = observed.replicas.values().filter_map(|seen| seen.report.as_ref());
     for seen in reports
         .flat_map(|report| &report.received)
-        .filter(|seen| seen.origin.group == turn.desired.group && turn.desired.group != 0)
+        .filter(|seen| seen.origin.group == turn.desired.group && turn.desired.settings.mode() == Mode::MultiLeader)
     {
         let most = turn.memory.written.entry(seen.origin).or_default();
         *most = seen.upto.max(*most);

@@ -7,6 +7,7 @@
 //!   Active    ──▶ failover    is the leader lost? phase Sealing of a higher epoch
 //!             ──▶ handover    a person, SIGTERM or a change wants another leader
 //!             ──▶ change      members and w move towards what is desired, one change at a time
+//!             ──▶ mode        one leader, or one in each region: the other is wanted
 //!             ──▶ leave       is the region not wanted any more? it drains, leaves, ends
 //!             ──▶ homes       keys that other regions write: does this one still?
 //!             ──▶ replace     is a replica lost with its machine? it starts elsewhere
@@ -32,6 +33,7 @@ mod homes;
 mod leaderless;
 mod leave;
 mod memory;
+mod mode;
 mod rebuild;
 mod replace;
 mod roll;
@@ -126,6 +128,7 @@ fn active(turn: &mut Turn<'_>, record: &Topology) {
             handover::of_a_leader_that_ends,
             change::drop_old,
             change::degrade,
+            mode::change,
             leave::leave,
             change::converge,
             homes::cede,

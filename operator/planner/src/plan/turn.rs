@@ -42,10 +42,11 @@ impl<'a> Turn<'a> {
         self.desired.settings.suspicion_ms.into()
     }
 
-    /// What replicas are to know, with this record: what is wanted; but r changes in turn with members and w, where there is no leader.
+    /// What replicas are to know, with this record: what is wanted; but the mode changes with an epoch of its own, and r in turn with members and w, where there
+    /// is no leader.
     pub fn settings(&self, record: &Topology) -> Settings {
         let r = if self.leaderless() { record.settings.r } else { self.desired.settings.r };
-        Settings { r, ..self.desired.settings.clone() }
+        Settings { r, mode: record.settings.mode, ..self.desired.settings.clone() }
     }
 
     /// Milliseconds since this turn or an earlier one without a gap first asked for this timer.

@@ -25,7 +25,11 @@ fn config(config: &Config) -> String {
 }
 
 pub fn record(record: &Topology) -> String {
-    let mut text = if record.group == 0 { String::new() } else { format!("of group {} ", record.group) };
+    let mut text = match (record.group, record.settings.mode()) {
+        (0, topology::Mode::SingleLeader | topology::Mode::Leaderless) => String::new(),
+        (group, topology::Mode::SingleLeader) => format!("of the only group {group} "),
+        (group, _) => format!("of group {group} "),
+    };
     write!(text, "v{} epoch {} ", record.version, record.epoch).unwrap();
     text += &if record.settings.mode() == topology::Mode::Leaderless {
         let name = |r: &topology::Replica| format!("{}.{}", r.id, r.generation);
