@@ -20,6 +20,7 @@
 //!
 //! Without that feature no Kubernetes library is used: local mode needs these types too, and builds without any.
 
+pub mod conflicts;
 pub mod explain;
 pub mod homes;
 #[cfg(feature = "kubernetes")]
@@ -33,6 +34,7 @@ pub mod status;
 pub mod store;
 pub mod topology;
 
+pub use conflicts::Conflicts;
 pub use explain::{Explanation, Meaning, explain, meaning};
 pub use homes::{HomeRegion, HomeRule, WhenUnreachable};
 pub use objects::{Password, SettledObjects, Volumes};

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    conflicts::Conflicts,
     homes::{HomeRegion, HomeRule},
     objects::{Auth, ImagePullPolicy, Monitoring, NetworkPolicy, PodSettings, SecretName, ServiceSettings, Volumes},
     quantity::{Bytes, Millis},
@@ -201,6 +202,9 @@ pub struct ReplicatedStoreSpec {
     /// Mode MultiLeader: keys that are written in one region only, so that nothing about them is concurrent. Default: none, all keys are written everywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub home_regions: Vec<HomeRegion>,
+    /// Mode MultiLeader: conflicts are written down in lists that users can read. Default: CONFLICTS alone shows the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflicts: Option<Conflicts>,
     /// When a copy counts for w. Default Disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<Durability>,
@@ -337,6 +341,8 @@ pub struct Settled {
     pub regions: Vec<String>,
     /// Keys that one region writes.
     pub homes: Vec<HomeRule>,
+    /// Where conflicts are written down.
+    pub conflicts: Option<Conflicts>,
     /// When a copy counts.
     pub durability: Durability,
     /// What to do when too few members answer a seal.
@@ -375,6 +381,7 @@ impl ReplicatedStoreSpec {
             feed_compression: None,
             regions: Vec::new(),
             home_regions: Vec::new(),
+            conflicts: None,
             durability: None,
             storage: None,
             failover: None,
@@ -411,6 +418,7 @@ impl ReplicatedStoreSpec {
             feed_compression: self.feed_compression.unwrap_or_default(),
             regions: if regions.is_empty() { vec![String::new()] } else { regions },
             homes: self.home_regions.iter().map(HomeRegion::settle).collect(),
+            conflicts: self.conflicts.as_ref().map(Conflicts::settle),
             durability: self.durability.unwrap_or_default(),
             policy: failover.policy.unwrap_or(if w >= 2 { Policy::NeverLose } else { Policy::PreferAvailable }),
             suspicion_ms: ms(failover.suspicion, 1_000),

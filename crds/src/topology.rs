@@ -257,4 +257,7 @@ pub struct SettingsRecord {
     /// Mode MultiLeader: how messages from region to region are made smaller.
     #[serde(default, skip_serializing_if = "is_default")]
     pub feed_compression: FeedCompression,
+    /// Mode MultiLeader: where conflicts are written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflicts: Option<crate::conflicts::Conflicts>,
 }

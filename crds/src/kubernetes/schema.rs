@@ -68,6 +68,8 @@ fn amendments() -> Vec<(&'static str, Value)> {
         ("homeRegions[].prefix", json!({"minLength": 1, "maxLength": 64})),
         ("homeRegions[].tag", json!({"minLength": 1, "maxLength": 64})),
         ("homeRegions[].region", json!({"maxLength": 50})),
+        ("conflicts.list", json!({"maxLength": 256})),
+        ("conflicts.length", json!({"minimum": null})),
         ("durability", json!({"default": "Disk"})),
         ("storage", json!({"default": {}})),
         ("storage.size", json!({"default": "10Gi"})),

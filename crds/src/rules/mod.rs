@@ -47,6 +47,7 @@ macro_rules! text {
 
 mod advice;
 mod changes;
+mod conflicts;
 mod homes;
 mod objects;
 mod odds;
@@ -127,7 +128,8 @@ pub struct Violation {
 
 /// All rules.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    [refused::RULES, homes::RULES, objects::RULES, changes::RULES, advice::RULES, odds::RULES].into_iter().flatten()
+    let refusing = [refused::RULES, homes::RULES, conflicts::RULES, objects::RULES, changes::RULES];
+    refusing.into_iter().chain([advice::RULES, odds::RULES]).flatten()
 }
 
 /// Rules that refuse an object.

@@ -16,6 +16,7 @@ The last column is what the documentation of Redis's active-active databases say
 is empty that documentation says nothing.
 
 What has met is listed by `CONFLICTS`, with both values and why one is shown; `CONFLICTS KEY key` shows what a key holds beside what reads show of it.
+With `conflicts: {list: NAME}` in the store's spec each region's leader also keeps the list `NAME:REGION` of them, for users to read.
 ";
 
 /// The table in Markdown.

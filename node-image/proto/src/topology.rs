@@ -317,6 +317,20 @@ pub struct Settings {
     /// [`Mode::MultiLeader`]: how messages to other groups are made smaller.
     #[prost(enumeration = "FeedCompression", tag = "50")]
     pub feed_compression: i32,
+    /// [`Mode::MultiLeader`]: where conflicts are written down; none where they are not.
+    #[prost(message, optional, tag = "51")]
+    pub conflicts: Option<ConflictList>,
+}
+
+/// Lists of conflicts that a user can read, one for each region.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ConflictList {
+    /// What their keys begin with; `:` and the region's name follow.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Elements that each keeps.
+    #[prost(uint32, tag = "2")]
+    pub length: u32,
 }
 
 impl Settings {
@@ -336,6 +350,7 @@ impl Settings {
             read_repair: ReadRepair::Blocking as i32,
             feed_bytes_per_second: 0,
             feed_compression: FeedCompression::Lz4 as i32,
+            conflicts: None,
         }
     }
 }

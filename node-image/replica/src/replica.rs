@@ -216,6 +216,7 @@ impl Replica {
         self.land_waiting();
         self.serve_early();
         // What they, and other groups, have brought.
+        self.list_conflicts();
         self.serve_waiters();
         self.flush_batch();
         self.run_quiet_work();
@@ -284,7 +285,15 @@ impl Replica {
     }
 
     pub(crate) fn settings(&self) -> Settings {
-        self.meta.topology.as_ref().map_or_else(Settings::standard, |topology| topology.settings.clone())
+        self.setting(Settings::clone)
+    }
+
+    /// One of them.
+    pub(crate) fn setting<T>(&self, read: impl Fn(&Settings) -> T) -> T {
+        match &self.meta.topology {
+            Some(topology) => read(&topology.settings),
+            None => read(&Settings::standard()),
+        }
     }
 
     pub(crate) fn durability_is_memory(&self) -> bool {

@@ -173,6 +173,7 @@ impl Desired {
                 read_repair: settled.read_repair,
                 feed_bytes_per_second: settled.feed_bytes_per_second,
                 feed_compression: settled.feed_compression,
+                conflicts: settled.conflicts,
             }),
             failover: Failover {
                 policy: settled.policy,

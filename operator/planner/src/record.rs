@@ -1,7 +1,7 @@
 //! The record as an object of the API, and back. Nothing is lost either way.
 
 use trireme_crds::{
-    Durability, FeedCompression, Mode, Quorums, ReadRepair, Unreplicated, WriteOrder,
+    Conflicts, Durability, FeedCompression, Mode, Quorums, ReadRepair, Unreplicated, WriteOrder,
     topology::{
         ConfigRecord, DotRecord, GroupRecord, HomeRecord, LeavingRecord, MemberRecord, OtherGroupRecord, RecordPhase,
         ReplicaRecord, SettingsRecord,
@@ -143,6 +143,10 @@ fn settings_to_object(settings: &Settings) -> SettingsRecord {
             topology::FeedCompression::Lz4 => FeedCompression::Lz4,
             topology::FeedCompression::Off => FeedCompression::Off,
         },
+        conflicts: settings
+            .conflicts
+            .as_ref()
+            .map(|lists| Conflicts { list: lists.name.clone(), length: Some(lists.length) }),
     }
 }
 
@@ -255,6 +259,10 @@ pub(crate) fn settings_from_object(settings: &SettingsRecord) -> Settings {
             FeedCompression::Lz4 => topology::FeedCompression::Lz4 as i32,
             FeedCompression::Off => topology::FeedCompression::Off as i32,
         },
+        conflicts: settings
+            .conflicts
+            .as_ref()
+            .map(|lists| topology::ConflictList { name: lists.list.clone(), length: lists.length() }),
     }
 }
 

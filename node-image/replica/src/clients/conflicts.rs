@@ -44,6 +44,8 @@ pub(crate) struct Conflicts {
     waiting: VecDeque<(u64, u64, Noted)>,
     /// Conflicts in there.
     waiting_conflicts: usize,
+    /// What is to be written down in a list, and the seq at which it was joined.
+    pub(super) to_list: VecDeque<(u64, String)>,
 }
 
 impl Conflicts {
@@ -70,6 +72,7 @@ impl Conflicts {
         while let Some((_, _, noted)) = self.waiting.pop_back_if(|waiting| waiting.0 > seq) {
             self.waiting_conflicts -= noted.conflicts.len();
         }
+        self.to_list.retain(|(joined, _)| *joined <= seq);
     }
 
     fn keep(&mut self, time_ms: u64, conflict: Conflict) {
@@ -129,6 +132,7 @@ impl Replica {
     pub(crate) fn note_conflicts(&mut self, seq: u64) {
         let noted = self.engine.take_conflicts();
         if !noted.is_empty() {
+            self.list_later(seq, &noted.conflicts);
             self.conflicts.note(seq, self.now.wall_ms, noted);
         }
     }

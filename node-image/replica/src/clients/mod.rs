@@ -30,6 +30,7 @@ pub(crate) mod held;
 pub(crate) mod homes;
 mod info;
 mod late;
+mod listed;
 pub mod requests;
 pub(crate) mod serve;
 #[cfg(test)]
@@ -297,7 +298,7 @@ impl Replica {
 
     /// How long a command may wait, in microseconds.
     pub(super) fn request_timeout_us(&self) -> u64 {
-        u64::from(self.settings().request_timeout_ms) * 1_000
+        u64::from(self.setting(|settings| settings.request_timeout_ms)) * 1_000
     }
 
     /// A client is gone: what it had under way goes on, its replies go nowhere.

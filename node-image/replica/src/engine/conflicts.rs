@@ -167,6 +167,22 @@ pub struct Conflict {
 }
 
 impl Conflict {
+    /// Whether this group is the one that tells of it where all groups could: the one whose write is shown, or of what a removal undid the one that wrote it. It
+    /// holds what the conflict is about, so it notes it whatever the others have come across. Of an element that was removed twice nobody knows who did
+    /// it first: the group with the lower number than the one that did it last, which where a third one has the lowest is two.
+    #[must_use]
+    pub fn is_told_by(&self, group: u32) -> bool {
+        let mut versions = self.versions.iter();
+        let told_by = match self.why {
+            Why::RemovedTwice => return versions.next().is_some_and(|side| group < side.dot.origin.group),
+            Why::NothingToExpire => versions.find(|side| matches!(side.content, Content::Expires(_))),
+            // Who counted knows no clock of it, others do: the order of the sides is not the same everywhere.
+            Why::Counted | Why::NotANumber => versions.find(|side| !matches!(side.content, Content::Count(_))),
+            _ => versions.next(),
+        };
+        told_by.is_some_and(|side| side.dot.origin.group == group)
+    }
+
     /// Whether it goes on where another one was: at the same place, with one side the same.
     #[must_use]
     pub fn follows(&self, other: &Conflict) -> bool {

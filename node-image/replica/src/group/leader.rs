@@ -162,7 +162,7 @@ impl Replica {
             entries,
             sent_us: self.now.mono_us,
             clock: self.engine.clock(),
-            lease_ms: self.settings().lease_ms,
+            lease_ms: self.setting(|settings| settings.lease_ms),
             unheard_ms: u32::try_from(unheard_ms).unwrap_or(u32::MAX),
         };
         self.send(id, Message::Append(append));

@@ -132,3 +132,39 @@ fn every_row_of_the_table_holds_and_what_met_is_listed_and_counted() {
     drop(local);
     store.stop();
 }
+
+#[test]
+fn conflicts_are_written_down_in_lists_that_all_regions_have() {
+    const LISTED: &str = "  conflicts: {list: met, length: 5}\n";
+    let root = tempfile::tempdir().unwrap();
+    let mut store = Store::up(root.path(), &format!("{THREE}{LISTED}"), &[]);
+    let pauses = |pauses: &str| {
+        let annotations = format!("  annotations: {{trireme.dev/pause-feeds: \"{pauses}\"}}\n");
+        store.apply_with(&annotations, &format!("{THREE}{LISTED}"));
+    };
+    let mut clients = REGIONS.map(|name| of(&store, name).client());
+    let mut local = Local::of(&store);
+    pauses(&REGIONS.join(","));
+    eventually("no region hears another one", || local.feeds(0));
+    for key in 0..4 {
+        for (client, name) in clients.iter_mut().zip(REGIONS) {
+            assert_eq!(client.call(&["SET", &format!("k{key}"), name]).unwrap(), "+OK");
+            local.later().unwrap();
+        }
+    }
+    pauses("");
+    eventually("all regions hear each other", || local.feeds(REGIONS.len() - 1));
+    let last = format!("met:{}", REGIONS[2]);
+    // The last region wrote what is shown: of each key it has met both of the others' values.
+    for client in &mut clients {
+        eventually("written down", || client.call(&["LLEN", &last]).unwrap() == ":5");
+        let element = client.call(&["LINDEX", &last, "-1"]).unwrap();
+        let json: serde_json::Value = serde_json::from_str(element.trim_start_matches('$')).unwrap();
+        let [shown, others @ ..] = &json["versions"].as_array().unwrap()[..] else { panic!("{json}") };
+        assert!(json["key"].as_str().unwrap().starts_with('k') && json["type"] == "string", "{json}");
+        assert!(shown["shown"] == true && shown["value"] == REGIONS[2] && !others.is_empty(), "{json}");
+        assert!(others.iter().all(|other| other["shown"] == false), "{json}");
+    }
+    drop((clients, local));
+    store.stop();
+}

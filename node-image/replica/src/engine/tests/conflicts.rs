@@ -67,6 +67,20 @@ fn meet(before: Change, one: Change, other: Change) -> [Vec<String>; 2] {
     noted.map(|noted| lines(&noted))
 }
 
+/// The same: which of the two groups tell of it.
+fn told_by(before: Change, one: Change, other: Change) -> Vec<u32> {
+    let [mut a, mut b] = pair();
+    let first = run(&mut a, 500, before);
+    if !first.is_empty() {
+        join(&mut b, &first);
+    }
+    let (one, other) = (run(&mut a, 1_000, one), run(&mut b, 2_000, other));
+    let noted = [(1, join(&mut a, &other)), (2, join(&mut b, &one))];
+    let told =
+        noted.iter().flat_map(|(group, noted)| noted.conflicts.iter().map(move |c| (*group, c.is_told_by(*group))));
+    told.filter(|(_, told)| *told).map(|(group, _)| group).collect()
+}
+
 fn nothing(_: &mut Access<'_>) {}
 
 const STAYS: &str = "an update beats a concurrent removal";
@@ -180,6 +194,29 @@ fn counts_beside_values_expiries_and_types() {
     let types = format!("type: *String, Hash: {}", Why::TypeOrder.words());
     let seen = meet(nothing, |a| _ = a.put_field(K, b"f", b"1"), |a| a.put_string(K, b"v", false));
     assert_eq!(seen, [vec![types.clone()], vec![types]]);
+}
+
+#[test]
+fn one_of_those_that_could_tells_of_a_conflict() {
+    let pop: Change = |a| a.list_remove(K, 0..1).unwrap();
+    let value: Change = |a| a.put_string(K, b"v", false);
+    let expires: Change = |a| _ = a.set_expiry(K, Some(9_000));
+    let field: Change = |a| _ = a.put_field(K, b"f", b"1");
+    let cases: [(Change, Change, Change); 9] = [
+        (nothing, value, |a| a.put_string(K, b"w", false)),
+        (nothing, field, |a| _ = a.put_field(K, b"f", b"2")),
+        (nothing, field, value),
+        (nothing, |a| _ = a.increment(K, 1), |a| a.put_string(K, b"10", false)),
+        (nothing, |a| _ = a.increment(K, 1), |a| a.put_string(K, b"text", false)),
+        (|a| a.put_string(K, b"old", false), |a| _ = a.remove(K), value),
+        (value, |a| _ = a.set_expiry(K, Some(7_000)), expires),
+        (value, |a| _ = a.remove(K), expires),
+        (|a| a.list_insert(K, 0, b"x").unwrap(), pop, pop),
+    ];
+    for (number, (before, one, other)) in cases.into_iter().enumerate() {
+        let told = [told_by(before, one, other), told_by(before, other, one)];
+        assert!(told.iter().all(|told| told.len() == 1), "case {number}: {told:?}");
+    }
 }
 
 #[test]

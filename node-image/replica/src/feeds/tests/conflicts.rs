@@ -1,6 +1,6 @@
 //! CONFLICTS: what the replicas of each region say of writes that met.
 
-use trireme_proto::topology::WriteOrder;
+use trireme_proto::topology::{ConflictList, WriteOrder};
 
 use crate::clients::tests::rig::Rig;
 
@@ -96,6 +96,87 @@ fn what_a_deposed_leader_could_not_commit_is_noted_when_it_comes_again() {
     rig.run(500);
     for id in [1, 2, 3] {
         assert_eq!(rig.ask(id, C, "CONFLICTS LEN"), ":1", "replica {id}");
+    }
+}
+
+/// Every group's record says that conflicts are listed, as many in each list.
+fn listed(rig: &mut Rig, length: u32) {
+    for record in std::iter::once(&mut rig.record).chain(&mut rig.others) {
+        record.settings.conflicts = Some(ConflictList { name: "met".into(), length });
+        record.version += 1;
+    }
+    rig.tell();
+    rig.run(100);
+}
+
+#[test]
+fn one_region_writes_down_what_met_and_all_can_read_it() {
+    let mut rig = apart(3);
+    listed(&mut rig, 3);
+    assert_eq!([rig.ask(1, C, "SET k one"), rig.ask(11, C, "SADD set x")], ["+OK", ":1"]);
+    rig.run(10);
+    assert_eq!([rig.ask(11, C, "SET k \"two\""), rig.ask(1, C, "SADD set x")], ["+OK", ":1"]);
+    together(&mut rig);
+    for id in [1, 2, 3, 11, 12, 13] {
+        assert_eq!([rig.ask(id, C, "EXISTS met:r1"), rig.ask(id, C, "LLEN met:r2")], [":0", ":1"], "replica {id}");
+        let element = rig.ask(id, C, "LINDEX met:r2 0");
+        for part in [
+            r#""key":"k","type":"string","place":null,"why":"later clock","more":0,"versions":[{"shown":true,"wrote":"value","value":"\"two\"","bytes":5,"#,
+            r#""origin":"2.1","#,
+            r#"{"shown":false,"wrote":"value","value":"one","#,
+        ] {
+            assert!(element.contains(part), "replica {id}: {part} in {element}");
+        }
+    }
+    // More than the list may have: the oldest go. What is written to a list by users is not told of.
+    for (a, b) in (1..=3).flat_map(|a| (11..=13).map(move |b| (a, b))) {
+        rig.disconnect(a, b);
+    }
+    for number in 0..5 {
+        assert_eq!([rig.ask(11, C, &format!("SET n{number} 1")), rig.ask(1, C, "RPUSH met:r2 x")][0], "+OK");
+        rig.run(10);
+        assert_eq!(rig.ask(1, C, &format!("SET n{number} 2")), "+OK");
+    }
+    assert_eq!(rig.ask(1, C, "SET met:r1 mine"), "+OK");
+    together(&mut rig);
+    assert_eq!(rig.ask(12, C, "GET met:r1"), "$4 mine", "what is no list stays");
+    assert_eq!(rig.ask(1, C, "DEL met:r1"), ":1");
+    rig.run(100);
+    for (a, b) in (1..=3).flat_map(|a| (11..=13).map(move |b| (a, b))) {
+        rig.disconnect(a, b);
+    }
+    for number in 0..5 {
+        assert_eq!(rig.ask(11, C, &format!("SET n{number} 1")), "+OK");
+        rig.run(10);
+        assert_eq!(rig.ask(1, C, &format!("SET n{number} 2")), "+OK");
+    }
+    together(&mut rig);
+    for id in [2, 13] {
+        assert_eq!(rig.ask(id, C, "LLEN met:r1"), ":3", "replica {id}");
+        assert!(rig.ask(id, C, "LINDEX met:r1 -1").contains(r#""key":"n4""#), "replica {id}");
+    }
+}
+
+#[test]
+fn what_a_deposed_leader_could_not_commit_is_written_down_once() {
+    let mut rig = Rig::regions(2, 3, 2);
+    let ids: Vec<u32> = rig.nodes.keys().copied().collect();
+    ids.iter().for_each(|id| rig.open(*id, C));
+    listed(&mut rig, 100);
+    rig.disconnect(1, 11);
+    assert_eq!(rig.ask(11, C, "SET k there"), "+OK");
+    rig.run(10);
+    assert_eq!(rig.ask(1, C, "SET k here"), "+OK");
+    rig.cut.retain(|cut| *cut != (1, 11));
+    rig.connect(1, 11);
+    rig.cut.extend([(1, 2), (1, 3)]);
+    rig.run(200);
+    rig.fail_over(2);
+    together(&mut rig);
+    rig.tell();
+    rig.run(500);
+    for id in ids {
+        assert_eq!([rig.ask(id, C, "LLEN met:r1"), rig.ask(id, C, "LLEN met:r2")], [":1", ":0"], "replica {id}");
     }
 }
 
