@@ -13,6 +13,10 @@ use crate::engine::ReceivedSet;
 
 /// Entries whose places are known; what is before them is part of the base.
 const ENTRIES_MAX: usize = 8192;
+/// Of all entries, one of so many is remembered for longer: to say from where on somebody lacks something who is further behind.
+const MARK_EVERY: u64 = 1024;
+/// Of these, so many.
+const MARKS_MAX: usize = 4096;
 
 /// The places of the last entries.
 #[derive(Debug, Default)]
@@ -21,12 +25,15 @@ pub(crate) struct Recent {
     base: ReceivedSet,
     /// Seq in the own log, and name.
     entries: VecDeque<(u64, Dot)>,
+    /// Some of all, however long ago.
+    marks: VecDeque<(u64, Dot)>,
+    pushed: u64,
 }
 
 impl Recent {
     /// Everything received so far is base.
     pub(super) fn new(base: ReceivedSet) -> Recent {
-        Recent { base, entries: VecDeque::new() }
+        Recent { base, ..Recent::default() }
     }
 
     /// An entry was appended to the log.
@@ -37,6 +44,13 @@ impl Recent {
             self.base.insert(first);
         }
         self.entries.push_back((seq, dot));
+        self.pushed += 1;
+        if self.pushed.is_multiple_of(MARK_EVERY) {
+            if self.marks.len() >= MARKS_MAX {
+                self.marks.pop_front();
+            }
+            self.marks.push_back((seq, dot));
+        }
     }
 
     /// This came as state: no seq tells where.
@@ -44,12 +58,15 @@ impl Recent {
         self.base.merge(received);
     }
 
-    /// The seq of the first entry of these origins that `theirs` lacks, of those whose places are known.
+    /// The seq of the first entry of these origins that `theirs` lacks, or a smaller one; 0 where nothing is known of it.
     pub(super) fn first_lacking(&self, theirs: &ReceivedSet, of: impl Fn(Origin) -> bool) -> u64 {
         let lacks = |(_, dot): &&(u64, Dot)| of(dot.origin) && !theirs.contains(*dot);
-        let before = self.entries.front().map_or(0, |(seq, _)| *seq);
-        let base = self.base.origins().iter().filter(|seen| of(seen.origin)).all(|seen| theirs.covers_part(seen));
-        if base { self.entries.iter().find(lacks).map_or(0, |(seq, _)| *seq) } else { before }
+        if self.base.origins().iter().filter(|seen| of(seen.origin)).all(|seen| theirs.covers_part(seen)) {
+            return self.entries.iter().find(lacks).map_or(0, |(seq, _)| *seq);
+        }
+        // Entries of an origin come in order: what is before one that is there is there.
+        let holds = |(_, dot): &&(u64, Dot)| of(dot.origin) && theirs.contains(*dot);
+        self.marks.iter().rfind(holds).map_or(0, |(seq, _)| seq + 1)
     }
 
     /// The seq of the own log up to which `theirs` has everything, at most `last`. It is known to have it up to `from`. What `passed` wrote is passed over.
@@ -92,6 +109,22 @@ mod tests {
         assert_eq!(recent.covered(&without, 0, 9, None), 5);
         assert_eq!(recent.covered(&without, 0, 9, Some(dot(2, 1).origin)), 9, "its own");
         assert_eq!(recent.covered(&set(&[dot(1, 2), dot(2, 1)]), 0, 9, None), 0, "the base");
+    }
+
+    #[test]
+    fn how_far_somebody_is_behind_is_known_however_far_that_is() {
+        let mut recent = Recent::default();
+        let (mut theirs, count) = (ReceivedSet::default(), 5 * ENTRIES_MAX as u64);
+        (1..=count).for_each(|seq| recent.push(2 * seq, dot(1, seq)));
+        for held in [0, 1, 1_500, count / 2, count - ENTRIES_MAX as u64 / 2, count - 1, count] {
+            (1..=held).for_each(|seq| _ = theirs.insert(dot(1, seq)));
+            let first = recent.first_lacking(&theirs, |origin| origin.group == 1);
+            let expected = if held == count { 0 } else { 2 * (held + 1) };
+            assert!(
+                first <= expected && expected < first + 2 * (MARK_EVERY + 1),
+                "{held} held: {first}, not {expected}"
+            );
+        }
     }
 
     #[test]
