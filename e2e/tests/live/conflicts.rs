@@ -38,7 +38,7 @@ fn conflicts(stage: &Stage) -> Outcome {
     )?;
     store.all_pods_ready(3)?;
     let leaders = regions.iter().map(|region| leader(&store, region)).collect::<Outcome<Vec<Pod>>>()?;
-    let mut live = Live { store: &store, leaders: &leaders };
+    let mut live = Live::of(&store, &leaders)?;
     let families = table().map_err(Failure)?;
     let played = play(&families, "row:", &mut live).map_err(Failure)?;
     println!("    {played:?}");
@@ -49,11 +49,9 @@ fn conflicts(stage: &Stage) -> Outcome {
     verify(&store)
 }
 
-/// Sends commands over a connection of their own, and gives the last one's reply.
-fn last_reply(pod: &Pod, commands: &[&Vec<String>]) -> Result<Reply, String> {
+/// Sends commands, and gives the last one's reply.
+fn last_reply(stream: &mut TcpStream, commands: &[Vec<String>]) -> Result<Reply, String> {
     let said = |error: std::io::Error| error.to_string();
-    let mut stream = TcpStream::connect((pod.address, CLIENT_PORT)).map_err(said)?;
-    stream.set_read_timeout(Some(ANSWERED)).map_err(said)?;
     let mut bytes = Vec::new();
     for command in commands {
         bytes.extend_from_slice(format!("*{}\r\n", command.len()).as_bytes());
@@ -76,34 +74,53 @@ fn last_reply(pod: &Pod, commands: &[&Vec<String>]) -> Result<Reply, String> {
     replies.pop().ok_or("no command".to_owned())
 }
 
-/// A store whose regions have one replica each.
+/// A store whose regions have one replica each, and a connection to each: to ask the API server for the password before each of a thousand commands would
+/// take most of the time.
 struct Live<'a> {
     store: &'a Store<'a>,
     leaders: &'a [Pod],
+    connections: Vec<TcpStream>,
+}
+
+impl<'a> Live<'a> {
+    fn of(store: &'a Store<'a>, leaders: &'a [Pod]) -> Outcome<Live<'a>> {
+        let password = password(store)?;
+        let connect = |pod: &Pod| {
+            let mut stream = TcpStream::connect((pod.address, CLIENT_PORT)).map_err(|error| error.to_string())?;
+            stream.set_read_timeout(Some(ANSWERED)).map_err(|error| error.to_string())?;
+            stream.set_nodelay(true).map_err(|error| error.to_string())?;
+            if let Some(password) = &password {
+                last_reply(&mut stream, &[vec!["AUTH".to_owned(), password.clone()]])?;
+            }
+            Ok(stream)
+        };
+        let failed = |pod: &Pod, why: String| Failure(format!("{}: {why}", pod.name));
+        let connections =
+            leaders.iter().map(|pod| connect(pod).map_err(|why| failed(pod, why))).collect::<Outcome<_>>()?;
+        Ok(Live { store, leaders, connections })
+    }
 }
 
 impl Live<'_> {
     /// Pauses the feeds of all regions, or none, and waits until it is so: how many reach another region at each.
-    fn feeds(&self, pauses: Option<&str>, reached: usize) -> Result<(), String> {
+    fn feeds(&mut self, pauses: Option<&str>, reached: usize) -> Result<(), String> {
         self.store.annotate("pause-feeds", pauses).map_err(|why| why.0)?;
-        let holds = |pod: &Pod| {
-            answered(self.store, pod, &["INFO", "replication"]).is_ok_and(|text| {
-                let feeds = text.lines().filter(|line| line.starts_with("feed") && line.contains("state=online"));
-                feeds.count() == reached
-            })
+        let info = [vec!["INFO".to_owned(), "replication".to_owned()]];
+        let mut holds = |stream: &mut TcpStream| {
+            let Ok(Reply::Bulk(text)) = last_reply(stream, &info) else { return false };
+            text.lines().filter(|line| line.starts_with("feed") && line.contains("state=online")).count() == reached
         };
-        poll(FEEDS, &format!("{reached} feeds at each region"), || Ok(self.leaders.iter().all(holds).then_some(())))
-            .map_err(|why| why.0)
+        poll(FEEDS, &format!("{reached} feeds at each region"), || {
+            Ok(self.connections.iter_mut().all(&mut holds).then_some(()))
+        })
+        .map_err(|why| why.0)
     }
 }
 
 impl Regions for Live<'_> {
     fn ask(&mut self, region: &str, commands: &Vec<Vec<String>>) -> Result<Reply, String> {
         let at = trireme_conflicts::REGIONS.iter().position(|name| *name == region).ok_or("no such region")?;
-        let password = password(self.store).map_err(|why| why.0)?;
-        let greeting = password.map(|password| vec!["AUTH".to_owned(), password]);
-        let commands: Vec<&Vec<String>> = greeting.iter().chain(commands).collect();
-        last_reply(&self.leaders[at], &commands).map_err(|why| format!("{}: {why}", self.leaders[at].name))
+        last_reply(&mut self.connections[at], commands).map_err(|why| format!("{}: {why}", self.leaders[at].name))
     }
 
     fn apart(&mut self) -> Result<(), String> {

@@ -1,18 +1,26 @@
 //! The plugin of kubectl, as a person runs it.
 
-use std::{path::PathBuf, process::Output};
+use std::{path::PathBuf, process::Output, sync::OnceLock};
 
 use super::{Failure, Outcome, Store, ensure, shell};
 
-/// The plugin, as it was built beside these tests.
-fn program() -> Outcome<PathBuf> {
-    let beside = std::env::current_exe().map_err(|error| Failure(error.to_string()))?;
-    let built = || beside.ancestors().skip(1).map(|folder| folder.join("kubectl-trireme")).find(|path| path.exists());
-    if let Some(path) = built() {
-        return Ok(path);
-    }
-    shell::run("cargo", &["build", "--quiet", "-p", "trireme-kubectl"], None)?;
-    built().ok_or_else(|| Failure("kubectl-trireme was built, and is not beside these tests".to_owned()))
+/// The plugin, built anew once for all tests of a run: one that lies there may be older than the sources.
+fn program() -> Outcome<&'static PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT.get_or_init(|| build().map_err(|why| why.0)).as_ref().map_err(|why| Failure(why.clone()))
+}
+
+/// Builds it where these tests were built, in the same way.
+fn build() -> Outcome<PathBuf> {
+    let own = std::env::current_exe().map_err(|error| Failure(error.to_string()))?;
+    let unknown = || Failure(format!("{} is in no folder of cargo's", own.display()));
+    // TARGET/PROFILE/deps/live-...
+    let folder = own.ancestors().nth(2).ok_or_else(unknown)?;
+    let target = folder.parent().ok_or_else(unknown)?.display().to_string();
+    let profile: &[&str] = if folder.ends_with("release") { &["--release"] } else { &[] };
+    let build = ["build", "--quiet", "--locked", "-p", "trireme-kubectl", "--target-dir", &target];
+    shell::run("cargo", &[&build, profile].concat(), None)?;
+    Ok(folder.join("kubectl-trireme"))
 }
 
 /// What it printed, where it ended with this status and said this.
