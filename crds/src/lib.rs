@@ -7,6 +7,7 @@
 //! ```
 //!
 //! * [`store`]: `ReplicatedStore` as written, and its defaults, in one place.
+//! * [`edges`]: the part of it that is about replicas outside the cluster.
 //! * [`homes`]: the part of it that is about keys which one region writes.
 //! * [`objects`]: the part of it that is about objects in Kubernetes.
 //! * [`status`]: what is answered; the same in Kubernetes and in local mode.
@@ -22,6 +23,7 @@
 
 pub mod conflicts;
 pub mod explain;
+pub mod edges;
 pub mod homes;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
@@ -36,6 +38,7 @@ pub mod topology;
 
 pub use conflicts::Conflicts;
 pub use explain::{Explanation, Meaning, explain, meaning};
+pub use edges::Edge;
 pub use homes::{HomeRegion, HomeRule, WhenUnreachable};
 pub use objects::{Password, SettledObjects, Volumes};
 pub use parse::{Problem, parse};

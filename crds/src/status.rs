@@ -135,8 +135,11 @@ pub struct GroupStatus {
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct FeedStatus {
-    /// The other region.
+    /// The other region, or the edge.
     pub region: String,
+    /// It is an edge, which may be away.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub edge: bool,
     /// Somebody who speaks for it is connected, and was heard within the suspicion time.
     pub reachable: bool,
     /// Entries that it lacks, as it last said.

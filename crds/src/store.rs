@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::{
     conflicts::Conflicts,
+    edges::Edge,
     homes::{HomeRegion, HomeRule},
     objects::{Auth, ImagePullPolicy, Monitoring, NetworkPolicy, PodSettings, SecretName, ServiceSettings, Volumes},
     quantity::{Bytes, Millis},
@@ -205,6 +206,10 @@ pub struct ReplicatedStoreSpec {
     /// Mode MultiLeader: conflicts are written down in lists that users can read. Default: CONFLICTS alone shows the latest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflicts: Option<Conflicts>,
+    /// Mode MultiLeader: replicas outside the cluster, on a laptop or a device, each a region of one that is offline most of the time: `trireme edge`. One that
+    /// is taken out of the list is not let in any more. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edges: Vec<Edge>,
     /// When a copy counts for w. Default Disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<Durability>,
@@ -343,6 +348,8 @@ pub struct Settled {
     pub homes: Vec<HomeRule>,
     /// Where conflicts are written down.
     pub conflicts: Option<Conflicts>,
+    /// Names of replicas outside the cluster.
+    pub edges: Vec<String>,
     /// When a copy counts.
     pub durability: Durability,
     /// What to do when too few members answer a seal.
@@ -382,6 +389,7 @@ impl ReplicatedStoreSpec {
             regions: Vec::new(),
             home_regions: Vec::new(),
             conflicts: None,
+            edges: Vec::new(),
             durability: None,
             storage: None,
             failover: None,
@@ -419,6 +427,7 @@ impl ReplicatedStoreSpec {
             regions: if regions.is_empty() { vec![String::new()] } else { regions },
             homes: self.home_regions.iter().map(HomeRegion::settle).collect(),
             conflicts: self.conflicts.as_ref().map(Conflicts::settle),
+            edges: self.edges.iter().map(|edge| edge.name.clone()).collect(),
             durability: self.durability.unwrap_or_default(),
             policy: failover.policy.unwrap_or(if w >= 2 { Policy::NeverLose } else { Policy::PreferAvailable }),
             suspicion_ms: ms(failover.suspicion, 1_000),

@@ -95,6 +95,21 @@ pub struct OtherGroupRecord {
     /// Its region is being taken away: it takes no more writes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub leaving: bool,
+    /// It is a replica outside the cluster; its region has that one's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<EdgeRecord>,
+}
+
+/// A replica outside the cluster: how it is known again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EdgeRecord {
+    /// Hash of its key, hexadecimal. It lets nobody in.
+    pub verifier: String,
+    /// It is not let in any more. The row stays, because its number is not to be used again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub revoked: bool,
 }
 
 /// How far a group is on its way out of the store.

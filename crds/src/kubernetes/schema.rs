@@ -70,6 +70,8 @@ fn amendments() -> Vec<(&'static str, Value)> {
         ("homeRegions[].region", json!({"maxLength": 50})),
         ("conflicts.list", json!({"maxLength": 256})),
         ("conflicts.length", json!({"minimum": null})),
+        ("edges", json!({"maxItems": 32, "x-kubernetes-list-type": "atomic"})),
+        ("edges[].name", json!({"minLength": 1, "maxLength": 50})),
         ("durability", json!({"default": "Disk"})),
         ("storage", json!({"default": {}})),
         ("storage.size", json!({"default": "10Gi"})),

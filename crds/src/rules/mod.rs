@@ -48,6 +48,7 @@ macro_rules! text {
 mod advice;
 mod changes;
 mod conflicts;
+mod edges;
 mod homes;
 mod objects;
 mod odds;
@@ -128,7 +129,7 @@ pub struct Violation {
 
 /// All rules.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    let refusing = [refused::RULES, homes::RULES, conflicts::RULES, objects::RULES, changes::RULES];
+    let refusing = [refused::RULES, homes::RULES, conflicts::RULES, edges::RULES, objects::RULES, changes::RULES];
     refusing.into_iter().chain([advice::RULES, odds::RULES]).flatten()
 }
 
@@ -287,6 +288,23 @@ mod tests {
         more.spec.regions = regions(&["a", "b", "c"]);
         let rules: Vec<_> = validate_change(&single, &more).iter().map(|v| v.rule).collect();
         assert_eq!(rules, ["regions-immutable"]);
+    }
+
+    #[test]
+    fn edges_have_names_of_their_own_where_regions_write_for_themselves() {
+        let with = |mode: Mode, names: &[&str]| {
+            let mut store = multi_leader(3, 2, &["a", "b"]);
+            store.spec.mode = mode;
+            store.spec.edges = names.iter().map(|name| crate::Edge { name: (*name).into() }).collect();
+            ids(&store)
+        };
+        assert!(with(Mode::MultiLeader, &["anna", "ben-2"]).is_empty());
+        assert_eq!(with(Mode::SingleLeader, &["anna"]), ["edges-multi-leader"]);
+        assert_eq!(with(Mode::MultiLeader, &["anna", "anna"]), ["edges-once"]);
+        assert_eq!(with(Mode::MultiLeader, &["a"]), ["edges-once"]);
+        for bad in ["", "Anna", "-a", "a_b", &"x".repeat(41)] {
+            assert_eq!(with(Mode::MultiLeader, &[bad]), ["edges-labels"], "{bad}");
+        }
     }
 
     #[test]

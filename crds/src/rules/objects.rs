@@ -12,7 +12,8 @@ const OPERATORS_ENV: [&str; 2] = ["POD_NAME", "ORDINAL"];
 /// Labels and annotations under these belong to the operator.
 const OPERATORS_LABELS: [&str; 2] = ["trireme.dev/", "app.kubernetes.io/"];
 
-fn is_label(name: &str) -> bool {
+/// Whether a name can be part of names and labels; an empty one can.
+pub(super) fn is_label(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     !name.starts_with('-') && !name.ends_with('-') && name.bytes().all(inner)
 }

@@ -44,6 +44,10 @@ impl Core for Replica {
     fn topology(&self) -> Option<&Topology> {
         Replica::topology(self)
     }
+
+    fn speaks_for_group(&self) -> bool {
+        Replica::speaks_for_group(self)
+    }
 }
 
 impl Restore for Recovery {

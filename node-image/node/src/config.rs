@@ -14,6 +14,8 @@ use crate::disk::{DiskError, OpenError, Sizes};
 pub const CLIENT_PORT: u16 = 6379;
 /// The port for peers and the operator.
 pub const PEER_PORT: u16 = 7600;
+/// The door for edges.
+pub const EDGE_PORT: u16 = 7700;
 /// The port for probes, metrics and status over HTTP.
 pub const ADMIN_PORT: u16 = 9600;
 
@@ -38,6 +40,10 @@ pub struct NodeConfig {
     pub peer_port: u16,
     /// Port for HTTP; 0 chooses a free one.
     pub admin_port: u16,
+    /// Port for edges; `None` where none come.
+    pub edge_port: Option<u16>,
+    /// This replica is an edge.
+    pub edge: Option<Edge>,
     /// When copies count, before a record says otherwise.
     pub durability: Durability,
     /// Clients at the same time.
@@ -52,6 +58,22 @@ pub struct NodeConfig {
     pub parent: Option<Parent>,
     /// Sizes of the files.
     pub sizes: Sizes,
+}
+
+/// How an edge comes to its store.
+#[derive(Clone)]
+pub struct Edge {
+    /// What it is let in by.
+    pub key: Vec<u8>,
+    /// `host:port` of doors at which it knocks.
+    pub doors: Vec<String>,
+}
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The key is a secret.
+        f.debug_struct("Edge").field("doors", &self.doors).finish_non_exhaustive()
+    }
 }
 
 /// What a [supervised](crate::supervise) replica is told by its parent.
@@ -76,6 +98,8 @@ impl NodeConfig {
             client_port: CLIENT_PORT,
             peer_port: PEER_PORT,
             admin_port: ADMIN_PORT,
+            edge_port: None,
+            edge: None,
             durability: Durability::Disk,
             clients_max: 10_000,
             grace: Duration::from_secs(10),
@@ -98,10 +122,13 @@ impl NodeConfig {
             NodeConfig { clients_max: 0, .. } => {
                 wrong("no clients are allowed: the most at the same time must be at least 1")
             }
-            NodeConfig { client_port, peer_port, admin_port, .. } => {
-                let ports = [client_port, peer_port, admin_port];
+            NodeConfig { edge: Some(edge), .. } if edge.doors.is_empty() => {
+                wrong("an edge knows no door of its store: its token has some")
+            }
+            NodeConfig { client_port, peer_port, admin_port, edge_port, .. } => {
+                let ports = [client_port, peer_port, admin_port, edge_port.as_ref().unwrap_or(&0)];
                 match ports.iter().any(|port| **port != 0 && ports.iter().filter(|other| other == &port).count() > 1) {
-                    true => wrong("two of the ports for clients, peers and HTTP are the same: each needs its own"),
+                    true => wrong("two of the ports for clients, peers, HTTP and edges are the same: each needs its own"),
                     false => Ok(()),
                 }
             }

@@ -61,7 +61,7 @@ use self::{
     shell::Clock,
 };
 pub use self::{
-    config::{ExitReason, NodeConfig, NodeError, Parent},
+    config::{Edge, ExitReason, NodeConfig, NodeError, Parent},
     process::Listening,
     supervisor::{Supervised, supervise},
 };

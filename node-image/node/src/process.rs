@@ -13,7 +13,8 @@ use trireme_replica::io::Identity;
 use crate::{
     admin,
     config::{ExitReason, NodeConfig, NodeError},
-    password, peers,
+    password,
+    peers::{self, Door},
     pump::{Ending, Pump},
     server,
     shell::{Clock, Core, Shell},
@@ -29,6 +30,8 @@ pub struct Listening {
     pub peer: SocketAddr,
     /// For HTTP.
     pub admin: SocketAddr,
+    /// For edges, where some are expected.
+    pub edge: Option<SocketAddr>,
 }
 
 impl Listening {
@@ -40,8 +43,11 @@ impl Listening {
             client: SocketAddr,
             peer: SocketAddr,
             admin: SocketAddr,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            edge: Option<SocketAddr>,
         }
-        let line = Line { event: "listening", client: self.client, peer: self.peer, admin: self.admin };
+        let Listening { client, peer, admin, edge } = *self;
+        let line = Line { event: "listening", client, peer, admin, edge };
         let mut out = std::io::stdout().lock();
         if let Ok(line) = serde_json::to_string(&line) {
             let _ = writeln!(out, "{line}").and_then(|()| out.flush());
@@ -89,7 +95,8 @@ pub(crate) async fn serve(
     let Parts { core, disk, identity, admin, clock } = parts;
     let (client_at, clients) = listen("clients", &config, config.client_port)?;
     let (peer_at, peers) = listen("peers", &config, config.peer_port)?;
-    let at = Listening { client: client_at, peer: peer_at, admin: admin.at };
+    let edges = config.edge_port.map(|port| listen("edges", &config, port)).transpose()?;
+    let at = Listening { client: client_at, peer: peer_at, admin: admin.at, edge: edges.as_ref().map(|(at, _)| *at) };
     (config.client_port, config.peer_port, config.admin_port) = (at.client.port(), at.peer.port(), at.admin.port());
     let durability = config.durability;
     let shell = Shell::new(core, identity, config, clock);
@@ -98,7 +105,13 @@ pub(crate) async fn serve(
     let stopping = Rc::clone(&shell);
     let parent = shell.config.exit_with_stdin.then(stdin_closed).transpose()?;
     let ending = Rc::clone(&shell);
-    let tasks = [
+    let mut tasks: Vec<_> = edges
+        .map(|(_, listener)| spawn_local(peers::accept(Rc::clone(&shell), listener, Door::Edges)))
+        .into_iter()
+        .collect();
+    let doors = shell.config.edge.iter().flat_map(|edge| edge.doors.iter().cloned());
+    tasks.extend(doors.map(|door| spawn_local(peers::doors::keep_knocking(Rc::clone(&shell), door))));
+    tasks.extend([
         spawn_local(async move {
             if let Some(parent) = parent {
                 parent.await;
@@ -111,10 +124,10 @@ pub(crate) async fn serve(
             stopping.stop();
         }),
         spawn_local(server::accept_clients(Rc::clone(&shell), clients)),
-        spawn_local(peers::accept(Rc::clone(&shell), peers)),
+        spawn_local(peers::accept(Rc::clone(&shell), peers, Door::Peers)),
         spawn_local(admin.asked.answer(Rc::clone(&shell))),
         spawn_local(password::follow(Rc::clone(&shell))),
-    ];
+    ]);
     listening(&at);
     let (ending, writer) = Pump::new(shell, writer).run().await;
     tasks.iter().for_each(tokio::task::JoinHandle::abort);

@@ -126,6 +126,7 @@ impl Pump {
         }
         self.flush();
         self.follow_record();
+        peers::doors::look_after(&shell);
         shell.set_congested(self.writer.is_congested());
         shell.disk_times.set(self.writer.times());
         if !self.written.is_empty() {
@@ -172,6 +173,7 @@ impl Pump {
             if let Message::Report(report) = &mut message {
                 // Only the shell sees who is turned away.
                 report.counters.peer_refusals += self.shell.links.refusals();
+                report.turned_away = self.shell.links.turned_away().unwrap_or_default();
             }
             if let Some(link) = self.shell.links.send(peer, message)
                 && !self.links.iter().any(|known| Rc::ptr_eq(known, &link))

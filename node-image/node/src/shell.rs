@@ -39,6 +39,8 @@ pub(crate) trait Core {
     fn digests(&self) -> Digests;
     /// See [`trireme_replica::Replica::topology`].
     fn topology(&self) -> Option<&Topology>;
+    /// See [`trireme_replica::Replica::speaks_for_group`].
+    fn speaks_for_group(&self) -> bool;
 }
 
 /// The two clocks.

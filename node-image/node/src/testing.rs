@@ -132,6 +132,10 @@ impl Core for FakeCore {
     fn topology(&self) -> Option<&Topology> {
         None
     }
+
+    fn speaks_for_group(&self) -> bool {
+        false
+    }
 }
 
 /// A disk that only counts, and fails when told to.
@@ -236,6 +240,7 @@ impl World {
             client: client.local_addr().unwrap(),
             peer: peer.local_addr().unwrap(),
             admin: admin.local_addr().unwrap(),
+            edge: None,
         };
         let script = Rc::new(RefCell::new(Script::default()));
         let core = FakeCore {
@@ -250,7 +255,7 @@ impl World {
         let disk = FakeDisk::default();
         let writer = Writer::start(Box::new(disk.clone()), durability, shell.wake.clone()).unwrap();
         spawn_local(crate::server::accept_clients(Rc::clone(&shell), client));
-        spawn_local(crate::peers::accept(Rc::clone(&shell), peer));
+        spawn_local(crate::peers::accept(Rc::clone(&shell), peer, crate::peers::Door::Peers));
         spawn_local(crate::admin::open(admin).answer(Rc::clone(&shell)));
         let pump = Pump::new(Rc::clone(&shell), writer);
         let pump = spawn_local(async move {

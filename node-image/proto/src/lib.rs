@@ -19,6 +19,7 @@
 //! * [`report`]: what a replica answers to the operator; a report whose promise equals the record's epoch **is** the seal's answer.
 //! * [`message`]: everything else, and [`message::Message`], the sum of it.
 //! * [`frame`]: length-delimited frames of protobuf over a byte stream.
+//! * [`edge`]: how a replica outside the store's own machines joins it.
 //! * [`breakage`]: the safety rules that the simulation can switch off, one at a time.
 //!
 //! The operator speaks down in one message and is spoken to in one message, and both are states, not commands: sending either again is harmless,
@@ -27,6 +28,7 @@
 //! Compatibility: [`PROTOCOL_VERSION`] stands in the first frame; version k speaks with k-1. Fields are added, never renumbered.
 
 pub mod breakage;
+pub mod edge;
 mod feed;
 pub mod frame;
 pub mod ids;

@@ -6,7 +6,7 @@ pub use crate::feed::*;
 use crate::{
     ids::{Epoch, Incarnation, Position, ReplicaId},
     report::Report,
-    topology::Topology,
+    topology::{Group, Home, Topology},
 };
 
 /// One frame.
@@ -15,7 +15,7 @@ pub struct Frame {
     /// Its content; a frame of a later version may have one that is not known here.
     #[prost(
         oneof = "Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 50"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 50"
     )]
     pub message: Option<Message>,
 }
@@ -95,6 +95,9 @@ pub enum Message {
     /// A group's leader to all replicas of other groups, with its heartbeats, where there are home regions: here is who executes.
     #[prost(message, tag = "24")]
     Leads(Leads),
+    /// A group's leader to an edge: what its record says that the edge needs to know.
+    #[prost(message, tag = "25")]
+    Regions(Box<Regions>),
     /// Only to who said in its Hello that it unpacks: a piece of a stream of frames.
     #[prost(message, tag = "50")]
     Packed(Packed),
@@ -109,6 +112,17 @@ pub struct Packed {
     /// The piece as one LZ4 block.
     #[prost(bytes = "bytes", tag = "2")]
     pub lz4: Bytes,
+}
+
+/// The store as the sender's record knows it, for an edge, whose own record somebody else writes.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Regions {
+    /// The store's groups but for edges, the sender's own among them.
+    #[prost(message, repeated, tag = "1")]
+    pub groups: Vec<Group>,
+    /// Keys that one group alone writes: which, and under which epoch.
+    #[prost(message, repeated, tag = "2")]
+    pub homes: Vec<Home>,
 }
 
 /// "I lead my group, and serve."
@@ -146,6 +160,12 @@ pub struct Hello {
     /// The sender understands [`Packed`].
     #[prost(bool, tag = "50")]
     pub unpacks: bool,
+    /// From an edge at a door for edges: its key. There `to` is 0, as it does not know who is behind the door.
+    #[prost(bytes = "vec", tag = "8")]
+    pub key: Vec<u8>,
+    /// To an edge that is not let in: why.
+    #[prost(string, tag = "9")]
+    pub refused: String,
 }
 
 /// Entries in order, or a heartbeat where there are none.

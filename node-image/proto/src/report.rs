@@ -1,5 +1,6 @@
 //! What a replica says of itself to the operator: on every change that matters to a decision, and with every heartbeat.
 
+use crate::message::Regions;
 use crate::ids::{Epoch, Incarnation, Origin, Position, ReplicaId};
 
 /// A replica's state as it sees it. Where `promise` equals the record's epoch, this is its answer to the seal: `last` can no longer change but by
@@ -114,6 +115,12 @@ pub struct Report {
     /// forbids can come any more; see [`crate::topology::Home`].
     #[prost(uint64, tag = "35")]
     pub settled_version: u64,
+    /// An edge only: the store as a leader has last told it, since the process started.
+    #[prost(message, optional, tag = "41")]
+    pub regions: Option<Regions>,
+    /// An edge only: which door it was turned away from last, and why, until one lets it in.
+    #[prost(string, tag = "42")]
+    pub turned_away: String,
 }
 
 /// How a group's leader sees another group.

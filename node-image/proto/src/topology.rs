@@ -1,5 +1,7 @@
 //! The authority's record of one group: what has been decided. It changes only by compare-and-swap on [`Topology::version`].
 
+use bytes::Bytes;
+
 use crate::ids::{Dot, Epoch, Incarnation, ReplicaId};
 
 /// The record. Replicas obey the largest ([`Topology::epoch`], [`Topology::version`]) that they have seen, from the operator or from a peer.
@@ -131,6 +133,32 @@ pub struct Group {
     /// Its region is being taken away: it takes no more writes.
     #[prost(bool, tag = "20")]
     pub leaving: bool,
+    /// It is an edge, and how that one is known again. Its region has the edge's name.
+    #[prost(message, optional, tag = "21")]
+    pub edge: Option<Edge>,
+}
+
+/// A region of one outside the machines that the operator looks after: it comes and goes, and nobody waits for it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Edge {
+    /// See [`crate::edge::verifier`].
+    #[prost(bytes = "bytes", tag = "1")]
+    pub verifier: Bytes,
+    /// It is not let in any more. The row stays for the number's sake.
+    #[prost(bool, tag = "2")]
+    pub revoked: bool,
+}
+
+impl Group {
+    /// Whether the group is an edge, revoked or not.
+    pub fn is_edge(&self) -> bool {
+        self.edge.is_some()
+    }
+
+    /// Whether feeds with it are wanted now.
+    pub fn is_fed(&self) -> bool {
+        !self.paused && self.edge.as_ref().is_none_or(|edge| !edge.revoked)
+    }
 }
 
 /// How a group leaves its store. It never comes back: a region that is wanted again gets another group, with another number.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use trireme_proto::{
     Epoch, Incarnation, Message, ReplicaId, Report, Topology,
     ids::{Origin, Peer},
-    message::{Digests, Forward, ForwardReply},
+    message::{Digests, Forward, ForwardReply, Regions},
     report::Counters,
     topology::{Durability, Phase, Settings},
 };
@@ -64,6 +64,8 @@ pub struct Replica {
     pub(crate) role: Role,
     /// Feeds to and from other groups, where there are any and this replica speaks for its own.
     pub(crate) feeds: Option<Box<Feeds>>,
+    /// An edge only: the store as a leader has last told it.
+    pub(crate) regions: Option<Regions>,
     /// Number of the last comparison that it has begun: other processes begin elsewhere.
     pub(crate) exchanges: u64,
     pub(crate) peers: BTreeMap<ReplicaId, PeerState>,
@@ -136,6 +138,7 @@ impl Replica {
             log: recovered.log,
             role: Role::Idle,
             feeds: None,
+            regions: None,
             peers: BTreeMap::new(),
             operators: BTreeSet::new(),
             clients: Clients::default(),
@@ -351,6 +354,7 @@ impl Replica {
             Message::Differ(differ) => self.on_differ(from, &differ),
             Message::States(states) => self.on_states(from, states),
             Message::Leads(leads) => self.on_leads(from, leads),
+            Message::Regions(regions) => self.on_regions(*regions),
             Message::Forward(forward) => self.on_forward(from, forward),
             Message::ForwardReply(reply) => self.on_forward_reply(from, reply),
             // Another group's log is of no account here.

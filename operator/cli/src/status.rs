@@ -2,7 +2,7 @@
 
 use trireme_crds::{
     ConditionStatus, StorePhase, StoreStatus,
-    status::{Asked, GroupStatus, Outcome, ReplicaStatus, RequestStatus},
+    status::{Asked, FeedStatus, GroupStatus, Outcome, ReplicaStatus, RequestStatus},
 };
 
 use crate::{
@@ -42,6 +42,7 @@ pub fn text(status: &StoreStatus, screen: &Screen) -> String {
             text.push_str(&region(group, screen));
         } else {
             text.push_str(&format!("{phase}   {}\n", leadership(status, group, screen)));
+            text.push_str(&behind(group, screen));
         }
         if !group.old_members.is_empty() {
             let until = if group.r.is_some() { "hold what these hold" } else { "have committed" };
@@ -102,14 +103,19 @@ fn leadership(status: &StoreStatus, group: &GroupStatus, screen: &Screen) -> Str
     )
 }
 
-/// A region on two lines: who leads it, and how far the others are behind what it wrote.
+/// A region: who leads it, and how far the others are behind what it wrote.
 fn region(group: &GroupStatus, screen: &Screen) -> String {
     let leader = if group.leader.is_empty() { "none" } else { &group.leader };
     let serving = if group.serving { screen.good("serving") } else { screen.bad("not serving") };
     let name = screen.bold(&group.region);
-    let mut text =
+    let first =
         format!("{name}: leader {} ({serving})   epoch {} {}\n", screen.name(leader), group.epoch, group.phase);
-    let behind = group.feeds.iter().map(|feed| match (feed.reachable, feed.lag_entries) {
+    first + &behind(group, screen)
+}
+
+/// How far other regions, and edges, are behind what was written in this one: a line for each kind.
+fn behind(group: &GroupStatus, screen: &Screen) -> String {
+    let how = |feed: &FeedStatus| match (feed.reachable, feed.lag_entries) {
         (true, 0) => format!("{} has everything", feed.region),
         (true, lag) => {
             let progress =
@@ -117,13 +123,14 @@ fn region(group: &GroupStatus, screen: &Screen) -> String {
             let (lag, ms) = (thousands(lag), thousands(feed.lag_ms));
             format!("{} is {lag} entries ({ms} ms) behind{progress}", feed.region)
         }
+        (false, lag) if feed.edge => format!("{} is away, {} entries behind", feed.region, thousands(lag)),
         (false, lag) => screen.bad(format!("{} is not reached, {} entries behind", feed.region, thousands(lag))),
-    });
-    let behind: Vec<String> = behind.collect();
-    if !behind.is_empty() {
-        text.push_str(&format!("  {}\n", behind.join(", ")));
-    }
-    text
+    };
+    let line = |edges: bool, begin: &str| {
+        let feeds: Vec<String> = group.feeds.iter().filter(|feed| feed.edge == edges).map(how).collect();
+        if feeds.is_empty() { String::new() } else { format!("  {begin}{}\n", feeds.join(", ")) }
+    };
+    line(false, "") + &line(true, "edges: ")
 }
 
 /// What is as it should be needs no words.

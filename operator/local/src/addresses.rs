@@ -16,8 +16,10 @@ use crate::directory::{DirectoryError, at, write_durably};
 
 /// Where the first replica listens, unless told otherwise.
 pub const BASE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
-/// Standard ports: clients, peers and operator, HTTP.
-pub const PORTS: [u16; 3] = [6379, 7600, 9600];
+/// Where an edge listens, unless told otherwise.
+pub const EDGE_BASE: Ipv4Addr = Ipv4Addr::LOCALHOST;
+/// Standard ports: clients, peers and operator, HTTP, edges.
+pub const PORTS: [u16; 4] = [6379, 7600, 9600, 7700];
 
 /// Where one replica listens, and the address that it dials from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +33,9 @@ pub struct Address {
     pub peer_port: u16,
     /// Port for HTTP: health, metrics, status.
     pub admin_port: u16,
+    /// Port for edges; 0 where there is none.
+    #[serde(default)]
+    pub edge_port: u16,
 }
 
 impl Address {
@@ -44,8 +49,13 @@ impl Address {
         SocketAddrV4::new(self.ip, self.peer_port).into()
     }
 
-    fn ports(&self) -> [u16; 3] {
-        [self.client_port, self.peer_port, self.admin_port]
+    /// Where edges knock, if there is such a door.
+    pub fn edge(&self) -> Option<SocketAddr> {
+        (self.edge_port != 0).then(|| SocketAddrV4::new(self.ip, self.edge_port).into())
+    }
+
+    fn ports(&self) -> [u16; 4] {
+        [self.client_port, self.peer_port, self.admin_port, self.edge_port]
     }
 }
 
@@ -89,11 +99,11 @@ pub enum AddressError {
     Directory(#[from] DirectoryError),
 }
 
-/// Chooses where `n` replicas listen: where `base` says, else where they were, else from [`BASE`] on, else free ports. Each is bound once to make sure.
+/// Chooses where `n` replicas listen: where `base` says, else where they were, else from `first` on, else free ports. Each is bound once to make sure.
 ///
 /// # Errors
 /// Where `base` was asked for and cannot be had, or nothing is free, or the file that remembers them cannot be read or written.
-pub fn choose(dir: &Path, n: usize, base: Option<Ipv4Addr>) -> Result<Chosen, AddressError> {
+pub fn choose(dir: &Path, n: usize, base: Option<Ipv4Addr>, first: Ipv4Addr) -> Result<Chosen, AddressError> {
     let file = dir.join("addresses.json");
     let mut note = None;
     let addresses = if let Some(base) = base {
@@ -105,7 +115,7 @@ pub fn choose(dir: &Path, n: usize, base: Option<Ipv4Addr>) -> Result<Chosen, Ad
         let known = wanted.len().min(n);
         wanted.truncate(n);
         if known < n {
-            let more = beside(&wanted, n - known)?;
+            let more = beside(&wanted, n - known, first)?;
             wanted.extend(more);
         }
         match check(&wanted) {
@@ -133,7 +143,7 @@ pub(crate) fn grow(dir: &Path, n: usize) -> Result<Vec<Address>, AddressError> {
     if addresses.len() >= n {
         return Ok(addresses);
     }
-    let more = beside(&addresses, n - addresses.len())?;
+    let more = beside(&addresses, n - addresses.len(), BASE)?;
     check(&more).map_err(|(address, error)| AddressError::Taken { address, error })?;
     addresses.extend(more);
     write_durably(&file, &serde_json::to_vec_pretty(&addresses).unwrap_or_default())?;
@@ -141,11 +151,11 @@ pub(crate) fn grow(dir: &Path, n: usize) -> Result<Vec<Address>, AddressError> {
 }
 
 /// So many more, in the way of those that are there.
-fn beside(known: &[Address], more: usize) -> Result<Vec<Address>, AddressError> {
+fn beside(known: &[Address], more: usize, first: Ipv4Addr) -> Result<Vec<Address>, AddressError> {
     match known.last() {
-        Some(last) if last.ports() != PORTS => free_ports(more).map_err(AddressError::NoPorts),
+        Some(last) if last.client_port != PORTS[0] => free_ports(more).map_err(AddressError::NoPorts),
         Some(last) => from_base(next(last.ip, 1), more),
-        None => from_base(BASE, more),
+        None => from_base(first, more),
     }
 }
 
@@ -172,7 +182,7 @@ fn next(base: Ipv4Addr, by: usize) -> Ipv4Addr {
 
 fn from_base(base: Ipv4Addr, n: usize) -> Result<Vec<Address>, AddressError> {
     let addresses: Vec<Address> = (0..n)
-        .map(|i| Address { ip: next(base, i), client_port: PORTS[0], peer_port: PORTS[1], admin_port: PORTS[2] })
+        .map(|i| at_ports(next(base, i), PORTS))
         .collect();
     match addresses.iter().all(|a| a.ip.is_loopback()) {
         true => Ok(addresses),
@@ -180,11 +190,15 @@ fn from_base(base: Ipv4Addr, n: usize) -> Result<Vec<Address>, AddressError> {
     }
 }
 
+fn at_ports(ip: Ipv4Addr, [client_port, peer_port, admin_port, edge_port]: [u16; 4]) -> Address {
+    Address { ip, client_port, peer_port, admin_port, edge_port }
+}
+
 /// Binds every port once; all at the same time, so that no two are the same.
 fn check(addresses: &[Address]) -> Result<(), (SocketAddr, io::Error)> {
-    let mut held = Vec::with_capacity(3 * addresses.len());
+    let mut held = Vec::with_capacity(PORTS.len() * addresses.len());
     for address in addresses {
-        for port in address.ports() {
+        for port in address.ports().into_iter().filter(|port| *port != 0) {
             let socket = SocketAddrV4::new(address.ip, port).into();
             held.push(TcpListener::bind(socket).map_err(|error| (socket, error))?);
         }
@@ -195,11 +209,11 @@ fn check(addresses: &[Address]) -> Result<(), (SocketAddr, io::Error)> {
 pub(crate) fn free_ports(n: usize) -> io::Result<Vec<Address>> {
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     // Held together until all are known: none is handed out twice.
-    let listeners = (0..3 * n).map(|_| bind()).collect::<io::Result<Vec<_>>>()?;
+    let listeners = (0..PORTS.len() * n).map(|_| bind()).collect::<io::Result<Vec<_>>>()?;
     let ports = listeners.iter().map(|l| Ok(l.local_addr()?.port())).collect::<io::Result<Vec<u16>>>()?;
     Ok(ports
-        .chunks_exact(3)
-        .map(|p| Address { ip: Ipv4Addr::LOCALHOST, client_port: p[0], peer_port: p[1], admin_port: p[2] })
+        .chunks_exact(PORTS.len())
+        .map(|p| at_ports(Ipv4Addr::LOCALHOST, [p[0], p[1], p[2], p[3]]))
         .collect())
 }
 
@@ -215,10 +229,10 @@ mod tests {
     #[test]
     fn own_addresses_with_the_standard_ports_are_remembered() {
         let dir = tempfile::tempdir().unwrap();
-        let chosen = choose(dir.path(), 2, Some(base())).unwrap();
+        let chosen = choose(dir.path(), 2, Some(base()), BASE).unwrap();
         assert_eq!(chosen.addresses[1].ip, next(base(), 1));
         assert_eq!(chosen.addresses[1].ports(), PORTS);
-        let grown = choose(dir.path(), 3, None).unwrap();
+        let grown = choose(dir.path(), 3, None, BASE).unwrap();
         assert_eq!((grown.addresses[0].ip, grown.addresses[2].ip), (base(), next(base(), 2)));
         assert_eq!(read(dir.path()).unwrap(), grown.addresses);
     }
@@ -227,7 +241,7 @@ mod tests {
     fn a_store_that_grows_while_it_runs_stays_where_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let base = next(base(), 40);
-        let chosen = choose(dir.path(), 1, Some(base)).unwrap();
+        let chosen = choose(dir.path(), 1, Some(base), BASE).unwrap();
         let _replica = TcpListener::bind((base, PORTS[0])).unwrap();
         let grown = grow(dir.path(), 3).unwrap();
         assert_eq!((grown[0], grown[2].ip), (chosen.addresses[0], next(base, 2)));
@@ -244,7 +258,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let taken = next(base(), 9);
         let _other = TcpListener::bind((taken, PORTS[1])).unwrap();
-        let error = choose(dir.path(), 2, Some(next(taken, u32::MAX as usize))).unwrap_err().to_string();
+        let error = choose(dir.path(), 2, Some(next(taken, u32::MAX as usize)), BASE).unwrap_err().to_string();
         assert!(error.contains(&format!("{taken}:7600")), "{error}");
     }
 
@@ -252,9 +266,9 @@ mod tests {
     fn a_remembered_address_that_is_taken_gives_way_to_free_ports() {
         let dir = tempfile::tempdir().unwrap();
         let base = next(base(), 20);
-        choose(dir.path(), 2, Some(base)).unwrap();
+        choose(dir.path(), 2, Some(base), BASE).unwrap();
         let _other = TcpListener::bind((base, PORTS[0])).unwrap();
-        let chosen = choose(dir.path(), 2, None).unwrap();
+        let chosen = choose(dir.path(), 2, None, BASE).unwrap();
         assert!(chosen.addresses.iter().all(|a| a.ip == Ipv4Addr::LOCALHOST && a.ports() != PORTS));
         assert!(chosen.note.unwrap().contains(&format!("{base}:6379")));
     }
@@ -262,7 +276,7 @@ mod tests {
     #[test]
     fn only_loopback() {
         let dir = tempfile::tempdir().unwrap();
-        let error = choose(dir.path(), 1, Some(Ipv4Addr::new(192, 168, 1, 1))).unwrap_err();
+        let error = choose(dir.path(), 1, Some(Ipv4Addr::new(192, 168, 1, 1)), BASE).unwrap_err();
         assert!(matches!(error, AddressError::OutOfRange { .. }), "{error}");
     }
 }

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use trireme_crds::ReplicatedStore;
 use trireme_planner::{Desired, DesiredHome};
 use trireme_proto::{
     Topology,
     topology::{Group, Home, Phase},
 };
 
-use crate::{addresses, store, world::World};
+use crate::{
+    addresses,
+    store::{self, Runs},
+    world::World,
+};
 
 /// Makes the resource in this text the one that is wanted: it, or why it cannot be; then nothing was changed.
-pub(crate) fn apply(text: &str, world: &mut World) -> Result<ReplicatedStore, String> {
+pub(crate) fn apply(text: &str, world: &mut World) -> Result<Runs, String> {
     let parsed = trireme_crds::parse(text, "the file");
     let resource = parsed.map_err(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     let directory = world.directory().clone();
@@ -21,18 +24,19 @@ pub(crate) fn apply(text: &str, world: &mut World) -> Result<ReplicatedStore, St
         return Err(format!("this is the store `{name}`, but the file describes `{}`", resource.metadata.name));
     }
     store::check_change(&directory, &resource).map_err(|error| error.to_string())?;
-    let durability = store::durability(&resource);
+    let runs = Runs::store(&resource, &directory).map_err(|error| error.to_string())?;
+    let durability = runs.durability();
     if durability != world.durability() {
         return Err(format!(
             "spec.durability: the replicas run with {}; it becomes {durability} when the store is stopped and `trireme up` is given this file",
             world.durability()
         ));
     }
-    let most = store::last_number(&store::wanted(&resource, &directory, &world.records()));
+    let most = store::last_number(&runs.wanted(&directory, &world.records(), None));
     let addresses = addresses::grow(directory.path(), most).map_err(|error| error.to_string())?;
     directory.keep_specification(text).map_err(|error| error.to_string())?;
     world.listen_at(addresses);
-    Ok(resource)
+    Ok(runs)
 }
 
 /// Whether the records have become what is wanted.
@@ -45,7 +49,7 @@ pub(crate) fn is_done(records: &[Topology], groups: &[Desired]) -> bool {
 fn is(record: &Topology, desired: &Desired) -> bool {
     let members: BTreeSet<u32> = record.config.members.iter().map(|member| member.id).collect();
     let wanted = desired.replicas.iter().map(|replica| replica.id).collect();
-    let paused = |groups: &[Group]| groups.iter().map(|group| (group.group, group.paused)).collect::<Vec<_>>();
+    let fed = |groups: &[Group]| groups.iter().map(|group| (group.group, group.is_fed())).collect::<Vec<_>>();
     let at_home = |wanted: &DesiredHome| {
         let is_its = |row: &&Home| row.is_of(&wanted.home) && row.epoch == wanted.home.epoch;
         wanted.waits_for.is_empty() && record.homes.iter().any(|row| is_its(&row) && row.group == wanted.home.group)
@@ -53,7 +57,7 @@ fn is(record: &Topology, desired: &Desired) -> bool {
     record.old.is_none()
         && desired.homes.len() == record.homes.len()
         && desired.homes.iter().all(at_home)
-        && paused(&record.groups) == paused(&desired.others)
+        && fed(&record.groups) == fed(&desired.others)
         && record.phase() == Phase::Active
         && record.config.w == desired.w
         && record.settings == desired.settings

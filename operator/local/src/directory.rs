@@ -1,8 +1,10 @@
 //! The directory of a store on this machine.
 //!
 //! ```text
-//! DIR/uid            format, name and unique name of the store: what makes DIR a store's
+//! DIR/uid            format, name and unique name of the store: what makes DIR a store's, or an edge's of it
 //! DIR/store.yaml     the specification, as the user gave it
+//! DIR/edges.secret   what the keys of the store's edges are made from (see `edge`)
+//! DIR/token          at an edge: what it joined with; an edge has no store.yaml
 //! DIR/lock           held while a process runs the store; its content is that process's number
 //! DIR/topology.json  the authority's record (see `authority`)
 //! DIR/addresses.json where its replicas listen (see `addresses`)
@@ -20,6 +22,8 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use crate::edge;
 
 /// Format of the directory that this version writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
@@ -63,6 +67,14 @@ pub enum DirectoryError {
         /// Its format.
         found: u32,
     },
+    /// An edge has joined from it, or it has a store of its own and no edge.
+    #[error("{path}: {}; nothing was touched. Choose another directory", if *.edge { "an edge has joined its store from here: `trireme edge --dir` starts it" } else { "holds a store, and no edge of one" })]
+    Kind {
+        /// The directory.
+        path: PathBuf,
+        /// An edge is what is there.
+        edge: bool,
+    },
     /// A process runs the store.
     #[error(
         "{path}: is in use by process {pid}, which runs this store; nothing was touched. Stop it first, or use another directory"
@@ -101,7 +113,7 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> DirectoryError + '_ {
 pub struct Owner {
     /// Name of the store's resource.
     pub name: String,
-    /// Unique name, made when the directory was.
+    /// Unique name, made when the directory was; at an edge, the store's that it joined.
     pub uid: String,
 }
 
@@ -152,13 +164,24 @@ impl Directory {
     /// # Errors
     /// Where it is another's, in use, newer than this version, or the operating system refuses; it is untouched then.
     pub fn open(path: &Path, name: &str) -> Result<Directory, DirectoryError> {
+        Directory::open_as(path, name, None)
+    }
+
+    /// The same for an edge of a store that is known by this unique name elsewhere.
+    ///
+    /// # Errors
+    /// As [`Directory::open`].
+    pub(crate) fn open_as(path: &Path, name: &str, uid: Option<&str>) -> Result<Directory, DirectoryError> {
         let owner = match Owner::read(path) {
-            Ok(owner) if owner.name != name => {
+            Ok(owner) if owner.name != name || uid.is_some_and(|uid| uid != owner.uid) => {
                 return Err(DirectoryError::OtherStore {
                     path: path.to_path_buf(),
                     found: owner.name,
                     wanted: name.to_owned(),
                 });
+            }
+            Ok(_) if uid.is_some() != edge::is_edges(path) => {
+                return Err(DirectoryError::Kind { path: path.to_path_buf(), edge: uid.is_none() });
             }
             Ok(owner) => Some(owner),
             Err(DirectoryError::Empty { .. }) => None,
@@ -171,7 +194,8 @@ impl Directory {
         let owner = match owner {
             Some(owner) => owner,
             None => {
-                let owner = Owner { name: name.to_owned(), uid: random_uid().map_err(at(&path))? };
+                let uid = uid.map_or_else(random_uid, |uid| Ok(uid.to_owned())).map_err(at(&path))?;
+                let owner = Owner { name: name.to_owned(), uid };
                 let text = format!("format {FORMAT}\nstore {}\nuid {}\n", owner.name, owner.uid);
                 write_durably(&path.join("uid"), text.as_bytes())?;
                 owner
@@ -244,7 +268,7 @@ pub fn control_path(dir: &Path) -> PathBuf {
 /// Whether a store may be made here: nothing is there yet, or only what a first start that was interrupted left.
 fn is_unused(dir: &Path) -> Result<bool, DirectoryError> {
     match fs::read_dir(dir) {
-        Ok(mut entries) => Ok(entries.all(|e| e.is_ok_and(|e| e.file_name() == "lock" || e.file_name() == "uid.new"))),
+        Ok(mut entries) => Ok(entries.all(|e| e.is_ok_and(|e| ["lock", "uid.new", "token", "token.new"].iter().any(|name| e.file_name() == *name)))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(at(dir)(error)),
     }

@@ -6,7 +6,6 @@ use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
-use trireme_crds::ReplicatedStore;
 use trireme_planner::{Decision, Desired, HumanRequest, Memory, turn};
 
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
     control::{Answer, Request},
     events::Event,
     happening::Happening,
-    store,
+    store::Runs,
     view::View,
     world::{InGroup, World},
 };
@@ -45,25 +44,25 @@ enum Goal {
 
 /// What is wanted, and how often that has changed.
 struct Wanted {
-    resource: ReplicatedStore,
+    runs: Runs,
     changes: u64,
 }
 
 /// Runs the store until told to stop; then ends its processes.
 pub(crate) async fn drive(
     mut world: World,
-    resource: ReplicatedStore,
+    runs: Runs,
     mut happenings: mpsc::Receiver<Happening>,
     mut stop: watch::Receiver<bool>,
 ) {
     let began = Instant::now();
     let mut memories: BTreeMap<u32, Memory> = BTreeMap::new();
-    let mut wanted = Wanted { resource, changes: 0 };
+    let mut wanted = Wanted { runs, changes: 0 };
     let mut waiting = Vec::new();
     let mut deaf = false;
     loop {
         let records = world.records();
-        let groups = store::wanted(&wanted.resource, world.directory(), &records);
+        let groups = wanted.runs.wanted(world.directory(), &records, world.told());
         world.plans_for(&groups);
         let (mut recheck_ms, mut failed) = (None, None);
         for desired in &groups {
@@ -123,12 +122,15 @@ fn applied(
     wanted: &mut Wanted,
 ) {
     let next = match waiting.len() {
+        _ if wanted.runs.ticket().is_some() => {
+            Err(Answer::Invalid("an edge has no YAML: what its store is to be is applied where the store runs".to_owned()))
+        }
         WAITING_MAX.. => Err(Answer::Refused(format!("{WAITING_MAX} changes are waited for already"))),
         _ => apply::apply(text, world).map_err(Answer::Invalid),
     };
     match next {
         Ok(next) => {
-            *wanted = Wanted { resource: next, changes: wanted.changes + 1 };
+            *wanted = Wanted { runs: next, changes: wanted.changes + 1 };
             waiting.push(Waiting {
                 goal: Goal::Is(wanted.changes),
                 since: 0,

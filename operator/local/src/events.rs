@@ -12,7 +12,7 @@ use crate::view::View;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// Its kind: `ready`, `decision`, `started`, `ended`, `refused`.
+    /// Its kind: `ready`, `decision`, `started`, `ended`, `refused`, `turnedAway`.
     #[serde(rename = "event")]
     kind: String,
     /// When, in milliseconds since 1970.
@@ -99,6 +99,15 @@ impl Event {
             "ended",
             format!("{replica}{process} {how}{then}{why}"),
             json!({ "replica": replica, "pid": pid, "how": how, "restartInMs": restart_in_ms, "log": log }),
+        )
+    }
+
+    /// An edge is not let in.
+    pub(crate) fn turned_away(edge: &str, why: &str) -> Event {
+        Event::new(
+            "turnedAway",
+            format!("{edge} is turned away and goes on by itself: {why}"),
+            json!({ "replica": edge, "why": why }),
         )
     }
 

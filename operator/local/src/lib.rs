@@ -12,6 +12,7 @@
 //!
 //! * [`store`]: starting a store, and the handle to one that runs.
 //! * `drive`: the loop: whatever happens causes a turn of the planner at once; time only passes where the planner asked for it.
+//! * [`edge`]: replicas outside a store's own machine: what lets them in, and what each keeps.
 //! * `apply`: another resource for a store that runs.
 //! * `world`: what is known of the replicas, and the planner's `Backend`.
 //! * `process`: one replica's process, kept running. The operator's connection to it is [`trireme_link`]'s.
@@ -34,6 +35,7 @@ mod authority;
 pub mod control;
 pub mod directory;
 mod drive;
+pub mod edge;
 pub mod events;
 mod happening;
 mod process;
@@ -43,7 +45,7 @@ mod world;
 
 pub use events::{Event, unix_ms};
 pub use process::BACK_OFF_MAX;
-pub use store::{Local, Options, StartError, verify};
+pub use store::{JoinOptions, Local, Options, StartError, verify};
 pub use trireme_link::Verification;
 pub use trireme_planner::PAUSE_FEEDS;
 pub use view::{ReplicaView, View};

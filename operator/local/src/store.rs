@@ -14,14 +14,15 @@ use tokio::{
 use trireme_crds::{Durability, ReplicatedStore};
 use trireme_link::{By, Target, Verification};
 use trireme_planner::Desired;
-use trireme_proto::{ReplicaId, Topology, topology};
+use trireme_proto::{ReplicaId, Topology, edge::Ticket, message::Regions, topology};
 
 use crate::{
-    addresses::{self, AddressError},
+    addresses::{self, AddressError, Chosen},
     authority::Authority,
     control::Server,
     directory::{Directory, DirectoryError, Owner, at, random_u64},
     drive::drive,
+    edge::{self, TicketsError},
     events::Event,
     view::View,
     world::{Common, World},
@@ -47,12 +48,26 @@ pub struct Options {
     pub program: PathBuf,
 }
 
+/// How an edge is run on this machine.
+#[derive(Clone, Debug)]
+pub struct JoinOptions {
+    /// What it joins with; `None` where it has joined from the directory before.
+    pub ticket: Option<Ticket>,
+    /// When what it writes counts as kept.
+    pub durability: topology::Durability,
+    /// The rest.
+    pub run: Options,
+}
+
 /// Why a store was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Its directory.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// What its edges are let in by, or an edge comes with.
+    #[error(transparent)]
+    Tickets(#[from] TicketsError),
     /// Its addresses.
     #[error(transparent)]
     Addresses(#[from] AddressError),
@@ -96,12 +111,45 @@ impl Local {
     pub fn start(store: &ReplicatedStore, text: &str, options: Options) -> Result<Local, StartError> {
         let directory = Directory::open(&options.dir, &store.metadata.name)?;
         check_change(&directory, store)?;
+        let runs = Runs::store(store, &directory)?;
         let mut authority = Authority::open(&directory)?;
         let records = authority.read()?;
         let known = records.iter().flat_map(|record| &record.replicas).map(|r| r.id as usize).max().unwrap_or(0);
-        let last = last_number(&wanted(store, &directory, &records)).max(known);
-        let chosen = addresses::choose(directory.path(), last, options.address)?;
+        let last = last_number(&runs.wanted(&directory, &records, None)).max(known);
+        let chosen = addresses::choose(directory.path(), last, options.address, addresses::BASE)?;
         directory.keep_specification(text)?;
+        Local::run(directory, authority, runs, chosen, options)
+    }
+
+    /// Starts an edge of a store that runs elsewhere: a region of one, which serves clients here whether or not it sees any other.
+    ///
+    /// # Errors
+    /// Where the directory or the address cannot be used, or nothing is known of a store; nothing runs then.
+    pub fn join(options: JoinOptions) -> Result<Local, StartError> {
+        let JoinOptions { ticket, durability, run } = options;
+        match Owner::read(&run.dir) {
+            Ok(_) if !edge::is_edges(&run.dir) => {
+                return Err(DirectoryError::Kind { path: run.dir, edge: false }.into());
+            }
+            Ok(_) | Err(DirectoryError::Empty { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ticket = edge::joined(&run.dir, ticket)?;
+        fs::create_dir_all(&run.dir).map_err(at(&run.dir))?;
+        edge::keep(&run.dir, &ticket)?;
+        let directory = Directory::open_as(&run.dir, &ticket.name, Some(&ticket.store))?;
+        let authority = Authority::open(&directory)?;
+        let chosen = addresses::choose(directory.path(), 1, run.address, addresses::EDGE_BASE)?;
+        Local::run(directory, authority, Runs::Edge { ticket, durability }, chosen, run)
+    }
+
+    fn run(
+        directory: Directory,
+        authority: Authority,
+        runs: Runs,
+        chosen: Chosen,
+        options: Options,
+    ) -> Result<Local, StartError> {
         let (happenings, happened) = mpsc::channel(HAPPENINGS_MAX);
         let server = Server::start(&directory.control(), happenings.clone())?;
         let (events, first_events) = broadcast::channel(EVENTS_MAX);
@@ -109,14 +157,15 @@ impl Local {
             program: options.program,
             restart: options.restart,
             back_off_max: options.back_off_max,
-            durability: durability(store),
+            durability: runs.durability(),
+            edge: runs.ticket().cloned(),
             boot: random_u64().map_err(StartError::Random)?,
         };
         let (owner, dir) = (directory.owner().clone(), directory.path().to_path_buf());
         let world = World::new(directory, authority, chosen.addresses, common, happenings, events.clone());
         let view = world.watch();
         let (stop, stopped) = watch::channel(false);
-        let driver = tokio::spawn(drive(world, store.clone(), happened, stopped));
+        let driver = tokio::spawn(drive(world, runs, happened, stopped));
         Ok(Local {
             owner,
             dir,
@@ -192,23 +241,65 @@ impl Local {
     }
 }
 
-/// What is wanted of each of its groups. Who runs a store here wants it to run: pausing is for operators that others run.
-pub(crate) fn wanted(store: &ReplicatedStore, directory: &Directory, records: &[Topology]) -> Vec<Desired> {
-    let groups = Desired::groups(store, &directory.owner().uid, records);
-    groups.into_iter().map(|desired| Desired { paused: false, ..desired }).collect()
+/// What is run.
+pub(crate) enum Runs {
+    /// A store, with the secret of its edges where it has any.
+    Store { store: Box<ReplicatedStore>, secret: Option<Vec<u8>> },
+    /// An edge of one that runs elsewhere.
+    Edge { ticket: Ticket, durability: topology::Durability },
+}
+
+impl Runs {
+    /// A store in this directory.
+    pub(crate) fn store(store: &ReplicatedStore, directory: &Directory) -> Result<Runs, DirectoryError> {
+        let secret = (!store.spec.edges.is_empty()).then(|| edge::secret(directory.path())).transpose()?;
+        Ok(Runs::Store { store: Box::new(store.clone()), secret })
+    }
+
+    /// What is wanted of each of its groups. Who runs a store here wants it to run: pausing is for operators that others run.
+    pub(crate) fn wanted(
+        &self,
+        directory: &Directory,
+        records: &[Topology],
+        told: Option<&Regions>,
+    ) -> Vec<Desired> {
+        let (store, secret) = match self {
+            Runs::Store { store, secret } => (store, secret),
+            Runs::Edge { ticket, durability } => return vec![Desired::edge(ticket, *durability, told, records.first())],
+        };
+        let mut groups = Desired::groups(&**store, &directory.owner().uid, records);
+        for desired in &mut groups {
+            desired.paused = false;
+            secret.iter().for_each(|secret| desired.know_edges(secret));
+        }
+        groups
+    }
+
+    /// What an edge has joined with.
+    pub(crate) fn ticket(&self) -> Option<&Ticket> {
+        match self {
+            Runs::Store { .. } => None,
+            Runs::Edge { ticket, .. } => Some(ticket),
+        }
+    }
+
+    /// When a copy counts, as a replica's process is told.
+    pub(crate) fn durability(&self) -> &'static str {
+        let durability = match self {
+            Runs::Store { store, .. } => store.spec.settle().durability,
+            Runs::Edge { durability: topology::Durability::Disk, .. } => Durability::Disk,
+            Runs::Edge { durability: topology::Durability::Memory, .. } => Durability::Memory,
+        };
+        match durability {
+            Durability::Disk => "disk",
+            Durability::Memory => "memory",
+        }
+    }
 }
 
 /// The highest number of a replica.
 pub(crate) fn last_number(groups: &[Desired]) -> usize {
     groups.iter().flat_map(|group| &group.replicas).map(|replica| replica.id as usize).max().unwrap_or(0)
-}
-
-/// When a copy counts, as a replica's process is told.
-pub(crate) fn durability(store: &ReplicatedStore) -> &'static str {
-    match store.spec.settle().durability {
-        Durability::Disk => "disk",
-        Durability::Memory => "memory",
-    }
 }
 
 /// Some choices are for life: the file that the store was last started with has them.
@@ -239,11 +330,14 @@ pub async fn verify(dir: &Path, names: &[String], within: Duration) -> Result<Ve
     let boot = random_u64().map_err(at(dir))?;
     // Names say nothing certain of numbers: the record does. One that is not in it yet has its place.
     let records = Authority::read_only(dir, &owner).read()?;
+    // An edge's only replica has the only address.
+    let edges = records.iter().flat_map(|record| &record.replicas).find(|_| edge::is_edges(dir));
+    let first = edges.map_or(1, |row| row.id as usize);
     let target = |(i, name): (usize, &String)| {
         let stay = records.iter().filter(|record| record.leaving() < topology::Leaving::Gone);
         let row = stay.flat_map(|record| &record.replicas).find(|row| row.name == *name);
         let id = row.map_or(i as ReplicaId + 1, |row| row.id);
-        let address = addresses.get((id as usize).checked_sub(1)?)?;
+        let address = addresses.get((id as usize).checked_sub(first)?)?;
         let target = Target { id, address: address.peer(), store: owner.uid.clone(), boot };
         Some((name.clone(), target))
     };

@@ -16,6 +16,8 @@ use trireme_planner::{
 };
 use trireme_proto::{
     ReplicaId, Topology,
+    edge::Ticket,
+    message::Regions,
     topology::{Leaving, Replica as Row},
 };
 
@@ -24,6 +26,7 @@ use crate::{
     authority::Authority,
     control::ANSWERS_MAX,
     directory::Directory,
+    edge,
     events::{Event, unix_ms},
     happening::Happening,
     process::{Keeper, Launch},
@@ -41,6 +44,8 @@ pub(crate) struct Common {
     pub restart: bool,
     pub back_off_max: Duration,
     pub durability: &'static str,
+    /// What an edge has joined with.
+    pub edge: Option<Ticket>,
     /// Random number of this process.
     pub boot: u64,
 }
@@ -143,7 +148,7 @@ impl World {
     /// What is wanted of these groups, and of no others: what was said of groups that are none any more is forgotten, and new replicas have addresses.
     pub fn plans_for(&mut self, groups: &[Desired]) {
         self.statuses.retain(|group, _| groups.iter().any(|desired| desired.group == *group));
-        let most = store::last_number(groups);
+        let most = if self.common.edge.is_some() { 1 } else { store::last_number(groups) };
         if most > self.addresses.len() {
             match addresses::grow(self.directory.path(), most) {
                 Ok(addresses) => self.addresses = addresses,
@@ -171,6 +176,12 @@ impl World {
     pub fn record_of(&mut self, name: &str) -> Option<Topology> {
         let group = self.replicas.values().find(|replica| replica.wanted.name == name)?.group;
         self.records().into_iter().find(|record| record.group == group)
+    }
+
+    /// An edge: the store as a leader has last told it.
+    pub fn told(&self) -> Option<&Regions> {
+        self.common.edge.as_ref()?;
+        self.replicas.values().find_map(|replica| replica.heard.report()?.regions.as_ref())
     }
 
     /// What happened last, the oldest first.
@@ -211,8 +222,13 @@ impl World {
                 }
             }
             Happening::Link(said) => {
-                if let Some(replica) = self.replicas.get_mut(&said.id()) {
-                    replica.hear(said);
+                let Some(replica) = self.replicas.get_mut(&said.id()) else { return };
+                let before = replica.turned_away().to_owned();
+                replica.hear(said);
+                let now = replica.turned_away();
+                if !now.is_empty() && now != before {
+                    let event = Event::turned_away(&replica.wanted.name, now);
+                    self.emit(event);
                 }
             }
             Happening::Asked { .. } => {}
@@ -230,7 +246,9 @@ impl World {
 
     fn start(&mut self, group: u32, wanted: &DesiredReplica) {
         let id = wanted.id;
-        let Some(&address) = self.addresses.get(id as usize - 1) else {
+        // An edge's only replica has the only address, whatever its number in the store.
+        let first = self.common.edge.as_ref().map_or(1, |ticket| ticket.replica);
+        let Some(&address) = self.addresses.get((id - first) as usize) else {
             tracing::error!(replica = %wanted.name, "no address was reserved for it");
             return;
         };
@@ -271,6 +289,11 @@ impl World {
         add("--client-port", address.client_port.to_string().into());
         add("--peer-port", address.peer_port.to_string().into());
         add("--admin-port", address.admin_port.to_string().into());
+        match &self.common.edge {
+            Some(_) => add("--edge-token", edge::token_path(self.directory.path()).into()),
+            None if address.edge_port != 0 => add("--edge-port", address.edge_port.to_string().into()),
+            None => {}
+        }
         add("--durability", self.common.durability.into());
         arguments.push("--exit-with-stdin".into());
         arguments
@@ -353,6 +376,11 @@ impl Replica {
             // No process runs: it came out of a buffer.
             self.heard.boot_ended(boot);
         }
+    }
+
+    /// An edge: which door has turned it away last, and why.
+    fn turned_away(&self) -> &str {
+        self.heard.report().map_or("", |report| report.turned_away.as_str())
     }
 
     /// Its process has ended.
@@ -494,7 +522,7 @@ mod tests {
         let (sender, happenings) = mpsc::channel(64);
         let authority = Authority::open(directory).unwrap();
         let addresses = addresses::free_ports(3).unwrap();
-        let common = Common { program, restart: false, back_off_max: Duration::ZERO, durability: "disk", boot: 1 };
+        let common = Common { program, restart: false, back_off_max: Duration::ZERO, durability: "disk", edge: None, boot: 1 };
         (World::new(directory.clone(), authority, addresses, common, sender, broadcast::channel(64).0), happenings)
     }
 

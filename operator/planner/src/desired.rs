@@ -45,6 +45,8 @@ pub struct Desired {
     pub given_up: bool,
     /// Regions that are to go before the mode becomes SingleLeader, which is wanted; until then [`Desired::settings`] says MultiLeader.
     pub mode_waits_for: Vec<String>,
+    /// The group is an edge's, on its own machine: there is nobody to ask but whoever it happens to see.
+    pub edge: bool,
     /// Mode MultiLeader: keys that one region writes.
     pub homes: Vec<DesiredHome>,
     /// Copies before OK.
@@ -112,7 +114,7 @@ impl Desired {
         let course = groups::course(&settled, records);
         let settled = Settled { mode: course.mode, ..settled };
         let records = &groups::in_region(records, &course);
-        let wanted = groups::wanted(name, settled.n, &course.regions, records);
+        let wanted = groups::wanted(name, settled.n, &course.regions, &settled.edges, records);
         let number = |region: &str| {
             wanted.iter().find(|group| group.region == region && !group.leaving).map(|group| group.group)
         };
@@ -157,6 +159,7 @@ impl Desired {
             leaving: false,
             given_up: false,
             mode_waits_for: Vec::new(),
+            edge: false,
             homes: Vec::new(),
             w: settled.w,
             settings: record::settings_from_object(&SettingsRecord {

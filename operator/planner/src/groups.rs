@@ -2,7 +2,8 @@
 //!
 //! A group's number is in the name of every delta that it made, so it belongs to its region for ever: it is read from the records, each of which names its
 //! own region and all others, and a region that none of them knows gets one above every number that any of them has. The record of a group that has left the
-//! store stays for its number's sake; a region that comes back is a new one, once nothing is left of what had its name.
+//! store stays for its number's sake; a region that comes back is a new one, once nothing is left of what had its name. Edges are numbered with them, and so each
+//! record keeps the rows of those that were revoked.
 //!
 //! Between one leader and a leader in each region a store changes by steps, and so do the groups that it is to have: see [`course`]. Its replicas keep their
 //! names and numbers whatever the mode is, so the store's only group, number 0, goes on under the store's own name in the region that it becomes, and the last
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use trireme_crds::{Mode, Settled, rules::N_MAX};
 use trireme_proto::{
     ReplicaId, Topology,
-    topology::{self, Group, Leaving, Replica},
+    topology::{self, Edge, Group, Leaving, Replica},
 };
 
 use crate::desired::DesiredReplica;
@@ -104,10 +105,15 @@ pub(crate) struct Wanted {
 
 /// One group for each region, with n replicas each, in order of the groups' numbers, and one for each that a record has and that is to leave. Regions that are
 /// new together are numbered in the order given here.
-pub(crate) fn wanted(store: &str, n: u32, regions: &[String], records: &[Topology]) -> Vec<Wanted> {
+pub(crate) fn wanted(
+    store: &str,
+    n: u32,
+    regions: &[String],
+    edges: &[String],
+    records: &[Topology],
+) -> Vec<Wanted> {
     let mut numbers = numbers(records);
-    // Number 0 has the replicas' numbers that 1 would have.
-    let mut last = numbers.keys().last().map_or(0, |last| (*last).max(1));
+    let mut last = last_number(records);
     for region in regions {
         // One whose replicas have not all ended keeps the region's name: it is that of volumes and processes, too.
         if !numbers.values().any(|known| known.as_deref() == Some(region)) {
@@ -115,6 +121,7 @@ pub(crate) fn wanted(store: &str, n: u32, regions: &[String], records: &[Topolog
             numbers.insert(last, Some(region.clone()));
         }
     }
+    let edges = edge_rows(edges, last, records);
     let all: Vec<(Group, Standing, Vec<DesiredReplica>)> = numbers
         .into_iter()
         .filter_map(|(group, region)| Some((group, region?)))
@@ -131,12 +138,14 @@ pub(crate) fn wanted(store: &str, n: u32, regions: &[String], records: &[Topolog
                 Standing::Gone | Standing::Unknown => Vec::new(),
             };
             let (rows, leaving) = (rows(group, &replicas, records), standing == Standing::Leaving);
-            (Group { group, region, replicas: rows, paused: false, leaving }, standing, replicas)
+            (Group { group, region, replicas: rows, leaving, ..Group::default() }, standing, replicas)
         })
         .collect();
     let others = |group: u32| {
         let others = all.iter().filter(|(other, standing, _)| other.group != group && *standing != Standing::Gone);
-        others.map(|(other, ..)| other).cloned().collect()
+        let mut others: Vec<Group> = others.map(|(other, ..)| other).chain(&edges).cloned().collect();
+        others.sort_by_key(|other| other.group);
+        others
     };
     let planned = all.iter().filter(|(_, standing, _)| *standing != Standing::Unknown);
     let with = |(group, standing, replicas): &(Group, Standing, Vec<DesiredReplica>)| Wanted {
@@ -171,12 +180,51 @@ fn standing(group: u32, region: &String, regions: &[String], records: &[Topology
     }
 }
 
-/// Every number that was ever given to a group, with its region where that is known and its replicas have not all ended.
+/// The highest number that was ever given to a group.
+fn last_number(records: &[Topology]) -> u32 {
+    let all = records.iter().flat_map(|record| record.groups.iter().map(|row| row.group).chain([record.group]));
+    // Number 0 has the replicas' numbers that 1 would have.
+    all.max().map_or(0, |last| last.max(1))
+}
+
+/// A row for each edge that is wanted, and for each that was. New ones are numbered from behind `last` on, in the order given here.
+fn edge_rows(wanted: &[String], mut last: u32, records: &[Topology]) -> Vec<Group> {
+    let mut rows: BTreeMap<u32, Group> = BTreeMap::new();
+    for known in records.iter().flat_map(|record| &record.groups).filter(|row| row.is_edge()) {
+        let row = rows.entry(known.group).or_insert_with(|| edge(known.group, &known.region));
+        let revoked = known.edge.as_ref().is_some_and(|edge| edge.revoked) || !wanted.contains(&known.region);
+        // Once one record says so it is so: whoever reads another one later does not let it in again.
+        row.edge.iter_mut().for_each(|edge| edge.revoked |= revoked);
+    }
+    for name in wanted {
+        if !rows.values().any(|row| row.region == *name && row.edge.as_ref().is_some_and(|edge| !edge.revoked)) {
+            last += 1;
+            rows.insert(last, edge(last, name));
+        }
+    }
+    rows.into_values().collect()
+}
+
+/// An edge's row, without what its key is known by: secrets are the business of who runs the store.
+fn edge(group: u32, name: &str) -> Group {
+    let replica =
+        Replica { id: first_replica(group), name: name.to_owned(), region: name.to_owned(), ..Replica::default() };
+    Group {
+        group,
+        region: name.to_owned(),
+        replicas: vec![replica],
+        edge: Some(Edge::default()),
+        ..Group::default()
+    }
+}
+
+/// Every number that was ever given to a region's group, with its region where that is known and its replicas have not all ended.
 fn numbers(records: &[Topology]) -> BTreeMap<u32, Option<String>> {
     let mut numbers = BTreeMap::new();
     for record in records {
         let own = record.replicas.first().map(|row| row.region.clone());
-        let others = record.groups.iter().map(|other| (other.group, Some(other.region.clone())));
+        let others = record.groups.iter().filter(|other| !other.is_edge());
+        let others = others.map(|other| (other.group, Some(other.region.clone())));
         for (group, region) in others.chain([(record.group, own)]) {
             let known: &mut Option<String> = numbers.entry(group).or_default();
             *known = known.take().or(region);
@@ -225,6 +273,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    /// The same without edges.
+    fn wanted(store: &str, n: u32, regions: &[String], records: &[Topology]) -> Vec<Wanted> {
+        super::wanted(store, n, regions, &[], records)
+    }
 
     fn names(regions: &[&str]) -> Vec<String> {
         regions.iter().map(|region| (*region).to_owned()).collect()
@@ -307,6 +360,34 @@ mod tests {
         let new = wanted("s", 3, &both, &records);
         assert_eq!(told(&new), ["1 3: 3", "3 3: 1"]);
         assert_eq!((new[1].replicas[0].id, new[1].replicas[0].name.as_str()), (33, "s-us-0"));
+    }
+
+    #[test]
+    fn an_edge_keeps_its_number_and_one_that_was_revoked_is_never_let_in_again() {
+        let regions = names(&["eu", "us"]);
+        let edges = |edges: &[&str], records: &[Topology]| super::wanted("s", 3, &regions, &names(edges), records);
+        // The rows of each group's record; `!` stands behind one that was revoked.
+        let told = |groups: &[Wanted]| -> Vec<String> {
+            let mark = |row: &Group| match &row.edge {
+                Some(edge) if edge.revoked => "!",
+                _ => "",
+            };
+            let row = |row: &Group| format!("{}{}{}", row.group, row.region, mark(row));
+            groups.iter().map(|group| group.others.iter().map(row).collect::<Vec<_>>().join(" ")).collect()
+        };
+        let records = |groups: &[Wanted]| groups.iter().map(record).collect::<Vec<Topology>>();
+        let first = edges(&["anna", "ben"], &[]);
+        assert_eq!(told(&first), ["2us 3anna 4ben", "1eu 3anna 4ben"]);
+        assert_eq!((first[0].others[1].replicas[0].id, first.len()), (33, 2));
+        let without = edges(&["ben"], &records(&first));
+        assert_eq!(told(&without), ["2us 3anna! 4ben", "1eu 3anna! 4ben"]);
+        // One record says so, the other one is an older one.
+        let half = [record(&without[0]), record(&first[1])];
+        let again = edges(&["ben", "anna"], &half);
+        assert_eq!(told(&again), ["2us 3anna! 4ben 5anna", "1eu 3anna! 4ben 5anna"]);
+        // A region gets a number of its own, whatever was an edge's.
+        let more = super::wanted("s", 3, &names(&["eu", "us", "anna"]), &[], &records(&again));
+        assert_eq!(numbers_of(&more), [(1, "eu"), (2, "us"), (6, "anna")]);
     }
 
     #[test]

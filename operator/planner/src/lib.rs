@@ -8,6 +8,7 @@
 //! ```
 //!
 //! * [`desired`], [`observed`]: what goes in. "Not heard from" is a value.
+//! * `edges`: replicas outside the cluster, as the store sees them, and as each sees itself.
 //! * `groups`: where each region has a leader, which group has which number. Each group is planned by itself: one [`Desired`] of [`Desired::groups`], one
 //!   [`Observed`], one [`Memory`], one record, one turn; [`merge()`] makes one status of theirs.
 //! * `homes`: there, which group writes which keys, and how that moves.
@@ -44,6 +45,7 @@ pub mod backend;
 pub mod conformance;
 pub mod decision;
 pub mod desired;
+mod edges;
 mod groups;
 mod homes;
 pub mod observed;

@@ -3,20 +3,26 @@
 use trireme_crds::{
     Conflicts, Durability, FeedCompression, Mode, Quorums, ReadRepair, Unreplicated, WriteOrder,
     topology::{
-        ConfigRecord, DotRecord, GroupRecord, HomeRecord, LeavingRecord, MemberRecord, OtherGroupRecord, RecordPhase,
+        ConfigRecord, DotRecord, EdgeRecord, GroupRecord, HomeRecord, LeavingRecord, MemberRecord, OtherGroupRecord, RecordPhase,
         ReplicaRecord, SettingsRecord,
     },
 };
 use trireme_proto::{
     Epoch, Topology,
     ids::{Dot, Origin},
-    topology::{self, Ceded, Config, Group, Home, Leaving, Member, Phase, Replica, Settings},
+    topology::{self, Ceded, Config, Edge, Group, Home, Leaving, Member, Phase, Replica, Settings},
 };
 
 /// Why an object is no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no incarnation: 16 hexadecimal digits are")]
-pub struct RecordTextError(String);
+pub enum RecordTextError {
+    /// An incarnation.
+    #[error("'{0}' is no incarnation: 16 hexadecimal digits are")]
+    Incarnation(String),
+    /// What an edge's key is known by.
+    #[error("'{0}' is no hash of an edge's key: hexadecimal digits are")]
+    Verifier(String),
+}
 
 /// A group's record as an object of the API.
 pub fn to_object(record: &Topology) -> GroupRecord {
@@ -67,6 +73,7 @@ fn group_to_object(group: &Group) -> OtherGroupRecord {
         replicas: group.replicas.iter().map(replica_to_object).collect(),
         paused: group.paused,
         leaving: group.leaving,
+        edge: group.edge.as_ref().map(|edge| EdgeRecord { verifier: hex(&edge.verifier), revoked: edge.revoked }),
     }
 }
 
@@ -77,7 +84,22 @@ fn group_from_object(object: &OtherGroupRecord) -> Result<Group, RecordTextError
         replicas: object.replicas.iter().map(replica_from_object).collect::<Result<_, _>>()?,
         paused: object.paused,
         leaving: object.leaving,
+        edge: object.edge.as_ref().map(edge_from_object).transpose()?,
     })
+}
+
+fn edge_from_object(object: &EdgeRecord) -> Result<Edge, RecordTextError> {
+    let verifier = bytes(&object.verifier).ok_or_else(|| RecordTextError::Verifier(object.verifier.clone()))?;
+    Ok(Edge { verifier: verifier.into(), revoked: object.revoked })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    hex.len().is_multiple_of(2).then(|| hex.as_bytes().chunks(2).map(pair).collect())?
 }
 
 fn home_to_object(home: &Home) -> HomeRecord {
@@ -178,7 +200,7 @@ fn config_to_object(config: &Config) -> ConfigRecord {
 /// The record that an object of the API holds. `store` is the store's unique name.
 ///
 /// # Errors
-/// Where an incarnation is not 16 hexadecimal digits: somebody edited the object.
+/// Where an incarnation or a hash is not in hexadecimal digits: somebody edited the object.
 pub fn from_object(store: &str, object: &GroupRecord) -> Result<Topology, RecordTextError> {
     Ok(Topology {
         store: store.to_owned(),
@@ -273,5 +295,5 @@ fn config_from_object(config: &ConfigRecord) -> Result<Config, RecordTextError> 
 
 fn incarnation(text: &str) -> Result<u64, RecordTextError> {
     let parsed = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16);
-    parsed.ok_or_else(|| RecordTextError(text.to_owned()))
+    parsed.ok_or_else(|| RecordTextError::Incarnation(text.to_owned()))
 }

@@ -23,7 +23,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// A connection must come about within this time.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 /// A connection that lasted this long counts as a success.
 const SUCCESS: Duration = Duration::from_secs(1);
 
@@ -49,7 +49,7 @@ pub(super) async fn keep_calling(shell: Rc<Shell>, id: ReplicaId) {
                 continue;
             }
             Some(Ok((stream, greeted))) => {
-                if let Err(error) = link::serve(&shell, stream, Peer::Replica(id), greeted).await {
+                if let Err(error) = link::serve(&shell, stream, Peer::Replica(id), greeted, false).await {
                     shell.links.refuse(&format!("replica {id} at {address}"), &error);
                 }
                 if begin.elapsed() >= SUCCESS {
@@ -78,11 +78,19 @@ async fn moved_from(shell: &Shell, id: ReplicaId, address: &str) {
 }
 
 async fn call(shell: &Shell, id: ReplicaId, address: &str) -> Result<(TcpStream, Greeted), HelloError> {
-    let connecting = connect(shell.links.source, address);
-    let mut stream = timeout(CONNECT_PATIENCE, connecting).await.unwrap_or(Err(HelloError::Silent))?;
+    let mut stream = connect_within(CONNECT_PATIENCE, shell.links.source, address).await?;
     let mine = Hello { to: id, ..shell.links.me.clone() };
     let greeted = hello::call(&mut stream, &mine).await?;
     Ok((stream, greeted))
+}
+
+/// A connection to this address, if it comes about within this time.
+pub(super) async fn connect_within(
+    patience: Duration,
+    source: Option<IpAddr>,
+    address: &str,
+) -> Result<TcpStream, HelloError> {
+    timeout(patience, connect(source, address)).await.unwrap_or(Err(HelloError::Silent))
 }
 
 async fn connect(source: Option<IpAddr>, address: &str) -> Result<TcpStream, HelloError> {

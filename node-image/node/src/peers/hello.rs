@@ -43,6 +43,24 @@ pub(crate) enum HelloError {
     /// A replica with its number is connected, from another disk.
     #[error("replica {0} is connected as another incarnation: two processes say that they are this replica")]
     Twin(ReplicaId),
+    /// At the port for peers: only edges have keys.
+    #[error("replica {0} is an edge, and this is the port for peers: edges come by a door of their own")]
+    WrongDoor(ReplicaId),
+    /// At a door for edges: its key is none that the record knows.
+    #[error("replica {0} shows no key of an edge of this store: its token is another store's, or one that was never valid")]
+    Key(ReplicaId),
+    /// At a door for edges: it is not one any more.
+    #[error("the edge {0} was revoked: its token lets nobody in any more")]
+    Revoked(String),
+    /// At a door for edges: somebody else leads here.
+    #[error("it does not lead its region: another one does, or will")]
+    LeadsNot,
+    /// At an edge: it was turned away, and told why.
+    #[error("turned away: {0}")]
+    Refused(String),
+    /// At an edge: whoever is behind this door is connected by another one.
+    #[error("replica {0} is connected by another door")]
+    Already(ReplicaId),
     /// It began with something else.
     #[error("it did not begin with Hello")]
     NoHello,
@@ -60,7 +78,14 @@ pub(crate) enum HelloError {
 impl HelloError {
     /// Whether it is a refusal, for the counter and the status, or just a connection that failed.
     pub(crate) fn is_refusal(&self) -> bool {
-        !matches!(self, HelloError::Io(_) | HelloError::Silent | HelloError::Ended(_))
+        !matches!(
+            self,
+            HelloError::Io(_)
+                | HelloError::Silent
+                | HelloError::Ended(_)
+                | HelloError::LeadsNot
+                | HelloError::Already(_)
+        )
     }
 }
 
@@ -94,8 +119,44 @@ pub(crate) async fn answer(stream: &mut TcpStream, mine: &Hello) -> Result<Greet
         let from = greeted.hello.from;
         say(stream, Hello { to: from, ..mine.clone() }).await?;
         check(&greeted.hello, mine)?;
+        if !greeted.hello.key.is_empty() {
+            return Err(HelloError::WrongDoor(from));
+        }
         // Of two replicas the one with the lower number calls: anything else would be a second connection.
         if from < mine.from { Ok(greeted) } else { Err(HelloError::Sender(from)) }
+    })
+    .await
+}
+
+/// Greets as an edge that knocks: whoever is behind the door says who it is, or why it does not let the edge in.
+pub(super) async fn knock(stream: &mut TcpStream, mine: &Hello) -> Result<Greeted, HelloError> {
+    patiently(async {
+        say(stream, mine.clone()).await?;
+        let greeted = listen(stream).await?;
+        check(&greeted.hello, mine)?;
+        match greeted.hello.refused.as_str() {
+            "" => Ok(greeted),
+            why if why == HelloError::LeadsNot.to_string() => Err(HelloError::LeadsNot),
+            why => Err(HelloError::Refused(why.to_owned())),
+        }
+    })
+    .await
+}
+
+/// Greets whoever knocks at the door for edges, if `admit` has nothing against it.
+pub(super) async fn open_door(
+    stream: &mut TcpStream,
+    mine: &Hello,
+    admit: impl FnOnce(&Hello) -> Result<(), HelloError>,
+) -> Result<Greeted, HelloError> {
+    patiently(async {
+        let greeted = listen(stream).await?;
+        let from = greeted.hello.from;
+        // It does not say whom it wants, as it cannot know who is there.
+        let admitted = check(&Hello { to: mine.from, ..greeted.hello.clone() }, mine).and_then(|()| admit(&greeted.hello));
+        let refused = admitted.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        say(stream, Hello { to: from, refused, ..mine.clone() }).await?;
+        admitted.map(|()| greeted)
     })
     .await
 }

@@ -41,6 +41,8 @@ pub(crate) struct Link {
     pub(crate) incarnation: Incarnation,
     /// Its group within the store.
     pub(crate) group: u32,
+    /// It came by the door for edges.
+    pub(crate) edge: bool,
     pub(crate) outbox: Outbox<BytesMut>,
     /// It is a replica of another group.
     pub(super) is_far: bool,
@@ -67,12 +69,19 @@ pub(super) fn tune(stream: &TcpStream) -> std::io::Result<()> {
 ///
 /// # Errors
 /// The replica is connected already, as another incarnation.
-pub(super) async fn serve(shell: &Shell, stream: TcpStream, peer: Peer, greeted: Greeted) -> Result<(), HelloError> {
+pub(super) async fn serve(
+    shell: &Shell,
+    stream: TcpStream,
+    peer: Peer,
+    greeted: Greeted,
+    edge: bool,
+) -> Result<(), HelloError> {
     let (half, write) = stream.into_split();
     let link = Rc::new(Link {
         peer,
         incarnation: greeted.hello.incarnation,
         group: greeted.hello.group,
+        edge,
         outbox: Outbox::new(write),
         is_far: matches!(peer, Peer::Replica(_)) && greeted.hello.group != shell.identity.group,
         unpacks: greeted.hello.unpacks,

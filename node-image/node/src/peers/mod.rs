@@ -9,8 +9,11 @@
 //! Of two replicas the lower number calls, from its own address, and calls again as long as the record names the other one ([`call`]). A connection counts
 //! when both sides have said [`hello`] and accepted it; a newer one of the same peer, from the same disk, replaces it. Messages are decoded where they
 //! lie and given to the core; what the core sends is encoded into the link's outbox and written once a turn, [`packed`] where it goes to another region.
+//!
+//! Edges are not called: they come by a port of their own, [`doors`], and show a key.
 
 mod call;
+pub(crate) mod doors;
 pub(crate) mod hello;
 mod link;
 mod packed;
@@ -29,7 +32,7 @@ use tokio::{
     task::spawn_local,
 };
 use trireme_proto::{
-    Message, PROTOCOL_VERSION, ReplicaId, Topology,
+    Incarnation, Message, PROTOCOL_VERSION, ReplicaId, Topology,
     ids::Peer,
     message::Hello,
     topology::{FeedCompression, Mode},
@@ -66,7 +69,10 @@ pub(crate) struct Links {
     /// Where calls come from; `None` where the replica listens on every address.
     source: Option<IpAddr>,
     open: RefCell<HashMap<Peer, Rc<Link>, foldhash::fast::RandomState>>,
-
+    /// Connections that came by the door for edges.
+    edges: Cell<usize>,
+    /// At an edge: which door has turned it away last, and why.
+    turned_away: RefCell<Option<String>>,
     operators: Cell<u32>,
     greeting: Cell<usize>,
     /// Peer addresses in the newest record.
@@ -100,10 +106,12 @@ impl Links {
                 boot: identity.boot,
                 group: identity.group,
                 unpacks: true,
+                ..Hello::default()
             },
             source: (!listen.is_unspecified()).then_some(listen),
             open: RefCell::default(),
-
+            edges: Cell::new(0),
+            turned_away: RefCell::default(),
             operators: Cell::new(0),
             greeting: Cell::new(0),
             directory: RefCell::default(),
@@ -137,6 +145,28 @@ impl Links {
     /// What a group was sent since the process started.
     pub(crate) fn sent_to(&self, group: u32) -> Sent {
         self.sent.borrow().get(&group).copied().unwrap_or_default()
+    }
+
+    /// Edges that are connected.
+    pub(crate) fn edges(&self) -> usize {
+        self.edges.get()
+    }
+
+    /// At an edge: which door has turned it away last, and why, until one has let it in.
+    pub(crate) fn turned_away(&self) -> Option<String> {
+        self.turned_away.borrow().clone()
+    }
+
+    fn is_open(&self, peer: Peer) -> bool {
+        self.open.borrow().contains_key(&peer)
+    }
+
+    /// Whether the peer is connected already, from another disk.
+    fn is_twin(&self, peer: Peer, incarnation: Incarnation) -> Result<(), HelloError> {
+        match (peer, self.open.borrow().get(&peer)) {
+            (Peer::Replica(id), Some(old)) if old.incarnation != incarnation => Err(HelloError::Twin(id)),
+            _ => Ok(()),
+        }
     }
 
     /// Replicas and operators that are connected.
@@ -216,7 +246,11 @@ pub(crate) fn follow_record(shell: &Rc<Shell>, topology: &Topology) {
     let links = &shell.links;
     let settings = &topology.settings;
     links.packs.set(settings.mode() == Mode::MultiLeader && settings.feed_compression() == FeedCompression::Lz4);
-    let addresses = addresses(topology);
+    let addresses = match shell.config.edge {
+        // It knocks at doors.
+        Some(_) => BTreeMap::new(),
+        None => addresses(topology),
+    };
     if links.directory.replace(addresses.clone()) != addresses {
         links.moved.notify_waiters();
     }
@@ -230,15 +264,26 @@ pub(crate) fn follow_record(shell: &Rc<Shell>, topology: &Topology) {
 
 fn addresses(topology: &Topology) -> BTreeMap<ReplicaId, String> {
     let others = topology.groups.iter().flat_map(|group| &group.replicas);
-    topology.replicas.iter().chain(others).map(|replica| (replica.id, replica.peer_address.clone())).collect()
+    let all = topology.replicas.iter().chain(others).map(|replica| (replica.id, replica.peer_address.clone()));
+    // Edges have none: they come by themselves.
+    all.filter(|(_, address)| !address.is_empty()).collect()
+}
+
+/// Which port somebody has called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// The one for replicas and operators.
+    Peers,
+    /// The one for edges.
+    Edges,
 }
 
 /// Accepts connections for ever.
-pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener) {
+pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener, door: Door) {
     loop {
         match listener.accept().await {
             Ok((stream, address)) if shell.links.greeting.get() < GREETING_MAX => {
-                spawn_local(welcome(Rc::clone(&shell), stream, address.to_string()));
+                spawn_local(welcome(Rc::clone(&shell), stream, address.to_string(), door));
             }
             Ok(_) => tracing::warn!("too many peers that say nothing: connection closed"),
             Err(error) => crate::server::rest_after(&error).await,
@@ -246,10 +291,13 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener) {
     }
 }
 
-async fn welcome(shell: Rc<Shell>, mut stream: TcpStream, address: String) {
+async fn welcome(shell: Rc<Shell>, mut stream: TcpStream, address: String, door: Door) {
     let links = &shell.links;
     links.greeting.set(links.greeting.get() + 1);
     let greeted = match link::tune(&stream) {
+        Ok(()) if door == Door::Edges => {
+            hello::open_door(&mut stream, &links.me, |theirs| doors::admit(&shell, theirs)).await
+        }
         Ok(()) => hello::answer(&mut stream, &links.me).await,
         Err(error) => Err(error.into()),
     };
@@ -269,7 +317,7 @@ async fn welcome(shell: Rc<Shell>, mut stream: TcpStream, address: String) {
         }
         id => Peer::Replica(id),
     };
-    if let Err(error) = link::serve(&shell, stream, peer, greeted).await {
+    if let Err(error) = link::serve(&shell, stream, peer, greeted, door == Door::Edges).await {
         links.refuse(&address, &error);
     }
 }
@@ -280,13 +328,10 @@ async fn welcome(shell: Rc<Shell>, mut stream: TcpStream, address: String) {
 /// The peer is connected already from another disk. Whoever is real calls again; it is let in when the old connection has ended, which it does within
 /// seconds where nobody is there any more.
 fn open(shell: &Shell, link: &Rc<Link>) -> Result<(), HelloError> {
+    shell.links.is_twin(link.peer, link.incarnation)?;
     let mut open = shell.links.open.borrow_mut();
-    if let (Peer::Replica(id), Some(old)) = (link.peer, open.get(&link.peer))
-        && old.incarnation != link.incarnation
-    {
-        return Err(HelloError::Twin(id));
-    }
     let old = open.insert(link.peer, Rc::clone(link));
+    shell.links.edges.set(open.values().filter(|link| link.edge).count());
     drop(open);
     if let Some(old) = old {
         tracing::debug!(peer = ?link.peer, "a newer connection of a peer replaces the old one");
@@ -303,6 +348,7 @@ fn close(shell: &Shell, link: &Rc<Link>, reason: &str) {
     let mut open = shell.links.open.borrow_mut();
     if open.get(&link.peer).is_some_and(|current| Rc::ptr_eq(current, link)) {
         open.remove(&link.peer);
+        shell.links.edges.set(open.values().filter(|link| link.edge).count());
         drop(open);
         tracing::info!(peer = ?link.peer, reason, "peer disconnected");
         shell.step(Input::PeerClosed(link.peer));

@@ -27,7 +27,7 @@ impl Replica {
             return Some(id);
         }
         let group = self.peers.get(&id)?.group;
-        topology.groups.iter().any(|row| row.group == group && !row.paused).then_some(group)
+        topology.groups.iter().any(|row| row.group == group && row.is_fed()).then_some(group)
     }
 
     /// Whether a connected replica shares this one's log, or where nobody leads, its record.
@@ -46,6 +46,7 @@ impl Replica {
         feeds.origin = Some(self.engine.origin());
         self.feeds = Some(Box::new(feeds));
         self.links_changed();
+        self.tell_edges();
     }
 
     /// A leader no more.
@@ -79,7 +80,7 @@ impl Replica {
         let (id, now_us, leaderless) = (self.identity.id, self.now.mono_us, self.is_leaderless());
         let (Some(feeds), Some(topology)) = (&mut self.feeds, &self.meta.topology) else { return };
         if !leaderless {
-            feeds.links.retain(|group, _| topology.groups.iter().any(|row| row.group == *group && !row.paused));
+            feeds.links.retain(|group, _| topology.groups.iter().any(|row| row.group == *group && row.is_fed()));
             return self.say_what_is_held();
         }
         let named: Vec<ReplicaId> = topology.replicas.iter().map(|replica| replica.id).filter(|r| *r != id).collect();
@@ -99,6 +100,7 @@ impl Replica {
     pub(crate) fn link_opened(&mut self, id: ReplicaId) {
         self.link_closed(id);
         self.links_changed();
+        self.tell_edge(id);
         if self.is_leaderless() {
             self.ask_again(id);
         }
@@ -118,14 +120,16 @@ impl Replica {
     /// The group that a message of a feed comes from, if this replica takes it in: it leads, and so does who sent it.
     pub(super) fn feed_from(&mut self, from: ReplicaId, epoch: Option<Epoch>) -> Option<u32> {
         let (group, now_us) = (self.group_of(from)?, self.now.mono_us);
-        let leaderless = self.is_leaderless();
+        let (leaderless, edge) = (self.is_leaderless(), self.is_edge(group));
         let incarnation = self.peers.get(&from)?.incarnation;
         let feeds = self.feeds.as_mut()?;
         if leaderless {
             return Some(group);
         }
         let known = feeds.links.get(&group);
-        let newer = epoch.is_some_and(|epoch| known.is_none_or(|link| link.epoch <= epoch));
+        // An edge on another disk begins with another epoch, which may be a lower one: nobody is left who knows the last.
+        let another = |link: &Link| edge && !link.connected && link.incarnation != incarnation;
+        let newer = epoch.is_some_and(|epoch| known.is_none_or(|link| link.epoch <= epoch || another(link)));
         match known {
             Some(link) if link.replica == from && link.connected => {}
             _ if newer => {
@@ -156,7 +160,7 @@ impl Replica {
         }
         // Who leads there is not known: it is said to all of them.
         let known = |group: u32| feeds.links.get(&group).is_some_and(|link| link.connected);
-        let unknown = topology.groups.iter().filter(|row| !row.paused && !known(row.group));
+        let unknown = topology.groups.iter().filter(|row| row.is_fed() && !known(row.group));
         let (epoch, version, clock) = (topology.epoch, topology.version, self.engine.clock());
         for row in unknown.flat_map(|group| &group.replicas).filter(|row| self.peers.contains_key(&row.id)) {
             let feed = Feed { epoch, version, clock, holds: Some(holds.clone()), ..Feed::default() };

@@ -9,7 +9,7 @@
 //!
 //! * `links`: which other groups there are, and who speaks for each. `ship`: live entries, and one message per group and turn. `walk`: what a group missed.
 //!   `landing`: what comes in. `recent`: where it stands in the own log. `repair`: state instead of entries. `pace`: how long others take. `leave`: a group
-//!   whose region is taken away. `report`: what the operator is told.
+//!   whose region is taken away. `edges`: groups outside the machines that the operator knows. `report`: what the operator is told.
 //!
 //! A feed ships what is *committed* in its group, and what came in is held when it is committed here.
 //!
@@ -29,6 +29,7 @@
 //! 6. Between groups with leaders, nothing leaves that is not committed, as entries or as state; and an entry is joined after everything that its origin had
 //!    seen when it made it.
 
+mod edges;
 mod landing;
 mod leave;
 mod links;

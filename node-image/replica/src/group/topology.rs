@@ -55,6 +55,7 @@ impl Replica {
             leader.settling.obey(version, self.batch_last);
             leader.settling.commit(self.commit);
             self.links_changed();
+            self.tell_edges();
             self.renew_lease();
             self.advance_leader_commit();
             self.release_waiters_that_would_write();

@@ -8,6 +8,7 @@ use trireme_cli::Failure;
 
 mod apply;
 mod demo;
+mod edge;
 mod explain;
 mod file;
 mod lag;
@@ -37,6 +38,10 @@ enum Command {
     Apply(apply::Arguments),
     /// Show a running store: its leader, its replicas, its last failovers.
     Status(status::Arguments),
+    /// Run an edge of a store that runs elsewhere: a region of one, which works offline and exchanges what was written when it sees any region.
+    Edge(edge::Arguments),
+    /// Print the token that an edge joins with, where the store runs. Who has it can read and write the store.
+    EdgeToken(edge::Token),
     /// Follow how far each replica is behind.
     Lag(lag::Arguments),
     /// Show what was decided about a running store, and what its replicas printed around the last change of leader.
@@ -62,6 +67,8 @@ pub fn run(arguments: Trireme) -> ExitCode {
         Command::Up(arguments) => wait(up::run(arguments)),
         Command::Apply(arguments) => wait(apply::run(arguments)),
         Command::Status(arguments) => wait(status::run(arguments)),
+        Command::Edge(arguments) => wait(edge::run(arguments)),
+        Command::EdgeToken(arguments) => edge::token(&arguments),
         Command::Lag(arguments) => wait(lag::run(arguments)),
         Command::Logs(arguments) => wait(logs::run(arguments)),
         Command::Promote(arguments) => wait(promote::promote(arguments)),

@@ -1,10 +1,14 @@
 //! `trireme node`: one replica. `trireme up` starts these, and so does the container image.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use trireme_cli::Failure;
-use trireme_node::{NodeConfig, NodeError, Parent, Supervised};
-use trireme_proto::topology::Durability;
+use trireme_node::{Edge, NodeConfig, NodeError, Parent, Supervised};
+use trireme_proto::{edge::Ticket, topology::Durability};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -44,6 +48,12 @@ pub struct Arguments {
     /// Port for HTTP: health, metrics, status.
     #[arg(long, default_value_t = trireme_node::config::ADMIN_PORT)]
     admin_port: u16,
+    /// Port for edges.
+    #[arg(long)]
+    edge_port: Option<u16>,
+    /// This replica is an edge, whose token is in this file.
+    #[arg(long)]
+    edge_token: Option<PathBuf>,
     /// When a copy counts, until the store's record says otherwise.
     #[arg(long, value_enum, default_value_t = Copies::Disk)]
     durability: Copies,
@@ -88,11 +98,28 @@ impl Arguments {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Copies {
+pub enum Copies {
     /// When it is fsynced.
     Disk,
     /// When the other process has it; fsynced once a second.
     Memory,
+}
+
+impl From<Copies> for Durability {
+    fn from(copies: Copies) -> Durability {
+        match copies {
+            Copies::Disk => Durability::Disk,
+            Copies::Memory => Durability::Memory,
+        }
+    }
+}
+
+/// What an edge comes with.
+fn edge(token: &Path) -> Result<Edge, Failure> {
+    let wrong = |why: &dyn std::fmt::Display| Failure::Input(format!("--edge-token {}: {why}", token.display()));
+    let text = std::fs::read_to_string(token).map_err(|error| wrong(&error))?;
+    let ticket = Ticket::from_text(&text).map_err(|error| wrong(&error))?;
+    Ok(Edge { key: ticket.key, doors: ticket.doors })
 }
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -109,10 +136,9 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     config.client_port = arguments.client_port;
     config.peer_port = arguments.peer_port;
     config.admin_port = arguments.admin_port;
-    config.durability = match arguments.durability {
-        Copies::Disk => Durability::Disk,
-        Copies::Memory => Durability::Memory,
-    };
+    config.edge_port = arguments.edge_port;
+    config.edge = arguments.edge_token.as_deref().map(edge).transpose()?;
+    config.durability = arguments.durability.into();
     config.clients_max = arguments.clients_max;
     config.grace = Duration::from_millis(arguments.grace_ms);
     config.exit_with_stdin = arguments.exit_with_stdin;

@@ -38,7 +38,7 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (store, text) = file::read(&arguments.file)?;
     // From here on both are handled, also while the store starts.
-    let mut stop = Stop::new().map_err(Failure::from_error)?;
+    let stop = Stop::new().map_err(Failure::from_error)?;
     let options = Options {
         dir: arguments.dir,
         address: arguments.address,
@@ -46,9 +46,14 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         back_off_max: trireme_local::BACK_OFF_MAX,
         program: std::env::current_exe().map_err(Failure::from_error)?,
     };
-    let mut local = Local::start(&store, &text, options).map_err(|error| start_failure(&error))?;
+    let local = Local::start(&store, &text, options).map_err(|error| start_failure(&error))?;
+    watch(local, arguments.output, stop).await
+}
+
+/// Tells what happens to a store, or an edge of one, until told to stop, and then stops it.
+pub async fn watch(mut local: Local, output: Output, mut stop: Stop) -> Result<(), Failure> {
     let events = local.events_from_start();
-    let mut teller = Teller { output: arguments.output, screen: Screen::new(), began_ms: trireme_local::unix_ms() };
+    let mut teller = Teller { output, screen: Screen::new(), began_ms: trireme_local::unix_ms() };
     teller.begin(&local);
     let told = tell(&mut teller, &local, events, &mut stop).await;
     teller.note("stopping all replicas");

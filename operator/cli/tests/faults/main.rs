@@ -15,6 +15,7 @@ mod change;
 mod concurrent;
 mod conflicts;
 mod disk;
+mod edges;
 mod homes;
 mod input;
 mod leader;

@@ -35,12 +35,19 @@ fn base(spec: &str) -> Ipv4Addr {
     Ipv4Addr::from_bits(Ipv4Addr::new(127, net, 0, 0).to_bits() + ((std::process::id() & 0x3fff) << 8) + at)
 }
 
-/// A running `trireme up`.
+/// An address of its own for a test that starts an edge by itself.
+pub fn address() -> String {
+    base("").to_string()
+}
+
+/// A running `trireme up`, or `trireme edge`.
 pub struct Store {
     pub dir: PathBuf,
     pub yaml: PathBuf,
     pub replicas: Vec<Replica>,
     base: Ipv4Addr,
+    /// An edge: what it joins with.
+    token: Option<String>,
     child: Option<Child>,
     events: Receiver<Value>,
     seen: VecDeque<Value>,
@@ -68,6 +75,7 @@ impl Store {
             yaml,
             replicas: Vec::new(),
             base: base(spec),
+            token: None,
             child: None,
             events: mpsc::channel().1,
             seen: VecDeque::new(),
@@ -76,12 +84,32 @@ impl Store {
         store
     }
 
+    /// An edge that joins with this token from its own directory, and serves.
+    pub fn join(dir: &Path, token: &str) -> Store {
+        let mut edge = Store {
+            dir: dir.to_owned(),
+            yaml: PathBuf::new(),
+            replicas: Vec::new(),
+            base: base(""),
+            token: Some(token.to_owned()),
+            child: None,
+            events: mpsc::channel().1,
+            seen: VecDeque::new(),
+        };
+        edge.start(&["--join", token]);
+        edge
+    }
+
     /// Starts it, again if it was stopped, and waits until it is ready.
     pub fn start(&mut self, flags: &[&str]) {
-        let mut child = trireme()
-            .args(["up", "--output", "json", "--address", &self.base.to_string(), "--dir"])
+        let mut command = trireme();
+        match self.token {
+            Some(_) => command.arg("edge"),
+            None => command.arg("up").arg(&self.yaml),
+        };
+        let mut child = command
+            .args(["--output", "json", "--address", &self.base.to_string(), "--dir"])
             .arg(&self.dir)
-            .arg(&self.yaml)
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

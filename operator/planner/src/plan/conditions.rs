@@ -78,7 +78,10 @@ fn degraded(turn: &mut Turn<'_>, record: &Topology, report: &Report) {
     }
     what.extend(shortfalls(turn, record));
     what.extend(missing_machines(turn, record));
-    what.extend(regions_cut_off(turn, record, report));
+    if !turn.desired.edge {
+        // That an edge is by itself is nothing unusual.
+        what.extend(regions_cut_off(turn, record, report));
+    }
     say_missing(turn, &what, "every replica is a member and can be reached");
 }
 
@@ -89,7 +92,7 @@ fn regions_cut_off(turn: &mut Turn<'_>, record: &Topology, report: &Report) -> O
     let paused: Vec<String> = paused.collect();
     let reached = |group: u32| report.feeds.iter().all(|feed| feed.group != group || feed.reachable);
     let mut regions = Vec::new();
-    for other in record.groups.iter().filter(|other| !other.paused && !reached(other.group)) {
+    for other in record.groups.iter().filter(|other| other.is_fed() && !other.is_edge() && !reached(other.group)) {
         match turn.since(Timer::CutOff(other.group)) {
             since_ms if since_ms < suspicion_ms => turn.recheck(suspicion_ms - since_ms),
             _ => regions.push(other.region.clone()),

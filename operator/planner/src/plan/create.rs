@@ -19,6 +19,7 @@ use trireme_proto::{
 use super::{Change, MemberPhase, Turn, leaderless};
 use crate::{
     decision::{Cause, Decision, list},
+    edges,
     observed::HumanRequest,
 };
 
@@ -87,7 +88,13 @@ fn unheard_elsewhere(turn: &Turn<'_>) -> Vec<String> {
         turn.observed.leader_elsewhere(group).is_some()
             || known.all(|seen| seen.alive && seen.report.as_ref().is_some_and(blank))
     };
-    turn.desired.others.iter().filter(|group| !heard(group)).map(|group| group.region.clone()).collect()
+    if turn.desired.edge {
+        let nobody = turn.desired.others.is_empty();
+        return nobody.then(|| "all of them, and one is enough".to_owned()).into_iter().collect();
+    }
+    // Of what only an edge holds nobody can know.
+    let others = turn.desired.others.iter().filter(|group| !group.is_edge());
+    others.filter(|group| !heard(group)).map(|group| group.region.clone()).collect()
 }
 
 /// The highest generation of this group under which another region holds anything.
@@ -98,7 +105,10 @@ fn generation_elsewhere(turn: &Turn<'_>) -> u32 {
 }
 
 fn first_record(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
-    let (mut epoch, unused) = (turn.next_epoch(), generation_elsewhere(turn).saturating_add(1));
+    let (mut epoch, mut unused) = (turn.next_epoch(), generation_elsewhere(turn).saturating_add(1));
+    if turn.desired.edge {
+        unused = members.iter().map(|member| edges::first_generation(member.incarnation)).fold(unused, u32::max);
+    }
     // Each rise of the generation is a rise of the epoch, too, so the epoch's number is a generation that was never used, and is to go on being one.
     epoch.number = epoch.number.max(unused.into());
     let generation = if data { u32::try_from(epoch.number).unwrap_or(u32::MAX) } else { unused };

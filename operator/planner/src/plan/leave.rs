@@ -96,7 +96,7 @@ pub(crate) fn gone(turn: &mut Turn<'_>, record: &Topology) {
 /// The groups that are to hold what this one has.
 fn staying<'a>(turn: &Turn<'a>) -> impl Iterator<Item = &'a Group> + use<'a> {
     let desired = turn.desired;
-    desired.others.iter().filter(|group| !group.leaving)
+    desired.others.iter().filter(|group| !group.leaving && !group.is_edge())
 }
 
 /// What to do where nobody speaks for the region.

@@ -126,10 +126,12 @@ fn group(
 
 /// How the other groups that the record names stand to what this one's leader has written.
 fn feeds(record: &Topology, leader: &Report) -> Vec<FeedStatus> {
-    let rows = record.groups.iter().filter_map(|group| {
+    // One that was revoked is none any more.
+    let rows = record.groups.iter().filter(|group| group.is_fed() || !group.is_edge()).filter_map(|group| {
         let feed = leader.feeds.iter().find(|feed| feed.group == group.group)?;
         Some(FeedStatus {
             region: group.region.clone(),
+            edge: group.is_edge(),
             reachable: feed.reachable,
             lag_entries: feed.lag_entries,
             lag_bytes: feed.lag_bytes,

@@ -1,0 +1,136 @@
+//! The door for edges: who is let in there, and how an edge keeps knocking.
+//!
+//! An edge is dialled by nobody. It knocks at all doors that it knows, each again and again, and talks with every leader behind one; who is no leader turns it
+//! away. Its first frame has its key, which the record knows by a hash, and it is told why where it is not let in. Nobody else comes in by this door: so it,
+//! and not the port for peers, is what may be open to the world. The key crosses the line as it is, as everything else does: there is no TLS yet.
+
+use std::{rc::Rc, time::Duration};
+
+use tokio::{net::TcpStream, time::sleep};
+use trireme_proto::{edge, ids::Peer, message::Hello, topology::Topology};
+
+use super::{
+    call::{self, CONNECT_PATIENCE},
+    hello::{self, Greeted, HelloError},
+    link,
+};
+use crate::shell::Shell;
+
+/// Pause after the first failure; doubled with each further one.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// Longest pause: a leader may be behind the door by then.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Whether whoever says this Hello is let in by the door for edges.
+///
+/// # Errors
+/// Why not, in words that the edge is told.
+pub(super) fn admit(shell: &Shell, theirs: &Hello) -> Result<(), HelloError> {
+    let core = shell.core.borrow();
+    is_known(core.topology(), theirs)?;
+    if !core.speaks_for_group() {
+        return Err(HelloError::LeadsNot);
+    }
+    shell.links.is_twin(Peer::Replica(theirs.from), theirs.incarnation)
+}
+
+/// Whether the record has an edge with this number, and this key.
+fn is_known(topology: Option<&Topology>, theirs: &Hello) -> Result<(), HelloError> {
+    // A replica that is new has no record yet: that says nothing of whoever knocks.
+    let topology = topology.ok_or(HelloError::LeadsNot)?;
+    let row = topology.groups.iter().find(|row| row.is_edge() && row.group == theirs.group);
+    let row = row.filter(|row| row.replicas.iter().any(|replica| replica.id == theirs.from));
+    let known = row.and_then(|row| row.edge.as_ref().map(|edge| (row, edge)));
+    match known {
+        Some((row, edge)) if edge.verifier == edge::verifier(&theirs.key) => match edge.revoked {
+            true => Err(HelloError::Revoked(row.region.clone())),
+            false => Ok(()),
+        },
+        _ => Err(HelloError::Key(theirs.from)),
+    }
+}
+
+/// Cuts connections of edges that would not be let in any more.
+pub(crate) fn look_after(shell: &Shell) {
+    if shell.links.edges() == 0 {
+        return;
+    }
+    let core = shell.core.borrow();
+    let (speaks, topology) = (core.speaks_for_group(), core.topology());
+    let fed = |group: u32| topology.is_some_and(|t| t.groups.iter().any(|row| row.group == group && row.is_fed()));
+    for link in shell.links.open.borrow().values().filter(|link| link.edge && !(speaks && fed(link.group))) {
+        link.outbox.cut();
+    }
+}
+
+/// An edge: knocks at this door for as long as the process runs, and talks with whoever is behind it.
+pub(crate) async fn keep_knocking(shell: Rc<Shell>, door: String) {
+    let mut pause = PAUSE_MIN;
+    loop {
+        match knock(&shell, &door).await {
+            Ok((stream, greeted)) => {
+                pause = PAUSE_MIN;
+                shell.links.turned_away.replace(None);
+                let peer = Peer::Replica(greeted.hello.from);
+                if let Err(error) = link::serve(&shell, stream, peer, greeted, false).await {
+                    shell.links.refuse(&door, &error);
+                }
+            }
+            Err(error) => {
+                if let HelloError::Refused(why) = &error {
+                    shell.links.turned_away.replace(Some(format!("{door}: {why}")));
+                }
+                shell.links.refuse(&door, &error);
+            }
+        }
+        sleep(shell.links.jittered(pause)).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+async fn knock(shell: &Shell, door: &str) -> Result<(TcpStream, Greeted), HelloError> {
+    let key = shell.config.edge.as_ref().map(|edge| edge.key.clone()).unwrap_or_default();
+    // The way to a door leads through other networks than those between replicas: calls come from wherever the system says.
+    let mut stream = call::connect_within(CONNECT_PATIENCE, None, door).await?;
+    let greeted = hello::knock(&mut stream, &Hello { to: 0, key, ..shell.links.me.clone() }).await?;
+    match shell.links.is_open(Peer::Replica(greeted.hello.from)) {
+        // Two doors lead to it.
+        true => Err(HelloError::Already(greeted.hello.from)),
+        false => Ok((stream, greeted)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trireme_proto::topology::{Edge, Group, Replica};
+
+    use super::*;
+
+    #[test]
+    fn an_edge_is_let_in_by_its_own_key_until_it_is_revoked() {
+        let row = |group: u32, id: u32, revoked: bool| Group {
+            group,
+            region: format!("edge-{group}"),
+            replicas: vec![Replica { id, ..Replica::default() }],
+            edge: Some(Edge { verifier: edge::verifier(&edge::key(b"s", group)).into(), revoked }),
+            ..Group::default()
+        };
+        let region = Group { group: 2, replicas: vec![Replica { id: 17, ..Replica::default() }], ..Group::default() };
+        let topology = Topology { groups: vec![region, row(3, 33, false), row(4, 49, true)], ..Topology::default() };
+        let knock = |group: u32, from: u32, secret: &[u8], of: u32| {
+            let hello = Hello { group, from, key: edge::key(secret, of), ..Hello::default() };
+            is_known(Some(&topology), &hello)
+        };
+        assert!(knock(3, 33, b"s", 3).is_ok());
+        assert!(matches!(knock(4, 49, b"s", 4), Err(HelloError::Revoked(name)) if name == "edge-4"));
+        // The number of another edge, of a region, of nobody; another replica's; another store's key; none.
+        for (group, from, secret, of) in
+            [(3, 33, b"s", 4), (2, 17, b"s", 2), (9, 129, b"s", 9), (3, 17, b"s", 3), (3, 33, b"t", 3), (4, 49, b"t", 4)]
+        {
+            assert!(matches!(knock(group, from, secret, of), Err(HelloError::Key(id)) if id == from), "{group} {from}");
+        }
+        let nothing = Hello { group: 3, from: 33, ..Hello::default() };
+        assert!(matches!(is_known(Some(&topology), &nothing), Err(HelloError::Key(33))));
+        assert!(matches!(is_known(None, &nothing), Err(HelloError::LeadsNot)));
+    }
+}
