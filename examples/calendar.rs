@@ -77,7 +77,7 @@ fn show(store: &mut Connection, day: &str) -> Result<String, Box<dyn Error>> {
     let events: Vec<String> = store.smembers(format!("day:{day}"))?;
     let mut lines = Vec::new();
     for event in events {
-        let (at, what): (Option<String>, Option<String>) = store.hget(format!("event:{event}"), &["at", "what"])?;
+        let (at, what): (Option<String>, Option<String>) = store.hmget(format!("event:{event}"), &["at", "what"])?;
         let mut people: Vec<String> = store.smembers(format!("event:{event}:people"))?;
         people.sort();
         let with = if people.is_empty() { String::new() } else { format!(" with {}", people.join(", ")) };

@@ -42,6 +42,8 @@ fn calendar(edge: &Store, name: &str, action: &[&str]) -> String {
     let tests = std::env::current_exe().unwrap();
     let program = tests.parent().and_then(Path::parent).unwrap().join("examples/calendar");
     let at = edge.replicas[0].address.to_string();
+    // A whole run of tests builds the examples; one that names its tests does not.
+    assert!(program.exists(), "`cargo build -p trireme-cli --example calendar` makes {}", program.display());
     let output = Command::new(program).args([&at, name]).args(action).output().unwrap();
     assert!(output.status.success(), "{action:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
