@@ -24,6 +24,7 @@
 pub mod conflicts;
 pub mod explain;
 pub mod edges;
+pub mod explain;
 pub mod homes;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
@@ -39,6 +40,7 @@ pub mod topology;
 pub use conflicts::Conflicts;
 pub use explain::{Explanation, Meaning, explain, meaning};
 pub use edges::Edge;
+pub use explain::{Explanation, Meaning, explain, meaning};
 pub use homes::{HomeRegion, HomeRule, WhenUnreachable};
 pub use objects::{Password, SettledObjects, Volumes};
 pub use parse::{Problem, parse};

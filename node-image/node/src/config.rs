@@ -128,7 +128,9 @@ impl NodeConfig {
             NodeConfig { client_port, peer_port, admin_port, edge_port, .. } => {
                 let ports = [client_port, peer_port, admin_port, edge_port.as_ref().unwrap_or(&0)];
                 match ports.iter().any(|port| **port != 0 && ports.iter().filter(|other| other == &port).count() > 1) {
-                    true => wrong("two of the ports for clients, peers, HTTP and edges are the same: each needs its own"),
+                    true => {
+                        wrong("two of the ports for clients, peers, HTTP and edges are the same: each needs its own")
+                    }
                     false => Ok(()),
                 }
             }

@@ -1,7 +1,7 @@
 //! What a replica says of itself to the operator: on every change that matters to a decision, and with every heartbeat.
 
-use crate::message::Regions;
 use crate::ids::{Epoch, Incarnation, Origin, Position, ReplicaId};
+use crate::message::Regions;
 
 /// A replica's state as it sees it. Where `promise` equals the record's epoch, this is its answer to the seal: `last` can no longer change but by
 /// that epoch's leader.

@@ -108,8 +108,7 @@ fn region(group: &GroupStatus, screen: &Screen) -> String {
     let leader = if group.leader.is_empty() { "none" } else { &group.leader };
     let serving = if group.serving { screen.good("serving") } else { screen.bad("not serving") };
     let name = screen.bold(&group.region);
-    let first =
-        format!("{name}: leader {} ({serving})   epoch {} {}\n", screen.name(leader), group.epoch, group.phase);
+    let first = format!("{name}: leader {} ({serving})   epoch {} {}\n", screen.name(leader), group.epoch, group.phase);
     first + &behind(group, screen)
 }
 

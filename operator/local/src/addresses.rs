@@ -181,9 +181,7 @@ fn next(base: Ipv4Addr, by: usize) -> Ipv4Addr {
 }
 
 fn from_base(base: Ipv4Addr, n: usize) -> Result<Vec<Address>, AddressError> {
-    let addresses: Vec<Address> = (0..n)
-        .map(|i| at_ports(next(base, i), PORTS))
-        .collect();
+    let addresses: Vec<Address> = (0..n).map(|i| at_ports(next(base, i), PORTS)).collect();
     match addresses.iter().all(|a| a.ip.is_loopback()) {
         true => Ok(addresses),
         false => Err(AddressError::OutOfRange { base, n }),
@@ -211,10 +209,7 @@ pub(crate) fn free_ports(n: usize) -> io::Result<Vec<Address>> {
     // Held together until all are known: none is handed out twice.
     let listeners = (0..PORTS.len() * n).map(|_| bind()).collect::<io::Result<Vec<_>>>()?;
     let ports = listeners.iter().map(|l| Ok(l.local_addr()?.port())).collect::<io::Result<Vec<u16>>>()?;
-    Ok(ports
-        .chunks_exact(PORTS.len())
-        .map(|p| at_ports(Ipv4Addr::LOCALHOST, [p[0], p[1], p[2], p[3]]))
-        .collect())
+    Ok(ports.chunks_exact(PORTS.len()).map(|p| at_ports(Ipv4Addr::LOCALHOST, [p[0], p[1], p[2], p[3]])).collect())
 }
 
 #[cfg(test)]

@@ -268,7 +268,9 @@ pub fn control_path(dir: &Path) -> PathBuf {
 /// Whether a store may be made here: nothing is there yet, or only what a first start that was interrupted left.
 fn is_unused(dir: &Path) -> Result<bool, DirectoryError> {
     match fs::read_dir(dir) {
-        Ok(mut entries) => Ok(entries.all(|e| e.is_ok_and(|e| ["lock", "uid.new", "token", "token.new"].iter().any(|name| e.file_name() == *name)))),
+        Ok(mut entries) => Ok(entries.all(|e| {
+            e.is_ok_and(|e| ["lock", "uid.new", "token", "token.new"].iter().any(|name| e.file_name() == *name))
+        })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(at(dir)(error)),
     }

@@ -122,9 +122,9 @@ fn applied(
     wanted: &mut Wanted,
 ) {
     let next = match waiting.len() {
-        _ if wanted.runs.ticket().is_some() => {
-            Err(Answer::Invalid("an edge has no YAML: what its store is to be is applied where the store runs".to_owned()))
-        }
+        _ if wanted.runs.ticket().is_some() => Err(Answer::Invalid(
+            "an edge has no YAML: what its store is to be is applied where the store runs".to_owned(),
+        )),
         WAITING_MAX.. => Err(Answer::Refused(format!("{WAITING_MAX} changes are waited for already"))),
         _ => apply::apply(text, world).map_err(Answer::Invalid),
     };

@@ -25,7 +25,9 @@ pub enum TicketsError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     /// The store has no such edge.
-    #[error("{store} has no edge `{name}`{others}: spec.edges names them, and `trireme apply` makes them known to a store that runs")]
+    #[error(
+        "{store} has no edge `{name}`{others}: spec.edges names them, and `trireme apply` makes them known to a store that runs"
+    )]
     Unknown {
         /// The store.
         store: String,
@@ -43,7 +45,9 @@ pub enum TicketsError {
         error: TicketError,
     },
     /// Nobody has joined here.
-    #[error("{path}: no edge has joined from here yet: --join TOKEN, once; `trireme edge-token NAME --dir DIR` prints it where the store runs")]
+    #[error(
+        "{path}: no edge has joined from here yet: --join TOKEN, once; `trireme edge-token NAME --dir DIR` prints it where the store runs"
+    )]
     NotJoined {
         /// The directory.
         path: PathBuf,

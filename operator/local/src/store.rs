@@ -257,15 +257,12 @@ impl Runs {
     }
 
     /// What is wanted of each of its groups. Who runs a store here wants it to run: pausing is for operators that others run.
-    pub(crate) fn wanted(
-        &self,
-        directory: &Directory,
-        records: &[Topology],
-        told: Option<&Regions>,
-    ) -> Vec<Desired> {
+    pub(crate) fn wanted(&self, directory: &Directory, records: &[Topology], told: Option<&Regions>) -> Vec<Desired> {
         let (store, secret) = match self {
             Runs::Store { store, secret } => (store, secret),
-            Runs::Edge { ticket, durability } => return vec![Desired::edge(ticket, *durability, told, records.first())],
+            Runs::Edge { ticket, durability } => {
+                return vec![Desired::edge(ticket, *durability, told, records.first())];
+            }
         };
         let mut groups = Desired::groups(&**store, &directory.owner().uid, records);
         for desired in &mut groups {

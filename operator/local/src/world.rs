@@ -522,7 +522,8 @@ mod tests {
         let (sender, happenings) = mpsc::channel(64);
         let authority = Authority::open(directory).unwrap();
         let addresses = addresses::free_ports(3).unwrap();
-        let common = Common { program, restart: false, back_off_max: Duration::ZERO, durability: "disk", edge: None, boot: 1 };
+        let common =
+            Common { program, restart: false, back_off_max: Duration::ZERO, durability: "disk", edge: None, boot: 1 };
         (World::new(directory.clone(), authority, addresses, common, sender, broadcast::channel(64).0), happenings)
     }
 

@@ -33,9 +33,11 @@ impl Desired {
     /// What an edge's own group is to be: this ticket's, with what a leader of the store has told it, or else with what its record has.
     pub fn edge(ticket: &Ticket, durability: Durability, told: Option<&Regions>, known: Option<&Topology>) -> Desired {
         let groups = told.map(|told| &told.groups).or_else(|| known.map(|record| &record.groups));
-        let others: Vec<Group> = groups.into_iter().flatten().filter(|row| row.group != ticket.group).cloned().collect();
+        let others: Vec<Group> =
+            groups.into_iter().flatten().filter(|row| row.group != ticket.group).cloned().collect();
         let homes = told.map(|told| &told.homes).or_else(|| known.map(|record| &record.homes));
-        let settings = Settings { mode: Mode::MultiLeader as i32, durability: durability as i32, ..Settings::standard() };
+        let settings =
+            Settings { mode: Mode::MultiLeader as i32, durability: durability as i32, ..Settings::standard() };
         let replica = DesiredReplica { id: ticket.replica, name: ticket.edge.clone(), region: ticket.edge.clone() };
         Desired {
             store: ticket.store.clone(),
@@ -46,6 +48,7 @@ impl Desired {
             others,
             leaving: false,
             given_up: false,
+            mode_waits_for: Vec::new(),
             edge: true,
             homes: homes.into_iter().flatten().map(home).collect(),
             w: 1,

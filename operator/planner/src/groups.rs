@@ -105,13 +105,7 @@ pub(crate) struct Wanted {
 
 /// One group for each region, with n replicas each, in order of the groups' numbers, and one for each that a record has and that is to leave. Regions that are
 /// new together are numbered in the order given here.
-pub(crate) fn wanted(
-    store: &str,
-    n: u32,
-    regions: &[String],
-    edges: &[String],
-    records: &[Topology],
-) -> Vec<Wanted> {
+pub(crate) fn wanted(store: &str, n: u32, regions: &[String], edges: &[String], records: &[Topology]) -> Vec<Wanted> {
     let mut numbers = numbers(records);
     let mut last = last_number(records);
     for region in regions {
@@ -209,13 +203,7 @@ fn edge_rows(wanted: &[String], mut last: u32, records: &[Topology]) -> Vec<Grou
 fn edge(group: u32, name: &str) -> Group {
     let replica =
         Replica { id: first_replica(group), name: name.to_owned(), region: name.to_owned(), ..Replica::default() };
-    Group {
-        group,
-        region: name.to_owned(),
-        replicas: vec![replica],
-        edge: Some(Edge::default()),
-        ..Group::default()
-    }
+    Group { group, region: name.to_owned(), replicas: vec![replica], edge: Some(Edge::default()), ..Group::default() }
 }
 
 /// Every number that was ever given to a region's group, with its region where that is known and its replicas have not all ended.

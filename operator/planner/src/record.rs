@@ -3,8 +3,8 @@
 use trireme_crds::{
     Conflicts, Durability, FeedCompression, Mode, Quorums, ReadRepair, Unreplicated, WriteOrder,
     topology::{
-        ConfigRecord, DotRecord, EdgeRecord, GroupRecord, HomeRecord, LeavingRecord, MemberRecord, OtherGroupRecord, RecordPhase,
-        ReplicaRecord, SettingsRecord,
+        ConfigRecord, DotRecord, EdgeRecord, GroupRecord, HomeRecord, LeavingRecord, MemberRecord, OtherGroupRecord,
+        RecordPhase, ReplicaRecord, SettingsRecord,
     },
 };
 use trireme_proto::{

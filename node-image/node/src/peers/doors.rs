@@ -124,9 +124,14 @@ mod tests {
         assert!(knock(3, 33, b"s", 3).is_ok());
         assert!(matches!(knock(4, 49, b"s", 4), Err(HelloError::Revoked(name)) if name == "edge-4"));
         // The number of another edge, of a region, of nobody; another replica's; another store's key; none.
-        for (group, from, secret, of) in
-            [(3, 33, b"s", 4), (2, 17, b"s", 2), (9, 129, b"s", 9), (3, 17, b"s", 3), (3, 33, b"t", 3), (4, 49, b"t", 4)]
-        {
+        for (group, from, secret, of) in [
+            (3, 33, b"s", 4),
+            (2, 17, b"s", 2),
+            (9, 129, b"s", 9),
+            (3, 17, b"s", 3),
+            (3, 33, b"t", 3),
+            (4, 49, b"t", 4),
+        ] {
             assert!(matches!(knock(group, from, secret, of), Err(HelloError::Key(id)) if id == from), "{group} {from}");
         }
         let nothing = Hello { group: 3, from: 33, ..Hello::default() };

@@ -47,7 +47,9 @@ pub(crate) enum HelloError {
     #[error("replica {0} is an edge, and this is the port for peers: edges come by a door of their own")]
     WrongDoor(ReplicaId),
     /// At a door for edges: its key is none that the record knows.
-    #[error("replica {0} shows no key of an edge of this store: its token is another store's, or one that was never valid")]
+    #[error(
+        "replica {0} shows no key of an edge of this store: its token is another store's, or one that was never valid"
+    )]
     Key(ReplicaId),
     /// At a door for edges: it is not one any more.
     #[error("the edge {0} was revoked: its token lets nobody in any more")]
@@ -153,7 +155,8 @@ pub(super) async fn open_door(
         let greeted = listen(stream).await?;
         let from = greeted.hello.from;
         // It does not say whom it wants, as it cannot know who is there.
-        let admitted = check(&Hello { to: mine.from, ..greeted.hello.clone() }, mine).and_then(|()| admit(&greeted.hello));
+        let admitted =
+            check(&Hello { to: mine.from, ..greeted.hello.clone() }, mine).and_then(|()| admit(&greeted.hello));
         let refused = admitted.as_ref().err().map(ToString::to_string).unwrap_or_default();
         say(stream, Hello { to: from, refused, ..mine.clone() }).await?;
         admitted.map(|()| greeted)

@@ -26,8 +26,12 @@ impl Replica {
 
     /// Says what the record says to every edge that is connected.
     pub(crate) fn tell_edges(&mut self) {
-        let edges: Vec<ReplicaId> =
-            self.peers.keys().copied().filter(|id| self.group_of(*id).is_some_and(|group| self.is_edge(group))).collect();
+        let edges: Vec<ReplicaId> = self
+            .peers
+            .keys()
+            .copied()
+            .filter(|id| self.group_of(*id).is_some_and(|group| self.is_edge(group)))
+            .collect();
         edges.into_iter().for_each(|id| self.tell_edge(id));
     }
 

@@ -30,7 +30,8 @@ impl Replica {
                 format!("{} ({})", group.region, addresses.join(", "))
             }
         };
-        let places: Vec<String> = topology.groups.iter().filter(|group| !group.leaving && !group.is_edge()).map(place).collect();
+        let places: Vec<String> =
+            topology.groups.iter().filter(|group| !group.leaving && !group.is_edge()).map(place).collect();
         Some(format!(
             "REGIONLEAVES the region {region} leaves the store and takes no more writes; nothing was done. Write in {}",
             places.join(" or ")

@@ -79,7 +79,9 @@ fn ticket(text: &str, doors: &[String]) -> Result<Ticket, Failure> {
         ticket.doors = doors.to_vec();
     }
     match ticket.doors.is_empty() {
-        true => Err(Failure::Input("--join: the token knows no door of the store: name one with --door HOST:PORT".to_owned())),
+        true => Err(Failure::Input(
+            "--join: the token knows no door of the store: name one with --door HOST:PORT".to_owned(),
+        )),
         false => Ok(ticket),
     }
 }

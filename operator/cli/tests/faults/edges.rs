@@ -14,7 +14,10 @@ use crate::{
 /// Two regions of one replica, and these edges.
 fn spec(edges: &[&str]) -> String {
     let edges: Vec<String> = edges.iter().map(|name| format!("{{name: {name}}}")).collect();
-    format!("  mode: MultiLeader\n  \"n\": 1\n  w: 1\n  regions: [{{name: eu}}, {{name: us}}]\n  edges: [{}]\n", edges.join(", "))
+    format!(
+        "  mode: MultiLeader\n  \"n\": 1\n  w: 1\n  regions: [{{name: eu}}, {{name: us}}]\n  edges: [{}]\n",
+        edges.join(", ")
+    )
 }
 
 /// The token of an edge of this store.
@@ -89,7 +92,8 @@ fn two_people_edit_the_same_day_offline_and_nothing_of_it_is_lost() {
     anna.stop();
     let away = |status: &Value| {
         let feeds = status["groups"][0]["feeds"].as_array().unwrap().clone();
-        status["phase"] == "Ready" && feeds.iter().any(|f| f["region"] == "anna" && f["edge"] == true && f["reachable"] == false)
+        status["phase"] == "Ready"
+            && feeds.iter().any(|f| f["region"] == "anna" && f["edge"] == true && f["reachable"] == false)
     };
     store.wait_status("Ready without anna", away);
     ben.stop();
@@ -131,7 +135,9 @@ fn an_edge_that_was_revoked_or_comes_from_elsewhere_is_turned_away_and_told_why(
     assert_ne!(again, annas);
     refused(&["--join", &again], &anna.dir, 2, "number 3 of orders");
     let mut second = Store::join(&root.path().join("second"), &again);
-    eventually("the new edge has the store's data", || second.replicas[0].client().call(&["GET", "x"]).unwrap() == "$1");
+    eventually("the new edge has the store's data", || {
+        second.replicas[0].client().call(&["GET", "x"]).unwrap() == "$1"
+    });
     assert_eq!(region(&store, "eu")[0].client().call(&["GET", "x"]).unwrap(), "$1");
     second.stop();
     anna.stop();
@@ -147,7 +153,8 @@ fn a_token_of_another_store_opens_no_door_here() {
     let door = format!("{}:7700", leader(&stores[0], "eu").address.ip());
     let dir = roots[0].path().join("anna");
     let mut edge = trireme();
-    edge.args(["edge", "--output", "json", "--join", &theirs, "--door", &door, "--address", &address(), "--dir"]).arg(&dir);
+    edge.args(["edge", "--output", "json", "--join", &theirs, "--door", &door, "--address", &address(), "--dir"])
+        .arg(&dir);
     let mut edge = edge.stdout(std::process::Stdio::null()).spawn().unwrap();
     let counted = |status: &Value| status["replicas"][0]["peerRefusals"].as_u64().unwrap() > 0;
     stores[0].wait_status("a refusal is counted", counted);
