@@ -333,6 +333,7 @@ impl World {
                     ..elsewhere(*group, &named(*group))
                 })
                 .collect(),
+            edge: false,
             homes: self.homes.clone(),
             w,
             settings,
