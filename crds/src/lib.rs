@@ -22,7 +22,6 @@
 //! Without that feature no Kubernetes library is used: local mode needs these types too, and builds without any.
 
 pub mod conflicts;
-pub mod explain;
 pub mod edges;
 pub mod explain;
 pub mod homes;
@@ -38,7 +37,6 @@ pub mod store;
 pub mod topology;
 
 pub use conflicts::Conflicts;
-pub use explain::{Explanation, Meaning, explain, meaning};
 pub use edges::Edge;
 pub use explain::{Explanation, Meaning, explain, meaning};
 pub use homes::{HomeRegion, HomeRule, WhenUnreachable};

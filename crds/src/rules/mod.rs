@@ -129,7 +129,7 @@ pub struct Violation {
 
 /// All rules.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    let refusing = [refused::RULES, homes::RULES, conflicts::RULES, edges::RULES, edges::RULES, objects::RULES, changes::RULES];
+    let refusing = [refused::RULES, homes::RULES, conflicts::RULES, edges::RULES, objects::RULES, changes::RULES];
     refusing.into_iter().chain([advice::RULES, odds::RULES]).flatten()
 }
 

@@ -30,7 +30,7 @@
 //!
 //! # Whom it trusts
 //!
-//! Everybody who reaches the peer port and says the right Hello: there is no TLS yet. Clients must say the password, where [`NodeConfig::password_file`] has
+//! Everybody who reaches the peer port and says the right Hello: there is no TLS yet. Edges come by a port of their own, and show a key. Clients must say the password, where [`NodeConfig::password_file`] has
 //! one; before that they may send little. What a client sends can close only that client's connection.
 
 mod adapter;

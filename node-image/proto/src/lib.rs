@@ -28,6 +28,7 @@
 //! Compatibility: [`PROTOCOL_VERSION`] stands in the first frame; version k speaks with k-1. Fields are added, never renumbered.
 
 pub mod breakage;
+mod connection;
 pub mod edge;
 mod feed;
 pub mod frame;

@@ -167,9 +167,7 @@ impl Replica {
             output: Output::default(),
         };
         let generation = replica.meta.topology.as_ref().map_or(0, |topology| topology.generation);
-        if let Some(error) = recovered.error {
-            replica.fatal(error.to_string());
-        }
+        recovered.error.into_iter().for_each(|error| replica.fatal(error.to_string()));
         replica.engine.set_origin(Origin { group: replica.identity.group, generation });
         replica.begin_history();
         // A group of one has committed whatever its log holds.

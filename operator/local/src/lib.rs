@@ -15,7 +15,7 @@
 //! * [`edge`]: replicas outside a store's own machine: what lets them in, and what each keeps.
 //! * `apply`: another resource for a store that runs.
 //! * `world`: what is known of the replicas, and the planner's `Backend`.
-//! * `process`: one replica's process, kept running. The operator's connection to it is [`trireme_link`]'s.
+//! * `replica`: what is known of one of them. `process`: one replica's process, kept running. The operator's connection to it is [`trireme_link`]'s.
 //! * `authority`: the record. [`directory`]: the layout of a store's directory, its lock. [`addresses`]: where replicas listen.
 //! * [`control`]: how tools talk with a running store. [`events`], [`view`]: what is shown of it.
 //!
@@ -39,6 +39,7 @@ pub mod edge;
 pub mod events;
 mod happening;
 mod process;
+mod replica;
 pub mod store;
 pub mod view;
 mod world;

@@ -11,9 +11,7 @@ use std::{
 use tokio::sync::{broadcast, mpsc, watch};
 use trireme_crds::StoreStatus;
 use trireme_link::{Heard, Link, Orders, Said, Target};
-use trireme_planner::{
-    Backend, Decision, Desired, DesiredReplica, Elsewhere, HumanRequest, Observed, Process, RecordError, Seen, merge,
-};
+use trireme_planner::{Backend, Decision, Desired, DesiredReplica, HumanRequest, Observed, RecordError, merge};
 use trireme_proto::{
     ReplicaId, Topology,
     edge::Ticket,
@@ -30,6 +28,7 @@ use crate::{
     events::{Event, unix_ms},
     happening::Happening,
     process::{Keeper, Launch},
+    replica::Replica,
     store,
     view::{ReplicaView, View},
 };
@@ -48,23 +47,6 @@ pub(crate) struct Common {
     pub edge: Option<Ticket>,
     /// Random number of this process.
     pub boot: u64,
-}
-
-/// One replica.
-#[derive(Debug)]
-struct Replica {
-    wanted: DesiredReplica,
-    group: u32,
-    address: Address,
-    keeper: Keeper,
-    /// Dropped with the replica.
-    _link: Link,
-    orders: watch::Sender<Orders>,
-    /// Of its process; 0 while there is none.
-    pid: u32,
-    heard: Heard,
-    /// Why whoever answers was refused: said once.
-    refused: Option<String>,
 }
 
 /// See the module.
@@ -360,63 +342,6 @@ impl World {
     }
 }
 
-impl Replica {
-    /// Takes in what came over its link.
-    fn hear(&mut self, said: Said) {
-        let boot = match &said {
-            Said::Opened { boot, .. } => {
-                self.refused = None;
-                Some(*boot)
-            }
-            Said::Heard { report, .. } => Some(report.boot),
-            Said::Closed { .. } | Said::Ended { .. } | Said::Refused { .. } => None,
-        };
-        self.heard.absorb(said);
-        if let Some(boot) = boot.filter(|_| self.pid == 0) {
-            // No process runs: it came out of a buffer.
-            self.heard.boot_ended(boot);
-        }
-    }
-
-    /// An edge: which door has turned it away last, and why.
-    fn turned_away(&self) -> &str {
-        self.heard.report().map_or("", |report| report.turned_away.as_str())
-    }
-
-    /// Its process has ended.
-    fn has_ended(&mut self) {
-        self.pid = 0;
-        self.heard.process_ended();
-    }
-
-    /// As it is known to those who plan for other groups.
-    fn elsewhere(&self) -> Elsewhere {
-        let seen = self.seen();
-        Elsewhere { alive: seen.alive(), report: seen.report, peer: seen.peer_address, client: seen.client_address }
-    }
-
-    fn seen(&self) -> Seen {
-        let process = match self.pid {
-            _ if self.heard.reporter_ended() => Process::Ended,
-            0 => Process::Unknown,
-            _ => Process::Running,
-        };
-        Seen {
-            process,
-            connected: self.heard.connected(),
-            silent_ms: self.heard.silent_ms(),
-            report: self.heard.report().cloned(),
-            peer_address: Some(self.address.peer().to_string()),
-            client_address: Some(self.address.client().to_string()),
-            // Every process is started with what is wanted, and this machine is here.
-            outdated: false,
-            stopped: self.pid == 0,
-            unready: false,
-            machine_gone: false,
-        }
-    }
-}
-
 /// One of the store's groups, as the planner acts upon it.
 pub(crate) struct InGroup<'a> {
     pub world: &'a mut World,
@@ -510,7 +435,7 @@ impl Backend for InGroup<'_> {
 
 #[cfg(test)]
 mod tests {
-    use trireme_planner::conformance;
+    use trireme_planner::{Process, conformance};
     use trireme_proto::Report;
 
     use super::*;
