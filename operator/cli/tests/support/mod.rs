@@ -27,11 +27,14 @@ pub fn trireme() -> Command {
 }
 
 /// Addresses that no other test has: the process's number chooses 256 of 127.64.0.0/10, each store takes 8 of them. One with a leader in each region
-/// takes 64, of 127.128.0.0/10: the numbers of a region's replicas begin 16 above the last one's.
+/// takes 64, of 127.128.0.0/9: the numbers of a region's replicas begin 16 above the last one's. A store that is stopped and started again keeps its own, so
+/// there are more of them than stores at one time.
 fn base(spec: &str) -> Ipv4Addr {
     static NEXT: [AtomicU32; 2] = [AtomicU32::new(0), AtomicU32::new(0)];
-    let (next, net, each) = if spec.contains("MultiLeader") { (&NEXT[0], 128, 64) } else { (&NEXT[1], 64, 8) };
-    let at = next.fetch_add(1, Relaxed) % (256 / each) * each + 1;
+    let (next, nets, each) =
+        if spec.contains("MultiLeader") { (&NEXT[0], &[128, 192][..], 64) } else { (&NEXT[1], &[64][..], 8) };
+    let place = next.fetch_add(1, Relaxed) as usize % (nets.len() * 256 / each);
+    let (net, at) = (nets[place / (256 / each)], (place % (256 / each) * each) as u32 + 1);
     Ipv4Addr::from_bits(Ipv4Addr::new(127, net, 0, 0).to_bits() + ((std::process::id() & 0x3fff) << 8) + at)
 }
 
