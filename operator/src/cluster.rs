@@ -6,11 +6,14 @@
 use std::{fmt::Debug, sync::Arc};
 
 use futures::StreamExt as _;
-use k8s_openapi::api::{
-    apps::v1::StatefulSet,
-    core::v1::{Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
-    networking::v1::NetworkPolicy,
-    policy::v1::PodDisruptionBudget,
+use k8s_openapi::{
+    ByteString,
+    api::{
+        apps::v1::StatefulSet,
+        core::v1::{Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
+        networking::v1::NetworkPolicy,
+        policy::v1::PodDisruptionBudget,
+    },
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
@@ -26,7 +29,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use trireme_crds::kubernetes::{ReplicatedStore, StoreTopology};
 
 use crate::{
-    build::{MANAGER, STORE},
+    build::{EDGES_KEY, MANAGER, STORE, edges_secret},
     metrics::Metrics,
     store::Key,
 };
@@ -88,7 +91,7 @@ pub(crate) struct Cluster {
     pub services: Cache<Service>,
     /// Accounts.
     pub accounts: Cache<ServiceAccount>,
-    /// Passwords' Secrets, without the passwords.
+    /// Passwords' Secrets, without the passwords, and what the keys of edges are made from.
     pub secrets: Cache<Secret>,
     /// Budgets.
     pub budgets: Cache<PodDisruptionBudget>,
@@ -128,7 +131,11 @@ pub(crate) fn watch(
         claims: watcher.namespaced(&ours, belonging, |_| {}),
         services: watcher.namespaced(&ours, belonging, |_| {}),
         accounts: watcher.namespaced(&ours, belonging, |_| {}),
-        secrets: watcher.namespaced(&ours, belonging, |secret: &mut Secret| secret.data = None),
+        secrets: watcher.namespaced(&ours, belonging, |secret: &mut Secret| {
+            // A password is the replicas' business and its users'; what edges are known by is made here.
+            let key = |key: &String, _: &mut ByteString| key == EDGES_KEY;
+            secret.data.iter_mut().for_each(|data| data.retain(key));
+        }),
         budgets: watcher.namespaced(&ours, belonging, |_| {}),
         policies: watcher.namespaced(&ours, belonging, |_| {}),
         nodes: everywhere.then(|| watcher.nodes(&any)),
@@ -137,6 +144,12 @@ pub(crate) fn watch(
 }
 
 impl Cluster {
+    /// What the keys of a store's edges are made from, where it is known.
+    pub fn edges_secret(&self, store: &Key) -> Option<Vec<u8>> {
+        let secret = self.secrets.get(&store.namespace, &edges_secret(&store.name))?;
+        secret.data.as_ref()?.get(EDGES_KEY).map(|value| value.0.clone())
+    }
+
     /// Waits until everything has been seen once.
     pub async fn filled(&self) {
         self.stores.filled().await;

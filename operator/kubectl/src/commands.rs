@@ -14,6 +14,7 @@ use trireme_crds::{Condition, ConditionStatus, Mode};
 
 use crate::{
     cluster::{self, Cluster},
+    edges,
     follow::annotate,
     live::Live,
     object, stores,
@@ -90,6 +91,16 @@ enum Command {
         #[command(flatten)]
         depth: history::Depth,
     },
+    /// Print the token that an edge of a store joins with: `trireme edge --join TOKEN`. Who has it can read and write the store.
+    EdgeToken {
+        /// Name of the store.
+        store: String,
+        /// The edge: one of spec.edges.
+        edge: String,
+        /// Where the edge is to knock, instead of where the Service of the store's edges is reached; as often as there are doors.
+        #[arg(long, value_name = "HOST:PORT")]
+        door: Vec<String>,
+    },
     /// Let the operator begin nothing for a store: no change, no restart, no failover. Its replicas go on.
     Pause {
         /// Name of the store.
@@ -130,6 +141,10 @@ pub async fn run(plugin: Plugin) -> Result<(), Failure> {
             explain::explain(&object::get(&cluster, store).await?.spec()?, output)
         }
         Command::Logs { store, depth } => history::run(&mut live(store), depth, output).await,
+        Command::EdgeToken { store, edge, door } => {
+            put(&format!("{}\n", edges::token(&cluster, store, edge, door).await?));
+            Ok(())
+        }
         Command::Pause { store } => pause(&cluster, store, true, output).await,
         Command::Resume { store } => pause(&cluster, store, false, output).await,
         Command::Restart { store } => restart(&cluster, store, output).await,

@@ -9,6 +9,7 @@
 //!   pods.rs       what replicas say of themselves, through the API server's proxy; what they printed
 //!   events.rs     the operator's decisions
 //!   follow.rs     a request, from its annotation to its outcome
+//! edges.rs      what an edge joins with
 //! stores.rs     all stores, a line each
 //! cluster.rs    kubeconfig, and what refusals mean
 //! ```
@@ -51,6 +52,7 @@ use trireme_cli::Failure;
 
 mod cluster;
 mod commands;
+mod edges;
 mod events;
 mod follow;
 mod live;

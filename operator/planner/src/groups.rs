@@ -187,8 +187,14 @@ fn edge_rows(wanted: &[String], mut last: u32, records: &[Topology]) -> Vec<Grou
     for known in records.iter().flat_map(|record| &record.groups).filter(|row| row.is_edge()) {
         let row = rows.entry(known.group).or_insert_with(|| edge(known.group, &known.region));
         let revoked = known.edge.as_ref().is_some_and(|edge| edge.revoked) || !wanted.contains(&known.region);
-        // Once one record says so it is so: whoever reads another one later does not let it in again.
-        row.edge.iter_mut().for_each(|edge| edge.revoked |= revoked);
+        let verifier = known.edge.as_ref().map(|edge| edge.verifier.clone()).unwrap_or_default();
+        if let Some(edge) = &mut row.edge {
+            // Once one record says so it is so: whoever reads another one later does not let it in again.
+            edge.revoked |= revoked;
+            if edge.verifier.is_empty() {
+                edge.verifier = verifier;
+            }
+        }
     }
     for name in wanted {
         if !rows.values().any(|row| row.region == *name && row.edge.as_ref().is_some_and(|edge| !edge.revoked)) {
@@ -199,7 +205,7 @@ fn edge_rows(wanted: &[String], mut last: u32, records: &[Topology]) -> Vec<Grou
     rows.into_values().collect()
 }
 
-/// An edge's row, without what its key is known by: secrets are the business of who runs the store.
+/// An edge's row, without what its key is known by: that is made of a secret, by who runs the store. Where it is not at hand, what the records say holds.
 fn edge(group: u32, name: &str) -> Group {
     let replica =
         Replica { id: first_replica(group), name: name.to_owned(), region: name.to_owned(), ..Replica::default() };

@@ -1,4 +1,4 @@
-//! What replicas may do, which is nothing, and the password that clients must know.
+//! What replicas may do, which is nothing, the password that clients must know, and what lets edges in.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,11 @@ use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 
 use super::metadata;
 use crate::store::wanted::{Auth, Wanted};
+
+/// Key of the password in its Secret.
+pub(crate) const PASSWORD_KEY: &str = "password";
+/// Key of what the keys of edges are made from, in its Secret.
+pub(crate) const EDGES_KEY: &str = "secret";
 
 /// The replicas' account: it has no rights, and its token is not mounted.
 pub(super) fn account(wanted: &Wanted) -> ServiceAccount {
@@ -22,7 +27,18 @@ pub(super) fn secret(wanted: &Wanted) -> Option<Secret> {
     Some(Secret { metadata: metadata(wanted, name.clone()), type_: Some("Opaque".to_owned()), ..Secret::default() })
 }
 
-/// A Secret as it is first made, with this password.
-pub(crate) fn password_secret(secret: &Secret, password: &str) -> Secret {
-    Secret { string_data: Some(BTreeMap::from([("password".to_owned(), password.to_owned())])), ..secret.clone() }
+/// Name of the Secret that the keys of a store's edges are made from.
+pub(crate) fn edges_secret(store: &str) -> String {
+    format!("{store}-edges")
+}
+
+/// That Secret without what is in it, where there are edges.
+pub(super) fn edges(wanted: &Wanted) -> Option<Secret> {
+    let metadata = metadata(wanted, edges_secret(&wanted.name));
+    wanted.has_edges().then(|| Secret { metadata, type_: Some("Opaque".to_owned()), ..Secret::default() })
+}
+
+/// A Secret as it is first made, with this under this key.
+pub(crate) fn with_value(secret: &Secret, key: &str, value: &str) -> Secret {
+    Secret { string_data: Some(BTreeMap::from([(key.to_owned(), value.to_owned())])), ..secret.clone() }
 }

@@ -20,7 +20,7 @@ use k8s_openapi::{
 use std::collections::BTreeMap;
 use trireme_planner::DesiredReplica;
 
-pub(crate) use access::password_secret;
+pub(crate) use access::{EDGES_KEY, PASSWORD_KEY, edges_secret, with_value};
 pub(crate) use pods::{regional_name, revision_of};
 
 use crate::store::wanted::Wanted;
@@ -40,6 +40,8 @@ pub(crate) const OPERATOR: &str = "trireme.dev/operator";
 pub(crate) const CLIENT_PORT: u16 = 6379;
 /// Port for peers and the operator.
 pub(crate) const PEER_PORT: u16 = 7600;
+/// Door for edges.
+pub(crate) const EDGE_PORT: u16 = 7700;
 /// Port for health, metrics and status.
 pub(crate) const HTTP_PORT: u16 = 9600;
 
@@ -57,6 +59,8 @@ pub(crate) struct Objects {
     pub account: ServiceAccount,
     /// Made once, with a password of chance, and never changed; `None` where the user names one, or wants none.
     pub secret: Option<Secret>,
+    /// What the keys of edges are made from: made once, and never changed; `None` where there are no edges.
+    pub edges: Option<Secret>,
     /// How many replicas may be evicted at once; where each region has a leader, of each region.
     pub budgets: Vec<PodDisruptionBudget>,
     /// Who may call the replicas; `None` where the user makes the rules.
@@ -72,6 +76,7 @@ pub(crate) fn objects(wanted: &Wanted, groups: &Groups) -> Objects {
         services: network::services(wanted),
         account: access::account(wanted),
         secret: access::secret(wanted),
+        edges: access::edges(wanted),
         budgets: network::budgets(wanted),
         policy: network::policy(wanted),
         monitor: monitor::pod_monitor(wanted),

@@ -15,12 +15,14 @@ use k8s_openapi::{
 
 use trireme_proto::topology::Mode;
 
-use super::{CLIENT_PORT, HTTP_PORT, OPERATOR, PEER_PORT, ROLE, in_region, metadata, regional_name, selector};
+use super::{
+    CLIENT_PORT, EDGE_PORT, HTTP_PORT, OPERATOR, PEER_PORT, ROLE, in_region, metadata, regional_name, selector,
+};
 use crate::store::wanted::Wanted;
 
 /// `-peers` names every pod, ready or not; `-rw` is the leader, `-ro` are followers, `-r` is any replica that is ready. Where there is no leader `-rw` is any
 /// that is ready, too, and there is no `-ro`. Where each region has a leader these are all leaders, all followers, all replicas, and each region has its own,
-/// named after it.
+/// named after it. `-edges` is the door of all leaders for edges, where there are any.
 pub(super) fn services(wanted: &Wanted) -> Vec<Service> {
     let peers = Service {
         metadata: metadata(wanted, peers_name(wanted)),
@@ -37,14 +39,16 @@ pub(super) fn services(wanted: &Wanted) -> Vec<Service> {
         [("rw", Some("leader")), ("ro", Some("follower")), ("r", None)]
             .map(|(suffix, role)| clients(wanted, region, suffix, role))
     };
-    match wanted.desired.settings.mode() {
+    let edges = wanted.has_edges().then(|| outward(wanted, "", "edges", Some("leader"), port("edges", EDGE_PORT)));
+    let all = match wanted.desired.settings.mode() {
         Mode::Leaderless => vec![peers, clients(wanted, "", "rw", None), clients(wanted, "", "r", None)],
         Mode::SingleLeader => [peers].into_iter().chain(by_role("")).collect(),
         Mode::MultiLeader => {
             let each = wanted.regions.iter().flat_map(|region| by_role(region));
             [peers].into_iter().chain(by_role("")).chain(each).collect()
         }
-    }
+    };
+    all.into_iter().chain(edges).collect()
 }
 
 /// Name of the headless Service.
@@ -54,6 +58,11 @@ pub(super) fn peers_name(wanted: &Wanted) -> String {
 
 /// The Service for clients of a region, or where none is named, of the store.
 fn clients(wanted: &Wanted, region: &str, suffix: &str, role: Option<&str>) -> Service {
+    outward(wanted, region, suffix, role, port("redis", CLIENT_PORT))
+}
+
+/// A Service for those who are no replicas, of the type that the user chose.
+fn outward(wanted: &Wanted, region: &str, suffix: &str, role: Option<&str>, port: ServicePort) -> Service {
     let mut metadata = metadata(wanted, format!("{}-{suffix}", regional_name(wanted, region)));
     metadata.labels = metadata.labels.map(|labels| in_region(labels, region));
     metadata.annotations = Some(wanted.service_annotations.clone()).filter(|annotations| !annotations.is_empty());
@@ -64,7 +73,7 @@ fn clients(wanted: &Wanted, region: &str, suffix: &str, role: Option<&str>) -> S
         spec: Some(ServiceSpec {
             type_: Some(wanted.service_type.clone()),
             selector: Some(selector),
-            ports: Some(vec![port("redis", CLIENT_PORT)]),
+            ports: Some(vec![port]),
             ..ServiceSpec::default()
         }),
         ..Service::default()
@@ -112,7 +121,7 @@ fn budget(wanted: &Wanted, region: &str) -> PodDisruptionBudget {
     }
 }
 
-/// Clients to the client port, peers and the operator to the peer port, anybody to the port for health and metrics, which changes nothing.
+/// Clients to the client port, peers and the operator to the peer port, anybody to the door for edges, where there are any, and anybody to the port for health and metrics, which changes nothing.
 pub(super) fn policy(wanted: &Wanted) -> Option<NetworkPolicy> {
     let clients = wanted.clients.clone()?;
     let peers = NetworkPolicyPeer { pod_selector: Some(select(selector(wanted))), ..NetworkPolicyPeer::default() };
@@ -132,16 +141,19 @@ pub(super) fn policy(wanted: &Wanted) -> Option<NetworkPolicy> {
             ..NetworkPolicyPort::default()
         }]),
     };
+    let rules = [
+        Some(rule(CLIENT_PORT, clients)),
+        Some(rule(PEER_PORT, vec![peers, operator])),
+        Some(rule(HTTP_PORT, Vec::new())),
+        // Whoever comes there shows a key.
+        wanted.has_edges().then(|| rule(EDGE_PORT, Vec::new())),
+    ];
     Some(NetworkPolicy {
         metadata: metadata(wanted, wanted.name.clone()),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(select(selector(wanted))),
             policy_types: Some(vec!["Ingress".to_owned()]),
-            ingress: Some(vec![
-                rule(CLIENT_PORT, clients),
-                rule(PEER_PORT, vec![peers, operator]),
-                rule(HTTP_PORT, Vec::new()),
-            ]),
+            ingress: Some(rules.into_iter().flatten().collect()),
             ..NetworkPolicySpec::default()
         }),
     })

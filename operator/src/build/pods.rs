@@ -24,7 +24,9 @@ use k8s_openapi::{
 use trireme_planner::{DesiredReplica, first_replica};
 use trireme_proto::{ReplicaId, topology::Mode};
 
-use super::{CLIENT_PORT, Groups, HTTP_PORT, PEER_PORT, in_region, labels, metadata, network::peers_name, selector};
+use super::{
+    CLIENT_PORT, EDGE_PORT, Groups, HTTP_PORT, PEER_PORT, in_region, labels, metadata, network::peers_name, selector,
+};
 use crate::store::wanted::{Auth, Wanted};
 
 /// Whom replicas run as.
@@ -206,7 +208,12 @@ fn container(wanted: &Wanted, password: bool, numbers: Numbers) -> Container {
         image_pull_policy: wanted.image_pull_policy.clone(),
         args: Some(arguments(wanted, password, numbers)),
         env: Some(environment(wanted)),
-        ports: Some(vec![port("redis", CLIENT_PORT), port("peers", PEER_PORT), port("http", HTTP_PORT)]),
+        ports: Some(
+            [port("redis", CLIENT_PORT), port("peers", PEER_PORT), port("http", HTTP_PORT)]
+                .into_iter()
+                .chain(wanted.has_edges().then(|| port("edges", EDGE_PORT)))
+                .collect(),
+        ),
         resources: wanted.resources.clone(),
         // Starting takes as long as its disk takes to read; then it lives as long as its thread turns, and is ready while it can answer clients.
         startup_probe: Some(probe("/livez", 1, STARTUP_FAILURES * PROBE_S)),
@@ -234,6 +241,10 @@ fn arguments(wanted: &Wanted, password: bool, numbers: Numbers) -> Vec<String> {
     // A store's only group is what a replica is in where nothing is said: to say it would restart every pod that an older operator has made.
     if numbers.group != 0 {
         arguments.extend(["--group", &group]);
+    }
+    let door = EDGE_PORT.to_string();
+    if wanted.has_edges() {
+        arguments.extend(["--edge-port", &door]);
     }
     if password {
         arguments.extend(["--password-file", "/auth/password"]);

@@ -29,7 +29,7 @@ fn of_mode(mode: &str, spec: &str) -> Wanted {
 }
 
 fn built(wanted: &Wanted) -> Objects {
-    let groups = wanted.groups(&[]).into_iter().map(|desired| (desired.group, desired.replicas)).collect();
+    let groups = wanted.groups(&[], None).into_iter().map(|desired| (desired.group, desired.replicas)).collect();
     objects(wanted, &groups)
 }
 
@@ -147,13 +147,44 @@ fn multi_leader(spec: &str) -> Wanted {
 }
 
 #[test]
+fn edges_have_a_door_and_a_secret_where_there_are_any() {
+    let services = |wanted: &Wanted| -> Vec<String> {
+        built(wanted).services.iter().map(|service| service.metadata.name.clone().unwrap()).collect()
+    };
+    let arguments = |wanted: &Wanted| {
+        let set = built(wanted).statefulsets.remove(0).spec.unwrap();
+        set.template.spec.unwrap().containers.remove(0).args.unwrap().join(" ")
+    };
+    let doors = |wanted: &Wanted| {
+        let rules = built(wanted).policy.unwrap().spec.unwrap().ingress.unwrap();
+        let open = |rule: &&k8s_openapi::api::networking::v1::NetworkPolicyIngressRule| rule.from.is_none();
+        let ports = rules.iter().filter(open).flat_map(|rule| rule.ports.iter().flatten());
+        ports.filter_map(|port| port.port.clone()).collect::<Vec<_>>()
+    };
+    let without = multi_leader("{}");
+    assert!(built(&without).edges.is_none() && !services(&without).contains(&"orders-edges".to_owned()));
+    assert!(!arguments(&without).contains("--edge-port"));
+    let with = multi_leader(r#"{"edges": [{"name": "anna"}], "service": {"type": "LoadBalancer"}}"#);
+    let objects = built(&with);
+    assert_eq!(objects.edges.unwrap().metadata.name.unwrap(), "orders-edges");
+    let door = objects.services.iter().find(|s| s.metadata.name.as_deref() == Some("orders-edges")).unwrap();
+    let spec = door.spec.clone().unwrap();
+    assert_eq!((spec.type_.as_deref(), spec.ports.unwrap()[0].port), (Some("LoadBalancer"), 7700));
+    assert_eq!(spec.selector.unwrap()[ROLE], "leader");
+    assert!(arguments(&with).contains("--edge-port 7700"));
+    let port = |number: u16| IntOrString::Int(number.into());
+    assert!(doors(&with).contains(&port(EDGE_PORT)) && !doors(&without).contains(&port(EDGE_PORT)));
+    assert!(!doors(&with).contains(&port(PEER_PORT)), "the port for peers is never open to all");
+}
+
+#[test]
 fn where_each_region_has_a_leader_each_is_a_group_with_a_set_of_its_own() {
     let carts = multi_leader(r#"{"n": 2}"#);
     let ids = |first: u32, group: u32| format!("--first-id {first} --id-step 1 --group {group}");
     let expected = [("orders-eu".to_owned(), 2, ids(1, 1)), ("orders-us".to_owned(), 2, ids(17, 2))];
     assert_eq!(sets(&carts), expected);
     // The number of a pod is the one that the planner knows the replica by.
-    for desired in carts.groups(&[]) {
+    for desired in carts.groups(&[], None) {
         for (k, replica) in (0..).zip(&desired.replicas) {
             assert_eq!(
                 (replica.id, &replica.name),
@@ -166,7 +197,7 @@ fn where_each_region_has_a_leader_each_is_a_group_with_a_set_of_its_own() {
     };
     assert_eq!(regions(&built(&carts)), ["eu", "us"]);
     // A member that has not left yet keeps its pod, and a group of which nothing is known yet is left as it is.
-    let mut groups = Groups::from([(2, carts.groups(&[])[1].replicas.clone())]);
+    let mut groups = Groups::from([(2, carts.groups(&[], None)[1].replicas.clone())]);
     groups.get_mut(&2).unwrap().push(DesiredReplica {
         id: 20,
         name: "orders-us-3".to_owned(),

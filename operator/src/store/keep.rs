@@ -26,7 +26,7 @@ use super::{
     wanted::Auth,
 };
 use crate::{
-    build::{self, MANAGER, REGION, ROLE, STORE},
+    build::{self, EDGES_KEY, MANAGER, PASSWORD_KEY, REGION, ROLE, STORE},
     context::{Context, password, why},
 };
 
@@ -51,7 +51,7 @@ impl Keeper {
     /// Makes everything as it is wanted, as far as that is possible: one object that cannot be keeps no other from being.
     pub async fn keep(&mut self, work: &Work) -> Outcome {
         let mut outcome = Outcome::default();
-        let build::Objects { mut statefulsets, services, account, secret, budgets, policy, monitor } =
+        let build::Objects { mut statefulsets, services, account, secret, edges, budgets, policy, monitor } =
             build::objects(&work.wanted, &work.groups);
         let owner = work.wanted.owner.uid.clone();
         let (context, namespace) = (Arc::clone(&self.context), self.key.namespace.clone());
@@ -65,8 +65,11 @@ impl Keeper {
         }
         keep!(accounts, &account);
         match &secret {
-            Some(secret) => self.secret(secret, &owner, &mut outcome).await,
+            Some(secret) => self.secret(secret, PASSWORD_KEY, &owner, &mut outcome).await,
             None => self.named_secret(work, &mut outcome).await,
+        }
+        if let Some(secret) = &edges {
+            self.secret(secret, EDGES_KEY, &owner, &mut outcome).await;
         }
         // What a region has for itself bears its name as a label.
         let left = |labels: &BTreeMap<String, String>| {
@@ -105,8 +108,8 @@ impl Keeper {
         outcome
     }
 
-    /// The password is made once. A Secret that is there is never written again: somebody may have put another password into it.
-    async fn secret(&mut self, secret: &Secret, owner: &str, outcome: &mut Outcome) {
+    /// A password, or what the keys of edges are made from, is made once. A Secret that is there is never written again: somebody may have put another one into it.
+    async fn secret(&mut self, secret: &Secret, key: &str, owner: &str, outcome: &mut Outcome) {
         let name = secret.name_any();
         if let Some(there) = self.context.cluster.secrets.get(&self.key.namespace, &name) {
             outcome.trouble.extend(owned(&*there, owner).err().map(|error| error.to_string()));
@@ -114,7 +117,7 @@ impl Keeper {
         }
         match password() {
             Ok(password) => {
-                let made = build::password_secret(secret, &password);
+                let made = build::with_value(secret, key, &password);
                 let applied = self.applier.make(&self.api(), &made, owner).await;
                 let applied = applied.map(|made| made.map_or(Change::None, |_| Change::Created));
                 outcome.take(&self.context, applied, secret);

@@ -201,9 +201,19 @@ impl Wanted {
         })
     }
 
-    /// What the planner works towards in each group, where these are the records that exist.
-    pub fn groups(&self, records: &[Topology]) -> Vec<Desired> {
-        Desired::groups(&self.resource, &self.desired.store, records)
+    /// What the planner works towards in each group, where these are the records that exist. `edges` is what the keys of edges are made from; where it is not
+    /// known yet, new edges are not let in.
+    pub fn groups(&self, records: &[Topology], edges: Option<&[u8]>) -> Vec<Desired> {
+        let mut groups = Desired::groups(&self.resource, &self.desired.store, records);
+        for desired in &mut groups {
+            edges.iter().for_each(|secret| desired.know_edges(secret));
+        }
+        groups
+    }
+
+    /// Whether there are replicas outside the cluster.
+    pub fn has_edges(&self) -> bool {
+        !self.resource.spec.edges.is_empty()
     }
 
     /// Its namespace and name.

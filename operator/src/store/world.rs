@@ -94,7 +94,8 @@ impl World {
 
     /// What is wanted of each group, where the records are those that are known; their replicas, and those that the records still have, are known from now on.
     pub fn groups(&mut self) -> Vec<Desired> {
-        let groups = self.wanted.groups(self.authority.records());
+        let edges = self.context.cluster.edges_secret(&self.key);
+        let groups = self.wanted.groups(self.authority.records(), edges.as_deref());
         let row = |row: &Row| DesiredReplica { id: row.id, name: row.name.clone(), region: row.region.clone() };
         let is_planned = |group: &u32| groups.iter().any(|desired| desired.group == *group);
         self.statuses.retain(|group, _| is_planned(group));
@@ -221,7 +222,7 @@ impl World {
     /// Takes up what people ask for; whether there was anything.
     fn asked(&mut self, asked: &[requests::Asked]) -> bool {
         let before = self.requests.len();
-        let groups = self.wanted.groups(self.authority.records());
+        let groups = self.wanted.groups(self.authority.records(), None);
         let replicas: Vec<DesiredReplica> = groups.into_iter().flat_map(|desired| desired.replicas).collect();
         for one in asked {
             match requests::request(one, &replicas, &self.status) {
