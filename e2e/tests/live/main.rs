@@ -15,6 +15,7 @@
 mod conflicts;
 mod control_plane;
 mod create;
+mod edges;
 mod faults;
 mod harness;
 mod invalid;
@@ -44,6 +45,7 @@ const SUBJECTS: &[&[Case]] = &[
     leaderless_changes::CASES,
     multi_leader::CASES,
     conflicts::CASES,
+    edges::CASES,
     nodes::CASES,
     requests::CASES,
     rollout::CASES,
