@@ -24,7 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "trireme-cli",
         &["trireme-conflicts", "trireme-crds", "trireme-link", "trireme-local", "trireme-node", "trireme-proto"],
     ),
-    ("trireme-kubectl", &["trireme-cli", "trireme-crds", "trireme-link"]),
+    ("trireme-kubectl", &["trireme-cli", "trireme-crds", "trireme-link", "trireme-proto"]),
     ("trireme-sim", &["trireme-conflicts", "trireme-crds", "trireme-planner", "trireme-proto", "trireme-replica"]),
     ("trireme-conflicts", &[]),
     ("trireme-bench", &[]),
