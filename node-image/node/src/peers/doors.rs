@@ -57,8 +57,10 @@ pub(crate) fn look_after(shell: &Shell) {
     }
     let core = shell.core.borrow();
     let (speaks, topology) = (core.speaks_for_group(), core.topology());
-    let fed = |group: u32| topology.is_some_and(|t| t.groups.iter().any(|row| row.group == group && row.is_fed()));
-    for link in shell.links.open.borrow().values().filter(|link| link.edge && !(speaks && fed(link.group))) {
+    let row = |group: u32| topology.and_then(|topology| topology.groups.iter().find(|row| row.group == group));
+    // One whose feeds are paused stays connected: it is not turned away.
+    let stays = |group: u32| row(group).and_then(|row| row.edge.as_ref()).is_some_and(|edge| !edge.revoked);
+    for link in shell.links.open.borrow().values().filter(|link| link.edge && !(speaks && stays(link.group))) {
         link.outbox.cut();
     }
 }

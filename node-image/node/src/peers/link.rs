@@ -160,6 +160,10 @@ impl Reader<'_> {
             match message {
                 Some(Message::Hello(_)) => return Err("it said Hello twice".into()),
                 Some(Message::Packed(_)) => return Err("it packed what was packed".into()),
+                // What it knows of the store it was told.
+                Some(Message::Regions(_)) if self.link.edge => {
+                    return Err("an edge tells of the store's regions".into());
+                }
                 Some(message) => core.step(Input::Peer { peer: self.link.peer, message }, now),
                 // Of a later version: what it needs an answer to, it does not send to this one.
                 None => {}
