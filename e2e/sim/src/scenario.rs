@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use trireme_proto::{
     ReplicaId,
-    topology::{Durability, Mode, ReadRepair, Settings, Unreplicated, WriteOrder},
+    topology::{ConflictList, Durability, Mode, ReadRepair, Settings, Unreplicated, WriteOrder},
 };
 
 use crate::{clock::Micros, network::Delays};
@@ -361,6 +361,9 @@ impl Scenario {
             (scenario.n, scenario.w) = (n, n / 2 + 1);
             scenario.settings.mode = Mode::MultiLeader as i32;
             (scenario.settings.r, scenario.settings.log_bytes_max) = (1, log_bytes_max);
+            // Leaders write down what met, as deltas of their own.
+            let lists = (seed % 4 == 3).then(|| ConflictList { name: "met".to_owned(), length: 20 });
+            scenario.settings.conflicts = lists;
             scenario.policy = Policy::NeverLose;
             (scenario.clients, scenario.think_us) = (5, rng.u64(5_000..30_000));
             scenario.faults_until = faults_until;
