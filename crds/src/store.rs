@@ -172,7 +172,8 @@ pub enum FeedCompression {
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReplicatedStoreSpec {
-    /// The replication mode. Cannot be changed.
+    /// The replication mode. SingleLeader becomes MultiLeader and back while clients go on: the replicas that are there become those of their region, or of the first
+    /// one named; and the others leave, as each region does that is taken away, before the last one's leader is the only one. Leaderless is for life.
     pub mode: Mode,
     /// Number of replicas, 1 to 9; in mode MultiLeader, of each region. Default 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -197,7 +198,8 @@ pub struct ReplicatedStoreSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feed_compression: Option<FeedCompression>,
     /// Failure domains that the replicas are spread over, in turn. Default: one without a name. Cannot be changed: replica i belongs to region
-    /// (i - 1) modulo their count. In mode MultiLeader, 1 to 15, each of which has n replicas and a leader of its own; more can be added.
+    /// (i - 1) modulo their count. In mode MultiLeader, 1 to 15, each of which has n replicas and a leader of its own; more can be added. When that becomes
+    /// SingleLeader the one that is named stays, or the one whose group has the lowest number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<Region>,
     /// Mode MultiLeader: keys that are written in one region only, so that nothing about them is concurrent. Default: none, all keys are written everywhere.

@@ -7,6 +7,11 @@ fn size(subject: &Subject<'_>) -> Bytes {
     subject.spec.settle_objects().storage
 }
 
+/// From one leader to a leader in each region.
+fn comes_to_have_leaders(before: &Subject<'_>, after: &Subject<'_>) -> bool {
+    before.spec.mode == Mode::SingleLeader && after.spec.mode == Mode::MultiLeader
+}
+
 /// The size of a disk as an expression.
 macro_rules! size {
     ($spec:literal) => {
@@ -17,15 +22,63 @@ macro_rules! size {
 /// The rules.
 pub const RULES: &[Rule] = &[
     Rule {
-        id: "mode-immutable",
+        id: "mode-has-leaders",
         path: "spec.mode",
-        cel: "self.mode == oldSelf.mode",
-        says: "'the mode cannot be changed to ' + self.mode + ': data is laid out for the one it was created with'",
-        check: Check::Transition(|before, after| before.spec.mode == after.spec.mode),
+        cel: "self.mode == oldSelf.mode || (self.mode != 'Leaderless' && oldSelf.mode != 'Leaderless')",
+        says: "'the mode cannot be changed to ' + self.mode + ': where there is no leader, each replica writes under names of its own'",
+        check: Check::Transition(|before, after| {
+            before.spec.mode == after.spec.mode || ![before, after].iter().any(|s| s.spec.mode == Mode::Leaderless)
+        }),
         message: |_, s| {
-            format!("the mode cannot be changed to {:?}: data is laid out for the one it was created with", s.mode)
+            format!(
+                "the mode cannot be changed to {:?}: where there is no leader, each replica writes under names of its own",
+                s.mode
+            )
         },
-        allowed: "the mode it was created with; copy the data to a new store to change it",
+        allowed: "the mode it was created with, and from SingleLeader to MultiLeader and back; copy the data to a new store for others",
+    },
+    Rule {
+        id: "mode-of-one-region",
+        path: "spec.mode",
+        cel: "self.mode != 'MultiLeader' || oldSelf.mode != 'SingleLeader' || !has(oldSelf.regions) || size(oldSelf.regions) <= 1",
+        says: "",
+        check: Check::Transition(|before, after| {
+            !comes_to_have_leaders(before, after) || before.spec.regions.len() <= 1
+        }),
+        message: |_, _| {
+            "the replicas of its one leader are in several regions, and those of a region's leader are all in it"
+                .to_owned()
+        },
+        allowed: "MultiLeader for a store in mode SingleLeader that names no region, or one; copy the data to a new store for others",
+    },
+    Rule {
+        id: "mode-keeps-region",
+        path: "spec.regions",
+        cel: "self.mode != 'MultiLeader' || oldSelf.mode != 'SingleLeader' || !has(oldSelf.regions) || size(oldSelf.regions) != 1 || (has(self.regions) && self.regions.exists(r, r.name == oldSelf.regions[0].name))",
+        says: "",
+        check: Check::Transition(|before, after| match before.spec.regions.as_slice() {
+            [only] if comes_to_have_leaders(before, after) => after.spec.regions.contains(only),
+            _ => true,
+        }),
+        message: |_, _| "the region that the store is in is none of those that are to have a leader".to_owned(),
+        allowed: "the region that it is in among others; it can leave when they have what it has",
+    },
+    Rule {
+        id: "mode-one-stays",
+        path: "spec.regions",
+        cel: "self.mode != 'SingleLeader' || oldSelf.mode != 'MultiLeader' || !has(self.regions) || size(self.regions) == 0 || (size(self.regions) == 1 && has(oldSelf.regions) && oldSelf.regions.exists(r, r.name == self.regions[0].name))",
+        says: "",
+        check: Check::Transition(|before, after| {
+            let back = before.spec.mode == Mode::MultiLeader && after.spec.mode == Mode::SingleLeader;
+            !back
+                || match after.spec.regions.as_slice() {
+                    [] => true,
+                    [only] => before.spec.regions.contains(only),
+                    _ => false,
+                }
+        }),
+        message: |_, _| "the replicas of one of the regions stay, and of no more".to_owned(),
+        allowed: "the one of its regions that stays, or none for the one whose group has the lowest number",
     },
     Rule {
         id: "name-immutable",
@@ -60,10 +113,11 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "regions-immutable",
         path: "spec.regions",
-        cel: "self.mode == 'MultiLeader' || (has(self.regions) ? self.regions : []) == (has(oldSelf.regions) ? oldSelf.regions : [])",
+        cel: "self.mode == 'MultiLeader' || oldSelf.mode == 'MultiLeader' || (has(self.regions) ? self.regions : []) == (has(oldSelf.regions) ? oldSelf.regions : [])",
         says: "",
         check: Check::Transition(|before, after| {
-            after.spec.mode == Mode::MultiLeader || before.spec.regions == after.spec.regions
+            let many = |store: &Subject<'_>| store.spec.mode == Mode::MultiLeader;
+            many(after) || many(before) || before.spec.regions == after.spec.regions
         }),
         message: |_, _| "the regions cannot be changed: each replica belongs to one by its number".to_owned(),
         allowed: "the regions it was created with, in their order; copy the data to a new store to change them",

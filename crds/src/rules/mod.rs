@@ -246,7 +246,7 @@ mod tests {
         after.metadata.name = "other".to_owned();
         after.spec.storage = Some(crate::store::Storage { size: None, storage_class_name: Some("fast".to_owned()) });
         let rules: Vec<_> = validate_change(&before, &after).iter().map(|v| v.rule).collect();
-        assert_eq!(rules, ["mode-immutable", "name-immutable", "storage-class-immutable"]);
+        assert_eq!(rules, ["mode-has-leaders", "name-immutable", "storage-class-immutable"]);
     }
 
     #[test]
@@ -305,6 +305,36 @@ mod tests {
         for bad in ["", "Anna", "-a", "a_b", &"x".repeat(41)] {
             assert_eq!(with(Mode::MultiLeader, &[bad]), ["edges-labels"], "{bad}");
         }
+    }
+
+    #[test]
+    fn one_leader_becomes_a_leader_in_each_region_and_one_again() {
+        let single = |names: &[&str]| {
+            let mut store = store(3, 2);
+            store.spec.regions = regions(names);
+            store
+        };
+        let many = |names: &[&str]| multi_leader(1, 1, names);
+        let change = |before: &ReplicatedStore, after: &ReplicatedStore| -> Vec<_> {
+            validate_change(before, after).iter().map(|v| v.rule).collect()
+        };
+        assert_eq!(change(&single(&[]), &many(&["a", "b"])), [""; 0]);
+        assert_eq!(change(&single(&["b"]), &many(&["a", "b"])), [""; 0]);
+        assert_eq!(change(&single(&["c"]), &many(&["a", "b"])), ["mode-keeps-region"]);
+        assert_eq!(change(&single(&["a", "b"]), &many(&["a", "b"])), ["mode-of-one-region"]);
+        assert_eq!(change(&many(&["a", "b"]), &single(&[])), [""; 0]);
+        assert_eq!(change(&many(&["a", "b"]), &single(&["b"])), [""; 0]);
+        assert_eq!(change(&many(&["a", "b"]), &single(&["c"])), ["mode-one-stays"]);
+        assert_eq!(change(&many(&["a", "b"]), &single(&["a", "b"])), ["mode-one-stays"]);
+        // What only the mode has that is left is refused by itself.
+        let mut with_home = single(&["a"]);
+        with_home.spec.home_regions = vec![HomeRegion {
+            prefix: Some("at".to_owned()),
+            tag: None,
+            region: "a".to_owned(),
+            when_unreachable: None,
+        }];
+        assert_eq!(ids(&with_home), ["homes-multi-leader"]);
     }
 
     #[test]

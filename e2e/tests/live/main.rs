@@ -22,6 +22,7 @@ mod invalid;
 mod leaderless;
 mod leaderless_changes;
 mod leaderless_faults;
+mod modes;
 mod multi_leader;
 mod network;
 mod nodes;
@@ -44,6 +45,7 @@ const SUBJECTS: &[&[Case]] = &[
     leaderless_faults::CASES,
     leaderless_changes::CASES,
     multi_leader::CASES,
+    modes::CASES,
     conflicts::CASES,
     edges::CASES,
     nodes::CASES,

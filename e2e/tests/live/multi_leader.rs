@@ -66,7 +66,7 @@ fn regions(stage: &Stage) -> Outcome {
 }
 
 /// Names of objects of a kind.
-fn names(store: &Store<'_>, kind: &str) -> Outcome<Vec<String>> {
+pub fn names(store: &Store<'_>, kind: &str) -> Outcome<Vec<String>> {
     let items = store.stage.get(&[kind])?["items"].as_array().cloned().unwrap_or_default();
     Ok(items.iter().filter_map(|item| item["metadata"]["name"].as_str().map(str::to_owned)).collect())
 }

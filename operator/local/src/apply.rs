@@ -55,6 +55,7 @@ fn is(record: &Topology, desired: &Desired) -> bool {
         wanted.waits_for.is_empty() && record.homes.iter().any(|row| is_its(&row) && row.group == wanted.home.group)
     };
     record.old.is_none()
+        && desired.mode_waits_for.is_empty()
         && desired.homes.len() == record.homes.len()
         && desired.homes.iter().all(at_home)
         && fed(&record.groups) == fed(&desired.others)

@@ -6,7 +6,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
-use trireme_planner::{Decision, Desired, HumanRequest, Memory, turn};
+use trireme_planner::{Decision, HumanRequest, Memory, turn};
 
 use crate::{
     apply,
@@ -78,7 +78,7 @@ pub(crate) async fn drive(
         }
         deaf = failed.is_some();
         let decided = world.take_decided();
-        settle(&mut waiting, &mut world, &decided, (&groups, wanted.changes));
+        settle(&mut waiting, &mut world, &decided, &wanted);
         let recheck = recheck_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
         let patience = waiting.iter().map(|w: &Waiting| w.deadline).min();
         let wake = recheck.into_iter().chain(patience).min();
@@ -203,11 +203,13 @@ fn successor(view: &View) -> Option<String> {
 }
 
 /// Tells tools that wait what was decided, and lets go of those whose wait is over.
-fn settle(waiting: &mut Vec<Waiting>, world: &mut World, decided: &[Decision], wanted: (&[Desired], u64)) {
+fn settle(waiting: &mut Vec<Waiting>, world: &mut World, decided: &[Decision], wanted: &Wanted) {
     if waiting.is_empty() {
         return;
     }
-    let (records, view, (groups, changes)) = (world.records(), world.view(), wanted);
+    let (records, view, changes) = (world.records(), world.view(), wanted.changes);
+    // A change of mode has more than one step: what is wanted of which groups is what these records make of it.
+    let groups = &wanted.runs.wanted(world.directory(), &records, world.told());
     waiting.retain(|tool| {
         for decision in decided {
             // A tool that does not read misses lines; the last one then ends the connection.

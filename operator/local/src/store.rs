@@ -72,11 +72,11 @@ pub enum StartError {
     #[error(transparent)]
     Addresses(#[from] AddressError),
     /// What is asked for cannot become of the store that is there.
-    #[error("{path}: {problems}; nothing was touched. Use the former value, or another directory")]
+    #[error("{path}: {problems}; nothing was touched")]
     Change {
         /// The directory.
         path: PathBuf,
-        /// What cannot be changed.
+        /// What cannot be changed, and what can be.
         problems: String,
     },
     /// No random numbers.
@@ -313,7 +313,8 @@ pub(crate) fn check_change(directory: &Directory, store: &ReplicatedStore) -> Re
     if violations.is_empty() {
         return Ok(());
     }
-    let problems: Vec<String> = violations.iter().map(|v| format!("{}: {}", v.path, v.what)).collect();
+    let problems: Vec<String> =
+        violations.iter().map(|v| format!("{}: {}; allowed: {}", v.path, v.what, v.allowed)).collect();
     Err(StartError::Change { path: directory.path().to_path_buf(), problems: problems.join("; ") })
 }
 
@@ -338,7 +339,8 @@ pub async fn verify(dir: &Path, names: &[String], within: Duration) -> Result<Ve
         let target = Target { id, address: address.peer(), store: owner.uid.clone(), boot };
         Some((name.clone(), target))
     };
-    let by = match records.first().map(|record| record.settings.mode()) {
+    let stays = records.iter().find(|record| record.leaving() < topology::Leaving::Gone);
+    let by = match stays.map(|record| record.settings.mode()) {
         Some(topology::Mode::Leaderless | topology::Mode::MultiLeader) => By::Digest,
         _ => By::LastWrite,
     };

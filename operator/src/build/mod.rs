@@ -21,7 +21,8 @@ use std::collections::BTreeMap;
 use trireme_planner::DesiredReplica;
 
 pub(crate) use access::{EDGES_KEY, PASSWORD_KEY, edges_secret, with_value};
-pub(crate) use pods::{regional_name, revision_of};
+pub(crate) use network::superseded_budgets;
+pub(crate) use pods::{regional_name, revision_of, set_of};
 
 use crate::store::wanted::Wanted;
 
@@ -45,13 +46,13 @@ pub(crate) const EDGE_PORT: u16 = 7700;
 /// Port for health, metrics and status.
 pub(crate) const HTTP_PORT: u16 = 9600;
 
-/// The replicas that must exist, by their group's number: those that are wanted, and members that have not left yet. Group 0 is a store's only one.
+/// The replicas that must exist, by their group's number: those that are wanted, and members that have not left yet.
 pub(crate) type Groups = BTreeMap<u32, Vec<DesiredReplica>>;
 
 /// Everything that a store owns.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Objects {
-    /// One per region.
+    /// One per group, or per region of a group that is in several.
     pub statefulsets: Vec<StatefulSet>,
     /// `-peers`, `-rw`, `-ro`, `-r`; where each region has a leader the last three for each region, too.
     pub services: Vec<Service>,
@@ -77,7 +78,7 @@ pub(crate) fn objects(wanted: &Wanted, groups: &Groups) -> Objects {
         account: access::account(wanted),
         secret: access::secret(wanted),
         edges: access::edges(wanted),
-        budgets: network::budgets(wanted),
+        budgets: network::budgets(wanted, groups),
         policy: network::policy(wanted),
         monitor: monitor::pod_monitor(wanted),
     }

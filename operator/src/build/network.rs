@@ -1,6 +1,6 @@
 //! How replicas are reached, by whom, and how many of them may be evicted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     api::{
@@ -16,7 +16,7 @@ use k8s_openapi::{
 use trireme_proto::topology::Mode;
 
 use super::{
-    CLIENT_PORT, EDGE_PORT, HTTP_PORT, OPERATOR, PEER_PORT, ROLE, in_region, metadata, regional_name, selector,
+    CLIENT_PORT, EDGE_PORT, Groups, HTTP_PORT, OPERATOR, PEER_PORT, ROLE, in_region, metadata, regional_name, selector,
 };
 use crate::store::wanted::Wanted;
 
@@ -92,11 +92,26 @@ fn port(name: &str, number: u16) -> ServicePort {
 
 /// As many may be evicted as can be missing while writes go on; at least one, because a store that nobody may evict keeps its nodes from ever being
 /// drained: with w = n writes wait for the moment that takes, which the store's warning says. Where there is no leader reads count, too: as many as can be
-/// missing while both go on. Where each region has a leader, each has its own writes, and so its own budget.
-pub(super) fn budgets(wanted: &Wanted) -> Vec<PodDisruptionBudget> {
+/// missing while both go on. Where each region has a leader, each has its own writes, and so its own budget; also those that are to leave before a store has one
+/// leader, whose budgets are as they were.
+pub(super) fn budgets(wanted: &Wanted, groups: &Groups) -> Vec<PodDisruptionBudget> {
     match wanted.desired.settings.mode() {
         Mode::MultiLeader => wanted.regions.iter().map(|region| budget(wanted, region)).collect(),
+        Mode::SingleLeader if groups.len() > 1 => Vec::new(),
         Mode::SingleLeader | Mode::Leaderless => vec![budget(wanted, "")],
+    }
+}
+
+/// Budgets of another mode, where the store has been in that: nothing can be evicted that two of them are about.
+pub(crate) fn superseded_budgets(wanted: &Wanted, groups: &Groups) -> Vec<String> {
+    match wanted.desired.settings.mode() {
+        Mode::MultiLeader => vec![wanted.name.clone()],
+        Mode::SingleLeader if groups.len() == 1 => {
+            let regions: BTreeSet<&String> = groups.values().flatten().map(|replica| &replica.region).collect();
+            let named = regions.into_iter().filter(|region| !region.is_empty());
+            named.map(|region| regional_name(wanted, region)).collect()
+        }
+        Mode::SingleLeader | Mode::Leaderless => Vec::new(),
     }
 }
 

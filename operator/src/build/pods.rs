@@ -10,8 +10,8 @@ use k8s_openapi::{
         core::v1::{
             Affinity, Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, NodeAffinity,
             NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, ObjectFieldSelector, PersistentVolumeClaim,
-            PersistentVolumeClaimSpec, Pod, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile,
-            SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
+            PersistentVolumeClaimSpec, Pod, PodSecurityContext, PodSpec, PodTemplateSpec, PreferredSchedulingTerm,
+            Probe, SeccompProfile, SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
             VolumeResourceRequirements,
         },
     },
@@ -39,9 +39,14 @@ const LIVENESS_FAILURES: i32 = 6;
 /// A replica may take so long to read its disk: an hour.
 const STARTUP_FAILURES: i32 = 3_600 / PROBE_S;
 
-/// Name of what a region has for itself: its StatefulSet, and with a suffix its Services.
+/// Name of what a region has for itself: its budget, and with a suffix its Services; and of its StatefulSet, where that was made for it.
 pub(crate) fn regional_name(wanted: &Wanted, region: &str) -> String {
     if region.is_empty() { wanted.name.clone() } else { format!("{}-{region}", wanted.name) }
+}
+
+/// Name of the StatefulSet that a replica of this name is a pod of.
+pub(crate) fn set_of(replica: &str) -> &str {
+    replica.rsplit_once('-').map_or(replica, |(set, _)| set)
 }
 
 /// Which replicas are in a set: the one at place k, from 0, has number `first` + k `step`.
@@ -64,13 +69,14 @@ impl Numbers {
     }
 }
 
-/// One per region. Where each region has a leader its replicas are numbered one after the other, and a group that is not known yet has no set; else a region's
-/// replicas are numbered in turn with the others'.
+/// One per group, whose replicas are numbered one after the other, and named after it; a group that is not known yet has none. Where a store's only group is in
+/// several regions each has a set, and its replicas are numbered in turn with the others'.
 pub(super) fn statefulsets(wanted: &Wanted, groups: &Groups) -> Vec<StatefulSet> {
-    if wanted.desired.settings.mode() == Mode::MultiLeader {
+    if wanted.desired.settings.mode() == Mode::MultiLeader || wanted.regions.len() == 1 {
         let set = |(group, replicas): (&u32, &Vec<DesiredReplica>)| {
-            let numbers = Numbers { group: *group, first: first_replica(*group), step: 1 };
-            Some(statefulset(wanted, &replicas.first()?.region, numbers, numbers.length(replicas)))
+            let (first, numbers) =
+                (replicas.first()?, Numbers { group: *group, first: first_replica(*group), step: 1 });
+            Some(statefulset(wanted, (set_of(&first.name), &first.region), numbers, numbers.length(replicas)))
         };
         return groups.iter().filter_map(set).collect();
     }
@@ -78,21 +84,24 @@ pub(super) fn statefulsets(wanted: &Wanted, groups: &Groups) -> Vec<StatefulSet>
     let step = u32::try_from(wanted.regions.len()).unwrap_or(u32::MAX);
     let set = |(first, region): (ReplicaId, &String)| {
         let numbers = Numbers { group: 0, first, step };
-        statefulset(wanted, region, numbers, numbers.length(replicas))
+        statefulset(wanted, (&regional_name(wanted, region), region), numbers, numbers.length(replicas))
     };
     (first_replica(0)..).zip(&wanted.regions).map(set).collect()
 }
 
-fn statefulset(wanted: &Wanted, region: &str, numbers: Numbers, length: i32) -> StatefulSet {
+fn statefulset(wanted: &Wanted, (name, region): (&str, &str), numbers: Numbers, length: i32) -> StatefulSet {
     let named = |labels: BTreeMap<String, String>| in_region(labels, region);
-    let mut meta = metadata(wanted, regional_name(wanted, region));
+    // A set that bears the store's own name was made when no region was named: its selector is for life, and its volumes may be elsewhere.
+    let place = if name == wanted.name { Place::Prefers(region) } else { Place::Needs(region) };
+    let selected = if name == wanted.name { selector(wanted) } else { named(selector(wanted)) };
+    let mut meta = metadata(wanted, name.to_owned());
     meta.labels = Some(named(labels(wanted)));
     StatefulSet {
         metadata: meta,
         spec: Some(StatefulSetSpec {
             replicas: Some(length),
             service_name: Some(peers_name(wanted)),
-            selector: LabelSelector { match_labels: Some(named(selector(wanted))), ..LabelSelector::default() },
+            selector: LabelSelector { match_labels: Some(selected), ..LabelSelector::default() },
             // A group is created once every replica was heard; and the planner decides which pod is replaced when.
             pod_management_policy: Some("Parallel".to_owned()),
             update_strategy: Some(StatefulSetUpdateStrategy {
@@ -110,7 +119,7 @@ fn statefulset(wanted: &Wanted, region: &str, numbers: Numbers, length: i32) -> 
                     annotations: Some(wanted.pod_annotations.clone()).filter(|annotations| !annotations.is_empty()),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod(wanted, region, numbers)),
+                spec: Some(pod(wanted, place, numbers)),
             },
             volume_claim_templates: Some(vec![claim(wanted)]),
             ..StatefulSetSpec::default()
@@ -137,7 +146,7 @@ fn claim(wanted: &Wanted) -> PersistentVolumeClaim {
     }
 }
 
-fn pod(wanted: &Wanted, region: &str, numbers: Numbers) -> PodSpec {
+fn pod(wanted: &Wanted, place: Place<'_>, numbers: Numbers) -> PodSpec {
     let password = match &wanted.auth {
         Auth::None => None,
         Auth::Generated(name) | Auth::Named(name) => Some(name),
@@ -167,7 +176,7 @@ fn pod(wanted: &Wanted, region: &str, numbers: Numbers) -> PodSpec {
         image_pull_secrets: some(wanted.image_pull_secrets.clone()),
         node_selector: Some(wanted.node_selector.clone()).filter(|selector| !selector.is_empty()),
         tolerations: some(wanted.tolerations.clone()),
-        affinity: affinity(wanted, region),
+        affinity: affinity(wanted, place),
         topology_spread_constraints: Some(spread(wanted)),
         priority_class_name: wanted.priority_class.clone(),
         ..PodSpec::default()
@@ -276,23 +285,38 @@ fn environment(wanted: &Wanted) -> Vec<EnvVar> {
     all
 }
 
+/// On which nodes a set's pods are: those of a region; anywhere where it has no name.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Needs(&'a str),
+    Prefers(&'a str),
+}
+
 /// What the user wants, and, where regions are named, nodes of the region.
-fn affinity(wanted: &Wanted, region: &str) -> Option<Affinity> {
+fn affinity(wanted: &Wanted, place: Place<'_>) -> Option<Affinity> {
     let mut affinity = wanted.affinity.clone();
-    if !region.is_empty() {
-        let place = NodeSelectorRequirement {
-            key: "topology.kubernetes.io/region".to_owned(),
-            operator: "In".to_owned(),
-            values: Some(vec![region.to_owned()]),
-        };
-        let nodes = affinity.get_or_insert_default().node_affinity.get_or_insert_with(NodeAffinity::default);
-        let required = nodes
-            .required_during_scheduling_ignored_during_execution
-            .get_or_insert_with(|| NodeSelector { node_selector_terms: vec![NodeSelectorTerm::default()] });
-        // Terms are alternatives: each of them is to be in the region.
-        for term in &mut required.node_selector_terms {
-            term.match_expressions.get_or_insert_default().push(place.clone());
-        }
+    let (Place::Needs(region) | Place::Prefers(region)) = place;
+    if region.is_empty() {
+        return affinity;
+    }
+    let here = NodeSelectorRequirement {
+        key: "topology.kubernetes.io/region".to_owned(),
+        operator: "In".to_owned(),
+        values: Some(vec![region.to_owned()]),
+    };
+    let nodes = affinity.get_or_insert_default().node_affinity.get_or_insert_with(NodeAffinity::default);
+    if matches!(place, Place::Prefers(_)) {
+        let term = NodeSelectorTerm { match_expressions: Some(vec![here]), ..NodeSelectorTerm::default() };
+        let preferred = nodes.preferred_during_scheduling_ignored_during_execution.get_or_insert_default();
+        preferred.push(PreferredSchedulingTerm { weight: 100, preference: term });
+        return affinity;
+    }
+    let required = nodes
+        .required_during_scheduling_ignored_during_execution
+        .get_or_insert_with(|| NodeSelector { node_selector_terms: vec![NodeSelectorTerm::default()] });
+    // Terms are alternatives: each of them is to be in the region.
+    for term in &mut required.node_selector_terms {
+        term.match_expressions.get_or_insert_default().push(here.clone());
     }
     affinity
 }

@@ -319,3 +319,54 @@ fn what_makes_no_sense_is_named() {
     let bad = serde_json::json!({ "mode": "SingleLeader", "pod": { "tolerations": [{ "operator": 7 }] } });
     assert!(store(bad).unwrap_err().starts_with("spec.pod.tolerations: "));
 }
+
+/// What is built of a store whose mode has changed: its sets with the labels that they select pods by, its budgets, and those that go.
+fn after_a_change(wanted: &Wanted, groups: &[(u32, &str, &str)]) -> [Vec<String>; 3] {
+    let replica = |group: u32, set: &str, region: &str| DesiredReplica {
+        id: first_replica(group),
+        name: format!("{set}-0"),
+        region: region.to_owned(),
+    };
+    let groups: Groups =
+        groups.iter().map(|(group, set, region)| (*group, vec![replica(*group, set, region)])).collect();
+    let objects = objects(wanted, &groups);
+    let of = |set: &StatefulSet| {
+        let spec = set.spec.as_ref().unwrap();
+        let label = |labels: &Option<BTreeMap<String, String>>| labels.as_ref().unwrap().get(REGION).cloned();
+        let (selects, pods) =
+            (label(&spec.selector.match_labels), label(&spec.template.metadata.as_ref().unwrap().labels));
+        let nodes =
+            spec.template.spec.as_ref().unwrap().affinity.as_ref().map(|all| all.node_affinity.clone().unwrap());
+        let must = nodes.is_some_and(|nodes| nodes.required_during_scheduling_ignored_during_execution.is_some());
+        assert_eq!(must, selects.is_some(), "volumes may be bound to nodes of another region where none was named");
+        format!("{} selects {selects:?} of {pods:?}", set.metadata.name.as_ref().unwrap())
+    };
+    let budgets = objects.budgets.iter().map(|budget| budget.metadata.name.clone().unwrap()).collect();
+    [objects.statefulsets.iter().map(of).collect(), budgets, superseded_budgets(wanted, &groups)]
+}
+
+#[test]
+fn a_set_keeps_its_name_and_its_selector_when_the_mode_changes() {
+    let (many, one) = (multi_leader("{}"), wanted("{}"));
+    let set = |name: &str, selects: Option<&str>, of: Option<&str>| {
+        format!("{name} selects {:?} of {:?}", selects.map(str::to_owned), of.map(str::to_owned))
+    };
+    let (eu, us) = (Some("eu"), Some("us"));
+    assert_eq!(
+        after_a_change(&many, &[(0, "orders", "eu"), (2, "orders-us", "us")]),
+        [
+            vec![set("orders", None, eu), set("orders-us", us, us)],
+            vec!["orders-eu".to_owned(), "orders-us".to_owned()],
+            vec!["orders".to_owned()],
+        ]
+    );
+    // On the way back each region's is as it was, until one is left.
+    let both = after_a_change(&one, &[(1, "orders-eu", "eu"), (2, "orders-us", "us")]);
+    assert_eq!(both, [vec![set("orders-eu", eu, eu), set("orders-us", us, us)], Vec::new(), Vec::new()]);
+    assert_eq!(
+        after_a_change(&one, &[(2, "orders-us", "us")]),
+        [vec![set("orders-us", us, us)], vec!["orders".to_owned()], vec!["orders-us".to_owned()]]
+    );
+    let first = [vec![set("orders", None, None)], vec!["orders".to_owned()], Vec::new()];
+    assert_eq!(after_a_change(&one, &[(0, "orders", "")]), first);
+}

@@ -172,10 +172,12 @@ fn records(object: &StoreTopology, wanted: &Wanted) -> Result<Vec<Topology>, Str
     let mut records: Vec<Topology> = records.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
     records.sort_by_key(|record| record.group);
     let groups: Vec<u32> = records.iter().map(|record| record.group).collect();
-    // Each region's has a number from 1 on; a store that has one group has number 0.
+    // Each region's has a number from 1 on; a store's first only group has number 0, and replicas that a group 1 beside it would have.
     let sound = match wanted.desired.settings.mode() {
-        Mode::MultiLeader => groups.first().is_some_and(|first| *first > 0) && groups.is_sorted_by(|a, b| a < b),
-        Mode::SingleLeader | Mode::Leaderless => groups == [0],
+        Mode::MultiLeader | Mode::SingleLeader => {
+            !groups.is_empty() && groups.is_sorted_by(|a, b| a < b) && !groups.starts_with(&[0, 1])
+        }
+        Mode::Leaderless => groups == [0],
     };
     if sound { Ok(records) } else { Err(format!("it has the groups {groups:?}, which no store of its mode has")) }
 }

@@ -85,6 +85,7 @@ impl Keeper {
         for budget in budgets.iter().filter(|budget| !left(budget.labels())) {
             keep!(budgets, budget);
         }
+        self.no_other_budgets(work, &owner, &mut outcome).await;
         self.monitor(monitor, &mut outcome).await;
         // Last: a pod that starts finds everything that it needs.
         for set in &mut statefulsets {
@@ -143,16 +144,35 @@ impl Keeper {
     }
 
     async fn no_policy(&mut self, owner: &str, outcome: &mut Outcome) {
-        let name = &self.key.name;
-        let there = self.context.cluster.policies.get(&self.key.namespace, name);
-        if there.is_none_or(|there| owned(&*there, owner).is_err()) {
-            return;
+        let name = self.key.name.clone();
+        let there = self.context.cluster.policies.get(&self.key.namespace, &name);
+        if there.is_some_and(|there| owned(&*there, owner).is_ok()) {
+            self.unwanted::<NetworkPolicy>(&name, outcome).await;
         }
-        match self.api::<NetworkPolicy>().delete(name, &DeleteParams::default()).await {
+    }
+
+    /// Budgets that a store had in another mode.
+    async fn no_other_budgets(&mut self, work: &Work, owner: &str, outcome: &mut Outcome) {
+        for name in build::superseded_budgets(&work.wanted, &work.groups) {
+            let there = self.context.cluster.budgets.get(&self.key.namespace, &name);
+            if there.is_some_and(|there| owned(&*there, owner).is_ok()) {
+                self.unwanted::<PodDisruptionBudget>(&name, outcome).await;
+            }
+        }
+    }
+
+    /// Deletes what is not wanted any more.
+    async fn unwanted<K>(&self, name: &str, outcome: &mut Outcome)
+    where
+        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+    {
+        match self.api::<K>().delete(name, &DeleteParams::default()).await {
             Err(error) if !overtaken(&error) => {
-                outcome
-                    .trouble
-                    .push(format!("NetworkPolicy {name} is not wanted, and could not be deleted: {}", why(&error)));
+                let kind = K::kind(&());
+                outcome.trouble.push(format!("{kind} {name} is not wanted, and could not be deleted: {}", why(&error)));
             }
             _ => {}
         }
@@ -179,7 +199,8 @@ impl Keeper {
                 }
             }};
         }
-        remove!(statefulsets, StatefulSet, &name, |there: &StatefulSet| owned(there, owner).is_ok());
+        let set = gone.replicas.first().map_or(name.as_str(), |replica| build::set_of(replica));
+        remove!(statefulsets, StatefulSet, set, |there: &StatefulSet| owned(there, owner).is_ok());
         remove!(budgets, PodDisruptionBudget, &name, |there: &PodDisruptionBudget| owned(there, owner).is_ok());
         for suffix in ["rw", "ro", "r"] {
             remove!(services, Service, &format!("{name}-{suffix}"), |there: &Service| owned(there, owner).is_ok());
@@ -237,15 +258,20 @@ impl Keeper {
         }
     }
 
-    /// Pods say what their replicas do: Services choose by it.
+    /// Pods say what their replicas do, and in which region, where they were made before one was named: Services and budgets choose by it.
     async fn label(&self, work: &Work, outcome: &mut Outcome) {
         for (name, role) in &work.roles {
             let Some(pod) = self.context.cluster.pods.get(&self.key.namespace, name) else { continue };
+            let region = work.replicas().find(|replica| replica.name == *name).map_or("", |replica| &replica.region);
+            let says =
+                |label: &str, value: &str| value.is_empty() || pod.labels().get(label).is_some_and(|l| l == value);
             let ours = pod.labels().get(STORE) == Some(&self.key.name);
-            if !ours || pod.labels().get(ROLE).is_some_and(|label| label == role) {
+            if !ours || (says(ROLE, role) && says(REGION, region)) {
                 continue;
             }
-            let patch = json!({ "metadata": { "labels": { ROLE: role }, "uid": pod.uid() } });
+            let labels = [(ROLE, *role), (REGION, region)].into_iter().filter(|(_, value)| !value.is_empty());
+            let labels: BTreeMap<&str, &str> = labels.collect();
+            let patch = json!({ "metadata": { "labels": labels, "uid": pod.uid() } });
             match self.api::<Pod>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
                 Err(error) if !overtaken(&error) => {
                     outcome.trouble.push(format!("pod {name} could not be labelled {role}: {}", why(&error)));

@@ -285,8 +285,8 @@ impl World {
 
     /// Whether the pod was made from an older template than the set has now. A set whose controller has not caught up says nothing.
     fn outdated(&self, replica: &Replica, pod: &Pod) -> bool {
-        let name = build::regional_name(&self.wanted, &replica.wanted.region);
-        let Some(set) = self.context.cluster.statefulsets.get(&self.key.namespace, &name) else { return false };
+        let name = build::set_of(&replica.wanted.name);
+        let Some(set) = self.context.cluster.statefulsets.get(&self.key.namespace, name) else { return false };
         let Some(status) = &set.status else { return false };
         let current = status.observed_generation >= set.metadata.generation;
         let revision = status.update_revision.as_deref();
@@ -320,9 +320,8 @@ impl World {
         if record.leaving() != Leaving::Gone {
             return Vec::new();
         }
-        let region = record.replicas.first().map_or("", |row| row.region.as_str());
-        let set = build::regional_name(&self.wanted, region);
-        let set = cluster.statefulsets.get(namespace, &set).map(|_| format!("StatefulSet {set}"));
+        let set = record.replicas.first().map_or("", |row| build::set_of(&row.name));
+        let set = cluster.statefulsets.get(namespace, set).map(|_| format!("StatefulSet {set}"));
         let of = |row: &Row| {
             let (pod, claim) = (&row.name, format!("data-{}", row.name));
             let pod = cluster.pods.get(namespace, pod).map(|_| format!("pod {pod}"));

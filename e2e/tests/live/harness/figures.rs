@@ -57,6 +57,11 @@ const ROWS: &[(&str, &str, &str)] = &[
         "a leader in each of two regions: one's pod deleted by force: longest wait in the other region",
         "no error, none lost",
     ),
+    (
+        "mode",
+        "one leader becomes a leader in each of two regions and one again, under load: longest write gap",
+        "no error, none lost",
+    ),
     ("memory", "operator: memory", "≤ 60 MiB with 100 stores"),
     ("requests", "operator: requests to the API server while nothing happens", "< 1 a second"),
 ];

@@ -20,6 +20,7 @@ mod homes;
 mod input;
 mod leader;
 mod leaderless;
+mod mode;
 mod network;
 mod peers;
 mod power;
