@@ -74,6 +74,9 @@ pub struct GroupRecord {
     /// Mode MultiLeader: keys that one group alone writes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub homes: Vec<HomeRecord>,
+    /// Mode MultiLeader: no group of the store was ever given a number above this.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub last_group: u32,
     /// What replicas need to know of the spec.
     pub settings: SettingsRecord,
 }
@@ -107,6 +110,8 @@ pub struct OtherGroupRecord {
 pub struct EdgeRecord {
     /// Hash of its key, hexadecimal. It lets nobody in.
     pub verifier: String,
+    /// Random, 16 hexadecimal digits: its key is made from this and the store's secret.
+    pub nonce: String,
     /// It is not let in any more. The row stays, because its number is not to be used again.
     #[serde(default, skip_serializing_if = "is_default")]
     pub revoked: bool,

@@ -29,7 +29,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use trireme_crds::kubernetes::{ReplicatedStore, StoreTopology};
 
 use crate::{
-    build::{EDGES_KEY, MANAGER, STORE, edges_secret},
+    build::{EDGES_KEY, MANAGER, STORE, edges_name},
     metrics::Metrics,
     store::Key,
 };
@@ -146,7 +146,7 @@ pub(crate) fn watch(
 impl Cluster {
     /// What the keys of a store's edges are made from, where it is known.
     pub fn edges_secret(&self, store: &Key) -> Option<Vec<u8>> {
-        let secret = self.secrets.get(&store.namespace, &edges_secret(&store.name))?;
+        let secret = self.secrets.get(&store.namespace, &edges_name(&store.name))?;
         secret.data.as_ref()?.get(EDGES_KEY).map(|value| value.0.clone())
     }
 

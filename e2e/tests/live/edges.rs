@@ -74,9 +74,7 @@ fn edge(stage: &Stage) -> Outcome {
     });
     let store = stage.store("carts", &spec)?;
     store.all_pods_ready(2)?;
-    let token = poll(FED, "a token", || {
-        Ok(says(&store, &["edge-token", "carts", "anna"], 0, "trireme-edge-1.").ok().map(|text| text.trim().to_owned()))
-    })?;
+    let token = says(&store, &["edge-token", "carts", "anna"], 0, "trireme-edge-1.")?.trim().to_owned();
     let dir = std::env::temp_dir().join(format!("trireme-edge-{}", std::process::id()));
     let mut anna = Edge { dir, child: None };
     anna.start(&["--join", &token])?;

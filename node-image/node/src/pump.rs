@@ -30,6 +30,9 @@ use crate::{
 /// Rounds of one turn: each gives the core what the round before made durable. What is left comes in the next turn.
 const ROUNDS_MAX: usize = 4;
 
+/// So much waits for a peer's line that it gets nothing of what it missed besides: what is written now goes first, and a slow line is not cut for it.
+const PEER_BUSY_BYTES: usize = 4 << 20;
+
 /// Shortest time to an alarm.
 const ALARM_MIN: Duration = Duration::from_millis(1);
 
@@ -182,7 +185,13 @@ impl Pump {
             }
         }
         // Peers first: they have a way to go.
-        self.links.drain(..).for_each(|link| self.shell.links.flush(&link));
+        for link in self.links.drain(..) {
+            self.shell.links.flush(&link);
+            let busy = link.outbox.pending() > PEER_BUSY_BYTES;
+            if link.busy.replace(busy) != busy {
+                self.shell.step(Input::PeerBusy(link.peer, busy));
+            }
+        }
     }
 
     /// Replies into the outboxes of their clients, and what else becomes of clients.

@@ -37,6 +37,9 @@ pub struct Hello {
     /// From an edge at a door for edges: its key. There `to` is 0, as it does not know who is behind the door.
     #[prost(bytes = "vec", tag = "8")]
     pub key: Vec<u8>,
+    /// From an edge: whom it is connected to. Several doors may lead to one of them.
+    #[prost(uint32, repeated, tag = "10")]
+    pub connected: Vec<ReplicaId>,
     /// To an edge that is not let in: why.
     #[prost(string, tag = "9")]
     pub refused: String,
@@ -73,4 +76,7 @@ pub struct Regions {
     /// Keys that one group alone writes: which, and under which epoch.
     #[prost(message, repeated, tag = "2")]
     pub homes: Vec<Home>,
+    /// The sender's group.
+    #[prost(uint32, tag = "3")]
+    pub told_by: u32,
 }

@@ -101,12 +101,13 @@ impl Ticket {
     }
 }
 
-/// The key of the edge that this group is, made from the store's secret.
-pub fn key(secret: &[u8], group: u32) -> Vec<u8> {
-    // Both parts have one length each, so that no two pairs of them look the same.
+/// The key of the edge that this group is, made from the store's secret and from what was drawn when the edge was made known.
+pub fn key(secret: &[u8], group: u32, nonce: u64) -> Vec<u8> {
+    // Each part has one length, so that no two of all look the same.
     let mut hash = Sha256::new();
     hash.update(b"trireme edge key");
     hash.update(group.to_be_bytes());
+    hash.update(nonce.to_be_bytes());
     hash.update(Sha256::digest(secret));
     hash.finalize().to_vec()
 }
@@ -127,7 +128,7 @@ mod tests {
             edge: "anna".into(),
             group: 4,
             replica: 49,
-            key: key(b"secret", 4),
+            key: key(b"secret", 4, 7),
             doors: vec!["127.0.0.11:7700".into()],
         }
     }
@@ -159,9 +160,9 @@ mod tests {
 
     #[test]
     fn each_edge_of_each_store_has_a_key_of_its_own() {
-        let keys = [key(b"a", 1), key(b"a", 2), key(b"b", 1)];
-        assert!(keys[0] != keys[1] && keys[0] != keys[2]);
-        assert_eq!(key(b"a", 1), keys[0]);
+        let keys = [key(b"a", 1, 7), key(b"a", 2, 7), key(b"b", 1, 7), key(b"a", 1, 8)];
+        assert!(keys[1..].iter().all(|other| *other != keys[0]));
+        assert_eq!(key(b"a", 1, 7), keys[0]);
         assert_ne!(verifier(&keys[0]), keys[0]);
     }
 }

@@ -115,9 +115,9 @@ pub struct Report {
     /// forbids can come any more; see [`crate::topology::Home`].
     #[prost(uint64, tag = "35")]
     pub settled_version: u64,
-    /// An edge only: the store as a leader has last told it, since the process started.
-    #[prost(message, optional, tag = "41")]
-    pub regions: Option<Regions>,
+    /// An edge only: the store as leaders have told it since the process started, the last word of each group.
+    #[prost(message, repeated, tag = "41")]
+    pub regions: Vec<Regions>,
     /// An edge only: which door it was turned away from last, and why, until one lets it in.
     #[prost(string, tag = "42")]
     pub turned_away: String,

@@ -63,6 +63,9 @@ pub struct Topology {
     /// [`Mode::MultiLeader`] only: keys that one group alone writes, by the beginning of their names or by their hash tags.
     #[prost(message, repeated, tag = "16")]
     pub homes: Vec<Home>,
+    /// [`Mode::MultiLeader`] only: no group of the store was ever given a number above this, as far as is known here.
+    #[prost(uint32, tag = "23")]
+    pub last_group: u32,
 }
 
 /// Keys that are written in one region only, as one group's record knows them.
@@ -144,9 +147,12 @@ pub struct Edge {
     /// See [`crate::edge::verifier`].
     #[prost(bytes = "bytes", tag = "1")]
     pub verifier: Bytes,
-    /// It is not let in any more. The row stays for the number's sake.
+    /// It is not let in any more.
     #[prost(bool, tag = "2")]
     pub revoked: bool,
+    /// Random, from when the row was made: its key is made from this, too. So where records are lost and numbers given again, no key fits that was given before.
+    #[prost(fixed64, tag = "3")]
+    pub nonce: u64,
 }
 
 impl Group {
@@ -155,9 +161,14 @@ impl Group {
         self.edge.is_some()
     }
 
+    /// Whether it was an edge.
+    pub fn is_revoked(&self) -> bool {
+        self.edge.as_ref().is_some_and(|edge| edge.revoked)
+    }
+
     /// Whether feeds with it are wanted now.
     pub fn is_fed(&self) -> bool {
-        !self.paused && self.edge.as_ref().is_none_or(|edge| !edge.revoked)
+        !self.paused && !self.is_revoked()
     }
 }
 

@@ -49,6 +49,8 @@ pub enum Input<'a> {
     },
     /// A peer connection is gone.
     PeerClosed(Peer),
+    /// Much of what was sent to a peer waits to be taken by its line, or no longer does.
+    PeerBusy(Peer, bool),
     /// A peer said something.
     Peer {
         /// Who.

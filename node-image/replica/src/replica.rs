@@ -38,6 +38,8 @@ pub(crate) struct PeerState {
     pub(crate) incarnation: Incarnation,
     pub(crate) group: u32,
     pub(crate) heard_us: u64,
+    /// Its line has enough to carry: what it missed waits.
+    pub(crate) busy: bool,
 }
 
 /// One replica: [`Replica::step`] takes what happens, [`Replica::take_output`] ends the turn and gives what is to be done.
@@ -64,8 +66,8 @@ pub struct Replica {
     pub(crate) role: Role,
     /// Feeds to and from other groups, where there are any and this replica speaks for its own.
     pub(crate) feeds: Option<Box<Feeds>>,
-    /// An edge only: the store as a leader has last told it.
-    pub(crate) regions: Option<Regions>,
+    /// An edge only: the store as leaders have told it, by their groups.
+    pub(crate) regions: BTreeMap<u32, Regions>,
     /// Number of the last comparison that it has begun: other processes begin elsewhere.
     pub(crate) exchanges: u64,
     pub(crate) peers: BTreeMap<ReplicaId, PeerState>,
@@ -138,7 +140,7 @@ impl Replica {
             log: recovered.log,
             role: Role::Idle,
             feeds: None,
-            regions: None,
+            regions: BTreeMap::new(),
             peers: BTreeMap::new(),
             operators: BTreeSet::new(),
             clients: Clients::default(),
@@ -196,6 +198,10 @@ impl Replica {
             Input::ClientClosed(client) => self.client_closed(client),
             Input::PeerOpened { peer, incarnation, group } => self.peer_opened(peer, incarnation, group),
             Input::PeerClosed(peer) => self.peer_closed(peer),
+            Input::PeerBusy(Peer::Replica(id), busy) => {
+                self.peers.get_mut(&id).into_iter().for_each(|state| state.busy = busy);
+            }
+            Input::PeerBusy(Peer::Operator(_), _) => {}
             Input::DiskFull(full) => self.disk_full(full),
             Input::Shutdown => {
                 self.leaving = true;
@@ -399,7 +405,7 @@ impl Replica {
                 self.operators.insert(number);
             }
             Peer::Replica(id) => {
-                self.peers.insert(id, PeerState { incarnation, group, heard_us: self.now.mono_us });
+                self.peers.insert(id, PeerState { incarnation, group, heard_us: self.now.mono_us, busy: false });
                 if let Some(topology) = self.meta.topology.clone().filter(|_| self.is_of_this_group(id)) {
                     self.send(id, Message::Topology(Box::new(topology)));
                 }

@@ -43,6 +43,9 @@ pub async fn token(cluster: &Cluster, store: &str, name: &str, doors: &[String])
     let secret = secret.and_then(|secret| secret.data?.remove("secret"));
     let secret =
         secret.ok_or_else(|| Failure::Failed(format!("the Secret {at} is not there yet, or has no key secret")))?;
+    let nonce = row.edge.as_ref().and_then(|edge| u64::from_str_radix(&edge.nonce, 16).ok());
+    let nonce =
+        nonce.ok_or_else(|| Failure::Failed(format!("the record of {store} is damaged: {name} has no nonce")))?;
     let doors = match doors {
         [] => found(cluster, &at).await?,
         named => named.to_vec(),
@@ -53,7 +56,7 @@ pub async fn token(cluster: &Cluster, store: &str, name: &str, doors: &[String])
         edge: name.to_owned(),
         group: row.group,
         replica: row.replicas.first().map_or(0, |replica| replica.id),
-        key: edge::key(&secret.0, row.group),
+        key: edge::key(&secret.0, row.group, nonce),
         doors,
     };
     Ok(ticket.to_text())
@@ -91,8 +94,8 @@ async fn found(cluster: &Cluster, name: &str) -> Result<Vec<String>, Failure> {
     let node_port = spec.ports.iter().flatten().find_map(|port| port.node_port);
     let doors = match (balancers.is_empty(), node_port) {
         (false, _) => balancers,
-        (true, Some(port)) => nodes(cluster).await?.into_iter().map(|at| format!("{at}:{port}")).collect(),
-        (true, None) => spec.cluster_ip.into_iter().map(|at| format!("{at}:{EDGE_PORT}")).collect(),
+        (true, Some(port)) => nodes(cluster).await?.into_iter().map(|at| door(&at, port)).collect(),
+        (true, None) => spec.cluster_ip.into_iter().map(|at| door(&at, EDGE_PORT.into())).collect(),
     };
     match doors.is_empty() {
         true => {
@@ -100,6 +103,11 @@ async fn found(cluster: &Cluster, name: &str) -> Result<Vec<String>, Failure> {
         }
         false => Ok(doors),
     }
+}
+
+/// `host:port`, also of an address with colons of its own.
+fn door(host: &str, port: i32) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Addresses of the nodes: external ones where there are any.

@@ -21,6 +21,9 @@ pub const EDGE_BASE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// Standard ports: clients, peers and operator, HTTP, edges.
 pub const PORTS: [u16; 4] = [6379, 7600, 9600, 7700];
 
+/// Addresses that are bound at the same time to make sure: a process may open about a thousand files.
+const CHECKED_AT_ONCE: usize = 64;
+
 /// Where one replica listens, and the address that it dials from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -192,13 +195,15 @@ fn at_ports(ip: Ipv4Addr, [client_port, peer_port, admin_port, edge_port]: [u16;
     Address { ip, client_port, peer_port, admin_port, edge_port }
 }
 
-/// Binds every port once; all at the same time, so that no two are the same.
+/// Binds every port once, many at the same time, so that no two of them are the same.
 fn check(addresses: &[Address]) -> Result<(), (SocketAddr, io::Error)> {
-    let mut held = Vec::with_capacity(PORTS.len() * addresses.len());
-    for address in addresses {
-        for port in address.ports().into_iter().filter(|port| *port != 0) {
-            let socket = SocketAddrV4::new(address.ip, port).into();
-            held.push(TcpListener::bind(socket).map_err(|error| (socket, error))?);
+    for some in addresses.chunks(CHECKED_AT_ONCE) {
+        let mut held = Vec::with_capacity(PORTS.len() * some.len());
+        for address in some {
+            for port in address.ports().into_iter().filter(|port| *port != 0) {
+                let socket = SocketAddrV4::new(address.ip, port).into();
+                held.push(TcpListener::bind(socket).map_err(|error| (socket, error))?);
+            }
         }
     }
     Ok(())

@@ -32,7 +32,7 @@ pub(crate) fn apply(text: &str, world: &mut World) -> Result<Runs, String> {
             world.durability()
         ));
     }
-    let most = store::last_number(&runs.wanted(&directory, &world.records(), None));
+    let most = store::last_number(&runs.wanted(&directory, &world.records(), &[]));
     let addresses = addresses::grow(directory.path(), most).map_err(|error| error.to_string())?;
     directory.keep_specification(text).map_err(|error| error.to_string())?;
     world.listen_at(addresses);

@@ -180,8 +180,11 @@ impl Directory {
                     wanted: name.to_owned(),
                 });
             }
-            Ok(_) if uid.is_some() != edge::is_edges(path) => {
-                return Err(DirectoryError::Kind { path: path.to_path_buf(), edge: uid.is_none() });
+            Ok(_) if uid.is_none() && edge::is_edges(path) => {
+                return Err(DirectoryError::Kind { path: path.to_path_buf(), edge: true });
+            }
+            Ok(_) if uid.is_some() && path.join("store.yaml").exists() => {
+                return Err(DirectoryError::Kind { path: path.to_path_buf(), edge: false });
             }
             Ok(owner) => Some(owner),
             Err(DirectoryError::Empty { .. }) => None,
@@ -268,9 +271,7 @@ pub fn control_path(dir: &Path) -> PathBuf {
 /// Whether a store may be made here: nothing is there yet, or only what a first start that was interrupted left.
 fn is_unused(dir: &Path) -> Result<bool, DirectoryError> {
     match fs::read_dir(dir) {
-        Ok(mut entries) => Ok(entries.all(|e| {
-            e.is_ok_and(|e| ["lock", "uid.new", "token", "token.new"].iter().any(|name| e.file_name() == *name))
-        })),
+        Ok(mut entries) => Ok(entries.all(|e| e.is_ok_and(|e| e.file_name() == "lock" || e.file_name() == "uid.new"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(at(dir)(error)),
     }
@@ -307,7 +308,12 @@ pub fn write_durably(path: &Path, content: &[u8]) -> Result<(), DirectoryError> 
     let mut file = File::create(&new).map_err(at(&new))?;
     file.write_all(content).map_err(at(&new))?;
     file.sync_all().map_err(at(&new))?;
-    fs::rename(&new, path).map_err(at(path))?;
+    replace_durably(&new, path)
+}
+
+/// Puts a file that is whole in the place of another one.
+pub(crate) fn replace_durably(new: &Path, path: &Path) -> Result<(), DirectoryError> {
+    fs::rename(new, path).map_err(at(path))?;
     let parent = path.parent().unwrap_or(Path::new("."));
     File::open(parent).and_then(|dir| dir.sync_all()).map_err(at(parent))
 }

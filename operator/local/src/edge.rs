@@ -15,7 +15,7 @@ use trireme_proto::{
 use crate::{
     addresses,
     authority::Authority,
-    directory::{DirectoryError, Owner, at, random_u64},
+    directory::{DirectoryError, Owner, at, random_u64, replace_durably},
 };
 
 /// Why there is no ticket.
@@ -121,7 +121,7 @@ pub fn ticket(dir: &Path, name: &str) -> Result<Ticket, TicketsError> {
         edge: name.to_owned(),
         group: row.group,
         replica: row.replicas.first().map_or(0, |replica| replica.id),
-        key: edge::key(&secret(dir)?, row.group),
+        key: edge::key(&secret(dir)?, row.group, row.edge.as_ref().map_or(0, |edge| edge.nonce)),
         doors: doors.collect(),
     })
 }
@@ -174,7 +174,7 @@ fn keep_private(path: &Path, content: &[u8]) -> Result<(), DirectoryError> {
     // It may have been left from an earlier attempt, with other rights.
     file.set_permissions(Permissions::from_mode(0o600)).map_err(at(&new))?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(at(&new))?;
-    fs::rename(&new, path).map_err(at(path))
+    replace_durably(&new, path)
 }
 
 #[cfg(test)]

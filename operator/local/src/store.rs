@@ -115,7 +115,7 @@ impl Local {
         let mut authority = Authority::open(&directory)?;
         let records = authority.read()?;
         let known = records.iter().flat_map(|record| &record.replicas).map(|r| r.id as usize).max().unwrap_or(0);
-        let last = last_number(&runs.wanted(&directory, &records, None)).max(known);
+        let last = last_number(&runs.wanted(&directory, &records, &[])).max(known);
         let chosen = addresses::choose(directory.path(), last, options.address, addresses::BASE)?;
         directory.keep_specification(text)?;
         Local::run(directory, authority, runs, chosen, options)
@@ -127,17 +127,12 @@ impl Local {
     /// Where the directory or the address cannot be used, or nothing is known of a store; nothing runs then.
     pub fn join(options: JoinOptions) -> Result<Local, StartError> {
         let JoinOptions { ticket, durability, run } = options;
-        match Owner::read(&run.dir) {
-            Ok(_) if !edge::is_edges(&run.dir) => {
-                return Err(DirectoryError::Kind { path: run.dir, edge: false }.into());
-            }
-            Ok(_) | Err(DirectoryError::Empty { .. }) => {}
-            Err(error) => return Err(error.into()),
+        if run.dir.join("store.yaml").exists() {
+            return Err(DirectoryError::Kind { path: run.dir, edge: false }.into());
         }
         let ticket = edge::joined(&run.dir, ticket)?;
-        fs::create_dir_all(&run.dir).map_err(at(&run.dir))?;
-        edge::keep(&run.dir, &ticket)?;
         let directory = Directory::open_as(&run.dir, &ticket.name, Some(&ticket.store))?;
+        edge::keep(directory.path(), &ticket)?;
         let authority = Authority::open(&directory)?;
         let chosen = addresses::choose(directory.path(), 1, run.address, addresses::EDGE_BASE)?;
         Local::run(directory, authority, Runs::Edge { ticket, durability }, chosen, run)
@@ -257,7 +252,7 @@ impl Runs {
     }
 
     /// What is wanted of each of its groups. Who runs a store here wants it to run: pausing is for operators that others run.
-    pub(crate) fn wanted(&self, directory: &Directory, records: &[Topology], told: Option<&Regions>) -> Vec<Desired> {
+    pub(crate) fn wanted(&self, directory: &Directory, records: &[Topology], told: &[Regions]) -> Vec<Desired> {
         let (store, secret) = match self {
             Runs::Store { store, secret } => (store, secret),
             Runs::Edge { ticket, durability } => {
@@ -265,9 +260,11 @@ impl Runs {
             }
         };
         let mut groups = Desired::groups(&**store, &directory.owner().uid, records);
+        // Where there is no chance, new edges have to wait for it.
+        let chance = random_u64().ok().map(|chance| chance.max(1));
         for desired in &mut groups {
             desired.paused = false;
-            secret.iter().for_each(|secret| desired.know_edges(secret));
+            secret.iter().zip(chance).for_each(|(secret, chance)| desired.know_edges(secret, chance));
         }
         groups
     }

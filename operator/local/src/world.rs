@@ -160,10 +160,10 @@ impl World {
         self.records().into_iter().find(|record| record.group == group)
     }
 
-    /// An edge: the store as a leader has last told it.
-    pub fn told(&self) -> Option<&Regions> {
-        self.common.edge.as_ref()?;
-        self.replicas.values().find_map(|replica| replica.heard.report()?.regions.as_ref())
+    /// An edge: the store as leaders have told it.
+    pub fn told(&self) -> &[Regions] {
+        let reports = self.replicas.values().filter_map(|replica| replica.heard.report());
+        reports.map(|report| report.regions.as_slice()).next().unwrap_or_default()
     }
 
     /// What happened last, the oldest first.
@@ -230,7 +230,8 @@ impl World {
         let id = wanted.id;
         // An edge's only replica has the only address, whatever its number in the store.
         let first = self.common.edge.as_ref().map_or(1, |ticket| ticket.replica);
-        let Some(&address) = self.addresses.get((id - first) as usize) else {
+        let place = id.checked_sub(first);
+        let Some(&address) = place.and_then(|place| self.addresses.get(place as usize)) else {
             tracing::error!(replica = %wanted.name, "no address was reserved for it");
             return;
         };

@@ -49,6 +49,7 @@ fn blank() -> Topology {
         handover: 0,
         settings: Settings::standard(),
         previous_leader: 0,
+        last_group: 0,
         restarting: 0,
         groups: Vec::new(),
         leaving: Leaving::Stays as i32,

@@ -6,6 +6,8 @@
 //! On its own machine it is a group with one replica, planned by the same rules from a record of its own, as nobody else may be there. What that record says of
 //! the other groups and of homes a leader of the store has told it ([`Regions`]); while none does, what it was told before holds.
 
+use std::collections::BTreeMap;
+
 use trireme_crds::Policy;
 use trireme_proto::{
     Incarnation, Topology,
@@ -20,22 +22,38 @@ use crate::{
 };
 
 impl Desired {
-    /// What the keys of edges are known by, made from the store's secret.
-    pub fn know_edges(&mut self, secret: &[u8]) {
+    /// What the keys of edges are known by, made from the store's secret, and for edges that are new from `chance`, which is the same for all groups of a store
+    /// and another one each time.
+    pub fn know_edges(&mut self, secret: &[u8], chance: u64) {
         for other in &mut self.others {
             let group = other.group;
             if let Some(edge) = &mut other.edge {
-                edge.verifier = edge::verifier(&edge::key(secret, group)).into();
+                if edge.nonce == 0 {
+                    edge.nonce = chance;
+                }
+                edge.verifier = edge::verifier(&edge::key(secret, group, edge.nonce)).into();
             }
         }
     }
 
-    /// What an edge's own group is to be: this ticket's, with what a leader of the store has told it, or else with what its record has.
-    pub fn edge(ticket: &Ticket, durability: Durability, told: Option<&Regions>, known: Option<&Topology>) -> Desired {
-        let groups = told.map(|told| &told.groups).or_else(|| known.map(|record| &record.groups));
-        let others: Vec<Group> =
-            groups.into_iter().flatten().filter(|row| row.group != ticket.group).cloned().collect();
-        let homes = told.map(|told| &told.homes).or_else(|| known.map(|record| &record.homes));
+    /// What an edge's own group is to be: this ticket's, with what leaders of the store have told it, or else with what its record has.
+    ///
+    /// Leaders may tell of different moments: one whose region is cut off from those who decide does not know the newest. So all that any of them knows counts,
+    /// and of a home the newest epoch, which the record may have.
+    pub fn edge(ticket: &Ticket, durability: Durability, told: &[Regions], known: Option<&Topology>) -> Desired {
+        let mut others: BTreeMap<u32, Group> = BTreeMap::new();
+        for tells in told {
+            for row in &tells.groups {
+                // Of its own group a leader knows most.
+                if row.group == tells.told_by || !others.contains_key(&row.group) {
+                    others.insert(row.group, row.clone());
+                }
+            }
+        }
+        if told.is_empty() {
+            others.extend(known.iter().flat_map(|record| &record.groups).map(|row| (row.group, row.clone())));
+        }
+        others.remove(&ticket.group);
         let settings =
             Settings { mode: Mode::MultiLeader as i32, durability: durability as i32, ..Settings::standard() };
         let replica = DesiredReplica { id: ticket.replica, name: ticket.edge.clone(), region: ticket.edge.clone() };
@@ -45,12 +63,12 @@ impl Desired {
             group: ticket.group,
             region: ticket.edge.clone(),
             replicas: vec![replica],
-            others,
+            others: others.into_values().collect(),
             leaving: false,
             given_up: false,
             mode_waits_for: Vec::new(),
             edge: true,
-            homes: homes.into_iter().flatten().map(home).collect(),
+            homes: homes(told, known),
             w: 1,
             settings,
             failover: Failover {
@@ -68,9 +86,21 @@ impl Desired {
     }
 }
 
-/// A home as the edge's record is to have it: never its own.
-fn home(home: &Home) -> DesiredHome {
-    DesiredHome { home: Home { after: Vec::new(), ceded: None, ..home.clone() }, waits_for: Vec::new() }
+/// Homes as the edge's record is to have them: never its own.
+fn homes(told: &[Regions], known: Option<&Topology>) -> Vec<DesiredHome> {
+    let mut homes: Vec<Home> = Vec::new();
+    let rows = || told.iter().flat_map(|tells| &tells.homes);
+    let before = known.iter().flat_map(|record| &record.homes);
+    let stays = |home: &&Home| told.is_empty() || rows().any(|row| row.is_of(home));
+    for home in rows().chain(before.filter(stays)) {
+        match homes.iter_mut().find(|row| row.is_of(home)) {
+            Some(row) if row.epoch < home.epoch => *row = home.clone(),
+            Some(_) => {}
+            None => homes.push(home.clone()),
+        }
+    }
+    let desired = |home| DesiredHome { home: Home { after: Vec::new(), ceded: None, ..home }, waits_for: Vec::new() };
+    homes.into_iter().map(desired).collect()
 }
 
 /// The generation under which an edge that begins on an empty disk writes.
@@ -104,27 +134,36 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_has_what_it_was_told_last_and_else_what_it_knew() {
+    fn an_edge_has_what_anybody_told_it_and_else_what_it_knew() {
         let known = Topology { groups: vec![group(1, "eu")], ..Topology::default() };
-        let told = Regions { groups: vec![group(1, "eu"), group(3, "anna"), group(4, "us")], homes: Vec::new() };
-        let others = |told, known| {
-            let desired = Desired::edge(&ticket(), Durability::Disk, told, known);
-            desired.others.iter().map(|row| row.group).collect::<Vec<_>>()
+        let tells = |by: u32, groups: &[u32], epoch: u64| Regions {
+            groups: groups.iter().map(|number| group(*number, "r")).collect(),
+            homes: vec![Home { prefix: "x".into(), group: 1, epoch, ..Home::default() }],
+            told_by: by,
         };
-        assert_eq!(others(None, None), [0; 0]);
-        assert_eq!(others(None, Some(&known)), [1]);
-        assert_eq!(others(Some(&told), Some(&known)), [1, 4], "not itself");
+        let of = |told: &[Regions], known: Option<&Topology>| -> (Vec<u32>, Vec<u64>) {
+            let desired = Desired::edge(&ticket(), Durability::Disk, told, known);
+            let epochs = desired.homes.iter().map(|home| home.home.epoch).collect();
+            (desired.others.iter().map(|row| row.group).collect(), epochs)
+        };
+        assert_eq!(of(&[], None), (vec![], vec![]));
+        assert_eq!(of(&[], Some(&known)), (vec![1], vec![]));
+        assert_eq!(of(&[tells(1, &[1, 3, 4], 2)], Some(&known)), (vec![1, 4], vec![2]), "not itself");
+        // One of them is behind: it takes nothing away, nor does one that is behind the record.
+        assert_eq!(of(&[tells(1, &[1, 4], 5), tells(4, &[1, 4, 6], 3)], None), (vec![1, 4, 6], vec![5]));
+        let newer = Topology { homes: tells(1, &[], 9).homes, ..known };
+        assert_eq!(of(&[tells(1, &[1], 5)], Some(&newer)), (vec![1], vec![9]));
     }
 
     #[test]
     fn a_key_is_known_by_its_number_and_the_stores_secret() {
-        let mut desired = Desired::edge(&ticket(), Durability::Disk, None, None);
+        let mut desired = Desired::edge(&ticket(), Durability::Disk, &[], None);
         desired.others = vec![group(1, "eu"), Group { edge: Some(Edge::default()), ..group(4, "ben") }];
-        desired.know_edges(b"secret");
+        desired.know_edges(b"secret", 7);
         let verifiers: Vec<usize> =
             desired.others.iter().filter_map(|row| row.edge.as_ref()).map(|edge| edge.verifier.len()).collect();
         assert_eq!(verifiers, [32]);
-        assert_eq!(desired.others[1].edge.as_ref().unwrap().verifier, edge::verifier(&edge::key(b"secret", 4)));
+        assert_eq!(desired.others[1].edge.as_ref().unwrap().verifier, edge::verifier(&edge::key(b"secret", 4, 7)));
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::desired::DesiredReplica;
 
 /// Numbers of replicas that each group has for itself.
 const NUMBERS: u32 = 16;
+/// So many edges that were revoked are known by name.
+const REVOKED_MAX: usize = 32;
 const _: () = assert!(N_MAX <= NUMBERS, "replicas of two groups would have one number");
 
 /// The number of the first replica of a group: its others follow without a gap; but where the store has one group, number 0, in several regions, these share
@@ -176,23 +178,29 @@ fn standing(group: u32, region: &String, regions: &[String], records: &[Topology
 
 /// The highest number that was ever given to a group.
 fn last_number(records: &[Topology]) -> u32 {
-    let all = records.iter().flat_map(|record| record.groups.iter().map(|row| row.group).chain([record.group]));
+    let all = records.iter().map(last_number_of);
     // Number 0 has the replicas' numbers that 1 would have.
     all.max().map_or(0, |last| last.max(1))
 }
 
-/// A row for each edge that is wanted, and for each that was. New ones are numbered from behind `last` on, in the order given here.
+/// The highest that this record knows of.
+pub(crate) fn last_number_of(record: &Topology) -> u32 {
+    let rows = record.groups.iter().map(|row| row.group);
+    rows.chain([record.group, record.last_group]).max().unwrap_or(0)
+}
+
+/// A row for each edge that is wanted, and for the last of those that were, so that they are told so: of older ones the number is enough, which all records know. New ones are numbered from behind `last` on, in the order given here.
 fn edge_rows(wanted: &[String], mut last: u32, records: &[Topology]) -> Vec<Group> {
     let mut rows: BTreeMap<u32, Group> = BTreeMap::new();
     for known in records.iter().flat_map(|record| &record.groups).filter(|row| row.is_edge()) {
         let row = rows.entry(known.group).or_insert_with(|| edge(known.group, &known.region));
         let revoked = known.edge.as_ref().is_some_and(|edge| edge.revoked) || !wanted.contains(&known.region);
-        let verifier = known.edge.as_ref().map(|edge| edge.verifier.clone()).unwrap_or_default();
+        let before = known.edge.clone().unwrap_or_default();
         if let Some(edge) = &mut row.edge {
             // Once one record says so it is so: whoever reads another one later does not let it in again.
             edge.revoked |= revoked;
-            if edge.verifier.is_empty() {
-                edge.verifier = verifier;
+            if edge.nonce == 0 {
+                (edge.nonce, edge.verifier) = (before.nonce, before.verifier);
             }
         }
     }
@@ -202,6 +210,9 @@ fn edge_rows(wanted: &[String], mut last: u32, records: &[Topology]) -> Vec<Grou
             rows.insert(last, edge(last, name));
         }
     }
+    let known = |group: u32| records.iter().all(|record| record.last_group >= group);
+    let old: Vec<u32> = rows.values().rev().filter(|row| row.is_revoked()).skip(REVOKED_MAX).map(|r| r.group).collect();
+    rows.retain(|group, _| !(old.contains(group) && known(*group)));
     rows.into_values().collect()
 }
 

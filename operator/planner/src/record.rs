@@ -49,6 +49,7 @@ pub fn to_object(record: &Topology) -> GroupRecord {
         },
         given_up: record.given_up,
         homes: record.homes.iter().map(home_to_object).collect(),
+        last_group: record.last_group,
         settings: settings_to_object(&record.settings),
     }
 }
@@ -73,7 +74,11 @@ fn group_to_object(group: &Group) -> OtherGroupRecord {
         replicas: group.replicas.iter().map(replica_to_object).collect(),
         paused: group.paused,
         leaving: group.leaving,
-        edge: group.edge.as_ref().map(|edge| EdgeRecord { verifier: hex(&edge.verifier), revoked: edge.revoked }),
+        edge: group.edge.as_ref().map(|edge| EdgeRecord {
+            verifier: hex(&edge.verifier),
+            nonce: format!("{:016x}", edge.nonce),
+            revoked: edge.revoked,
+        }),
     }
 }
 
@@ -90,7 +95,7 @@ fn group_from_object(object: &OtherGroupRecord) -> Result<Group, RecordTextError
 
 fn edge_from_object(object: &EdgeRecord) -> Result<Edge, RecordTextError> {
     let verifier = bytes(&object.verifier).ok_or_else(|| RecordTextError::Verifier(object.verifier.clone()))?;
-    Ok(Edge { verifier: verifier.into(), revoked: object.revoked })
+    Ok(Edge { verifier: verifier.into(), revoked: object.revoked, nonce: incarnation(&object.nonce)? })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -228,6 +233,7 @@ pub fn from_object(store: &str, object: &GroupRecord) -> Result<Topology, Record
         },
         given_up: object.given_up,
         homes: object.homes.iter().map(home_from_object).collect(),
+        last_group: object.last_group,
         settings: settings_from_object(&object.settings),
     })
 }

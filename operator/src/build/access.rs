@@ -27,14 +27,14 @@ pub(super) fn secret(wanted: &Wanted) -> Option<Secret> {
     Some(Secret { metadata: metadata(wanted, name.clone()), type_: Some("Opaque".to_owned()), ..Secret::default() })
 }
 
-/// Name of the Secret that the keys of a store's edges are made from.
-pub(crate) fn edges_secret(store: &str) -> String {
+/// Name of the Secret that the keys of a store's edges are made from, and of the Service that they come by.
+pub(crate) fn edges_name(store: &str) -> String {
     format!("{store}-edges")
 }
 
 /// That Secret without what is in it, where there are edges.
 pub(super) fn edges(wanted: &Wanted) -> Option<Secret> {
-    let metadata = metadata(wanted, edges_secret(&wanted.name));
+    let metadata = metadata(wanted, edges_name(&wanted.name));
     wanted.has_edges().then(|| Secret { metadata, type_: Some("Opaque".to_owned()), ..Secret::default() })
 }
 

@@ -68,8 +68,9 @@ impl Keeper {
             Some(secret) => self.secret(secret, PASSWORD_KEY, &owner, &mut outcome).await,
             None => self.named_secret(work, &mut outcome).await,
         }
-        if let Some(secret) = &edges {
-            self.secret(secret, EDGES_KEY, &owner, &mut outcome).await;
+        match &edges {
+            Some(secret) => self.secret(secret, EDGES_KEY, &owner, &mut outcome).await,
+            None => self.no_door(&owner, &mut outcome).await,
         }
         // What a region has for itself bears its name as a label.
         let left = |labels: &BTreeMap<String, String>| {
@@ -173,6 +174,22 @@ impl Keeper {
             Err(error) if !overtaken(&error) => {
                 let kind = K::kind(&());
                 outcome.trouble.push(format!("{kind} {name} is not wanted, and could not be deleted: {}", why(&error)));
+            }
+            _ => {}
+        }
+    }
+
+    /// The Service that edges come by goes with the last of them; the Secret stays, as the next ones' keys are made from it.
+    async fn no_door(&mut self, owner: &str, outcome: &mut Outcome) {
+        let name = build::edges_name(&self.key.name);
+        let there = self.context.cluster.services.get(&self.key.namespace, &name);
+        if there.is_none_or(|there| owned(&*there, owner).is_err()) {
+            return;
+        }
+        match self.api::<Service>().delete(&name, &DeleteParams::default()).await {
+            Err(error) if !overtaken(&error) => {
+                let why = why(&error);
+                outcome.trouble.push(format!("Service {name} is not wanted, and could not be deleted: {why}"));
             }
             _ => {}
         }

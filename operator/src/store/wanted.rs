@@ -22,6 +22,7 @@ use trireme_planner::Desired;
 use trireme_proto::{Topology, topology::Durability};
 
 use super::Key;
+use crate::context::random_u64;
 
 /// Annotation: a new value restarts every replica, one by one.
 pub(crate) const RESTART: &str = "trireme.dev/restart";
@@ -205,8 +206,10 @@ impl Wanted {
     /// known yet, new edges are not let in.
     pub fn groups(&self, records: &[Topology], edges: Option<&[u8]>) -> Vec<Desired> {
         let mut groups = Desired::groups(&self.resource, &self.desired.store, records);
+        // Where there is no chance, new edges have to wait for it.
+        let known = edges.zip(random_u64().ok());
         for desired in &mut groups {
-            edges.iter().for_each(|secret| desired.know_edges(secret));
+            known.iter().for_each(|(secret, chance)| desired.know_edges(secret, (*chance).max(1)));
         }
         groups
     }

@@ -176,7 +176,7 @@ fn sent(page: &mut Page, shell: &Shell, topology: Option<&Topology>) {
     let groups = topology.map_or(&[][..], |topology| &topology.groups);
     let mut each = |name: &str, help: &str, value: &dyn Fn(Sent) -> u64| {
         page.head(name, help, "counter");
-        for row in groups {
+        for row in groups.iter().filter(|row| !row.is_revoked()) {
             page.row(name, &format!("to=\"{}\"", escaped(&row.region)), value(shell.links.sent_to(row.group)));
         }
     };

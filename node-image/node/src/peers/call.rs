@@ -13,6 +13,7 @@ use tokio::{
 use trireme_proto::{ReplicaId, ids::Peer, message::Hello};
 
 use super::{
+    Door,
     hello::{self, Greeted, HelloError},
     link,
 };
@@ -49,7 +50,7 @@ pub(super) async fn keep_calling(shell: Rc<Shell>, id: ReplicaId) {
                 continue;
             }
             Some(Ok((stream, greeted))) => {
-                if let Err(error) = link::serve(&shell, stream, Peer::Replica(id), greeted, false).await {
+                if let Err(error) = link::serve(&shell, stream, Peer::Replica(id), greeted, Door::Peers).await {
                     shell.links.refuse(&format!("replica {id} at {address}"), &error);
                 }
                 if begin.elapsed() >= SUCCESS {

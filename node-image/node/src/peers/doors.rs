@@ -7,9 +7,15 @@
 use std::{rc::Rc, time::Duration};
 
 use tokio::{net::TcpStream, time::sleep};
-use trireme_proto::{edge, ids::Peer, message::Hello, topology::Topology};
+use trireme_proto::{
+    edge,
+    ids::Peer,
+    message::Hello,
+    topology::{Edge, Topology},
+};
 
 use super::{
+    Door,
     call::{self, CONNECT_PATIENCE},
     hello::{self, Greeted, HelloError},
     link,
@@ -28,6 +34,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 pub(super) fn admit(shell: &Shell, theirs: &Hello) -> Result<(), HelloError> {
     let core = shell.core.borrow();
     is_known(core.topology(), theirs)?;
+    if theirs.connected.contains(&shell.identity.id) {
+        return Err(HelloError::Already);
+    }
     if !core.speaks_for_group() {
         return Err(HelloError::LeadsNot);
     }
@@ -58,9 +67,12 @@ pub(crate) fn look_after(shell: &Shell) {
     let core = shell.core.borrow();
     let (speaks, topology) = (core.speaks_for_group(), core.topology());
     let row = |group: u32| topology.and_then(|topology| topology.groups.iter().find(|row| row.group == group));
-    // One whose feeds are paused stays connected: it is not turned away.
-    let stays = |group: u32| row(group).and_then(|row| row.edge.as_ref()).is_some_and(|edge| !edge.revoked);
-    for link in shell.links.open.borrow().values().filter(|link| link.edge && !(speaks && stays(link.group))) {
+    let edge = |group: u32| row(group).and_then(|row| row.edge.as_ref());
+    // One whose feeds are paused stays connected: it is not turned away. One whose key is none any more is.
+    let stays = |group: u32, key: &[u8]| edge(group).is_some_and(|edge: &Edge| !edge.revoked && edge.verifier == key);
+    let open = shell.links.open.borrow();
+    let edges = open.values().filter_map(|link| Some((link, link.edge.as_ref()?)));
+    for (link, _) in edges.filter(|(link, key)| !(speaks && stays(link.group, key))) {
         link.outbox.cut();
     }
 }
@@ -74,7 +86,7 @@ pub(crate) async fn keep_knocking(shell: Rc<Shell>, door: String) {
                 pause = PAUSE_MIN;
                 shell.links.turned_away.replace(None);
                 let peer = Peer::Replica(greeted.hello.from);
-                if let Err(error) = link::serve(&shell, stream, peer, greeted, false).await {
+                if let Err(error) = link::serve(&shell, stream, peer, greeted, Door::Peers).await {
                     shell.links.refuse(&door, &error);
                 }
             }
@@ -94,12 +106,14 @@ async fn knock(shell: &Shell, door: &str) -> Result<(TcpStream, Greeted), HelloE
     let key = shell.config.edge.as_ref().map(|edge| edge.key.clone()).unwrap_or_default();
     // The way to a door leads through other networks than those between replicas: calls come from wherever the system says.
     let mut stream = call::connect_within(CONNECT_PATIENCE, None, door).await?;
-    let greeted = hello::knock(&mut stream, &Hello { to: 0, key, ..shell.links.me.clone() }).await?;
-    match shell.links.is_open(Peer::Replica(greeted.hello.from)) {
-        // Two doors lead to it.
-        true => Err(HelloError::Already(greeted.hello.from)),
-        false => Ok((stream, greeted)),
-    }
+    // Another door may lead to somebody who is connected already; that connection is to stay.
+    let connected = shell.links.connected().into_iter().filter_map(|peer| match peer {
+        Peer::Replica(id) => Some(id),
+        Peer::Operator(_) => None,
+    });
+    let mine = Hello { to: 0, key, connected: connected.collect(), ..shell.links.me.clone() };
+    let greeted = hello::knock(&mut stream, &mine).await?;
+    Ok((stream, greeted))
 }
 
 #[cfg(test)]
@@ -114,13 +128,13 @@ mod tests {
             group,
             region: format!("edge-{group}"),
             replicas: vec![Replica { id, ..Replica::default() }],
-            edge: Some(Edge { verifier: edge::verifier(&edge::key(b"s", group)).into(), revoked }),
+            edge: Some(Edge { verifier: edge::verifier(&edge::key(b"s", group, 7)).into(), revoked, nonce: 7 }),
             ..Group::default()
         };
         let region = Group { group: 2, replicas: vec![Replica { id: 17, ..Replica::default() }], ..Group::default() };
         let topology = Topology { groups: vec![region, row(3, 33, false), row(4, 49, true)], ..Topology::default() };
         let knock = |group: u32, from: u32, secret: &[u8], of: u32| {
-            let hello = Hello { group, from, key: edge::key(secret, of), ..Hello::default() };
+            let hello = Hello { group, from, key: edge::key(secret, of, 7), ..Hello::default() };
             is_known(Some(&topology), &hello)
         };
         assert!(knock(3, 33, b"s", 3).is_ok());

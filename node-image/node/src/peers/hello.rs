@@ -16,6 +16,8 @@ use trireme_proto::{
 
 /// Both sides must have said Hello within this time.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// So much of a name that a stranger says is kept.
+const STORE_CHARS_MAX: usize = 80;
 /// Longest first frame in bytes: nothing larger is read from somebody unknown.
 const FRAME_BYTES_MAX: usize = 16 << 10;
 
@@ -60,9 +62,9 @@ pub(crate) enum HelloError {
     /// At an edge: it was turned away, and told why.
     #[error("turned away: {0}")]
     Refused(String),
-    /// At an edge: whoever is behind this door is connected by another one.
-    #[error("replica {0} is connected by another door")]
-    Already(ReplicaId),
+    /// At a door for edges: this edge is connected here by another door.
+    #[error("it is connected here by another door")]
+    Already,
     /// It began with something else.
     #[error("it did not begin with Hello")]
     NoHello,
@@ -82,11 +84,7 @@ impl HelloError {
     pub(crate) fn is_refusal(&self) -> bool {
         !matches!(
             self,
-            HelloError::Io(_)
-                | HelloError::Silent
-                | HelloError::Ended(_)
-                | HelloError::LeadsNot
-                | HelloError::Already(_)
+            HelloError::Io(_) | HelloError::Silent | HelloError::Ended(_) | HelloError::LeadsNot | HelloError::Already
         )
     }
 }
@@ -139,6 +137,7 @@ pub(super) async fn knock(stream: &mut TcpStream, mine: &Hello) -> Result<Greete
         match greeted.hello.refused.as_str() {
             "" => Ok(greeted),
             why if why == HelloError::LeadsNot.to_string() => Err(HelloError::LeadsNot),
+            why if why == HelloError::Already.to_string() => Err(HelloError::Already),
             why => Err(HelloError::Refused(why.to_owned())),
         }
     })
@@ -157,8 +156,15 @@ pub(super) async fn open_door(
         // It does not say whom it wants, as it cannot know who is there.
         let admitted =
             check(&Hello { to: mine.from, ..greeted.hello.clone() }, mine).and_then(|()| admit(&greeted.hello));
-        let refused = admitted.as_ref().err().map(ToString::to_string).unwrap_or_default();
-        say(stream, Hello { to: from, refused, ..mine.clone() }).await?;
+        let answer = match &admitted {
+            Ok(()) => Hello { to: from, ..mine.clone() },
+            // A stranger learns nothing of who is here.
+            Err(why) => {
+                let (version, store, refused) = (mine.version, greeted.hello.store.clone(), why.to_string());
+                Hello { version, store, to: from, refused, ..Hello::default() }
+            }
+        };
+        say(stream, answer).await?;
         admitted.map(|()| greeted)
     })
     .await
@@ -173,7 +179,8 @@ fn check(theirs: &Hello, mine: &Hello) -> Result<(), HelloError> {
         return Err(HelloError::Version(theirs.version));
     }
     if theirs.store != mine.store {
-        return Err(HelloError::Store(theirs.store.clone()));
+        // It is shown and logged: no more of it than a name has.
+        return Err(HelloError::Store(theirs.store.chars().take(STORE_CHARS_MAX).collect()));
     }
     if theirs.to != mine.from {
         return Err(HelloError::Recipient(theirs.to));

@@ -15,10 +15,11 @@ use tokio::{
     io::AsyncReadExt,
     net::{TcpStream, tcp::OwnedReadHalf},
 };
-use trireme_proto::{Incarnation, Message, frame, ids::Peer};
+use trireme_proto::{Incarnation, Message, edge::verifier, frame, ids::Peer};
 use trireme_replica::io::Input;
 
 use super::{
+    Door,
     hello::{Greeted, HelloError},
     packed::unpack,
 };
@@ -41,9 +42,11 @@ pub(crate) struct Link {
     pub(crate) incarnation: Incarnation,
     /// Its group within the store.
     pub(crate) group: u32,
-    /// It came by the door for edges.
-    pub(crate) edge: bool,
+    /// It came by the door for edges, with a key that is known by this.
+    pub(crate) edge: Option<Vec<u8>>,
     pub(crate) outbox: Outbox<BytesMut>,
+    /// The core was told that much waits for it.
+    pub(crate) busy: Cell<bool>,
     /// It is a replica of another group.
     pub(super) is_far: bool,
     /// It understands what is packed.
@@ -74,15 +77,16 @@ pub(super) async fn serve(
     stream: TcpStream,
     peer: Peer,
     greeted: Greeted,
-    edge: bool,
+    door: Door,
 ) -> Result<(), HelloError> {
     let (half, write) = stream.into_split();
     let link = Rc::new(Link {
         peer,
         incarnation: greeted.hello.incarnation,
         group: greeted.hello.group,
-        edge,
+        edge: (door == Door::Edges).then(|| verifier(&greeted.hello.key)),
         outbox: Outbox::new(write),
+        busy: Cell::new(false),
         is_far: matches!(peer, Peer::Replica(_)) && greeted.hello.group != shell.identity.group,
         unpacks: greeted.hello.unpacks,
         batch: Cell::new(None),
@@ -161,7 +165,7 @@ impl Reader<'_> {
                 Some(Message::Hello(_)) => return Err("it said Hello twice".into()),
                 Some(Message::Packed(_)) => return Err("it packed what was packed".into()),
                 // What it knows of the store it was told.
-                Some(Message::Regions(_)) if self.link.edge => {
+                Some(Message::Regions(_)) if self.link.edge.is_some() => {
                     return Err("an edge tells of the store's regions".into());
                 }
                 Some(message) => core.step(Input::Peer { peer: self.link.peer, message }, now),

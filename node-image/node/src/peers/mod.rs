@@ -45,7 +45,7 @@ use crate::shell::{Shell, count};
 
 /// Bytes that may wait for one peer before its connection is cut: one frame may be larger, two large ones are too many.
 const PENDING_BYTES_MAX: usize = 128 << 20;
-/// Connections that have not said Hello yet.
+/// Connections that have not said Hello yet, at each door.
 const GREETING_MAX: usize = 256;
 /// Operators and tools at the same time.
 const OPERATORS_MAX: usize = 64;
@@ -74,7 +74,8 @@ pub(crate) struct Links {
     /// At an edge: which door has turned it away last, and why.
     turned_away: RefCell<Option<String>>,
     operators: Cell<u32>,
-    greeting: Cell<usize>,
+    /// By door.
+    greeting: [Cell<usize>; 2],
     /// Peer addresses in the newest record.
     directory: RefCell<BTreeMap<ReplicaId, String>>,
     /// Rung when an address has changed.
@@ -113,7 +114,7 @@ impl Links {
             edges: Cell::new(0),
             turned_away: RefCell::default(),
             operators: Cell::new(0),
-            greeting: Cell::new(0),
+            greeting: Default::default(),
             directory: RefCell::default(),
             moved: Notify::new(),
             called: RefCell::default(),
@@ -155,10 +156,6 @@ impl Links {
     /// At an edge: which door has turned it away last, and why, until one has let it in.
     pub(crate) fn turned_away(&self) -> Option<String> {
         self.turned_away.borrow().clone()
-    }
-
-    fn is_open(&self, peer: Peer) -> bool {
-        self.open.borrow().contains_key(&peer)
     }
 
     /// Whether the peer is connected already, from another disk.
@@ -282,7 +279,7 @@ pub(crate) enum Door {
 pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener, door: Door) {
     loop {
         match listener.accept().await {
-            Ok((stream, address)) if shell.links.greeting.get() < GREETING_MAX => {
+            Ok((stream, address)) if shell.links.greeting[door as usize].get() < GREETING_MAX => {
                 spawn_local(welcome(Rc::clone(&shell), stream, address.to_string(), door));
             }
             Ok(_) => tracing::warn!("too many peers that say nothing: connection closed"),
@@ -293,7 +290,9 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener, door: Door) 
 
 async fn welcome(shell: Rc<Shell>, mut stream: TcpStream, address: String, door: Door) {
     let links = &shell.links;
-    links.greeting.set(links.greeting.get() + 1);
+    // Strangers at the door for edges take no place from replicas.
+    let greeting = &links.greeting[door as usize];
+    greeting.set(greeting.get() + 1);
     let greeted = match link::tune(&stream) {
         Ok(()) if door == Door::Edges => {
             hello::open_door(&mut stream, &links.me, |theirs| doors::admit(&shell, theirs)).await
@@ -301,7 +300,7 @@ async fn welcome(shell: Rc<Shell>, mut stream: TcpStream, address: String, door:
         Ok(()) => hello::answer(&mut stream, &links.me).await,
         Err(error) => Err(error.into()),
     };
-    links.greeting.set(links.greeting.get() - 1);
+    greeting.set(greeting.get() - 1);
     let greeted = match greeted {
         Ok(greeted) => greeted,
         Err(error) => return links.refuse(&address, &error),
@@ -317,7 +316,7 @@ async fn welcome(shell: Rc<Shell>, mut stream: TcpStream, address: String, door:
         }
         id => Peer::Replica(id),
     };
-    if let Err(error) = link::serve(&shell, stream, peer, greeted, door == Door::Edges).await {
+    if let Err(error) = link::serve(&shell, stream, peer, greeted, door).await {
         links.refuse(&address, &error);
     }
 }
@@ -331,7 +330,7 @@ fn open(shell: &Shell, link: &Rc<Link>) -> Result<(), HelloError> {
     shell.links.is_twin(link.peer, link.incarnation)?;
     let mut open = shell.links.open.borrow_mut();
     let old = open.insert(link.peer, Rc::clone(link));
-    shell.links.edges.set(open.values().filter(|link| link.edge).count());
+    shell.links.edges.set(open.values().filter(|link| link.edge.is_some()).count());
     drop(open);
     if let Some(old) = old {
         tracing::debug!(peer = ?link.peer, "a newer connection of a peer replaces the old one");
@@ -348,7 +347,7 @@ fn close(shell: &Shell, link: &Rc<Link>, reason: &str) {
     let mut open = shell.links.open.borrow_mut();
     if open.get(&link.peer).is_some_and(|current| Rc::ptr_eq(current, link)) {
         open.remove(&link.peer);
-        shell.links.edges.set(open.values().filter(|link| link.edge).count());
+        shell.links.edges.set(open.values().filter(|link| link.edge.is_some()).count());
         drop(open);
         tracing::info!(peer = ?link.peer, reason, "peer disconnected");
         shell.step(Input::PeerClosed(link.peer));

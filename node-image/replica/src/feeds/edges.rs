@@ -53,14 +53,17 @@ impl Replica {
         groups.iter_mut().for_each(|row| row.paused = false);
         groups.push(own);
         groups.sort_by_key(|row| row.group);
-        let regions = Regions { groups, homes: topology.homes.clone() };
+        let regions = Regions { groups, homes: topology.homes.clone(), told_by: topology.group };
         self.output.send.push((Peer::Replica(id), Message::Regions(Box::new(regions))));
     }
 
     /// A leader says what its record says. An edge reports it; others have records of their own.
     pub(crate) fn on_regions(&mut self, regions: Regions) {
-        if self.regions.as_ref() != Some(&regions) {
-            self.regions = Some(regions);
+        let group = regions.told_by;
+        // As many may speak as there are groups.
+        let known = regions.groups.iter().any(|row| row.group == group);
+        if known && self.regions.get(&group) != Some(&regions) {
+            self.regions.insert(group, regions);
             self.report_due = true;
         }
     }

@@ -58,8 +58,9 @@ impl Replica {
         };
         let Some(link) = self.feeds.as_mut().and_then(|feeds| feeds.links.get_mut(&from)) else { return };
         link.epoch = feed.epoch;
+        let edge = self.is_edge(from);
         for records in &feed.entries {
-            self.land(records);
+            self.land(records, edge);
         }
         self.take_acknowledgement(from, feed.acknowledged.as_ref());
         if let Some(holds) = &feed.holds {
@@ -100,28 +101,37 @@ impl Replica {
     }
 
     /// Entries, whole records one after the other. Where they are damaged the rest is left out: it will be found missing, and sent again.
-    fn land(&mut self, records: &Bytes) {
+    fn land(&mut self, records: &Bytes, edge: bool) {
         let mut rest = &records[..];
         while !rest.is_empty() && self.output.fatal.is_none() {
             let Ok(record) = record::read(rest) else { return };
             if record.kind == Kind::Delta {
-                self.land_entry(record.payload);
+                self.land_entry(record.payload, edge);
             }
             rest = &rest[record.bytes..];
         }
         self.land_early();
     }
 
-    fn land_entry(&mut self, delta: &[u8]) {
+    /// Edges run what their owners installed: what of theirs makes no sense here, or says that it is this group's own, is refused, and is no bug of this program.
+    fn land_entry(&mut self, delta: &[u8], edge: bool) {
         let Ok(dot) = Engine::dot_of(delta) else { return };
         if self.engine.received().contains(dot) {
             return self.acknowledge_again(dot);
+        }
+        if edge && self.is_own(dot.origin) {
+            self.counters.peer_refusals += 1;
+            return;
         }
         if self.leads() && !self.engine.is_ready(delta) && !broken(Breakage::LandEarly) {
             return self.keep_early(dot, delta);
         }
         let at = self.at_next();
         if let Err(why) = self.engine.join(delta, &at) {
+            if edge {
+                self.counters.peer_refusals += 1;
+                return;
+            }
             return self.fatal(format!("an entry of origin {} cannot be joined: {why}", dot.origin.group));
         }
         let seq = self.append_entry(Kind::Delta, None, |out| out.extend_from_slice(delta));
@@ -154,7 +164,8 @@ impl Replica {
             if let Some(feeds) = &mut self.feeds {
                 feeds.early_bytes -= delta.len();
             }
-            self.land_entry(&delta);
+            let edge = self.is_edge(dot.origin.group);
+            self.land_entry(&delta, edge);
         }
     }
 
@@ -325,6 +336,9 @@ impl Replica {
         if let Some(origin) = holds.origin {
             let dot = Dot { origin, seq: received.highest(origin) };
             self.engine.hear_of(dot, &received);
+            if let Some(link) = self.feeds.as_mut().and_then(|feeds| feeds.links.get_mut(&from)) {
+                link.origin = Some(origin);
+            }
         }
         let known = self.meta.topology.as_ref().map_or(0, |topology| topology.version);
         let Some(feeds) = &mut self.feeds else { return };

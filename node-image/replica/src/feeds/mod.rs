@@ -115,6 +115,8 @@ pub(crate) struct Link {
     pub(crate) clock: Option<(i64, u64)>,
     /// The epoch of the record that it obeys.
     pub(crate) epoch: Epoch,
+    /// The name under which it writes, as it last said.
+    origin: Option<Origin>,
     /// What it holds durably of this replica's entries, under its present name.
     pub(crate) acknowledged: ReceivedSet,
     /// What it holds of everything, as last heard; none before it has said so on this connection.
@@ -189,6 +191,7 @@ impl Link {
             heard_us: now_us,
             clock: None,
             epoch: Epoch::ZERO,
+            origin: None,
             acknowledged: ReceivedSet::default(),
             holds: None,
             knows_upto: 0,

@@ -35,6 +35,8 @@ impl Replica {
         report.feeds = topology
             .groups
             .iter()
+            // One that was revoked is none any more.
+            .filter(|group| !group.is_revoked())
             .map(|group| {
                 let link = feeds.links.get(&group.group).filter(|link| link.connected);
                 let said = feeds.said.get(&group.group).unwrap_or(&nothing);

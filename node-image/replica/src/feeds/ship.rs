@@ -110,8 +110,9 @@ impl Replica {
                 continue;
             }
             if std::mem::take(&mut link.ack_due) {
-                // Of its present name: the newest one under which anything has come.
-                let newest = origins.origins().iter().map(|s| s.origin).filter(|o| o.group == *id).max();
+                // Of its present name: the one that it says, or else the newest one under which anything has come. An edge on a new disk has any one.
+                let newest = || origins.origins().iter().map(|s| s.origin).filter(|o| o.group == *id).max();
+                let newest = link.origin.or_else(newest);
                 link.out.acknowledged = newest.map(|origin| sets::part_to_message(&feeds.held, origin));
             }
             if link.out == Feed::default() {

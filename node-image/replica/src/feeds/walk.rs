@@ -76,6 +76,9 @@ impl Replica {
         let Some(link) = feeds.links.get_mut(&from) else { return };
         let first = link.holds.is_none();
         link.allow(cap, heartbeat_ms);
+        if self.peers.get(&link.replica).is_some_and(|peer| peer.busy) {
+            link.allowance = link.allowance.min(0);
+        }
         link.backlog_entries = if behind == 0 { 0 } else { link.backlog_entries.max(behind) };
         let origins: Vec<Origin> = lacking.origins().iter().map(|seen| seen.origin).collect();
         link.lacks.retain(|origin, _| origins.contains(origin));

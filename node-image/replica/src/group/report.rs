@@ -73,7 +73,7 @@ impl Replica {
             write_gap_ms: leader.map_or(0, |leader| ms(leader.write_gap_us)),
             leader_link_closed: matches!(&self.role, Role::Follower(follower) if follower.link_closed),
             digest: if self.applied == self.commit { self.engine.digest_total() } else { 0 },
-            regions: self.regions.clone(),
+            regions: self.regions.values().cloned().collect(),
             led_before: Some(self.led_before).filter(|epoch| *epoch != Epoch::ZERO),
             ..Report::default()
         };

@@ -160,5 +160,6 @@ fn first_record(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
         leaving: Leaving::Stays as i32,
         given_up: None,
         homes: Vec::new(),
+        last_group: 0,
     });
 }

@@ -47,7 +47,7 @@ pub(crate) fn from_nothing(turn: &mut Turn<'_>, record: &Topology, replaced: &BT
         epoch: record.epoch.to_string(),
         lost: turn.names(lost.iter().map(|member| member.id)),
         alone,
-        elsewhere: next.groups.iter().map(|group| group.region.clone()).collect(),
+        elsewhere: next.groups.iter().filter(|group| !group.is_revoked()).map(|group| group.region.clone()).collect(),
     });
     turn.record(next);
     true

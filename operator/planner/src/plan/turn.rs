@@ -13,6 +13,7 @@ use super::{IDLE_RECHECK_MS, Memory, Plan, TELL_AGAIN_MS, homes, memory::Timer};
 use crate::{
     decision::Decision,
     desired::{Desired, DesiredReplica},
+    groups,
     observed::{Elsewhere, Observed, Process},
 };
 
@@ -261,6 +262,8 @@ impl<'a> Turn<'a> {
         next.replicas = self.directory(&next);
         next.groups = self.others(&next);
         next.homes = homes::rows(self, &next);
+        let before = self.observed.record.as_ref().map_or(0, groups::last_number_of);
+        next.last_group = groups::last_number_of(&next).max(before);
         if let Some(record) = &self.observed.record {
             homes::note_gained(self, record, &next);
         }

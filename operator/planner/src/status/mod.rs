@@ -127,7 +127,7 @@ fn group(
 /// How the other groups that the record names stand to what this one's leader has written.
 fn feeds(record: &Topology, leader: &Report) -> Vec<FeedStatus> {
     // One that was revoked is none any more.
-    let rows = record.groups.iter().filter(|group| group.is_fed() || !group.is_edge()).filter_map(|group| {
+    let rows = record.groups.iter().filter(|group| !group.is_revoked()).filter_map(|group| {
         let feed = leader.feeds.iter().find(|feed| feed.group == group.group)?;
         Some(FeedStatus {
             region: group.region.clone(),

@@ -46,6 +46,7 @@ pub(crate) fn create(turn: &mut Turn<'_>, members: Vec<Member>, data: bool) {
         handover: 0,
         settings: turn.desired.settings.clone(),
         previous_leader: 0,
+        last_group: 0,
         restarting: 0,
         groups: Vec::new(),
         leaving: Leaving::Stays as i32,
