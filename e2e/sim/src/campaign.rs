@@ -117,7 +117,8 @@ fn focus_of(rule: Breakage) -> Focus {
         | Breakage::WriteAway
         | Breakage::HomeUnseen
         | Breakage::CedeUnsettled
-        | Breakage::MoveHomeEarly => Focus::Regions,
+        | Breakage::MoveHomeEarly
+        | Breakage::EdgeAsBefore => Focus::Regions,
         Breakage::ModeWithoutEpoch => Focus::Modes,
     }
 }

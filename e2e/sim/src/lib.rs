@@ -11,7 +11,7 @@
 //! ```
 //!
 //! * [`scenario`]: what a seed decides: members, w, settings, which faults.
-//! * [`regions`]: several worlds, one for each group of a store with a leader in each region, and the network between them.
+//! * [`regions`]: several worlds, one for each group of a store with a leader in each region, and the network between them; and an edge.
 //! * [`world`]: the queue of events and what each does; [`machine`], [`network`], [`disk`], [`clock`] are its parts.
 //! * [`client`], [`model`], [`history`]: what is asked of the store, what one machine would answer, what was answered.
 //! * [`invariants`]: what must hold, one file each. [`linear`]: the search behind one of them.

@@ -107,7 +107,12 @@ impl Network {
 
     /// Frees every way; what was held up arrives soon.
     pub fn unblock_all(&mut self, now: Micros, rng: &mut Rng) {
-        self.blocked.clear();
+        self.unblock(now, |_| true, rng);
+    }
+
+    /// Frees the ways to and from such peers.
+    pub fn unblock(&mut self, now: Micros, is_one: impl Fn(Peer) -> bool, rng: &mut Rng) {
+        self.blocked.retain(|(from, to)| !is_one(*from) && !is_one(*to));
         for (id, connection) in &mut self.connections {
             for (side, end) in connection.ends.iter_mut().enumerate() {
                 if !end.armed && !end.waiting.is_empty() {

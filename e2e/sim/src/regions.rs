@@ -3,6 +3,8 @@
 //! Within its region each world is as any other, with its own authority, workers, clients and faults: all invariants of a store with one leader hold there,
 //! for keys that only its clients use. Between regions there are other delays, other partitions, and keys that clients of all regions use.
 
+mod between;
+mod edge;
 mod hand;
 mod homes;
 mod modes;
@@ -13,18 +15,18 @@ use fastrand::Rng;
 use trireme_crds::HomeRule;
 use trireme_proto::{ReplicaId, ids::Peer, topology::Mode};
 
-use self::modes::Modes;
+use self::{edge::Edge, modes::Modes};
 
 use crate::{
     clock::Micros,
     history::History,
-    invariants::{Found, Violation, causal, counters, homes as at_home, liveness, same::Same, sets},
-    machine::{Arrival, Machine},
-    network::{ConnectionId, Delays, Network, Packet},
+    invariants::{Found, Violation, causal, counters, homes as at_home, liveness, names::Names, same::Same, sets},
+    machine::Machine,
+    network::{ConnectionId, Delays, Network},
     queue::Queue,
     scenario::{Focus, Scenario, group_of},
     trace::Keep,
-    world::{Abroad, Summary, World},
+    world::{Summary, World},
 };
 
 /// How often operators of several groups know of each other's replicas.
@@ -51,11 +53,16 @@ enum Event {
     Leave(usize, bool),
     /// A person wants a leader in each region, or one for all.
     Mode(bool),
+    /// An edge goes elsewhere.
+    Roam,
+    /// It comes by a region that is about to be taken away; and it loses its disk.
+    LastVisit(usize),
+    Lose,
 }
 
 /// The regions of one store.
 pub struct Regions {
-    /// One for each group.
+    /// One for each group; an edge's, where there is one, is the last.
     pub worlds: Vec<World>,
     network: Network,
     queue: Queue<Event>,
@@ -70,6 +77,8 @@ pub struct Regions {
     told: Vec<u64>,
     /// Where the mode changes: how far that is.
     modes: Option<Modes>,
+    edge: Option<Edge>,
+    names: Names,
 }
 
 impl Regions {
@@ -84,8 +93,9 @@ impl Regions {
             regions.begin_with_one();
             return regions;
         }
-        leaves(&scenarios, &mut regions.rng, &mut regions.queue);
+        let leaves = leaves(&scenarios, &mut regions.rng, &mut regions.queue);
         regions.draw_home(seed, &scenarios);
+        regions.draw_edge(seed, &scenarios, leaves, keep);
         regions
     }
 
@@ -125,6 +135,8 @@ impl Regions {
             home: None,
             told: Vec::new(),
             modes: None,
+            edge: None,
+            names: Names::default(),
         }
     }
 
@@ -169,52 +181,6 @@ impl Regions {
         }
     }
 
-    /// What came of a region's last events for the others.
-    fn take_abroad(&mut self, i: usize) -> Found {
-        let now = self.now();
-        for abroad in std::mem::take(&mut self.worlds[i].abroad) {
-            match abroad {
-                Abroad::Says(from, to, message) => {
-                    let (from, to) = (Peer::Replica(from), Peer::Replica(to));
-                    self.network.send(now, from, to, *message, self.delays, &mut self.rng);
-                }
-                Abroad::Started(id) => {
-                    for other in self.foreign(i) {
-                        self.dial_soon(Peer::Replica(id), Peer::Replica(other), 5_000);
-                    }
-                }
-                Abroad::Ended(id, noticed) => {
-                    let peers = self.network.peers_of(Peer::Replica(id));
-                    self.network.vanish(now, Peer::Replica(id), noticed, &mut self.rng);
-                    for peer in peers {
-                        self.dial_soon(Peer::Replica(id), peer, 50_000);
-                    }
-                }
-                Abroad::Turned(id) => {
-                    let machine = self.worlds[i].machines.get(&id);
-                    if let Some(process) = machine.and_then(|machine| machine.process.as_ref()) {
-                        self.same.turn(id, &process.replica)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The replicas of all regions but one.
-    fn foreign(&self, i: usize) -> Vec<ReplicaId> {
-        let others = self.worlds.iter().enumerate().filter(|(at, _)| *at != i);
-        others.flat_map(|(_, world)| world.machines.keys().copied()).collect()
-    }
-
-    fn dial_soon(&mut self, a: Peer, b: Peer, within_us: Micros) {
-        let pair = if a < b { (a, b) } else { (b, a) };
-        if self.dialing.insert(pair) {
-            let delay = self.rng.u64(100..=within_us.max(200));
-            self.queue.after(delay, Event::Dial(pair.0, pair.1));
-        }
-    }
-
     fn happen(&mut self, event: Event) {
         match event {
             Event::Deliver(connection, side) => self.deliver(connection, side),
@@ -224,12 +190,16 @@ impl Regions {
                 let now = self.now();
                 self.network.unblock_all(now, &mut self.rng);
                 self.worlds.iter_mut().for_each(|world| world.paused_with.clear());
+                self.hide_edge();
             }
             Event::Tell => {
                 self.tell();
                 self.change_mode();
             }
             Event::Mode(many) => self.want_mode(many),
+            Event::Roam => self.roam(),
+            Event::LastVisit(i) => self.visit_last(i),
+            Event::Lose => self.lose_edge(),
             Event::Join(i) => {
                 let group = self.worlds[i].scenario.place.group;
                 self.others(i).for_each(|world| world.others.push(group));
@@ -259,9 +229,10 @@ impl Regions {
     /// What is known of one group's replicas reaches those who plan for others; and of a group that has left, that it has.
     fn tell(&mut self) {
         self.queue.after(TELL_US, Event::Tell);
-        for i in 0..self.worlds.len() {
+        self.note_what_is_held();
+        for i in 0..self.regions().len() {
             if self.worlds[i].leaves || self.worlds[i].record().is_none() {
-                let all = self.worlds.iter().enumerate().filter(|(at, _)| *at != i);
+                let all = self.regions().iter().enumerate().filter(|(at, _)| *at != i);
                 self.worlds[i].elsewhere = all.flat_map(|(_, world)| world.told()).collect();
             }
             if self.worlds[i].has_left() && !self.worlds[i].quiet {
@@ -273,78 +244,6 @@ impl Regions {
         }
     }
 
-    fn dial(&mut self, a: Peer, b: Peer) {
-        self.dialing.remove(&(a, b));
-        let lives = |peer| self.machine(peer).is_some_and(|machine| machine.process.is_some());
-        if !lives(a) || !lives(b) || self.network.connected(a, b) {
-            return;
-        }
-        let awake = |peer| self.machine(peer).is_some_and(Machine::awake);
-        if self.network.is_blocked(a, b) || self.network.is_blocked(b, a) || !awake(a) || !awake(b) {
-            return self.dial_soon(a, b, 200_000);
-        }
-        let incarnation = |peer| self.machine(peer).map_or(0, |machine| machine.incarnation);
-        let peers = [(a, incarnation(a)), (b, incarnation(b))];
-        self.network.connect(self.queue.now(), peers, self.delays, &mut self.rng);
-    }
-
-    fn deliver(&mut self, connection: ConnectionId, side: usize) {
-        let delivered = self.network.deliver(self.queue.now(), connection, side);
-        for (a, b) in std::mem::take(&mut self.network.again) {
-            self.dial_soon(a, b, 50_000);
-        }
-        let Some((to, from, packet)) = delivered else { return };
-        if matches!(packet, Packet::Closed) {
-            self.dial_soon(to, from, 50_000);
-        }
-        let life = self.machine(to).and_then(|machine| machine.process.as_ref()).map(|process| process.life);
-        if let (Some(life), Some(at), Peer::Replica(id)) = (life, self.at(to), to) {
-            self.worlds[at].arrive(id, life, Arrival::Packet(from, packet));
-        }
-    }
-
-    /// A region is cut off, two do not reach each other in one direction or both, or connections break; or a person pauses feeds, as the one side hears first.
-    fn fault(&mut self) {
-        if self.faults_over {
-            return;
-        }
-        let every = self.fault_every_us;
-        self.queue.after(self.rng.u64(every / 4..=every * 2), Event::Fault);
-        let a = self.rng.usize(0..self.worlds.len());
-        let b = (a + self.rng.usize(1..self.worlds.len())) % self.worlds.len();
-        if self.home.is_some() && self.rng.bool() {
-            self.move_home();
-        }
-        if self.rng.u8(0..5) == 0 {
-            let group_b = self.worlds[b].scenario.place.group;
-            self.worlds[a].paused_with.insert(group_b);
-            if self.rng.bool() {
-                let group_a = self.worlds[a].scenario.place.group;
-                self.worlds[b].paused_with.insert(group_a);
-            }
-            self.queue.after(self.rng.u64(50_000..1_500_000), Event::Heal);
-            return;
-        }
-        let ids = |world: &World| world.machines.keys().map(|id| Peer::Replica(*id)).collect::<Vec<_>>();
-        let others: Vec<Peer> = if self.rng.bool() {
-            ids(&self.worlds[b])
-        } else {
-            self.foreign(a).into_iter().map(Peer::Replica).collect()
-        };
-        let (both, cuts, now) = (self.rng.u8(0..3) > 0, self.rng.bool(), self.now());
-        for (one, other) in ids(&self.worlds[a]).into_iter().flat_map(|a| others.iter().map(move |b| (a, *b))) {
-            self.network.block(one, other);
-            if both {
-                self.network.block(other, one);
-            }
-            if cuts {
-                let after = [self.rng.u64(100..500_000), self.rng.u64(100..500_000)];
-                self.network.cut_between(now, one, other, after, &mut self.rng);
-            }
-        }
-        self.queue.after(self.rng.u64(50_000..2_500_000), Event::Heal);
-    }
-
     /// Runs to the end.
     ///
     /// # Errors
@@ -354,6 +253,7 @@ impl Regions {
         self.run_until(until)?;
         self.faults_over = true;
         self.worlds.iter_mut().for_each(World::end_faults);
+        self.settle_edge();
         self.happen(Event::Heal);
         self.run_until(self.now() + CALM_US)?;
         self.worlds.iter_mut().for_each(|world| world.quiet = true);
@@ -454,10 +354,10 @@ impl Regions {
     }
 }
 
-/// Sometimes a region is taken away, sometimes with second thoughts in between.
-fn leaves(scenarios: &[Scenario], rng: &mut Rng, queue: &mut Queue<Event>) {
+/// Sometimes a region is taken away, sometimes with second thoughts in between: which, and when first.
+fn leaves(scenarios: &[Scenario], rng: &mut Rng, queue: &mut Queue<Event>) -> Option<(usize, Micros)> {
     if rng.bool() {
-        return;
+        return None;
     }
     let who = rng.usize(0..scenarios.len());
     let until = scenarios[who].faults_until;
@@ -468,6 +368,7 @@ fn leaves(scenarios: &[Scenario], rng: &mut Rng, queue: &mut Queue<Event>) {
         queue.at(kept, Event::Leave(who, false));
         queue.at(kept + rng.u64(1_000..500_000), Event::Leave(who, true));
     }
+    Some((who, first))
 }
 
 impl World {

@@ -391,7 +391,7 @@ impl Scenario {
     }
 
     /// A scenario without a focus.
-    fn drawn(seed: u64) -> Scenario {
+    pub(crate) fn drawn(seed: u64) -> Scenario {
         let mut rng = Rng::with_seed(seed ^ 0x7472_6972_656d_6501);
         let n = [1, 2, 3, 3, 3, 3, 4, 5][rng.usize(0..8)];
         let w = if rng.bool() { n / 2 + 1 } else { rng.u32(1..=n) };

@@ -88,11 +88,13 @@ pub enum Breakage {
     MoveHomeEarly,
     /// The mode of a store changes under a leader that goes on to lead.
     ModeWithoutEpoch,
+    /// An edge on an empty disk writes under the name that it had first.
+    EdgeAsBefore,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 42] = [
+    pub const ALL: [Breakage; 43] = [
         Breakage::SealOneLess,
         Breakage::ChooseBySeqAlone,
         Breakage::NoStartEntry,
@@ -135,6 +137,7 @@ impl Breakage {
         Breakage::CedeUnsettled,
         Breakage::MoveHomeEarly,
         Breakage::ModeWithoutEpoch,
+        Breakage::EdgeAsBefore,
     ];
 }
 

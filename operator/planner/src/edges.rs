@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use trireme_crds::Policy;
 use trireme_proto::{
     Incarnation, Topology,
+    breakage::{Breakage, broken},
     edge::{self, Ticket},
     message::Regions,
     topology::{Durability, Group, Home, Mode, Settings},
@@ -108,6 +109,9 @@ fn homes(told: &[Regions], known: Option<&Topology>) -> Vec<DesiredHome> {
 /// No two lives of an edge may write under one name, and an edge that has lost its disk can ask only those whom it sees, which need not be those who have what it
 /// wrote before. So the name is drawn: it is a part of the random number that every new disk has. Half of all numbers are left to rise from there.
 pub(crate) fn first_generation(incarnation: Incarnation) -> u32 {
+    if broken(Breakage::EdgeAsBefore) {
+        return 1;
+    }
     ((incarnation >> 33) as u32).max(1)
 }
 

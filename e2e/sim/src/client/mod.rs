@@ -151,6 +151,11 @@ impl Client {
         Vec::new()
     }
 
+    /// The store that it asks is to know nothing of what the client has seen.
+    pub fn forget(&mut self) {
+        self.cause = None;
+    }
+
     /// The connection is gone: what was under way is unknown.
     pub fn disconnected(&mut self, history: &mut History) {
         self.connection = None;

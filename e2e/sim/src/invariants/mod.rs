@@ -19,8 +19,8 @@
 //! | [`atomic`] | at the end | a transaction is seen as a whole |
 //! | [`liveness`] | at the end | once faults have stopped, the store serves and all replicas are the same, soon |
 //!
-//! Where there is a leader in each region all of this holds in each of them, for what only its clients use; and between them [`same`], [`counters`] and
-//! [`sets`] of what is below, and
+//! Where there is a leader in each region all of this holds in each of them, for what only its clients use; and between them [`same`], [`names`], [`counters`]
+//! and [`sets`] of what is below, and
 //!
 //! | invariant | looked at | says |
 //! | --- | --- | --- |

@@ -24,14 +24,15 @@ impl Regions {
     /// Tells the regions' operators what all records say of the home together.
     pub(super) fn tell_of_home(&mut self) {
         let versions: Vec<u64> =
-            self.worlds.iter().map(|world| world.record().map_or(0, |record| record.version)).collect();
+            self.regions().iter().map(|world| world.record().map_or(0, |record| record.version)).collect();
         if self.home.is_none() || versions == self.told {
             return;
         }
-        let records: Vec<Topology> = self.worlds.iter().filter_map(World::record).cloned().collect();
+        let records: Vec<Topology> = self.regions().iter().filter_map(World::record).cloned().collect();
         let rules: Vec<HomeRule> = self.home.iter().cloned().collect();
-        let number =
-            |name: &str| self.worlds.iter().map(|w| w.scenario.place.group).find(|group| region_name(*group) == name);
+        let number = |name: &str| {
+            self.regions().iter().map(|w| w.scenario.place.group).find(|group| region_name(*group) == name)
+        };
         let homes = DesiredHome::all(&rules, number, &records);
         self.worlds.iter_mut().for_each(|world| world.homes = homes.clone());
         self.told = versions;
@@ -40,7 +41,7 @@ impl Regions {
     /// The home moves, to one of the regions that are there and stay.
     pub(super) fn move_home(&mut self) {
         let stays = |world: &&World| world.record().is_some() && !world.leaves && !world.has_left();
-        let regions: Vec<u32> = self.worlds.iter().filter(stays).map(|world| world.scenario.place.group).collect();
+        let regions: Vec<u32> = self.regions().iter().filter(stays).map(|world| world.scenario.place.group).collect();
         if let Some(home) = self.home.as_mut().filter(|_| !regions.is_empty()) {
             home.region = region_name(regions[self.rng.usize(0..regions.len())]);
             self.told.clear();

@@ -198,7 +198,7 @@ impl World {
 
     /// Looks at what clients saw of what only they use.
     pub(crate) fn judge(&self, down: bool) -> Result<Summary, Violation> {
-        let lossy = self.decided.lossy();
+        let lossy = self.decided.lossy() || self.forgot;
         let (history, _) = self.histories();
         let history = &history;
         atomic::end(history)?;

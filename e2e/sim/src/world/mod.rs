@@ -2,11 +2,13 @@
 //!
 //! * `nodes`: processes take turns; what a turn hands out goes to disk, peers and clients.
 //! * `users`: clients connect, send, read, go elsewhere.
+//! * `edge`: where nobody but itself plans for its only replica.
 //! * `operator`: the authority, and the workers that drive the planner against it.
 //! * `upkeep`: what the operator does to replicas of its own accord, and what makes it do so.
 //! * `faults`: what goes wrong, and how it ends.
 //! * `ending`: faults stop; the store must serve, converge, and show what was written.
 
+mod edge;
 mod ending;
 mod faults;
 mod nodes;
@@ -19,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use fastrand::Rng;
 use trireme_planner::{DesiredHome, Elsewhere, HumanRequest};
-use trireme_proto::{Message, ReplicaId, Topology, ids::Peer, topology::Mode};
+use trireme_proto::{Message, ReplicaId, Topology, edge::Ticket, ids::Peer, topology::Mode};
 use trireme_replica::io::Output;
 
 pub use self::{
@@ -111,6 +113,8 @@ pub(crate) enum Abroad {
     Ended(ReplicaId, Micros),
     /// It has taken a turn.
     Turned(ReplicaId),
+    /// It hands these records to its disk.
+    Appended(ReplicaId, Bytes),
 }
 
 /// Everything.
@@ -152,7 +156,12 @@ pub struct World {
     pub(crate) output: Output,
     /// Numbers of the store's other groups.
     pub(crate) others: Vec<u32>,
-    /// Those of them whose feeds people want paused.
+    /// Those of the store's edges.
+    pub(crate) edges: Vec<u32>,
+    /// It is an edge, with this ticket; and that has lost its disk, with what clients were told that it holds.
+    pub(crate) ticket: Option<Ticket>,
+    pub(crate) forgot: bool,
+    /// Those of other groups and edges whose feeds people want paused.
     pub(crate) paused_with: BTreeSet<u32>,
     /// Those of them whose regions are not wanted any more; and whether that is so here.
     pub(crate) leave: BTreeSet<u32>,
@@ -211,6 +220,9 @@ impl World {
             trace: Trace::new(keep),
             history: History::default(),
             others: Vec::new(),
+            edges: Vec::new(),
+            ticket: None,
+            forgot: false,
             paused_with: BTreeSet::new(),
             leave: BTreeSet::new(),
             leaves: false,

@@ -157,6 +157,13 @@ impl World {
                 appended = appended.and(self.watch.appended(id, machine.incarnation, bytes));
             }
         }
+        if self.scenario.place.group > 0 {
+            let appended = output.persist.iter().filter_map(|(_, op)| match op {
+                DiskOp::Append { bytes, .. } => Some(Abroad::Appended(id, bytes.clone())),
+                _ => None,
+            });
+            self.abroad.extend(appended);
+        }
         let report = process.replica.report(clocks);
         self.trace.mix(&[
             now,

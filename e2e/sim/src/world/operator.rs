@@ -19,7 +19,7 @@ use trireme_proto::{
     Message, ReplicaId, Report, Topology,
     ids::Peer,
     report::Role,
-    topology::{Group, Leaving, Replica as Row, Settings},
+    topology::{Edge, Group, Leaving, Replica as Row, Settings},
 };
 
 use super::{Event, World};
@@ -67,6 +67,11 @@ impl Authority {
         self.record = Some(next.clone());
         self.written.push(next.clone());
         Ok(())
+    }
+
+    /// The record is gone.
+    pub(super) fn forget(&mut self) {
+        self.record = None;
     }
 }
 
@@ -306,6 +311,11 @@ impl World {
 
     /// What people want now.
     pub(super) fn desired(&self) -> Desired {
+        if let Some(ticket) = &self.ticket {
+            let mut reports = self.workers.values().flat_map(|worker| worker.heard.values());
+            let told = reports.find_map(|heard| heard.report.as_ref()?.regions.as_ref());
+            return Desired::edge(ticket, self.durability(), told, self.record());
+        }
         let (n, w) = self.wanted;
         let settings = Settings { r: self.wanted_r, mode: self.mode as i32, ..self.scenario.settings.clone() };
         let place = self.scenario.place;
@@ -332,6 +342,11 @@ impl World {
                     leaving: self.leave.contains(group),
                     ..elsewhere(*group, &named(*group))
                 })
+                .chain(self.edges.iter().map(|group| {
+                    let mut row = elsewhere(*group, &named(*group));
+                    row.replicas.truncate(1);
+                    Group { paused: self.paused_with.contains(group), edge: Some(Edge::default()), ..row }
+                }))
                 .collect(),
             edge: false,
             homes: self.homes.clone(),
@@ -425,7 +440,7 @@ fn differs(old: &Report, new: &Report) -> bool {
     let key = |r: &Report| {
         (r.boot, r.incarnation, r.role, r.promise, r.topology_version, r.serving, r.drained, (r.leaving, r.closed))
     };
-    key(old) != key(new) || (new.role() != Role::Leader && old.last != new.last)
+    key(old) != key(new) || old.regions != new.regions || (new.role() != Role::Leader && old.last != new.last)
 }
 
 #[cfg(test)]
