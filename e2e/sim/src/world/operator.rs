@@ -313,7 +313,7 @@ impl World {
     pub(super) fn desired(&self) -> Desired {
         if let Some(ticket) = &self.ticket {
             let mut reports = self.workers.values().flat_map(|worker| worker.heard.values());
-            let told = reports.find_map(|heard| heard.report.as_ref()?.regions.as_ref());
+            let told = reports.find_map(|heard| Some(heard.report.as_ref()?.regions.as_slice())).unwrap_or_default();
             return Desired::edge(ticket, self.durability(), told, self.record());
         }
         let (n, w) = self.wanted;
