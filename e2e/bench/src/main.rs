@@ -53,8 +53,8 @@ struct Compare {
     /// The `trireme` program; if not given, it is built.
     #[arg(long)]
     trireme: Option<PathBuf>,
-    /// Put the table into the README.
-    #[arg(long, conflicts_with = "only")]
+    /// Put the table into the README; with --only these rows, with today's date.
+    #[arg(long)]
     write_readme: bool,
 }
 
@@ -142,7 +142,11 @@ fn compare(options: &Compare) -> Result<bool, String> {
         if failed {
             return Err("the README stays as it is: not everything could be measured".into());
         }
-        table::write_between(&workspace().join("README.md"), &table)?;
+        let readme = workspace().join("README.md");
+        match options.only.is_empty() {
+            true => table::write_between(&readme, &table)?,
+            false => table::write_some(&readme, &rows, &machine::today())?,
+        }
     }
     Ok(!failed && rows.iter().all(|row| row.reached != Some(false)))
 }

@@ -32,18 +32,54 @@ pub fn markdown(heading: &str, rows: &[Row]) -> String {
         "{heading}\n\n| what | Trireme | peer | ratio, median (min–max) | goal |\n| --- | --- | --- | --- | --- |\n"
     );
     for row in rows {
-        let mark = match row.reached {
-            Some(true) => ": reached",
-            Some(false) => ": **not reached**",
-            None => "",
-        };
-        let Row { what, ours, peer, ratio, goal, .. } = row;
-        text.push_str(&format!("| {what} | {ours} | {peer} | {ratio} | {goal}{mark} |\n"));
+        text.push_str(&line(row, ""));
     }
     for row in rows.iter().filter(|row| !row.errors.is_empty()) {
         text.push_str(&format!("\nErrors in \"{}\": {}.\n", row.what, row.errors.join("; ")));
     }
     text
+}
+
+/// A row as a line; `when` stands behind what Trireme did.
+fn line(row: &Row, when: &str) -> String {
+    let mark = match row.reached {
+        Some(true) => ": reached",
+        Some(false) => ": **not reached**",
+        None => "",
+    };
+    let Row { what, ours, peer, ratio, goal, .. } = row;
+    format!("| {what} | {ours}{when} | {peer} | {ratio} | {goal}{mark} |\n")
+}
+
+/// Puts some rows into the table that a file has, in the place of those that have their names or behind all others, with this date.
+///
+/// # Errors
+/// When there is no table, the file cannot be read or written, or a row's name tells nothing without the one above it.
+pub fn write_some(file: &Path, rows: &[Row], date: &str) -> Result<(), String> {
+    let name = file.display();
+    if let Some(row) = rows.iter().find(|row| row.what.starts_with("the same")) {
+        return Err(format!("'{}' stands for another row above it: measure all rows to write it", row.what));
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+    let table = text.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(table, _)| table);
+    let table = table.ok_or_else(|| format!("{name} has no lines `{BEGIN}` and `{END}`"))?;
+    write_between(file, &with_rows(table, rows, date))
+}
+
+fn with_rows(table: &str, rows: &[Row], date: &str) -> String {
+    let mut lines: Vec<String> = table.trim().lines().map(|line| format!("{line}\n")).collect();
+    for row in rows {
+        let new = line(row, &format!(" ({date})"));
+        let begin = format!("| {} |", row.what);
+        match lines.iter_mut().find(|line| line.starts_with(&begin)) {
+            Some(old) => *old = new,
+            None => {
+                let end = lines.iter().rposition(|line| line.starts_with("| ")).map_or(lines.len(), |last| last + 1);
+                lines.insert(end, new);
+            }
+        }
+    }
+    lines.concat()
 }
 
 /// Replaces what stands between the two lines in a file.
@@ -80,6 +116,33 @@ mod tests {
     fn the_readme_has_a_place_for_the_table() {
         let readme = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../README.md");
         assert!(replace(&std::fs::read_to_string(readme).unwrap(), "table").is_some());
+    }
+
+    #[test]
+    fn some_rows_take_the_place_of_those_with_their_names_or_the_last_one() {
+        let row = |what: &str, ours: &str| Row {
+            what: what.into(),
+            ours: ours.into(),
+            peer: String::new(),
+            ratio: String::new(),
+            goal: String::new(),
+            reached: None,
+            errors: Vec::new(),
+        };
+        let table = markdown("H", &[row("a", "1"), row("the same, larger", "2"), row("b", "3")]) + "\nA note.\n";
+        let some = with_rows(&table, &[row("b", "4"), row("c", "5")], "today");
+        let cells: Vec<&str> = some.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+        assert_eq!(
+            cells,
+            [
+                "| a | 1 |  |  |  |",
+                "| the same, larger | 2 |  |  |  |",
+                "| b | 4 (today) |  |  |  |",
+                "| c | 5 (today) |  |  |  |"
+            ]
+        );
+        assert!(some.ends_with("A note.\n"), "{some}");
+        assert!(write_some(Path::new("x"), &[row("the same, larger", "2")], "today").is_err());
     }
 
     #[test]
