@@ -2,6 +2,8 @@
 //!
 //! A field that is not known refuses the record: whoever does not understand all of it must not decide anything by it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::store::{FeedCompression, Metadata, Mode, ReadRepair, WriteOrder};
@@ -115,6 +117,29 @@ pub struct EdgeRecord {
     /// It is not let in any more. The row stays, because its number is not to be used again.
     #[serde(default, skip_serializing_if = "is_default")]
     pub revoked: bool,
+}
+
+impl EdgeRecord {
+    /// The nonce as a number; none where somebody edited it.
+    pub fn nonce_number(&self) -> Option<u64> {
+        u64::from_str_radix(&self.nonce, 16).ok()
+    }
+}
+
+/// The row of the edge that has this name now, in the records of these groups.
+///
+/// # Errors
+/// The names that there are, in words that stand behind one that is none of them; empty where there are none.
+pub fn edge_named<'a>(groups: &'a [GroupRecord], name: &str) -> Result<(&'a OtherGroupRecord, &'a EdgeRecord), String> {
+    let rows = || groups.iter().flat_map(|group| &group.groups);
+    let edges = || rows().filter_map(|row| Some((row, row.edge.as_ref().filter(|edge| !edge.revoked)?)));
+    edges().find(|(row, _)| row.region == name).ok_or_else(|| {
+        let names: BTreeSet<&str> = edges().map(|(row, _)| row.region.as_str()).collect();
+        match names.is_empty() {
+            true => String::new(),
+            false => format!(" (it has {})", names.into_iter().collect::<Vec<_>>().join(", ")),
+        }
+    })
 }
 
 /// How far a group is on its way out of the store.

@@ -14,8 +14,6 @@ use crate::disk::{DiskError, OpenError, Sizes};
 pub const CLIENT_PORT: u16 = 6379;
 /// The port for peers and the operator.
 pub const PEER_PORT: u16 = 7600;
-/// The door for edges.
-pub const EDGE_PORT: u16 = 7700;
 /// The port for probes, metrics and status over HTTP.
 pub const ADMIN_PORT: u16 = 9600;
 

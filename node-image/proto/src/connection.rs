@@ -40,6 +40,9 @@ pub struct Hello {
     /// From an edge: whom it is connected to. Several doors may lead to one of them.
     #[prost(uint32, repeated, tag = "10")]
     pub connected: Vec<ReplicaId>,
+    /// To an edge that is not let in: it is nothing against it, and may be otherwise soon.
+    #[prost(bool, tag = "11")]
+    pub not_now: bool,
     /// To an edge that is not let in: why.
     #[prost(string, tag = "9")]
     pub refused: String,

@@ -12,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::ids::ReplicaId;
 
+/// The port that edges come by, unless told otherwise.
+pub const PORT: u16 = 7700;
 /// What a ticket's text begins with; the number is its format's.
 const PREFIX: &str = "trireme-edge-1.";
 /// Bytes of the hash that show a ticket to be whole.

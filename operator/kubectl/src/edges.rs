@@ -8,13 +8,10 @@ use kube::{
 };
 use serde::Deserialize;
 use trireme_cli::Failure;
-use trireme_crds::topology::{GroupRecord, OtherGroupRecord, TOPOLOGY_KIND};
-use trireme_proto::edge::{self, Ticket};
+use trireme_crds::topology::{GroupRecord, TOPOLOGY_KIND, edge_named};
+use trireme_proto::edge::{PORT, Ticket, key};
 
 use crate::cluster::Cluster;
-
-/// Port of the Service.
-const EDGE_PORT: u16 = 7700;
 
 /// The token of this edge. `doors` are where it is to knock; none: where the Service says.
 ///
@@ -32,10 +29,8 @@ pub async fn token(cluster: &Cluster, store: &str, name: &str, doors: &[String])
         let version = env!("CARGO_PKG_VERSION");
         Failure::Failed(format!("the record of {store} is not what kubectl-trireme {version} knows: {error}"))
     })?;
-    let row = row(&topology, name).map_err(|others| {
-        let others = if others.is_empty() { String::new() } else { format!(" (it has {})", others.join(", ")) };
-        Failure::Input(format!("{store} has no edge {name}{others}: spec.edges names them"))
-    })?;
+    let (row, edge) = edge_named(&topology.groups, name)
+        .map_err(|others| Failure::Input(format!("{store} has no edge {name}{others}: spec.edges names them")))?;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let at = format!("{store}-edges");
     let read = secrets.get_opt(&at).await;
@@ -43,7 +38,7 @@ pub async fn token(cluster: &Cluster, store: &str, name: &str, doors: &[String])
     let secret = secret.and_then(|secret| secret.data?.remove("secret"));
     let secret =
         secret.ok_or_else(|| Failure::Failed(format!("the Secret {at} is not there yet, or has no key secret")))?;
-    let nonce = row.edge.as_ref().and_then(|edge| u64::from_str_radix(&edge.nonce, 16).ok());
+    let nonce = edge.nonce_number();
     let nonce =
         nonce.ok_or_else(|| Failure::Failed(format!("the record of {store} is damaged: {name} has no nonce")))?;
     let doors = match doors {
@@ -56,7 +51,7 @@ pub async fn token(cluster: &Cluster, store: &str, name: &str, doors: &[String])
         edge: name.to_owned(),
         group: row.group,
         replica: row.replicas.first().map_or(0, |replica| replica.id),
-        key: edge::key(&secret.0, row.group, nonce),
+        key: key(&secret.0, row.group, nonce),
         doors,
     };
     Ok(ticket.to_text())
@@ -69,18 +64,6 @@ struct Records {
     groups: Vec<GroupRecord>,
 }
 
-/// The row of the edge that has this name now, or the names that there are.
-fn row<'a>(topology: &'a Records, name: &str) -> Result<&'a OtherGroupRecord, Vec<&'a str>> {
-    let stays = |row: &&OtherGroupRecord| row.edge.as_ref().is_some_and(|edge| !edge.revoked);
-    let all = || topology.groups.iter().flat_map(|group| &group.groups).filter(stays);
-    all().find(|row| row.region == name).ok_or_else(|| {
-        let mut names: Vec<&str> = all().map(|row| row.region.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    })
-}
-
 /// Where the Service is reached: from outside as far as it is led out, else by its address in the cluster.
 async fn found(cluster: &Cluster, name: &str) -> Result<Vec<String>, Failure> {
     let services: Api<Service> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
@@ -89,13 +72,13 @@ async fn found(cluster: &Cluster, name: &str) -> Result<Vec<String>, Failure> {
     let service = service.ok_or_else(|| Failure::Failed(format!("the Service {name} is not there yet")))?;
     let ingress = service.status.and_then(|status| status.load_balancer?.ingress).unwrap_or_default();
     let balancers: Vec<String> =
-        ingress.into_iter().filter_map(|at| Some(format!("{}:{EDGE_PORT}", at.ip.or(at.hostname)?))).collect();
+        ingress.into_iter().filter_map(|at| Some(door(&at.ip.or(at.hostname)?, PORT.into()))).collect();
     let spec = service.spec.unwrap_or_default();
     let node_port = spec.ports.iter().flatten().find_map(|port| port.node_port);
     let doors = match (balancers.is_empty(), node_port) {
         (false, _) => balancers,
         (true, Some(port)) => nodes(cluster).await?.into_iter().map(|at| door(&at, port)).collect(),
-        (true, None) => spec.cluster_ip.into_iter().map(|at| door(&at, EDGE_PORT.into())).collect(),
+        (true, None) => spec.cluster_ip.into_iter().map(|at| door(&at, PORT.into())).collect(),
     };
     match doors.is_empty() {
         true => {

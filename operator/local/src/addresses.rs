@@ -19,7 +19,7 @@ pub const BASE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 /// Where an edge listens, unless told otherwise.
 pub const EDGE_BASE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// Standard ports: clients, peers and operator, HTTP, edges.
-pub const PORTS: [u16; 4] = [6379, 7600, 9600, 7700];
+pub const PORTS: [u16; 4] = [6379, 7600, 9600, trireme_proto::edge::PORT];
 
 /// Addresses that are bound at the same time to make sure: a process may open about a thousand files.
 const CHECKED_AT_ONCE: usize = 64;

@@ -40,13 +40,14 @@ impl Authority {
         Ok(authority)
     }
 
+    /// All records as the object that they are; none where there is no file.
+    pub fn object(&self) -> Result<Option<StoreTopology>, DirectoryError> {
+        self.bytes()?.map(|bytes| self.object_of(&bytes)).transpose()
+    }
+
     /// The records, in order of their groups; none where there is no file.
     pub fn read(&mut self) -> Result<Vec<Topology>, DirectoryError> {
-        let bytes = match fs::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(at(&self.path)(error)),
-        };
+        let Some(bytes) = self.bytes()? else { return Ok(Vec::new()) };
         match &self.last {
             Some((known, records)) if *known == bytes => Ok(records.clone()),
             _ => {
@@ -57,11 +58,24 @@ impl Authority {
         }
     }
 
-    fn parse(&self, bytes: &[u8]) -> Result<Vec<Topology>, DirectoryError> {
+    fn bytes(&self) -> Result<Option<Vec<u8>>, DirectoryError> {
+        match fs::read(&self.path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at(&self.path)(error)),
+        }
+    }
+
+    fn object_of(&self, bytes: &[u8]) -> Result<StoreTopology, DirectoryError> {
         let object: StoreTopology = serde_json::from_slice(bytes).map_err(|error| self.damaged(error))?;
         if object.groups.is_empty() {
             return Err(self.damaged("has no group"));
         }
+        Ok(object)
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<Vec<Topology>, DirectoryError> {
+        let object = self.object_of(bytes)?;
         let records = object.groups.iter().map(|group| record::from_object(&object.store, group));
         records.collect::<Result<_, _>>().map_err(|error| self.damaged(error))
     }

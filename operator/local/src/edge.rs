@@ -7,10 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use trireme_proto::{
-    edge::{self, Ticket, TicketError},
-    topology::{Group, Leaving},
-};
+use trireme_crds::topology::{LeavingRecord, edge_named};
+use trireme_proto::edge::{self, Ticket, TicketError};
 
 use crate::{
     addresses,
@@ -99,19 +97,15 @@ pub(crate) fn secret(dir: &Path) -> Result<Vec<u8>, DirectoryError> {
 /// Where there is no such store, or no such edge.
 pub fn ticket(dir: &Path, name: &str) -> Result<Ticket, TicketsError> {
     let owner = Owner::read(dir)?;
-    let records = Authority::read_only(dir, &owner).read()?;
-    let stays = |row: &&Group| row.edge.as_ref().is_some_and(|edge| !edge.revoked);
-    let edges: Vec<&Group> = records.iter().flat_map(|record| &record.groups).filter(stays).collect();
-    let Some(row) = edges.iter().find(|row| row.region == name) else {
-        let mut names: Vec<&str> = edges.iter().map(|row| row.region.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        let others = if names.is_empty() { String::new() } else { format!(" (it has {})", names.join(", ")) };
-        return Err(TicketsError::Unknown { store: owner.name, name: name.to_owned(), others });
-    };
+    let groups = Authority::read_only(dir, &owner).object()?.map(|object| object.groups).unwrap_or_default();
+    let (row, edge) = edge_named(&groups, name).map_err(|others| TicketsError::Unknown {
+        store: owner.name.clone(),
+        name: name.to_owned(),
+        others,
+    })?;
     let addresses = addresses::read(dir)?;
-    let stay = records.iter().filter(|record| record.leaving() == Leaving::Stays);
-    let doors = stay.flat_map(|record| &record.replicas).filter_map(|row| {
+    let stay = groups.iter().filter(|group| group.leaving == LeavingRecord::Stays);
+    let doors = stay.flat_map(|group| &group.replicas).filter_map(|row| {
         let address = addresses.get((row.id as usize).checked_sub(1)?)?;
         address.edge().map(|door| door.to_string())
     });
@@ -121,7 +115,7 @@ pub fn ticket(dir: &Path, name: &str) -> Result<Ticket, TicketsError> {
         edge: name.to_owned(),
         group: row.group,
         replica: row.replicas.first().map_or(0, |replica| replica.id),
-        key: edge::key(&secret(dir)?, row.group, row.edge.as_ref().map_or(0, |edge| edge.nonce)),
+        key: edge::key(&secret(dir)?, row.group, edge.nonce_number().unwrap_or(0)),
         doors: doors.collect(),
     })
 }

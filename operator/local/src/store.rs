@@ -251,7 +251,7 @@ impl Runs {
         Ok(Runs::Store { store: Box::new(store.clone()), secret })
     }
 
-    /// What is wanted of each of its groups. Who runs a store here wants it to run: pausing is for operators that others run.
+    /// What is wanted of each of its groups. Pausing is for operators that others run.
     pub(crate) fn wanted(&self, directory: &Directory, records: &[Topology], told: &[Regions]) -> Vec<Desired> {
         let (store, secret) = match self {
             Runs::Store { store, secret } => (store, secret),
@@ -260,11 +260,10 @@ impl Runs {
             }
         };
         let mut groups = Desired::groups(&**store, &directory.owner().uid, records);
-        // Where there is no chance, new edges have to wait for it.
-        let chance = random_u64().ok().map(|chance| chance.max(1));
-        for desired in &mut groups {
-            desired.paused = false;
-            secret.iter().zip(chance).for_each(|(secret, chance)| desired.know_edges(secret, chance));
+        // Who runs a store here wants it to run.
+        groups.iter_mut().for_each(|desired| desired.paused = false);
+        if let Some(secret) = secret {
+            Desired::know_edges(&mut groups, secret, || random_u64().ok());
         }
         groups
     }
@@ -279,15 +278,11 @@ impl Runs {
 
     /// When a copy counts, as a replica's process is told.
     pub(crate) fn durability(&self) -> &'static str {
-        let durability = match self {
-            Runs::Store { store, .. } => store.spec.settle().durability,
-            Runs::Edge { durability: topology::Durability::Disk, .. } => Durability::Disk,
-            Runs::Edge { durability: topology::Durability::Memory, .. } => Durability::Memory,
+        let memory = match self {
+            Runs::Store { store, .. } => store.spec.settle().durability == Durability::Memory,
+            Runs::Edge { durability, .. } => *durability == topology::Durability::Memory,
         };
-        match durability {
-            Durability::Disk => "disk",
-            Durability::Memory => "memory",
-        }
+        if memory { "memory" } else { "disk" }
     }
 }
 

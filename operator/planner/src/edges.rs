@@ -23,15 +23,20 @@ use crate::{
 };
 
 impl Desired {
-    /// What the keys of edges are known by, made from the store's secret, and for edges that are new from `chance`, which is the same for all groups of a store
-    /// and another one each time.
-    pub fn know_edges(&mut self, secret: &[u8], chance: u64) {
-        for other in &mut self.others {
-            let group = other.group;
-            if let Some(edge) = &mut other.edge {
-                if edge.nonce == 0 {
-                    edge.nonce = chance;
-                }
+    /// What the keys of edges are known by, in what is wanted of all groups of a store, made from the store's secret, and for edges that are new from `chance`,
+    /// which is to be another number each time. Where there is none, they are not let in yet.
+    pub fn know_edges(groups: &mut [Desired], secret: &[u8], chance: impl FnOnce() -> Option<u64>) {
+        let rows = || groups.iter().flat_map(|desired| &desired.others);
+        let new = rows().any(|row| row.edge.as_ref().is_some_and(|edge| edge.nonce == 0));
+        // All groups are told the same.
+        let nonce = if new { chance().unwrap_or(0) } else { 0 };
+        for row in groups.iter_mut().flat_map(|desired| &mut desired.others) {
+            let group = row.group;
+            let Some(edge) = &mut row.edge else { continue };
+            if edge.nonce == 0 {
+                edge.nonce = nonce;
+            }
+            if edge.nonce != 0 {
                 edge.verifier = edge::verifier(&edge::key(secret, group, edge.nonce)).into();
             }
         }
@@ -163,7 +168,14 @@ mod tests {
     fn a_key_is_known_by_its_number_and_the_stores_secret() {
         let mut desired = Desired::edge(&ticket(), Durability::Disk, &[], None);
         desired.others = vec![group(1, "eu"), Group { edge: Some(Edge::default()), ..group(4, "ben") }];
-        desired.know_edges(b"secret", 7);
+        let known = |edge: &Edge| edge.nonce != 0 && !edge.verifier.is_empty();
+        let mut groups = [desired];
+        Desired::know_edges(&mut groups, b"secret", || None);
+        assert!(!groups[0].others.iter().filter_map(|row| row.edge.as_ref()).any(known), "without chance");
+        Desired::know_edges(&mut groups, b"secret", || Some(7));
+        // Nothing is drawn where nobody is new.
+        Desired::know_edges(&mut groups, b"secret", || panic!("all are known"));
+        let [desired] = groups;
         let verifiers: Vec<usize> =
             desired.others.iter().filter_map(|row| row.edge.as_ref()).map(|edge| edge.verifier.len()).collect();
         assert_eq!(verifiers, [32]);

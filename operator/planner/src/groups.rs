@@ -205,7 +205,7 @@ fn edge_rows(wanted: &[String], mut last: u32, records: &[Topology]) -> Vec<Grou
         }
     }
     for name in wanted {
-        if !rows.values().any(|row| row.region == *name && row.edge.as_ref().is_some_and(|edge| !edge.revoked)) {
+        if !rows.values().any(|row| row.region == *name && !row.is_revoked()) {
             last += 1;
             rows.insert(last, edge(last, name));
         }

@@ -42,7 +42,7 @@ pub(crate) const CLIENT_PORT: u16 = 6379;
 /// Port for peers and the operator.
 pub(crate) const PEER_PORT: u16 = 7600;
 /// Door for edges.
-pub(crate) const EDGE_PORT: u16 = 7700;
+pub(crate) const EDGE_PORT: u16 = trireme_proto::edge::PORT;
 /// Port for health, metrics and status.
 pub(crate) const HTTP_PORT: u16 = 9600;
 

@@ -1,11 +1,10 @@
 //! One look at everything that a store owns: what is missing is made, what differs is put back, what is in the way is named.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{PersistentVolumeClaim, Pod, Secret, Service},
-    networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
@@ -13,6 +12,7 @@ use kube::{
     api::{DeleteParams, DynamicObject, Patch, PatchParams},
     core::{ApiResource, GroupVersionKind},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use trireme_crds::quantity::Bytes;
 use trireme_planner::DesiredReplica;
@@ -37,6 +37,17 @@ pub(crate) struct Keeper {
     applier: Applier,
     /// The PodMonitor as it was last applied: its kind is not watched, since it need not exist.
     monitor: Option<Value>,
+}
+
+/// What can be deleted here: objects in a namespace.
+trait Owned:
+    kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned
+{
+}
+
+impl<K> Owned for K where
+    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned
+{
 }
 
 impl Keeper {
@@ -144,52 +155,38 @@ impl Keeper {
         }
     }
 
-    async fn no_policy(&mut self, owner: &str, outcome: &mut Outcome) {
-        let name = self.key.name.clone();
-        let there = self.context.cluster.policies.get(&self.key.namespace, &name);
-        if there.is_some_and(|there| owned(&*there, owner).is_ok()) {
-            self.unwanted::<NetworkPolicy>(&name, outcome).await;
-        }
+    async fn no_policy(&self, owner: &str, outcome: &mut Outcome) {
+        let there = self.context.cluster.policies.get(&self.key.namespace, &self.key.name);
+        self.unwanted(there, owner, outcome).await;
     }
 
     /// Budgets that a store had in another mode.
-    async fn no_other_budgets(&mut self, work: &Work, owner: &str, outcome: &mut Outcome) {
+    async fn no_other_budgets(&self, work: &Work, owner: &str, outcome: &mut Outcome) {
         for name in build::superseded_budgets(&work.wanted, &work.groups) {
             let there = self.context.cluster.budgets.get(&self.key.namespace, &name);
-            if there.is_some_and(|there| owned(&*there, owner).is_ok()) {
-                self.unwanted::<PodDisruptionBudget>(&name, outcome).await;
-            }
-        }
-    }
-
-    /// Deletes what is not wanted any more.
-    async fn unwanted<K>(&self, name: &str, outcome: &mut Outcome)
-    where
-        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned,
-    {
-        match self.api::<K>().delete(name, &DeleteParams::default()).await {
-            Err(error) if !overtaken(&error) => {
-                let kind = K::kind(&());
-                outcome.trouble.push(format!("{kind} {name} is not wanted, and could not be deleted: {}", why(&error)));
-            }
-            _ => {}
+            self.unwanted(there, owner, outcome).await;
         }
     }
 
     /// The Service that edges come by goes with the last of them; the Secret stays, as the next ones' keys are made from it.
-    async fn no_door(&mut self, owner: &str, outcome: &mut Outcome) {
-        let name = build::edges_name(&self.key.name);
-        let there = self.context.cluster.services.get(&self.key.namespace, &name);
-        if there.is_none_or(|there| owned(&*there, owner).is_err()) {
-            return;
+    async fn no_door(&self, owner: &str, outcome: &mut Outcome) {
+        let there = self.context.cluster.services.get(&self.key.namespace, &build::edges_name(&self.key.name));
+        self.unwanted(there, owner, outcome).await;
+    }
+
+    /// Deletes what is not wanted any more, if it is there and the store's own.
+    async fn unwanted<K: Owned>(&self, there: Option<Arc<K>>, owner: &str, outcome: &mut Outcome) {
+        if let Some(there) = there.filter(|there| owned(&**there, owner).is_ok()) {
+            self.delete::<K>(&there.name_any(), "is not wanted, and", outcome).await;
         }
-        match self.api::<Service>().delete(&name, &DeleteParams::default()).await {
+    }
+
+    /// Deletes an object; `what` stands behind its name where that cannot be done.
+    async fn delete<K: Owned>(&self, name: &str, what: &str, outcome: &mut Outcome) {
+        match self.api::<K>().delete(name, &DeleteParams::default()).await {
             Err(error) if !overtaken(&error) => {
-                let why = why(&error);
-                outcome.trouble.push(format!("Service {name} is not wanted, and could not be deleted: {why}"));
+                let kind = K::kind(&());
+                outcome.trouble.push(format!("{kind} {name} {what} could not be deleted: {}", why(&error)));
             }
             _ => {}
         }
@@ -199,20 +196,12 @@ impl Keeper {
     async fn remove(&self, work: &Work, gone: &Gone, owner: &str, outcome: &mut Outcome) {
         let (cluster, namespace) = (&self.context.cluster, &self.key.namespace);
         let name = build::regional_name(&work.wanted, &gone.region);
-        let params = DeleteParams::default();
         macro_rules! remove {
             ($cache:ident, $kind:ty, $name:expr, $ours:expr) => {{
                 let there = cluster.$cache.get(namespace, $name);
                 let there = there.filter(|there| there.meta().deletion_timestamp.is_none());
                 if there.is_some_and(|there| $ours(&there)) {
-                    match self.api::<$kind>().delete($name, &params).await {
-                        Err(error) if !overtaken(&error) => {
-                            let what =
-                                format!("{} {} of a region that has left", <$kind as kube::Resource>::kind(&()), $name);
-                            outcome.trouble.push(format!("{what} could not be deleted: {}", why(&error)));
-                        }
-                        _ => {}
-                    }
+                    self.delete::<$kind>($name, "of a region that has left", outcome).await;
                 }
             }};
         }

@@ -206,10 +206,8 @@ impl Wanted {
     /// known yet, new edges are not let in.
     pub fn groups(&self, records: &[Topology], edges: Option<&[u8]>) -> Vec<Desired> {
         let mut groups = Desired::groups(&self.resource, &self.desired.store, records);
-        // Where there is no chance, new edges have to wait for it.
-        let known = edges.zip(random_u64().ok());
-        for desired in &mut groups {
-            known.iter().for_each(|(secret, chance)| desired.know_edges(secret, (*chance).max(1)));
+        if let Some(secret) = edges {
+            Desired::know_edges(&mut groups, secret, || random_u64().ok());
         }
         groups
     }

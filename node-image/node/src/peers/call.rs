@@ -24,7 +24,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// A connection must come about within this time.
-pub(super) const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 /// A connection that lasted this long counts as a success.
 const SUCCESS: Duration = Duration::from_secs(1);
 
@@ -79,22 +79,18 @@ async fn moved_from(shell: &Shell, id: ReplicaId, address: &str) {
 }
 
 async fn call(shell: &Shell, id: ReplicaId, address: &str) -> Result<(TcpStream, Greeted), HelloError> {
-    let mut stream = connect_within(CONNECT_PATIENCE, shell.links.source, address).await?;
+    let mut stream = connect(shell.links.source, address).await?;
     let mine = Hello { to: id, ..shell.links.me.clone() };
     let greeted = hello::call(&mut stream, &mine).await?;
     Ok((stream, greeted))
 }
 
-/// A connection to this address, if it comes about within this time.
-pub(super) async fn connect_within(
-    patience: Duration,
-    source: Option<IpAddr>,
-    address: &str,
-) -> Result<TcpStream, HelloError> {
-    timeout(patience, connect(source, address)).await.unwrap_or(Err(HelloError::Silent))
+/// A connection to whichever address of this name takes it in time.
+pub(super) async fn connect(source: Option<IpAddr>, address: &str) -> Result<TcpStream, HelloError> {
+    timeout(CONNECT_PATIENCE, connect_to_any(source, address)).await.unwrap_or(Err(HelloError::Silent))
 }
 
-async fn connect(source: Option<IpAddr>, address: &str) -> Result<TcpStream, HelloError> {
+async fn connect_to_any(source: Option<IpAddr>, address: &str) -> Result<TcpStream, HelloError> {
     let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
     for target in lookup_host(address).await? {
         match connect_to(source, target).await {

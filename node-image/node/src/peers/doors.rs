@@ -15,8 +15,7 @@ use trireme_proto::{
 };
 
 use super::{
-    Door,
-    call::{self, CONNECT_PATIENCE},
+    Door, call,
     hello::{self, Greeted, HelloError},
     link,
 };
@@ -105,7 +104,7 @@ pub(crate) async fn keep_knocking(shell: Rc<Shell>, door: String) {
 async fn knock(shell: &Shell, door: &str) -> Result<(TcpStream, Greeted), HelloError> {
     let key = shell.config.edge.as_ref().map(|edge| edge.key.clone()).unwrap_or_default();
     // The way to a door leads through other networks than those between replicas: calls come from wherever the system says.
-    let mut stream = call::connect_within(CONNECT_PATIENCE, None, door).await?;
+    let mut stream = call::connect(None, door).await?;
     // Another door may lead to somebody who is connected already; that connection is to stay.
     let connected = shell.links.connected().into_iter().filter_map(|peer| match peer {
         Peer::Replica(id) => Some(id),

@@ -62,6 +62,9 @@ pub(crate) enum HelloError {
     /// At an edge: it was turned away, and told why.
     #[error("turned away: {0}")]
     Refused(String),
+    /// At an edge: this door is not the right one now, and why.
+    #[error("not now: {0}")]
+    NotNow(String),
     /// At a door for edges: this edge is connected here by another door.
     #[error("it is connected here by another door")]
     Already,
@@ -84,7 +87,12 @@ impl HelloError {
     pub(crate) fn is_refusal(&self) -> bool {
         !matches!(
             self,
-            HelloError::Io(_) | HelloError::Silent | HelloError::Ended(_) | HelloError::LeadsNot | HelloError::Already
+            HelloError::Io(_)
+                | HelloError::Silent
+                | HelloError::Ended(_)
+                | HelloError::LeadsNot
+                | HelloError::Already
+                | HelloError::NotNow(_)
         )
     }
 }
@@ -134,11 +142,10 @@ pub(super) async fn knock(stream: &mut TcpStream, mine: &Hello) -> Result<Greete
         say(stream, mine.clone()).await?;
         let greeted = listen(stream).await?;
         check(&greeted.hello, mine)?;
-        match greeted.hello.refused.as_str() {
-            "" => Ok(greeted),
-            why if why == HelloError::LeadsNot.to_string() => Err(HelloError::LeadsNot),
-            why if why == HelloError::Already.to_string() => Err(HelloError::Already),
-            why => Err(HelloError::Refused(why.to_owned())),
+        match (greeted.hello.refused.as_str(), greeted.hello.not_now) {
+            ("", _) => Ok(greeted),
+            (why, true) => Err(HelloError::NotNow(why.to_owned())),
+            (why, false) => Err(HelloError::Refused(why.to_owned())),
         }
     })
     .await
@@ -160,8 +167,8 @@ pub(super) async fn open_door(
             Ok(()) => Hello { to: from, ..mine.clone() },
             // A stranger learns nothing of who is here.
             Err(why) => {
-                let (version, store, refused) = (mine.version, greeted.hello.store.clone(), why.to_string());
-                Hello { version, store, to: from, refused, ..Hello::default() }
+                let (version, store, not_now) = (mine.version, greeted.hello.store.clone(), !why.is_refusal());
+                Hello { version, store, to: from, refused: why.to_string(), not_now, ..Hello::default() }
             }
         };
         say(stream, answer).await?;

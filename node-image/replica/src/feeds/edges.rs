@@ -26,13 +26,8 @@ impl Replica {
 
     /// Says what the record says to every edge that is connected.
     pub(crate) fn tell_edges(&mut self) {
-        let edges: Vec<ReplicaId> = self
-            .peers
-            .keys()
-            .copied()
-            .filter(|id| self.group_of(*id).is_some_and(|group| self.is_edge(group)))
-            .collect();
-        edges.into_iter().for_each(|id| self.tell_edge(id));
+        let peers: Vec<ReplicaId> = self.peers.keys().copied().collect();
+        peers.into_iter().for_each(|id| self.tell_edge(id));
     }
 
     /// Says what the record says to this one, if it is an edge.
