@@ -115,7 +115,7 @@ fn plan(scenario: Scenario) -> Plan {
         Scenario::RegionsSet => {
             Plan { goal: Goal::Ratio(0.8), ..regions("MultiLeader: SET in one of three regions, n = 1, Memory", 1) }
         }
-        Scenario::RegionsSetThree => regions("the same, w = 2 of n = 3 in each region", 3),
+        Scenario::RegionsSetThree => regions("MultiLeader: SET in one of three regions, w = 2 of n = 3, Memory", 3),
         // The others are not loads; a GET is what is left.
         _ => get("GET at the leader", 1, Goal::Ratio(0.9)),
     }
