@@ -118,7 +118,8 @@ fn focus_of(rule: Breakage) -> Focus {
         | Breakage::HomeUnseen
         | Breakage::CedeUnsettled
         | Breakage::MoveHomeEarly
-        | Breakage::EdgeAsBefore => Focus::Regions,
+        | Breakage::EdgeAsBefore
+        | Breakage::ShowPartial => Focus::Regions,
         Breakage::ModeWithoutEpoch => Focus::Modes,
     }
 }

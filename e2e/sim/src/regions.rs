@@ -333,12 +333,8 @@ impl Regions {
             world.histories().1.entries.into_iter().filter(move |entry| !(left && entry.reads))
         });
         let history = History { entries: parts.collect() };
-        // A region that gets state shows what it has of it so far, and writes without saying what of that it had seen.
-        let by_state = |world: &World| world.scenario.settings.log_bytes_max < 1 << 20;
-        if !self.worlds.iter().any(by_state) {
-            // Numbers of transactions are those of a client, of which each region has its own.
-            self.worlds.iter().try_for_each(|world| causal::end(&world.histories().1))?;
-        }
+        // Numbers of transactions are those of a client, of which each region has its own.
+        self.worlds.iter().try_for_each(|world| causal::end(&world.histories().1))?;
         if let Some(home) = &self.home {
             self.worlds.iter().try_for_each(|world| at_home::sessions(&world.histories().1))?;
             at_home::end(&history, !home.accept_locally)?;

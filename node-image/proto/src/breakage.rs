@@ -90,11 +90,13 @@ pub enum Breakage {
     ModeWithoutEpoch,
     /// An edge on an empty disk writes under the name that it had first.
     EdgeAsBefore,
+    /// State that has come from another group is read before everything has come that it depends on.
+    ShowPartial,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 43] = [
+    pub const ALL: [Breakage; 44] = [
         Breakage::SealOneLess,
         Breakage::ChooseBySeqAlone,
         Breakage::NoStartEntry,
@@ -138,6 +140,7 @@ impl Breakage {
         Breakage::MoveHomeEarly,
         Breakage::ModeWithoutEpoch,
         Breakage::EdgeAsBefore,
+        Breakage::ShowPartial,
     ];
 }
 

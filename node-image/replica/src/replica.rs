@@ -221,6 +221,8 @@ impl Replica {
         self.serve_waiters();
         self.run_waiting();
         self.land_waiting();
+        self.join_staged();
+        self.look_if_whole_again();
         self.serve_early();
         // What they, and other groups, have brought.
         self.list_conflicts();

@@ -51,6 +51,20 @@ impl Work<'_> {
                 .any(|command| command.args.first().and_then(|name| command::lookup(name)).is_some_and(Spec::is_write)),
         }
     }
+
+    /// Whether its effect or its reply may depend on what is there.
+    pub(crate) fn looks(&self) -> bool {
+        match self {
+            Work::One(spec, args) => !spec.is_blind(args),
+            Work::Transaction(commands, watched) => {
+                let blind = |command: &Command| {
+                    let args: Args<'_> = command.args.iter().map(|arg| &arg[..]).collect();
+                    command::resolve(&args).is_ok_and(|spec| spec.is_blind(&args))
+                };
+                !watched.is_empty() || !commands.iter().all(blind)
+            }
+        }
+    }
 }
 
 impl Replica {
@@ -102,9 +116,14 @@ impl Replica {
         };
         let writes = work.writes();
         let own = (self.identity.group, home_epoch);
+        let waits = self.leads() && !self.shows_whole() && work.looks() && !work.waits();
         match &self.role {
             // Whoever leads is asked, also if that is this replica: what waits for keys moves on to the next leader like every request.
             Role::Leader(_) if work.waits() => self.forward(id, work, own),
+            Role::Leader(_) if waits => {
+                self.clients.wait_for_whole = true;
+                Flow::NotNow
+            }
             Role::Leader(_) => match self.may_execute(writes) {
                 MayExecute::Yes if in_order => {
                     self.serve_touched();
@@ -134,7 +153,7 @@ impl Replica {
 
     /// Whether a client's read may be answered from this replica's own state, which may be behind the leader's but not behind the client's session.
     fn may_read_here(&mut self, id: ClientId) -> bool {
-        let whole = self.whole() && self.in_history();
+        let whole = self.whole() && self.in_history() && self.shows_whole();
         let one_replica_confirms = self.meta.topology.as_ref().is_some_and(|topology| topology.settings.r <= 1);
         let applied = self.applied;
         let Some(client) = self.clients.get_mut(id) else { return false };

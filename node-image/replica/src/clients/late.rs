@@ -105,7 +105,8 @@ impl Replica {
             let away = command::resolve(&late.args())
                 .ok()
                 .and_then(|spec| self.why_not_at_home(id, &Work::One(spec, &late.args())));
-            let why = away.unwrap_or_else(|| format!("NOREPLICAS {why}; nothing was done"));
+            let why =
+                away.or_else(|| self.why_not_whole()).unwrap_or_else(|| format!("NOREPLICAS {why}; nothing was done"));
             self.answer(id, |reply| reply.error(why.as_bytes()));
         }
     }

@@ -41,6 +41,9 @@ impl Replica {
         if self.conflicts.to_list.is_empty() {
             return;
         }
+        if self.leads() && !self.shows_whole() {
+            return; // They tell what was read.
+        }
         let Role::Leader(leader) = &self.role else { return self.conflicts.to_list.clear() };
         let free = !self.handing_over() && !self.wants_quiet() && !self.is_leaving() && !self.disk_full;
         if !leader.serving || !self.lease_holds() || !free {

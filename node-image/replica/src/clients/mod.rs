@@ -82,6 +82,8 @@ pub(crate) struct Clients {
     /// Clients with commands that wait; run again when something changed that they may have waited for.
     stalled: Vec<ClientId>,
     pub(crate) wake: bool,
+    /// Some command waits until the state may be shown.
+    pub(crate) wait_for_whole: bool,
     /// Some client waits for copies.
     blocked: Vec<ClientId>,
     /// Commands that wait for keys.
@@ -317,6 +319,13 @@ impl Replica {
         if client.key_wait().is_some() {
             let owner = if self.is_leaderless() { (0, id) } else { (self.identity.incarnation, connection) };
             self.clients.waiters.forget(owner);
+        }
+    }
+
+    /// The state may be shown again: who has waited for that goes on.
+    pub(crate) fn look_if_whole_again(&mut self) {
+        if self.clients.wait_for_whole && self.shows_whole() {
+            (self.clients.wait_for_whole, self.clients.wake) = (false, true);
         }
     }
 

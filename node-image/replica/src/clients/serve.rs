@@ -241,6 +241,7 @@ impl Replica {
 
     fn try_to_work(&mut self, forwarder: (ReplicaId, u64), request: &Request, work: &Work<'_>) -> Option<Executed> {
         match self.where_is(work) {
+            Where::Here(_) if !self.shows_whole() && work.looks() => return Some(Executed::Early),
             Where::Here(_) if self.engine.received().covers(&sets::from_message(&request.seen)) => {}
             Where::Here(_) | Where::Soon(_) => return Some(Executed::Early),
             Where::There(home) => return Some(Executed::Moved(Moved { group: home.group, epoch: home.epoch })),

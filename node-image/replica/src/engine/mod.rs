@@ -6,7 +6,7 @@
 //! - `delta`: the bytes of a delta. `join`: a delta joined, or made anew under another name (`moved`).
 //! - [`conflicts`]: what was joined beside, or against, something that its writer had not seen.
 //! - `state`: keys and values in memory, the undo journal, and the changes themselves (one code for origin and join).
-//! - [`vector`]: received sets. [`clock`]: hybrid logical clock. `digest`, [`slot`]. `image`: state as bytes, and its join.
+//! - `ahead`: whether the state is one that causality allows to be shown. [`vector`]: received sets. [`clock`]: hybrid logical clock. `digest`, [`slot`]. `image`: state as bytes, and its join.
 //!
 //! **The rule, for every type: a command removes only what it has seen; what it has not seen survives.** A record is named by the
 //! dot of the delta that made it. A removal carries the context, what its origin had seen; whether a dot that is absent here
@@ -17,6 +17,7 @@
 //! When several types meet on one key, the visible one is the first of string, hash, set, sorted set, list.
 
 pub mod access;
+mod ahead;
 pub mod bytes;
 pub mod clock;
 pub mod command;
@@ -44,6 +45,7 @@ pub use vector::ReceivedSet;
 use trireme_proto::breakage::{Breakage, broken};
 use trireme_proto::ids::{Dot, Origin};
 
+use self::ahead::Ahead;
 use self::delta::Header;
 use self::moved::Moved;
 use self::state::State;
@@ -90,6 +92,7 @@ pub struct Engine {
     heard: Vec<Heard>,
     /// Deltas of cut suffixes that were appended again.
     moved: Moved,
+    ahead: Ahead,
     /// State is being read from images: no delta has been executed or joined yet.
     loading: bool,
     /// No other group has written so far: adding a member that is there need not be told anybody.
@@ -117,6 +120,7 @@ impl Engine {
             clock: 0,
             heard: Vec::new(),
             moved: Moved::default(),
+            ahead: Ahead::default(),
             loading: true,
             alone: true,
             shared: false,
@@ -182,6 +186,7 @@ impl Engine {
         while self.state.journal.last_seq().is_some_and(|last| last > seq) {
             self.undo_last();
         }
+        self.shows_less();
         let received = &self.received;
         self.heard.retain(|h| received.upto(h.origin) >= h.seq);
     }

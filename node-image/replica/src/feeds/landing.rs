@@ -158,7 +158,7 @@ impl Replica {
     }
 
     /// What came early, and has what it depends on now.
-    fn land_early(&mut self) {
+    pub(super) fn land_early(&mut self) {
         while let Some(dot) = self.early_that_is_ready() {
             let delta = self.feeds.as_mut().and_then(|feeds| feeds.early.remove(&dot)).unwrap_or_default();
             if let Some(feeds) = &mut self.feeds {
@@ -214,7 +214,7 @@ impl Replica {
             feeds.waiting_bytes -= bytes;
             match message {
                 Message::Feed(feed) => self.take_feed(from, *feed),
-                Message::States(states) => self.take_states(from, &states),
+                Message::States(states) => self.take_states(from, states),
                 _ => {}
             }
         }

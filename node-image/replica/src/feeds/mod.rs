@@ -8,7 +8,8 @@
 //! ```
 //!
 //! * `links`: which other groups there are, and who speaks for each. `ship`: live entries, and one message per group and turn. `walk`: what a group missed.
-//!   `landing`: what comes in. `recent`: where it stands in the own log. `repair`: state instead of entries. `pace`: how long others take. `leave`: a group
+//!   `landing`: what comes in. `recent`: where it stands in the own log. `repair`: state instead of entries. `staging`: how
+//!   it comes in. `pace`: how long others take. `leave`: a group
 //!   whose region is taken away. `edges`: groups outside the machines that the operator knows. `report`: what the operator is told.
 //!
 //! A feed ships what is *committed* in its group, and what came in is held when it is committed here.
@@ -26,8 +27,8 @@
 //!    said in an epoch that this replica has reached. Nobody counts whom the record has quarantined.
 //! 4. What came as state is in the log too, before anybody is told that it is held here.
 //! 5. No message is taken in whose clock is further ahead than the drift bound: one machine with a wrong clock would make its writes win everywhere.
-//! 6. Between groups with leaders, nothing leaves that is not committed, as entries or as state; and an entry is joined after everything that its origin had
-//!    seen when it made it.
+//! 6. Between groups with leaders, nothing leaves that is not committed, as entries or as state; an entry is joined after everything that its origin had
+//!    seen when it made it, and nobody reads state of which that is not so.
 
 mod edges;
 mod landing;
@@ -39,6 +40,7 @@ mod repair;
 mod report;
 pub(crate) mod sets;
 mod ship;
+mod staging;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -61,7 +63,8 @@ use crate::{
 };
 use pace::Latencies;
 use recent::Recent;
-use repair::{Exchange, Incoming};
+use repair::Exchange;
+use staging::Incoming;
 use walk::Walk;
 
 /// A group's feeds to and from the store's others. Where a group has a leader, its leader has them.

@@ -15,29 +15,25 @@
 //! joined, and of those that were the same; but not where something came into such a slot since, by an entry that was late or from a third replica, which
 //! the sender had seen come and go: its removal will never come. So slots into which something of that came are asked for before the end is believed.
 
-use std::collections::BTreeSet;
-
 use trireme_proto::{
     Message, ReplicaId, SLOTS,
-    breakage::{Breakage, broken},
-    ids::Dot,
     message::{Compare, Differ, PartImage, SlotBuckets, States},
 };
 
 use crate::{
-    engine::{BUCKETS, Engine, ReceivedSet, Scope},
+    engine::{BUCKETS, ReceivedSet, Scope},
     group::Role,
     replica::Replica,
 };
 
-use super::{Feeds, Link, sets};
+use super::{Link, sets, staging::Incoming};
 
 /// Slots in one message.
 const SLOTS_PER_PART: u16 = 1024;
 /// Bytes of images in one message.
 const BYTES_PER_MESSAGE: usize = 256 << 10;
 /// How long the other side may take to answer before the comparison is given up.
-const PATIENCE_US: u64 = 2_000_000;
+pub(super) const PATIENCE_US: u64 = 2_000_000;
 
 /// A comparison on its way, at who sends.
 pub(super) struct Exchange {
@@ -66,46 +62,6 @@ impl Exchange {
     /// An answer is waited for as long as that makes sense; what is left to be sent only waits for what a second allows.
     fn goes_on(&self, now_us: u64) -> bool {
         !self.ended && self.compared >= u32::from(SLOTS) || self.heard_us + PATIENCE_US > now_us
-    }
-}
-
-/// A comparison on its way, at who receives.
-pub(super) struct Incoming {
-    number: u64,
-    /// What will have been received when it has ended.
-    base: ReceivedSet,
-    /// Slots into which something of that came by other ways.
-    touched: BTreeSet<u16>,
-    heard_us: u64,
-}
-
-impl Feeds {
-    /// An entry was joined.
-    pub(super) fn note_entry(&mut self, dot: Dot, delta: &[u8]) {
-        for incoming in self.links.values_mut().filter_map(|link| link.incoming.as_mut()) {
-            if incoming.base.contains(dot) {
-                incoming.touched.extend(Engine::slots_of(delta));
-            }
-        }
-    }
-
-    /// An image was joined: of a comparison with `from`, or of none.
-    pub(super) fn note_image(&mut self, slot: u16, image: &[u8], from: Option<u32>) {
-        for (id, link) in &mut self.links {
-            let Some(incoming) = &mut link.incoming else { continue };
-            if from != Some(*id) && Engine::image_has_any(image, &incoming.base) {
-                incoming.touched.insert(slot);
-            } else if from == Some(*id) && Engine::is_whole_slot(image) {
-                // What was seen and removed there does not come in any more.
-                incoming.touched.remove(&slot);
-            }
-        }
-    }
-
-    /// Whether somebody else's state is on its way in. Once is enough: each would be in the other's way.
-    fn is_given_state(&self, from: u32, now_us: u64) -> bool {
-        let goes_on = |incoming: &Incoming| incoming.heard_us + PATIENCE_US > now_us;
-        self.links.iter().any(|(id, link)| *id != from && link.incoming.as_ref().is_some_and(goes_on))
     }
 }
 
@@ -176,20 +132,18 @@ impl Replica {
         let same = !compare.received.is_empty()
             && self.is_settled()
             && sets::from_message(&compare.received) == *self.engine.received();
-        let now_us = self.now.mono_us;
+        let (now_us, leads) = (self.now.mono_us, self.leads());
         let Some(feeds) = &mut self.feeds else { return };
         if feeds.is_given_state(from, now_us) {
             return;
         }
         let Some(link) = feeds.links.get_mut(&from) else { return };
         if compare.first_slot == 0 {
-            let (number, base) = (compare.number, sets::from_message(&compare.base));
-            link.incoming = Some(Incoming { number, base, touched: BTreeSet::new(), heard_us: now_us });
+            link.incoming = Some(Incoming::new(compare, leads, now_us));
         }
-        let Some(incoming) = link.incoming.as_mut().filter(|incoming| incoming.number == compare.number) else {
+        if !link.incoming.as_mut().is_some_and(|incoming| incoming.heard(compare.number, now_us)) {
             return;
-        };
-        incoming.heard_us = now_us;
+        }
         self.count_repair(0, 8 * compare.digests.len());
         let mut slots = Vec::new();
         for (i, digest) in compare.digests.iter().enumerate() {
@@ -284,76 +238,6 @@ impl Replica {
         self.send_to_group(to, Message::States(States { number, images, ended, received, clock }));
     }
 
-    /// State of slots that differ: joined, and kept.
-    pub(crate) fn on_states(&mut self, from: ReplicaId, states: States) {
-        if self.must_wait_to_land() {
-            let bytes = states.images.iter().map(|part| part.image.len()).sum();
-            if !self.land_later(from, Message::States(states), bytes)
-                && let Some(group) = self.group_of(from)
-            {
-                self.forget_incoming(group); // Part of what was held when it began is not here.
-            }
-            return;
-        }
-        self.take_states(from, &states);
-    }
-
-    pub(super) fn take_states(&mut self, from: ReplicaId, states: &States) {
-        let Some(from) = self.feed_from(from, None).filter(|from| self.accepts(*from, states.clock)) else { return };
-        if self.is_quarantined(from) {
-            return;
-        }
-        let now_us = self.now.mono_us;
-        let Some(incoming) = self.incoming(from, states.number) else { return };
-        incoming.heard_us = now_us;
-        for part in &states.images {
-            self.count_repair(0, part.image.len());
-            let landed = self.land_image(part.slot, &part.image);
-            let Some(feeds) = &mut self.feeds else { return };
-            match landed {
-                Some(keys) => {
-                    feeds.repair.keys_repaired += keys;
-                    feeds.note_image(part.slot as u16, &part.image, Some(from));
-                }
-                // Damaged: what was held when it began is not said to be here.
-                None => return self.forget_incoming(from),
-            }
-        }
-        if states.ended {
-            self.end_exchange(from, states);
-        }
-    }
-
-    /// Everything that differed was sent: what the sender held when it began is here, too, once no slot has changed since it was compared.
-    fn end_exchange(&mut self, from: u32, states: &States) {
-        let Some(incoming) = self.incoming(from, states.number) else { return };
-        let touched = std::mem::take(&mut incoming.touched);
-        if !touched.is_empty() && !broken(Breakage::TrustCompared) {
-            let slots =
-                touched.into_iter().map(|slot| SlotBuckets { slot: slot.into(), buckets: Vec::new() }).collect();
-            let (number, first_slot, clock) = (states.number, 0, self.engine.clock());
-            return self.send_to_group(from, Message::Differ(Differ { number, first_slot, count: 0, slots, clock }));
-        }
-        self.forget_incoming(from);
-        let received = sets::from_message(&states.received);
-        if !self.engine.received().covers(&received) {
-            self.land_received(&received);
-        }
-    }
-
-    fn incoming(&mut self, from: u32, number: u64) -> Option<&mut Incoming> {
-        let Some(feeds) = &mut self.feeds else { return None };
-        feeds.links.get_mut(&from)?.incoming.as_mut().filter(|incoming| incoming.number == number)
-    }
-
-    fn forget_incoming(&mut self, from: u32) {
-        if let Some(feeds) = &mut self.feeds
-            && let Some(link) = feeds.links.get_mut(&from)
-        {
-            link.incoming = None;
-        }
-    }
-
     /// Whether a comparison waits for a moment without uncommitted entries.
     pub(crate) fn exchange_wants_quiet(&self) -> bool {
         let starved = |link: &Link| link.connected && link.exchange.as_ref().is_some_and(|exchange| exchange.starved);
@@ -369,7 +253,7 @@ impl Replica {
         })
     }
 
-    fn count_repair(&mut self, sent: usize, received: usize) {
+    pub(super) fn count_repair(&mut self, sent: usize, received: usize) {
         if let Some(feeds) = &mut self.feeds {
             feeds.repair.bytes_sent += sent as u64;
             feeds.repair.bytes_received += received as u64;

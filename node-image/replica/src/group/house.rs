@@ -133,7 +133,8 @@ impl Replica {
         let sweeping = self.checkpointing.as_ref().is_some_and(super::checkpoint::Checkpointing::sweeps)
             || self.snapshot_has_room()
             || self.walks()
-            || self.exchanges();
+            || self.exchanges()
+            || self.joins_more();
         let commit_due = match &self.role {
             Role::Leader(leader) => leader.commit_due_us,
             _ => None,

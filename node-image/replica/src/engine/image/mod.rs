@@ -92,6 +92,43 @@ struct KeyImage {
     records: BTreeMap<Place, Record>,
 }
 
+/// An image, read.
+pub(super) struct Image<'a> {
+    scope: Scope,
+    last_write: u64,
+    /// What its sender had seen.
+    pub(super) seen: ReceivedSet,
+    keys: BTreeMap<&'a [u8], KeyImage>,
+    pub(super) sides: Vec<(&'a [u8], Side)>,
+}
+
+/// Reads an image.
+///
+/// # Errors
+/// The bytes are none.
+pub(super) fn parse(image: &[u8]) -> Result<Image<'_>, DeltaError> {
+    let mut reader = Reader { rest: image };
+    if reader.byte()? != FORMAT {
+        return reader.error("an image of another version");
+    }
+    let Some(scope) = Scope::from_byte(reader.byte()?) else { return reader.error("an unknown part of a slot") };
+    let last_write = reader.number()?;
+    let seen = ReceivedSet::read(&mut reader)?;
+    let mut keys: BTreeMap<&[u8], KeyImage> = BTreeMap::new();
+    for _ in 0..reader.count(3)? {
+        let key = reader.bytes()?;
+        keys.insert(key, read_key(&mut reader)?);
+    }
+    let mut sides: Vec<(&[u8], Side)> = Vec::new();
+    for _ in 0..reader.count(3)? {
+        sides.push((reader.bytes()?, read_side(&mut reader)?));
+    }
+    if !reader.rest.is_empty() {
+        return reader.error("bytes after the end");
+    }
+    Ok(Image { scope, last_write, seen, keys, sides })
+}
+
 impl Engine {
     /// Appends a slot's image: its keys, last write, and what this engine has seen. Nothing for a slot that is empty and was never written.
     /// The slot's last write must be committed: what may still be undone is not among what the image says was seen.
@@ -184,45 +221,18 @@ impl Engine {
 
     /// Whether an image has a record that is in this set, by its name.
     pub(crate) fn image_has_any(image: &[u8], set: &ReceivedSet) -> bool {
-        let any = || -> Result<bool, DeltaError> {
-            let mut reader = Reader { rest: image.get(2..).unwrap_or_default() };
-            let _last_write = reader.number()?;
-            let _seen = ReceivedSet::read(&mut reader)?;
-            for _ in 0..reader.count(3)? {
-                let _key = reader.bytes()?;
-                if read_key(&mut reader)?.records.keys().any(|place| set.contains(place.3)) {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        };
-        any().unwrap_or(false)
+        let has_any = |key: &KeyImage| key.records.keys().any(|place| set.contains(place.3));
+        parse(image).is_ok_and(|image| image.keys.values().any(has_any))
     }
 
     /// Joins an image: the slot's last write at its sender, and how many keys are not what they were.
     fn import(&mut self, slot: u16, image: &[u8], notes: bool) -> Result<(u64, usize), DeltaError> {
-        let mut reader = Reader { rest: image };
-        if reader.byte()? != FORMAT {
-            return reader.error("an image of another version");
+        let Image { scope, last_write, seen, keys, sides } = parse(image)?;
+        if keys.keys().any(|key| super::slot_of(key) != slot) {
+            return Err(DeltaError { what: "a key of another slot", left: 0 });
         }
-        let Some(scope) = Scope::from_byte(reader.byte()?) else { return reader.error("an unknown part of a slot") };
-        let last_write = reader.number()?;
-        let seen = ReceivedSet::read(&mut reader)?;
-        let mut keys: BTreeMap<&[u8], KeyImage> = BTreeMap::new();
-        for _ in 0..reader.count(3)? {
-            let key = reader.bytes()?;
-            if super::slot_of(key) != slot {
-                return reader.error("a key of another slot");
-            }
-            keys.insert(key, read_key(&mut reader)?);
-        }
-        let mut sides: Vec<(&[u8], Side)> = Vec::new();
-        for _ in 0..reader.count(3)? {
-            sides.push((reader.bytes()?, read_side(&mut reader)?));
-        }
-        if !reader.rest.is_empty() {
-            return reader.error("bytes after the end");
-        }
+        sides.iter().for_each(|(_, side)| self.shows(&side.seen));
+        self.shows(&seen);
         Ok((last_write, self.join_image(slot, scope, (&seen, notes), keys, sides)))
     }
 

@@ -215,6 +215,61 @@ fn a_region_away_for_longer_than_any_log_gets_state() {
     );
 }
 
+/// A region that gets state, of so many bytes a value, is read all the time. How many reads were answered while it did not yet have what was written before
+/// it came back, and how many after.
+fn reads_while_state_comes(value: usize) -> (u32, u32) {
+    let mut rig = Rig::regions(2, 3, 2);
+    open(&mut rig);
+    for group in [1, 11] {
+        let record = rig.record_of(group);
+        (record.settings.log_bytes_max, record.settings.feed_bytes_per_second) = (4096, 20 * (value as u64 + 500));
+        record.version += 1;
+    }
+    rig.tell();
+    [8, 9].into_iter().for_each(|client| [11, 12].into_iter().for_each(|id| rig.open(id, client)));
+    assert_eq!(rig.ask(12, 8, "READONLY"), "+OK");
+    cut_off(&mut rig, 2);
+    let padding = "x".repeat(value);
+    let write = |rig: &mut Rig, i: u32| {
+        for key in ["cause", "effect"] {
+            // In slots of their own, and as many others in between.
+            assert_eq!(rig.ask(1, C, &format!("SET {key} {i}")), "+OK");
+            assert_eq!(rig.ask(1, C, &format!("SET {key}{} {padding}", i % 20)), "+OK");
+        }
+    };
+    (0..200).for_each(|i| write(&mut rig, i));
+    rig.run(1_000);
+    heal(&mut rig);
+    let (mut old, mut new) = (0, 0);
+    let number = |reply: &str| reply.rsplit(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0);
+    for i in 200..500 {
+        write(&mut rig, i);
+        for id in [11, 12] {
+            // The one that is read first must not be ahead of the other.
+            let effect = rig.ask(id, 8, "GET effect");
+            let cause = rig.ask(id, 8, "GET cause");
+            if effect.starts_with('$') && cause.starts_with('$') {
+                assert!(number(&effect) <= number(&cause), "at {id}: {effect} and {cause}, in round {i}");
+                *(if number(&effect) < 199 { &mut old } else { &mut new }) += 1;
+            }
+            assert_eq!(rig.ask(id, 9, &format!("SET own {i}")), "+OK", "what looks at nothing is taken");
+        }
+    }
+    rig.run(3_000);
+    assert_same(&mut rig);
+    (old, new)
+}
+
+#[test]
+fn state_that_comes_is_shown_when_all_of_it_is_there() {
+    // It is kept aside until then, or reads wait where it is too much for that.
+    for value in [1, 1_000] {
+        let (old, new) = reads_while_state_comes(value);
+        assert!(old > 0 && new > 200, "{value}: {old} before, {new} after");
+        assert!(value > 1 || old + new == 600, "{old} before and {new} after: all are answered");
+    }
+}
+
 /// Random writes, failovers, partitions and slow disks: at the end all replicas hold the same, counters sum up what was acknowledged, and sets have what
 /// was added.
 fn history(seed: u64) {

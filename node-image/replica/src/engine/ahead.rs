@@ -1,0 +1,85 @@
+//! Whether the state is one that causality allows to be shown.
+//!
+//! Deltas of other groups that have a leader come in after everything that their origin had seen. State does not: an image of a slot shows what its sender
+//! had seen when it was made, and what that depends on may be in other slots, or in deltas that have not come yet. Until all of what images show has been
+//! received, somebody who reads two keys could find an effect without its cause.
+
+use trireme_proto::ids::Origin;
+
+use super::state::SlotSide;
+use super::vector::ReceivedSet;
+use super::{DeltaError, Engine, image};
+
+/// What images have shown beyond what had been received then.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    shown: ReceivedSet,
+    /// Something was undone: what is left is beside the slots.
+    stale: bool,
+}
+
+impl Engine {
+    /// Whether everything has been received that the state shows something of. What origins wrote that are not `awaited` any more will not come, and counts
+    /// for nothing.
+    pub fn is_whole(&mut self, awaited: impl Fn(Origin) -> bool) -> bool {
+        if std::mem::take(&mut self.ahead.stale) {
+            self.ahead.shown = self.shown_beside_slots();
+        }
+        if self.ahead.shown.is_empty() {
+            return true;
+        }
+        let lacks = |seen: &super::vector::Seen| awaited(seen.origin) && !self.received.covers_part(seen);
+        let whole = !self.ahead.shown.origins().iter().any(lacks);
+        if whole {
+            self.ahead.shown = ReceivedSet::default();
+        }
+        whole
+    }
+
+    /// Whether that may not be so: a look at one field.
+    #[must_use]
+    pub fn is_ahead(&self) -> bool {
+        self.ahead.stale || !self.ahead.shown.is_empty()
+    }
+
+    /// How many deltas are to come until [`Engine::is_whole`].
+    #[must_use]
+    pub fn lacking(&self) -> u64 {
+        let missing = self.ahead.shown.without(&self.received);
+        missing.origins().iter().flat_map(|seen| seen.intervals()).map(|(first, last)| last - first + 1).sum()
+    }
+
+    /// An image was joined whose sender had seen this.
+    pub(super) fn shows(&mut self, seen: &ReceivedSet) {
+        if !self.received.covers(seen) {
+            self.ahead.shown.merge(seen);
+        }
+    }
+
+    /// Something was undone.
+    pub(super) fn shows_less(&mut self) {
+        self.ahead.stale = true;
+    }
+
+    fn shown_beside_slots(&self) -> ReceivedSet {
+        let mut shown = ReceivedSet::default();
+        for slot in &self.state.sided {
+            let sides: Option<&SlotSide> = self.state.slot(*slot).side.as_deref();
+            for seen in sides.into_iter().flat_map(|all| all.keys.values().map(|side| &side.seen).chain([&all.seen])) {
+                shown.merge(seen);
+            }
+        }
+        shown
+    }
+
+    /// What an image shows something of.
+    ///
+    /// # Errors
+    /// The bytes are no image.
+    pub(crate) fn shown_by(image: &[u8]) -> Result<ReceivedSet, DeltaError> {
+        let image = image::parse(image)?;
+        let mut shown = image.seen;
+        image.sides.iter().for_each(|(_, side)| shown.merge(&side.seen));
+        Ok(shown)
+    }
+}

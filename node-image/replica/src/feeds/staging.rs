@@ -1,0 +1,323 @@
+//! State that comes in from another group: where a group has a leader it is kept aside until it can be shown.
+//!
+//! ```text
+//!   States ──▶ staged ──▶ everything has come, and the entries beyond what the sender held when it began ──▶ joined, then said to be received
+//!                 └─ more than may be kept: joined as it comes; reads wait until the rest is there
+//! ```
+//!
+//! The images of a comparison are made one after the other, while their sender goes on to write: what one of them shows may depend on what is in another, or
+//! in an entry that was made in the meantime and comes as such. So none of them is joined before all of that is here. What is joined in one turn nobody sees
+//! half of; of more than [`JOINED_BYTES_MAX`], and on followers, which get it as entries, reads wait for the rest ([`Replica::shows_whole`]).
+//!
+//! Where every replica is a group of one, a key is all that is promised to be consistent, and state is joined as it comes.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use trireme_proto::{
+    Message, ReplicaId,
+    breakage::{Breakage, broken},
+    ids::{Dot, Origin},
+    message::{Compare, Differ, PartImage, SlotBuckets, States},
+};
+
+use crate::{
+    engine::{Engine, ReceivedSet},
+    replica::Replica,
+};
+
+use super::{Feeds, repair::PATIENCE_US, sets};
+
+/// Bytes of images that are joined in one turn.
+const JOINED_BYTES_MAX: usize = 4 << 20;
+/// How long what has come waits for the entries that it depends on, before it is joined and reads wait instead.
+const ENTRIES_PATIENCE_US: u64 = 3_000_000;
+
+/// A comparison on its way, at who receives.
+pub(super) struct Incoming {
+    number: u64,
+    /// What will have been received when it has ended.
+    base: ReceivedSet,
+    /// Slots into which something of that came by other ways.
+    touched: BTreeSet<u16>,
+    heard_us: u64,
+    /// Images that are not joined yet, and what they show.
+    staged: VecDeque<PartImage>,
+    staged_bytes: usize,
+    shown: ReceivedSet,
+    /// When everything had come, if it has.
+    ended_us: Option<u64>,
+    /// Images are joined now: all that are staged, and those that are still to come.
+    joins: bool,
+}
+
+impl Incoming {
+    /// Of the first part of a comparison.
+    pub(super) fn new(compare: &Compare, staged: bool, now_us: u64) -> Incoming {
+        Incoming {
+            number: compare.number,
+            base: sets::from_message(&compare.base),
+            touched: BTreeSet::new(),
+            heard_us: now_us,
+            staged: VecDeque::new(),
+            staged_bytes: 0,
+            shown: ReceivedSet::default(),
+            ended_us: None,
+            joins: !staged,
+        }
+    }
+
+    /// Another part of the comparison has come. Says whether it is one of this.
+    pub(super) fn heard(&mut self, number: u64, now_us: u64) -> bool {
+        let same = self.number == number;
+        if same {
+            self.heard_us = now_us;
+        }
+        same
+    }
+
+    fn stage(&mut self, part: PartImage, shown: &ReceivedSet) {
+        self.staged_bytes += part.image.len();
+        self.shown.merge(shown);
+        self.staged.push_back(part);
+    }
+
+    fn next(&mut self) -> Option<PartImage> {
+        let part = self.staged.pop_front()?;
+        self.staged_bytes -= part.image.len();
+        Some(part)
+    }
+
+    /// Slots that have to be asked for again before the end is believed: what is staged of whole slots is joined after what touched them.
+    fn take_touched(&mut self) -> BTreeSet<u16> {
+        for part in self.staged.iter().filter(|part| Engine::is_whole_slot(&part.image)) {
+            u16::try_from(part.slot).into_iter().for_each(|slot| _ = self.touched.remove(&slot));
+        }
+        std::mem::take(&mut self.touched)
+    }
+}
+
+impl Feeds {
+    /// An entry was joined.
+    pub(super) fn note_entry(&mut self, dot: Dot, delta: &[u8]) {
+        for incoming in self.links.values_mut().filter_map(|link| link.incoming.as_mut()) {
+            if incoming.base.contains(dot) {
+                incoming.touched.extend(Engine::slots_of(delta));
+            }
+        }
+    }
+
+    /// An image was joined: of a comparison with `from`, or of none.
+    pub(super) fn note_image(&mut self, slot: u16, image: &[u8], from: Option<u32>) {
+        for (id, link) in &mut self.links {
+            let Some(incoming) = &mut link.incoming else { continue };
+            if from != Some(*id) && Engine::image_has_any(image, &incoming.base) {
+                incoming.touched.insert(slot);
+            } else if from == Some(*id) && Engine::is_whole_slot(image) {
+                // What was seen and removed there does not come in any more.
+                incoming.touched.remove(&slot);
+            }
+        }
+    }
+
+    /// Whether somebody else's state is on its way in. Once is enough: each would be in the other's way.
+    pub(super) fn is_given_state(&self, from: u32, now_us: u64) -> bool {
+        let goes_on = |incoming: &Incoming| incoming.ended_us.is_some() || incoming.heard_us + PATIENCE_US > now_us;
+        self.links.iter().any(|(id, link)| *id != from && link.incoming.as_ref().is_some_and(goes_on))
+    }
+
+    fn incoming(&mut self, from: u32) -> Option<&mut Incoming> {
+        self.links.get_mut(&from)?.incoming.as_mut()
+    }
+
+    /// Whether everything is here, or waits only for what is staged, that the images of a comparison show something of.
+    fn has_what_is_shown(&self, from: u32, received: &ReceivedSet) -> bool {
+        let Some(incoming) = self.links.get(&from).and_then(|link| link.incoming.as_ref()) else { return false };
+        let mut all = received.clone();
+        all.merge(&incoming.base);
+        if all.covers(&incoming.shown) {
+            return true;
+        }
+        self.early.keys().for_each(|dot| _ = all.insert(*dot));
+        all.covers(&incoming.shown)
+    }
+}
+
+impl Replica {
+    /// State of slots that differ.
+    pub(crate) fn on_states(&mut self, from: ReplicaId, states: States) {
+        if self.must_wait_to_land() {
+            let bytes = states.images.iter().map(|part| part.image.len()).sum();
+            if !self.land_later(from, Message::States(states), bytes)
+                && let Some(group) = self.group_of(from)
+            {
+                self.forget_incoming(group); // Part of what was held when it began is not here.
+            }
+            return;
+        }
+        self.take_states(from, states);
+    }
+
+    pub(super) fn take_states(&mut self, from: ReplicaId, states: States) {
+        let Some(from) = self.feed_from(from, None).filter(|from| self.accepts(*from, states.clock)) else { return };
+        if self.is_quarantined(from) {
+            return;
+        }
+        let now_us = self.now.mono_us;
+        let is_it = |incoming: &mut Incoming| incoming.heard(states.number, now_us);
+        if !self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)).is_some_and(is_it) {
+            return;
+        }
+        for part in states.images {
+            self.count_repair(0, part.image.len());
+            if !self.take_image(from, part) {
+                return self.forget_incoming(from); // Damaged: what was held when it began is not said to be here.
+            }
+        }
+        if states.ended {
+            if let Some(incoming) = self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)) {
+                incoming.base = sets::from_message(&states.received);
+                incoming.ended_us = Some(now_us);
+            }
+            self.end_exchange(from);
+        }
+    }
+
+    /// Keeps an image aside, or joins it. Says whether it can be read.
+    fn take_image(&mut self, from: u32, part: PartImage) -> bool {
+        let bytes_max = usize::try_from(self.settings().log_bytes_max).unwrap_or(usize::MAX);
+        let Some(incoming) = self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)) else { return false };
+        let Ok(shown) = Engine::shown_by(&part.image) else { return false };
+        if incoming.joins && incoming.staged.is_empty() {
+            return self.join_image(from, &part);
+        }
+        incoming.stage(part, &shown);
+        incoming.joins |= incoming.staged_bytes > bytes_max;
+        true
+    }
+
+    fn join_image(&mut self, from: u32, part: &PartImage) -> bool {
+        let landed = self.land_image(part.slot, &part.image);
+        let (Some(keys), Some(feeds)) = (landed, &mut self.feeds) else { return false };
+        feeds.repair.keys_repaired += keys;
+        feeds.note_image(part.slot as u16, &part.image, Some(from));
+        true
+    }
+
+    /// Goes on with what has come as state: joins what is staged once it may be shown, and ends what has come to its end.
+    pub(crate) fn join_staged(&mut self) {
+        let Some(feeds) = &self.feeds else { return };
+        let is_due = |incoming: &Incoming| incoming.ended_us.is_some() || incoming.joins && !incoming.staged.is_empty();
+        let due = feeds.links.iter().filter(|(_, link)| link.incoming.as_ref().is_some_and(is_due));
+        let due: Vec<u32> = due.map(|(from, _)| *from).collect();
+        for from in due {
+            if self.must_wait_to_land() {
+                return;
+            }
+            self.end_exchange(from);
+        }
+    }
+
+    /// Whether there is more to be joined at once.
+    pub(crate) fn joins_more(&self) -> bool {
+        let more = |incoming: &Incoming| incoming.joins && !incoming.staged.is_empty();
+        let Some(feeds) = &self.feeds else { return false };
+        feeds.links.values().any(|link| link.incoming.as_ref().is_some_and(more))
+    }
+
+    /// Everything that differed was sent: what the sender held when it began is here, too, once no slot has changed since it was compared.
+    fn end_exchange(&mut self, from: u32) {
+        let now_us = self.now.mono_us;
+        let Some(incoming) = self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)) else { return };
+        let (ended_us, mut joins) = (incoming.ended_us, incoming.joins);
+        if ended_us.is_some() && self.ask_for_touched(from) {
+            return;
+        }
+        let received = self.engine.received();
+        let Some(feeds) = &mut self.feeds else { return };
+        if let Some(ended_us) = ended_us.filter(|_| !joins) {
+            joins = ended_us + ENTRIES_PATIENCE_US <= now_us || feeds.has_what_is_shown(from, received);
+        }
+        let Some(incoming) = feeds.incoming(from) else { return };
+        incoming.joins = joins;
+        if !joins || !self.join_some(from) || ended_us.is_none() {
+            return;
+        }
+        // What was joined last may have been touched by what came before the rest of it.
+        if self.ask_for_touched(from) {
+            return;
+        }
+        let Some(base) =
+            self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)).map(|i| std::mem::take(&mut i.base))
+        else {
+            return;
+        };
+        self.forget_incoming(from);
+        if !self.engine.received().covers(&base) {
+            self.land_received(&base);
+            self.land_early();
+        }
+    }
+
+    /// Joins what is staged, as far as one turn may. Says whether nothing is left.
+    fn join_some(&mut self, from: u32) -> bool {
+        let mut bytes = 0;
+        while bytes < JOINED_BYTES_MAX {
+            let Some(incoming) = self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)) else { return false };
+            let Some(part) = incoming.next() else { return true };
+            bytes += part.image.len();
+            if !self.join_image(from, &part) {
+                self.forget_incoming(from);
+                return false;
+            }
+        }
+        self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)).is_some_and(|incoming| incoming.staged.is_empty())
+    }
+
+    /// Asks for slots that were touched, if any were: the end comes again after them.
+    fn ask_for_touched(&mut self, from: u32) -> bool {
+        let Some(incoming) = self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)) else { return false };
+        let touched = incoming.take_touched();
+        if touched.is_empty() || broken(Breakage::TrustCompared) {
+            return false;
+        }
+        incoming.ended_us = None;
+        let number = incoming.number;
+        let slots = touched.into_iter().map(|slot| SlotBuckets { slot: slot.into(), buckets: Vec::new() }).collect();
+        let (first_slot, clock) = (0, self.engine.clock());
+        self.send_to_group(from, Message::Differ(Differ { number, first_slot, count: 0, slots, clock }));
+        true
+    }
+
+    fn forget_incoming(&mut self, from: u32) {
+        if let Some(feeds) = &mut self.feeds
+            && let Some(link) = feeds.links.get_mut(&from)
+        {
+            link.incoming = None;
+        }
+    }
+
+    /// Whether what the state shows is all there: nobody who reads it finds an effect without its cause. Groups that have left will send nothing more.
+    pub(crate) fn shows_whole(&mut self) -> bool {
+        if !self.engine.is_ahead() || self.is_leaderless() || broken(Breakage::ShowPartial) {
+            return true;
+        }
+        let (group, topology) = (self.identity.group, &self.meta.topology);
+        let awaited = |origin: Origin| {
+            let known = |topology: &trireme_proto::Topology| topology.groups.iter().any(|g| g.group == origin.group);
+            origin.group == group || topology.as_ref().is_none_or(known)
+        };
+        self.engine.is_whole(awaited)
+    }
+
+    /// Why nothing may be read, if that is so.
+    pub(crate) fn why_not_whole(&mut self) -> Option<String> {
+        if self.shows_whole() {
+            return None;
+        }
+        Some(format!(
+            "TRYAGAIN this region takes in what it missed, {} entries have yet to come: until then a read could show an effect without its cause; \
+             writes that do not look at what is there (SET, MSET ...) are taken; nothing was done",
+            self.engine.lacking()
+        ))
+    }
+}
