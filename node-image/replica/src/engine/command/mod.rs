@@ -7,7 +7,7 @@
 //!
 //! - [`table`] finds a command by name; `rows` is its table, **one row per command**. Adding a command takes its
 //!   function, in the file of its family, and its row.
-//! - A family is one file (`strings`, `hashes`, `sets`, `sorted`, `lists`, `blocking`, `sort`, `keys`, `expiry`); its functions are plain code over
+//! - A family is one file (`strings`, `bits`, `hashes`, `sets`, `sorted`, `lists`, `blocking`, `sort`, `keys`, `expiry`); its functions are plain code over
 //!   [`Access`], which turns what they change into a delta. They see no clock but [`Access::now_ms`] and no randomness
 //!   but [`Args::random`].
 //! - [`reply`] writes RESP2 and RESP3, [`error`] has Redis's texts.
@@ -43,6 +43,8 @@ pub mod error;
 pub mod reply;
 pub mod table;
 
+mod bitfield;
+mod bits;
 pub(crate) mod blocking;
 mod command_info;
 mod expiry;

@@ -11,8 +11,8 @@ use super::table::flag::{
 };
 use super::table::{Group, Spec};
 use super::{
-    blocking, conflicts, expiry, hashes, keys, lcs, lists, object, set_algebra, sets, siblings, sort, sorted,
-    sorted_algebra, sorted_range, string_set, strings,
+    bitfield, bits, blocking, conflicts, expiry, hashes, keys, lcs, lists, object, set_algebra, sets, siblings, sort,
+    sorted, sorted_algebra, sorted_range, string_set, strings,
 };
 
 macro_rules! rows {
@@ -61,6 +61,14 @@ pub static ROWS: &[Spec] = rows! {
     "incrby" 3 [WRITE DENYOOM FAST] 1 1 1 String "1.0.0" "Adds to a counter." Data(strings::incrby);
     "decrby" 3 [WRITE DENYOOM FAST] 1 1 1 String "1.0.0" "Takes from a counter." Data(strings::decrby);
     "incrbyfloat" 3 [WRITE DENYOOM FAST] 1 1 1 String "2.6.0" "Adds to a number that need not be whole." Data(strings::incrbyfloat);
+    // Bits of strings.
+    "getbit" 3 [READONLY FAST] 1 1 1 Bitmap "2.2.0" "A bit of a string." Data(bits::getbit);
+    "setbit" 4 [WRITE DENYOOM] 1 1 1 Bitmap "2.2.0" "Sets a bit of a string." Data(bits::setbit);
+    "bitcount" -2 [READONLY] 1 1 1 Bitmap "2.6.0" "How many bits of a string, or of a part of it, are 1." Data(bits::bitcount);
+    "bitpos" -3 [READONLY] 1 1 1 Bitmap "2.8.7" "The first bit of a string, or of a part of it, that is 1 or 0." Data(bits::bitpos);
+    "bitop" -4 [WRITE DENYOOM] 2 -1 1 Bitmap "2.6.0" "Stores what strings come to bit by bit." Data(bits::bitop);
+    "bitfield" -2 [WRITE DENYOOM] 1 1 1 Bitmap "3.2.0" "Reads and changes integers of any width in a string." Data(bitfield::bitfield);
+    "bitfield_ro" -2 [READONLY FAST] 1 1 1 Bitmap "6.0.0" "Reads integers of any width in a string." Data(bitfield::bitfield_ro);
     // Hashes.
     "hset" -4 [WRITE DENYOOM FAST] 1 1 1 Hash "2.0.0" "Sets fields of a hash." Data(hashes::hset);
     "hmset" -4 [WRITE DENYOOM FAST BLIND] 1 1 1 Hash "2.0.0" "Sets fields of a hash: the old form of HSET." Data(hashes::hmset);

@@ -5,7 +5,7 @@ use super::{Args, Error, Reply, parse};
 use crate::engine::access::Access;
 
 /// The longest string, in bytes (Redis's proto-max-bulk-len).
-const LONGEST: usize = 512 << 20;
+pub(super) const LONGEST: usize = 512 << 20;
 const TOO_LONG: Error = Error::Fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
 const NOT_FINITE: Error = Error::Fixed("ERR increment would produce NaN or Infinity");
 

@@ -69,6 +69,8 @@ pub mod flag {
 pub enum Group {
     /// Strings and counters.
     String,
+    /// Bits of strings.
+    Bitmap,
     /// Hashes.
     Hash,
     /// Sets.
@@ -94,6 +96,7 @@ impl Group {
     pub fn name(self) -> &'static str {
         match self {
             Self::String => "string",
+            Self::Bitmap => "bitmap",
             Self::Hash => "hash",
             Self::Set => "set",
             Self::SortedSet => "sorted-set",
@@ -304,6 +307,7 @@ impl Spec {
         use flag::{ADMIN, BLOCKING, DANGEROUS, FAST, READONLY, WRITE};
         let family = match self.group {
             Group::String => Some("string"),
+            Group::Bitmap => Some("bitmap"),
             Group::Hash => Some("hash"),
             Group::Set => Some("set"),
             Group::SortedSet => Some("sortedset"),
@@ -351,7 +355,8 @@ pub fn lookup(name: &[u8]) -> Option<&'static Spec> {
         let row = usize::from(INDEX[place].checked_sub(1)?);
         if KEYS[row] == key {
             // The one byte that is read like the `_` of a name.
-            return Some(&ROWS[row]).filter(|_| name.len() != "sort_ro".len() || !name.contains(&0x7f));
+            let underscore = name.len() == "sort_ro".len() || name.len() == "bitfield_ro".len();
+            return Some(&ROWS[row]).filter(|_| !underscore || !name.contains(&0x7f));
         }
         place = (place + 1) % PLACES;
     }
