@@ -56,6 +56,8 @@ pub struct Process {
     pub revision: u32,
     /// Stopped by SIGSTOP.
     pub paused: bool,
+    /// It was told to end.
+    pub leaving: bool,
     /// When the tick that counts comes.
     pub tick_at: Micros,
     /// What the sim knows of its log, as it went to the disk.
@@ -164,6 +166,7 @@ impl Machine {
             turn_armed: false,
             revision: self.revision,
             paused: false,
+            leaving: false,
             tick_at: Micros::MAX,
             shadow,
             clients: 0,
@@ -249,7 +252,10 @@ impl Process {
             },
             Arrival::Persisted(ticket) => replica.step(Input::Persisted(ticket), now),
             Arrival::DiskFull(full) => replica.step(Input::DiskFull(full), now),
-            Arrival::Shutdown => replica.step(Input::Shutdown, now),
+            Arrival::Shutdown => {
+                self.leaving = true;
+                replica.step(Input::Shutdown, now);
+            }
             Arrival::Tick => replica.step(Input::Tick, now),
         }
     }

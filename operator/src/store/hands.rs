@@ -63,8 +63,8 @@ impl Work {
 /// What is to be done once.
 #[derive(Clone, Debug, PartialEq)]
 enum Order {
-    Restart { pod: String, uid: String },
-    Replace { pod: String, uid: Option<String> },
+    Restart { pod: String, only: Preconditions },
+    Replace { pod: String, only: Option<Preconditions> },
     TakenUp(requests::Asked),
 }
 
@@ -110,13 +110,13 @@ impl Hands {
     }
 
     /// Ends this very pod, gently.
-    pub fn restart(&self, pod: &str, uid: &str) {
-        self.order(Order::Restart { pod: pod.to_owned(), uid: uid.to_owned() });
+    pub fn restart(&self, pod: &str, only: &Preconditions) {
+        self.order(Order::Restart { pod: pod.to_owned(), only: only.clone() });
     }
 
     /// Gives up this pod and its volume.
-    pub fn replace(&self, pod: &str, uid: Option<&str>) {
-        self.order(Order::Replace { pod: pod.to_owned(), uid: uid.map(str::to_owned) });
+    pub fn replace(&self, pod: &str, only: Option<&Preconditions>) {
+        self.order(Order::Replace { pod: pod.to_owned(), only: only.cloned() });
     }
 
     /// Removes a person's request from the resource.
@@ -175,8 +175,8 @@ impl Doer {
 
     async fn order(&self, order: &Order) {
         let done = match order {
-            Order::Restart { pod, uid } => self.delete_pod(pod, uid, None).await,
-            Order::Replace { pod, uid } => self.replace(pod, uid.as_deref()).await,
+            Order::Restart { pod, only } => self.delete_pod(pod, only.clone(), None).await,
+            Order::Replace { pod, only } => self.replace(pod, only.clone()).await,
             Order::TakenUp(asked) => self.take_up(asked).await,
         };
         if let Err(error) = done
@@ -188,16 +188,15 @@ impl Doer {
         }
     }
 
-    async fn delete_pod(&self, pod: &str, uid: &str, grace_s: Option<u32>) -> kube::Result<()> {
+    async fn delete_pod(&self, pod: &str, only: Preconditions, grace_s: Option<u32>) -> kube::Result<()> {
         let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &self.key.namespace);
-        let only_this = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
         let params =
-            DeleteParams { preconditions: Some(only_this), grace_period_seconds: grace_s, ..DeleteParams::default() };
+            DeleteParams { preconditions: Some(only), grace_period_seconds: grace_s, ..DeleteParams::default() };
         api.delete(pod, &params).await.map(drop)
     }
 
     /// The claim first: it stays until the pod is gone, and a new pod cannot take hold of one that is being deleted.
-    async fn replace(&self, pod: &str, uid: Option<&str>) -> kube::Result<()> {
+    async fn replace(&self, pod: &str, only: Option<Preconditions>) -> kube::Result<()> {
         let name = format!("data-{pod}");
         if let Some(claim) = self.context.cluster.claims.get(&self.key.namespace, &name) {
             let api: Api<PersistentVolumeClaim> = Api::namespaced(self.context.client.clone(), &self.key.namespace);
@@ -208,8 +207,9 @@ impl Doer {
                 _ => {}
             }
         }
-        match uid {
-            Some(uid) => self.delete_pod(pod, uid, Some(0)).await,
+        match only {
+            // What becomes of it matters no more: its volume is given up.
+            Some(only) => self.delete_pod(pod, Preconditions { resource_version: None, ..only }, Some(0)).await,
             None => Ok(()),
         }
     }

@@ -18,7 +18,8 @@
 //!
 //! * A decision waits for one request only: the write of the record.
 //! * What somebody else owns is never taken over.
-//! * A pod is ended only if it is the one that the decision was made about (its uid is a precondition).
+//! * A pod is ended only if it is the one that the decision was made about (its uid is a precondition), and one in which nothing ran only if nothing has
+//!   become of it since.
 
 pub(crate) mod apply;
 pub(crate) mod authority;

@@ -1,7 +1,7 @@
 //! What a pod says of its replica.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Node, NodeCondition, PersistentVolumeClaim, Pod};
-use kube::ResourceExt as _;
+use kube::{ResourceExt as _, api::Preconditions};
 
 /// Where its replica can be reached; `None` while it has no address, or has ended.
 pub(crate) fn address(pod: &Pod) -> Option<&str> {
@@ -18,6 +18,12 @@ pub(crate) fn stopped(pod: &Pod) -> bool {
         Some("Running") => status.container_statuses.iter().flatten().all(waits),
         _ => true,
     }
+}
+
+/// What holds of this pod as long as a decision about it does: it is this very one; and where nothing runs in it, it has not changed, because what was no use
+/// to anybody may be of use again.
+pub(crate) fn only_this(pod: &Pod) -> Preconditions {
+    Preconditions { uid: pod.uid(), resource_version: pod.resource_version().filter(|_| stopped(pod)) }
 }
 
 /// Whether Services lead clients to it.

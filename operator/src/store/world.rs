@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt as _;
+use kube::{ResourceExt as _, api::Preconditions};
 use tokio::sync::{mpsc, watch};
 use trireme_crds::{StoreStatus, status::RequestStatus};
 use trireme_link::{Heard, Link, Orders, Said, Target};
@@ -39,8 +39,8 @@ struct Replica {
     heard: Heard,
     /// Why whoever answers was refused: said once.
     refused: Option<String>,
-    /// The pod that was last observed: only this one may be ended.
-    pod: Option<String>,
+    /// The pod that was last observed: only this one may be ended, and if nothing ran in it, only as long as that is so.
+    pod: Option<Preconditions>,
 }
 
 /// See the module.
@@ -431,7 +431,7 @@ impl Backend for InGroup<'_> {
         for (id, pod) in &pods {
             let Some(replica) = world.replicas.get_mut(id) else { continue };
             if replica.group == group {
-                replica.pod = pod.as_ref().and_then(|pod| pod.uid());
+                replica.pod = pod.as_deref().map(pods::only_this);
             }
         }
         for (id, replica) in &world.replicas {
@@ -470,14 +470,14 @@ impl Backend for InGroup<'_> {
     }
 
     async fn restart(&mut self, replica: ReplicaId) {
-        if let Some(Replica { wanted, pod: Some(uid), .. }) = self.world.replicas.get(&replica) {
-            self.world.hands.restart(&wanted.name, uid);
+        if let Some(Replica { wanted, pod: Some(pod), .. }) = self.world.replicas.get(&replica) {
+            self.world.hands.restart(&wanted.name, pod);
         }
     }
 
     async fn replace(&mut self, replica: ReplicaId) {
         if let Some(replica) = self.world.replicas.get(&replica) {
-            self.world.hands.replace(&replica.wanted.name, replica.pod.as_deref());
+            self.world.hands.replace(&replica.wanted.name, replica.pod.as_ref());
         }
     }
 

@@ -166,9 +166,12 @@ impl Regions {
     /// Nothing goes wrong any more: it sees all regions, or one that stays, through which all else has to go.
     pub(super) fn settle_edge(&mut self) {
         let all: Vec<u32> = self.regions().iter().map(|world| world.scenario.place.group).collect();
+        let down = self.is_down();
         let Some(edge) = &mut self.edge else { return };
         let stays = &self.worlds[edge.stays];
-        let one = edge.rng.bool() && !stays.must_stay_down();
+        // A region without a record waits for those that are down.
+        let serves = !(stays.must_stay_down() || down && stays.record().is_none());
+        let one = edge.rng.bool() && serves;
         edge.sees = if one { vec![stays.scenario.place.group] } else { all };
         self.show_edge();
     }

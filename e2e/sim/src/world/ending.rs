@@ -7,6 +7,7 @@ use crate::{
     clock::Micros,
     history::{History, Outcome},
     invariants::{Found, Violation, atomic, counters, linearizable, liveness, once, peers, session, sets},
+    machine::Machine,
     scenario::{Fault, Scenario},
     trace::Keep,
 };
@@ -150,6 +151,10 @@ impl World {
         let record: &Topology = self.record().ok_or("there is no record")?;
         if let Some((id, _)) = self.machines.iter().find(|(_, machine)| machine.wanted && self.outdated(machine)) {
             return Err(format!("replica {id} is not of revision {}", self.revision));
+        }
+        let ends = |machine: &Machine| machine.process.as_ref().is_some_and(|process| process.leaving);
+        if let Some((id, _)) = self.machines.iter().find(|(_, machine)| ends(machine)) {
+            return Err(format!("replica {id} was told to end, and has not yet"));
         }
         let states: Vec<_> = self
             .machines

@@ -27,7 +27,7 @@ use crate::{
     clock::Micros,
     disk::Crash,
     invariants::{modes, seal},
-    machine::STORE,
+    machine::{Machine, STORE},
     network::Packet,
     regions::region_name,
     scenario::{NUMBERS_PER_GROUP, Policy, REPLICAS_MAX},
@@ -97,8 +97,21 @@ pub struct Worker {
 #[derive(Clone, Debug, Default)]
 struct Look {
     observed: Observed,
-    /// Which pod of each replica.
-    pods: BTreeMap<ReplicaId, u64>,
+    /// Which pod of each replica, and whether a process ran in it.
+    pods: BTreeMap<ReplicaId, Pod>,
+}
+
+/// A pod, as a worker saw it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pod {
+    pub(super) number: u64,
+    pub(super) runs: bool,
+}
+
+impl Pod {
+    pub(super) fn of(machine: &Machine) -> Pod {
+        Pod { number: machine.pod, runs: machine.process.is_some() }
+    }
 }
 
 /// What a worker acts upon: it decides on what it saw when it last looked.
@@ -157,7 +170,7 @@ impl Backend for InWorld<'_, '_> {
     }
 
     async fn replace(&mut self, replica: ReplicaId) {
-        self.world.borrow_mut().replace(replica, self.look.pods.get(&replica).copied());
+        self.world.borrow_mut().replace(replica, self.look.pods.get(&replica).map(|pod| pod.number));
     }
 
     async fn publish(&mut self, decisions: &[Decision], _: &StoreStatus) {
@@ -242,7 +255,7 @@ impl World {
         self.vouch(number);
         let requests: Vec<HumanRequest> = std::mem::take(&mut self.requests);
         let observed = Observed { requests, ..self.seen_by(number) };
-        Look { observed, pods: self.machines.iter().map(|(id, machine)| (*id, machine.pod)).collect() }
+        Look { observed, pods: self.machines.iter().map(|(id, machine)| (*id, Pod::of(machine))).collect() }
     }
 
     /// What a worker sees now.

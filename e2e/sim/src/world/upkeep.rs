@@ -7,7 +7,7 @@ use trireme_proto::{
     topology::{Durability, Member},
 };
 
-use super::{Event, Healing, World};
+use super::{Event, Healing, World, operator::Pod};
 use crate::{
     clock::Micros,
     disk::Crash,
@@ -131,10 +131,15 @@ impl World {
         }
     }
 
-    /// The operator has a replica restarted: the pod that it saw ends, and another one takes its place.
-    pub(super) fn restart(&mut self, id: ReplicaId, pod: Option<u64>) {
+    /// The operator has a replica restarted: the pod that it saw ends, and another one takes its place. One in which nothing ran is not ended if something
+    /// does now.
+    pub(super) fn restart(&mut self, id: ReplicaId, pod: Option<Pod>) {
         let revision = self.revision;
-        let Some(machine) = self.machines.get_mut(&id).filter(|machine| Some(machine.pod) == pod) else { return };
+        let is_it = |machine: &&mut Machine| {
+            let now = Pod::of(machine);
+            pod.is_some_and(|then| then.number == now.number && (then.runs || !now.runs))
+        };
+        let Some(machine) = self.machines.get_mut(&id).filter(is_it) else { return };
         machine.pod += 1;
         machine.revision = revision;
         self.trace.say(self.queue.now(), format_args!("{id} is restarted as revision {revision}"));
