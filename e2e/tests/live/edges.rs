@@ -109,6 +109,7 @@ fn at_edge(store: &Store<'_>, arguments: &[&str]) -> Outcome<String> {
         Ok(trireme_cli::resp::Reply::Error(error)) => Err(Failure(format!("the edge answers {error}"))),
         // It is being started.
         Err(_) => Ok(None),
+        Ok(list) => Err(Failure(format!("the edge answers {list:?}"))),
     })
 }
 

@@ -9,6 +9,8 @@ use tokio::{
 
 /// Longest reply line and largest bulk string accepted, in bytes: the ledger's values are far smaller.
 const REPLY_BYTES_MAX: usize = 1 << 20;
+/// Most replies within one.
+const MANY_MAX: usize = 10_000;
 
 /// A reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub enum Reply {
     Nothing,
     /// `-ERR ...`, without the minus.
     Error(String),
+    /// `*2...`: several.
+    Many(Vec<Reply>),
 }
 
 /// A connection: commands are gathered, sent at once, and their replies read in order.
@@ -106,14 +110,16 @@ fn parse(input: &[u8]) -> io::Result<Option<(Reply, usize)>> {
         };
     };
     let (line, rest) = (&input[1..end.max(1)], &input[end + 2..]);
+    let length = || -> io::Result<usize> {
+        std::str::from_utf8(line).ok().and_then(|l| l.parse().ok()).ok_or_else(|| bad("a length"))
+    };
     match input[0] {
         b'+' | b':' => Ok(Some((Reply::Bytes(line.to_vec()), end + 2))),
         b'-' => Ok(Some((Reply::Error(String::from_utf8_lossy(line).into_owned()), end + 2))),
         b'_' => Ok(Some((Reply::Nothing, end + 2))),
         b'$' if line == b"-1" => Ok(Some((Reply::Nothing, end + 2))),
         b'$' => {
-            let length: usize =
-                std::str::from_utf8(line).ok().and_then(|l| l.parse().ok()).ok_or_else(|| bad("a length"))?;
+            let length = length()?;
             if length > REPLY_BYTES_MAX {
                 return Err(bad("too long"));
             }
@@ -121,6 +127,18 @@ fn parse(input: &[u8]) -> io::Result<Option<(Reply, usize)>> {
                 true => Ok(Some((Reply::Bytes(rest[..length].to_vec()), end + 2 + length + 2))),
                 false => Ok(None),
             }
+        }
+        b'*' => {
+            let (count, mut at, mut all) = (length()?, end + 2, Vec::new());
+            if count > MANY_MAX {
+                return Err(bad("too many"));
+            }
+            for _ in 0..count {
+                let Some((reply, length)) = parse(&input[at..])? else { return Ok(None) };
+                at += length;
+                all.push(reply);
+            }
+            Ok(Some((Reply::Many(all), at)))
         }
         other => Err(bad(&format!("it begins with {:?}", char::from(other)))),
     }
@@ -132,13 +150,14 @@ mod tests {
 
     #[test]
     fn replies_come_whole_or_not_yet() {
-        let stream = b"+OK\r\n$3\r\na\r\n\r\n$-1\r\n-ERR no\r\n:12\r\n";
+        let stream = b"+OK\r\n$3\r\na\r\n\r\n$-1\r\n-ERR no\r\n:12\r\n*2\r\n$1\r\nb\r\n$-1\r\n";
         let all = [
             Reply::Bytes(b"OK".to_vec()),
             Reply::Bytes(b"a\r\n".to_vec()),
             Reply::Nothing,
             Reply::Error("ERR no".to_owned()),
             Reply::Bytes(b"12".to_vec()),
+            Reply::Many(vec![Reply::Bytes(b"b".to_vec()), Reply::Nothing]),
         ];
         for cut in 0..=stream.len() {
             let (mut at, mut got) = (0, Vec::new());

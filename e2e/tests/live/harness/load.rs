@@ -8,7 +8,10 @@ use std::{
 };
 
 use trireme_cli::{
-    ledger::{self, Load, Outcome as Written, Places, Survivors},
+    ledger::{
+        self, Load, Outcome as Written, Places, Survivors,
+        roam::{Roamers, Travel},
+    },
     resp::{Client, Reply},
 };
 
@@ -21,6 +24,9 @@ use super::{
 const PAUSE: Duration = Duration::from_millis(4);
 /// Clients of a load.
 const CLIENTS: usize = 9;
+/// Beside them, sessions that look whether what they are shown fits what they did and saw, and how long each waits after an answer.
+const SESSIONS: usize = 6;
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Time in which clients go back to the replicas that they began with.
 const SPREAD: Duration = Duration::from_millis(300);
 /// Longest wait until every replica has everything.
@@ -36,6 +42,7 @@ pub const A_WHILE: Duration = Duration::from_millis(1_000);
 pub struct LiveLoad<'a> {
     store: &'a Store<'a>,
     load: Load,
+    sessions: Roamers,
     /// Names of the pods that clients are spread over.
     names: Vec<String>,
     password: Option<String>,
@@ -52,11 +59,16 @@ pub struct Ledger {
     pub in_doubt: u64,
     /// Writes that the store said it did not do.
     pub refused: u64,
+    /// Reads of sessions, none of which was shown less than it may be.
+    pub looks: u64,
 }
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} acknowledged, {} lost", self.acknowledged, self.lost)?;
+        if self.looks > 0 {
+            write!(f, ", {} reads of sessions as they must be", self.looks)?;
+        }
         if self.in_doubt + self.refused > 0 {
             write!(f, ", {} in doubt, {} refused", self.in_doubt, self.refused)?;
         }
@@ -71,15 +83,19 @@ impl<'a> LiveLoad<'a> {
         let pods = store.stage.pods.view();
         let name = store.name.clone();
         let names: Vec<String> = store.pods().into_iter().map(|pod| pod.name).collect();
-        let spread_over = names.clone();
-        let find = move |index: usize| {
-            let pod = pods.look(|pods| pod_of(&name, pods.get(spread_over.get(index)?)?))?;
-            Some((pod.address, CLIENT_PORT).into())
+        let count = names.len();
+        let places = |pause: Duration| {
+            let (name, names, pods) = (name.clone(), names.clone(), pods.clone());
+            let find = move |index: usize| {
+                let pod = pods.look(|pods| pod_of(&name, pods.get(names.get(index)?)?))?;
+                Some((pod.address, CLIENT_PORT).into())
+            };
+            Places { count, find: Box::new(find), password: password.clone(), pause }
         };
-        let places = Places { count: names.len(), find: Box::new(find), password: password.clone(), pause: PAUSE };
-        let load = Load::start(places, CLIENTS);
+        let sessions = Roamers::start(places(LOOK_EVERY), SESSIONS, &[&["READONLY"]], Travel::Stays);
+        let load = Load::start(places(PAUSE), CLIENTS);
         thread::sleep(A_WHILE);
-        Ok(LiveLoad { store, load, names, password })
+        Ok(LiveLoad { store, load, sessions, names, password })
     }
 
     /// Begins to measure anew, with clients at every replica that the load began with.
@@ -139,7 +155,13 @@ impl<'a> LiveLoad<'a> {
     pub fn finish(self) -> Outcome<Ledger> {
         thread::sleep(A_WHILE);
         let outcomes = block(self.load.finish()).map_err(|error| Failure(error.to_string()))?;
-        check(self.store, self.password.as_deref(), &outcomes)
+        let seen = self.sessions.finish().map_err(|error| Failure(error.to_string()))?;
+        let mut ledger = check(self.store, self.password.as_deref(), &outcomes)?;
+        let found: Vec<String> = seen.found.iter().map(ToString::to_string).collect();
+        ensure(found.is_empty(), || format!("sessions were shown less than they may be: {found:?}"))?;
+        ensure(seen.reads > 0, || format!("no session has read anything: {seen:?}"))?;
+        ledger.looks = seen.reads;
+        Ok(ledger)
     }
 }
 
@@ -151,6 +173,7 @@ fn check(store: &Store<'_>, password: Option<&str>, outcomes: &[Vec<Written>]) -
         lost: 0,
         in_doubt: count(Written::InDoubt),
         refused: count(Written::Refused),
+        looks: 0,
     };
     let end = Instant::now() + CAUGHT_UP;
     let mut all = Vec::new();
@@ -182,6 +205,7 @@ pub fn answered(store: &Store<'_>, pod: &Pod, arguments: &[&str]) -> Outcome<Str
         Reply::Bytes(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Reply::Nothing => Ok(String::new()),
         Reply::Error(error) => Err(Failure(format!("{} answers {}: {error}", pod.name, arguments.join(" ")))),
+        list @ Reply::Many(_) => Err(Failure(format!("{} answers {}: {list:?}", pod.name, arguments.join(" ")))),
     }
 }
 
@@ -195,9 +219,9 @@ pub fn all_answered(store: &Store<'_>, pod: &Pod, commands: impl IntoIterator<It
         for command in commands {
             let arguments: Vec<&[u8]> = command.iter().map(String::as_bytes).collect();
             let answer = tokio::time::timeout(ANSWERED, connection.call(&arguments)).await;
-            match answer.map_err(|_| said("no answer".to_owned()))?.map_err(|error| said(error.to_string()))? {
-                Reply::Error(error) => return Err(said(error)),
-                Reply::Bytes(_) | Reply::Nothing => {}
+            let answer = answer.map_err(|_| said("no answer".to_owned()))?.map_err(|error| said(error.to_string()))?;
+            if let Reply::Error(error) = answer {
+                return Err(said(error));
             }
         }
         Ok(())

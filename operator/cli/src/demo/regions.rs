@@ -81,6 +81,7 @@ async fn ask(client: &mut Client, command: &[&str]) -> Result<String, Failure> {
         Reply::Bytes(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Reply::Nothing => Ok("-".to_owned()),
         Reply::Error(why) => Err(Failure::Failed(format!("{} was answered {why}", command.join(" ")))),
+        Reply::Many(_) => Err(Failure::Failed(format!("{} was answered a list", command.join(" ")))),
     }
 }
 

@@ -60,7 +60,7 @@ async fn drain(
     while let Some((client, write)) = under_way.pop_front() {
         let present = match connection.reply().await? {
             Reply::Bytes(bytes) => bytes == value(client, write),
-            Reply::Nothing => false,
+            Reply::Nothing | Reply::Many(_) => false,
             Reply::Error(error) => return Err(io::Error::other(error)),
         };
         match outcomes[client][write] {

@@ -5,6 +5,8 @@
 //! machine, the live tests on one in a cluster.
 
 mod check;
+pub mod roam;
+pub mod sessions;
 
 use std::{
     fmt, io,
@@ -304,6 +306,6 @@ async fn write_one(connection: &mut Client, client: usize, write: usize) -> io::
     let reply = timeout(REPLY_MAX, connection.call(&[b"SET", &key, &value])).await;
     match reply.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {
         Reply::Error(error) => Ok(Some(error)),
-        Reply::Bytes(_) | Reply::Nothing => Ok(None),
+        Reply::Bytes(_) | Reply::Nothing | Reply::Many(_) => Ok(None),
     }
 }

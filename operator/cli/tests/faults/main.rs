@@ -11,6 +11,7 @@ mod support;
 mod tools;
 
 mod asynchronous;
+mod causal;
 mod change;
 mod concurrent;
 mod conflicts;

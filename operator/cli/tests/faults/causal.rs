@@ -1,0 +1,93 @@
+//! What sessions are shown, in every mode, while replicas die and regions are apart: no less than what they did, saw, or what that depends on.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use rustix::process::Signal;
+use trireme_cli::ledger::{
+    Places,
+    roam::{Roamers, Seen, Travel},
+    sessions::Guarantee,
+};
+
+use crate::{
+    regions::{THREE, TWO, assert_same, region},
+    support::{Replica, Store},
+    tools::{LEADERLESS, eventually},
+};
+
+const SINGLE: &str = "  mode: SingleLeader\n  r: 1\n";
+
+fn roamers<'a>(at: impl IntoIterator<Item = &'a Replica>, sessions: usize, travel: Travel) -> Roamers {
+    let addresses = at.into_iter().map(|replica| replica.address).collect();
+    let places = Places { pause: Duration::from_millis(1), ..Places::fixed(addresses) };
+    Roamers::start(places, sessions, &[&["READONLY"]], travel)
+}
+
+fn assert_kept(seen: &Seen, least: u64, what: &str) {
+    println!("{what}: {} reads, {} writes, {} visits, {} errors", seen.reads, seen.writes, seen.visits, seen.errors);
+    assert!(seen.found.is_empty(), "{what}: {:?}", seen.found.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert!(seen.reads > least && seen.writes > least / 4, "{what}: {seen:?}");
+}
+
+#[test]
+fn each_connection_is_shown_no_less_than_it_may_be_also_when_a_replica_dies() {
+    for (spec, what) in [(SINGLE, "SingleLeader"), (TWO, "MultiLeader"), (LEADERLESS, "Leaderless")] {
+        let root = tempfile::tempdir().unwrap();
+        let mut store = Store::up(root.path(), spec, &[]);
+        let clients = roamers(&store.replicas, 2 * store.replicas.len(), Travel::Stays);
+        for which in [0, 1] {
+            let victim = store.replicas[which].name.clone();
+            store.replica(&victim).signal(Signal::KILL);
+            store.wait_for(|e| e["event"] == "ended" && e["replica"] == *victim);
+            store.wait_whole();
+            store.look_again();
+        }
+        assert_kept(&clients.finish().unwrap(), 500, what);
+        assert_same(&store);
+        store.stop();
+    }
+}
+
+#[test]
+fn a_session_that_is_taken_elsewhere_without_its_token_is_shown_less() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = Store::up(root.path(), TWO, &[]);
+    let clients = roamers(&store.replicas, 8, Travel::Lost);
+    // Regions are apart for a while: what is written in one is not seen in the other.
+    store.apply_with("  annotations: {trireme.dev/pause-feeds: us}\n", TWO);
+    eventually("a hundred of them", || clients.found() > 100);
+    let seen = clients.finish().unwrap();
+    let missed: BTreeSet<Guarantee> = seen.found.iter().map(|violation| violation.guarantee).collect();
+    for guarantee in [Guarantee::ReadYourWrites, Guarantee::MonotonicReads] {
+        assert!(missed.contains(&guarantee), "{guarantee:?} is not missed: {seen:?}");
+    }
+    store.stop();
+}
+
+#[test]
+fn nobody_is_shown_an_effect_before_its_cause_while_a_region_takes_in_state() {
+    let root = tempfile::tempdir().unwrap();
+    let spec = format!("{THREE}  logRetention:\n    bytes: 1Mi\n");
+    let mut store = Store::up(root.path(), &spec, &["--no-restart"]);
+    region(&store, "asia")[0].signal(Signal::KILL);
+    store.wait_for(|e| e["event"] == "ended");
+    let value = "x".repeat(10_000);
+    let mut clients = ["eu", "us"].map(|name| region(&store, name)[0].client());
+    for number in 0..400 {
+        // Less than what is kept aside, and far more than the log.
+        let key = format!("key{}", number % 60);
+        assert_eq!(clients[number % 2].call(&["SET", &key, &format!("{number}{value}")]).unwrap(), "+OK");
+    }
+    store.stop();
+    store.start(&[]);
+    store.look_again();
+    let clients = roamers(&store.replicas, 6, Travel::Stays);
+    let mut there = region(&store, "asia")[0].client();
+    assert_eq!(there.call(&["READONLY"]).unwrap(), "+OK");
+    eventually("all of it", || there.call(&["EXISTS", "key0", "key59"]).unwrap() == ":2");
+    eventually("a hundred reads", || clients.reads() > 100);
+    assert_same(&store);
+    let seen = clients.finish().unwrap();
+    assert_kept(&seen, 50, "while state comes");
+    store.stop();
+}
