@@ -1,6 +1,7 @@
 //! What clients see, in a small world of replicas: [`rig`].
 
 mod blocking;
+mod hostile;
 pub(crate) mod rig;
 
 use super::Limits;

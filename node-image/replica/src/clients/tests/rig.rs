@@ -39,6 +39,8 @@ pub(crate) struct Rig {
     pub(crate) others: Vec<Topology>,
     /// By how many milliseconds a replica's wall clock is ahead.
     pub(crate) skew_ms: BTreeMap<ReplicaId, i64>,
+    /// A replica may give up: then it is gone.
+    pub(crate) gives_up: bool,
 }
 
 impl Rig {
@@ -110,6 +112,7 @@ impl Rig {
             record,
             others: Vec::new(),
             skew_ms: BTreeMap::new(),
+            gives_up: false,
         }
     }
 
@@ -303,7 +306,10 @@ impl Rig {
         let node = self.nodes.get_mut(&id).unwrap();
         let mut output = std::mem::take(&mut node.output);
         node.replica.take_output(&mut output);
-        assert_eq!(output.fatal.take(), None);
+        if let Some(why) = output.fatal.take() {
+            assert!(self.gives_up, "{why}");
+            node.running = false;
+        }
         for (peer, message) in output.send.drain(..) {
             if let Peer::Replica(to) = peer {
                 self.under_way.push_back((id, to, message));
