@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use fastrand::Rng;
 
-use trireme_proto::topology::Leaving;
+use trireme_proto::{ids::Peer, topology::Leaving};
 
-use crate::clients::tests::rig::Rig;
+use crate::{clients::tests::rig::Rig, io::Input};
 
 const C: u64 = 7;
 
@@ -169,6 +169,24 @@ fn feeds_are_paused_on_request_and_go_on_where_they_were() {
     pause(&mut rig, false);
     rig.run(200);
     assert_eq!([rig.ask(1, C, "GET a"), rig.ask(11, C, "GET a")], ["$1 2", "$1 2"]);
+    assert_same(&mut rig);
+}
+
+#[test]
+fn a_peer_whose_line_is_full_gets_no_more_of_what_it_missed_until_it_has_room() {
+    let mut rig = Rig::regions(2, 1, 1);
+    open(&mut rig);
+    cut_off(&mut rig, 2);
+    for i in 0..20 {
+        assert_eq!(rig.ask(1, C, &format!("SET k{i} {i}")), "+OK");
+    }
+    heal(&mut rig);
+    rig.step(1, Input::PeerBusy(Peer::Replica(11), true));
+    rig.run(1_000);
+    assert_eq!(rig.ask(11, C, "EXISTS k0 k19"), ":0");
+    rig.step(1, Input::PeerBusy(Peer::Replica(11), false));
+    rig.run(1_000);
+    assert_eq!(rig.ask(11, C, "EXISTS k0 k19"), ":2");
     assert_same(&mut rig);
 }
 
