@@ -153,6 +153,10 @@ impl Replica {
             },
             _ => return self.refuse(id, &Error::Arity("conflicts|get")),
         };
+        if self.leads() && !self.shows_whole() {
+            self.clients.wait_for_whole = true;
+            return Flow::NotNow; // They show what reads do not.
+        }
         let is = |name: &str| args.get(1).is_some_and(|arg| arg.eq_ignore_ascii_case(name.as_bytes()));
         let mut bytes = Vec::new();
         let resp3 = self.clients.get_mut(id).is_some_and(|client| client.state.resp3);

@@ -105,8 +105,11 @@ impl Replica {
             let away = command::resolve(&late.args())
                 .ok()
                 .and_then(|spec| self.why_not_at_home(id, &Work::One(spec, &late.args())));
-            let why =
-                away.or_else(|| self.why_not_whole()).unwrap_or_else(|| format!("NOREPLICAS {why}; nothing was done"));
+            let looks = self.leads() && command::resolve(&late.args()).is_ok_and(|spec| !spec.is_blind(&late.args()));
+            let mut partial = || self.why_not_whole().filter(|_| looks);
+            let why = away
+                .or_else(|| partial().map(|why| format!("TRYAGAIN {why}: nothing was done")))
+                .unwrap_or_else(|| format!("NOREPLICAS {why}; nothing was done"));
             self.answer(id, |reply| reply.error(why.as_bytes()));
         }
     }

@@ -65,7 +65,10 @@ impl Replica {
 
     /// The same on a leader. Of all who wait for a key that has something, who has waited for longest comes first.
     pub(super) fn serve_touched(&mut self) {
-        while self.clients.waiters.is_touched() && matches!(self.may_execute(true), MayExecute::Yes) {
+        while self.clients.waiters.is_touched()
+            && matches!(self.may_execute(true), MayExecute::Yes)
+            && self.shows_whole()
+        {
             let touched = self.clients.waiters.take_touched();
             let first = |key: Awaited| Some((self.clients.waiters.first(&key)?, key));
             let mut ready: BTreeSet<(u64, Awaited)> = touched.into_iter().filter_map(first).collect();

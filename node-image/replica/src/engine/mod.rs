@@ -186,7 +186,9 @@ impl Engine {
         while self.state.journal.last_seq().is_some_and(|last| last > seq) {
             self.undo_last();
         }
-        self.shows_less();
+        if self.is_ahead() || !self.state.sided.is_empty() {
+            self.shows_less();
+        }
         let received = &self.received;
         self.heard.retain(|h| received.upto(h.origin) >= h.seq);
     }

@@ -150,7 +150,8 @@ impl Replica {
 
     /// Something that its origin had seen before it wrote this has not come: it waits, so that nobody here sees an effect before its cause.
     fn keep_early(&mut self, dot: Dot, delta: &[u8]) {
-        let Some(feeds) = &mut self.feeds else { return };
+        // What comes as state is not kept: if it does not come, it will be found missing, and sent again.
+        let Some(feeds) = self.feeds.as_mut().filter(|feeds| !feeds.comes_as_state(dot)) else { return };
         if feeds.early_bytes + delta.len() <= WAITING_BYTES_MAX && !feeds.early.contains_key(&dot) {
             feeds.early_bytes += delta.len();
             feeds.early.insert(dot, Bytes::copy_from_slice(delta));

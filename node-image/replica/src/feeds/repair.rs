@@ -34,6 +34,8 @@ const SLOTS_PER_PART: u16 = 1024;
 const BYTES_PER_MESSAGE: usize = 256 << 10;
 /// How long the other side may take to answer before the comparison is given up.
 pub(super) const PATIENCE_US: u64 = 2_000_000;
+/// How long, when everything was sent, it may take to join that, and to ask for slots that have changed meanwhile.
+const ENDING_US: u64 = PATIENCE_US + super::staging::ENTRIES_PATIENCE_US;
 
 /// A comparison on its way, at who sends.
 pub(super) struct Exchange {
@@ -61,7 +63,13 @@ impl Exchange {
 
     /// An answer is waited for as long as that makes sense; what is left to be sent only waits for what a second allows.
     fn goes_on(&self, now_us: u64) -> bool {
-        !self.ended && self.compared >= u32::from(SLOTS) || self.heard_us + PATIENCE_US > now_us
+        let patience_us = if self.ended { ENDING_US } else { PATIENCE_US };
+        !self.ended && self.compared >= u32::from(SLOTS) || self.heard_us + patience_us > now_us
+    }
+
+    /// Everything was sent, and the other side has not said that it holds it: it may still wait for entries.
+    fn is_being_joined(&self, holds: Option<&ReceivedSet>) -> bool {
+        self.ended && !holds.is_some_and(|holds| holds.covers(&self.base))
     }
 }
 
@@ -95,13 +103,15 @@ impl Replica {
 
     /// Sends the digests of all slots, unless that is under way. One that is quarantined gives nobody its state.
     pub(super) fn begin_exchange(&mut self, to: u32) {
-        let now_us = self.now.mono_us;
+        let (now_us, leads) = (self.now.mono_us, self.leads());
         if self.is_quarantined(self.identity.id) {
             return;
         }
         let Some(feeds) = &mut self.feeds else { return };
         let Some(link) = feeds.links.get_mut(&to).filter(|link| link.connected) else { return };
-        if link.exchange.as_ref().is_some_and(|exchange| exchange.goes_on(now_us) && !exchange.ended) {
+        // Where nobody leads it is joined as it comes.
+        let goes_on = |e: &Exchange| e.goes_on(now_us) && (!e.ended || leads && e.is_being_joined(link.holds.as_ref()));
+        if link.exchange.as_ref().is_some_and(goes_on) {
             return;
         }
         // Never the same twice: an answer to a comparison of an earlier time as leader may still be on its way.
@@ -129,6 +139,10 @@ impl Replica {
         if self.is_quarantined(from) {
             return;
         }
+        // A leader that does not serve has entries in its log that are not in its state.
+        if matches!(&self.role, Role::Leader(leader) if !leader.serving) {
+            return;
+        }
         let same = !compare.received.is_empty()
             && self.is_settled()
             && sets::from_message(&compare.received) == *self.engine.received();
@@ -137,10 +151,10 @@ impl Replica {
         if feeds.is_given_state(from, now_us) {
             return;
         }
-        let Some(link) = feeds.links.get_mut(&from) else { return };
         if compare.first_slot == 0 {
-            link.incoming = Some(Incoming::new(compare, leads, now_us));
+            feeds.begin_incoming(from, Incoming::new(compare, leads, now_us));
         }
+        let Some(link) = feeds.links.get_mut(&from) else { return };
         if !link.incoming.as_mut().is_some_and(|incoming| incoming.heard(compare.number, now_us)) {
             return;
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   States ──▶ staged ──▶ everything has come, and the entries beyond what the sender held when it began ──▶ joined, then said to be received
-//!                 └─ more than may be kept: joined as it comes; reads wait until the rest is there
+//!                 └─ more than may be kept, or entries that are late: joined all the same; reads wait until the rest is there
 //! ```
 //!
 //! The images of a comparison are made one after the other, while their sender goes on to write: what one of them shows may depend on what is in another, or
@@ -14,14 +14,14 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use trireme_proto::{
-    Message, ReplicaId,
+    Message, ReplicaId, Topology,
     breakage::{Breakage, broken},
     ids::{Dot, Origin},
     message::{Compare, Differ, PartImage, SlotBuckets, States},
 };
 
 use crate::{
-    engine::{Engine, ReceivedSet},
+    engine::{Engine, ReceivedSet, vector::Seen},
     replica::Replica,
 };
 
@@ -30,7 +30,7 @@ use super::{Feeds, repair::PATIENCE_US, sets};
 /// Bytes of images that are joined in one turn.
 const JOINED_BYTES_MAX: usize = 4 << 20;
 /// How long what has come waits for the entries that it depends on, before it is joined and reads wait instead.
-const ENTRIES_PATIENCE_US: u64 = 3_000_000;
+pub(super) const ENTRIES_PATIENCE_US: u64 = 3_000_000;
 
 /// A comparison on its way, at who receives.
 pub(super) struct Incoming {
@@ -129,16 +129,31 @@ impl Feeds {
         self.links.get_mut(&from)?.incoming.as_mut()
     }
 
-    /// Whether everything is here, or waits only for what is staged, that the images of a comparison show something of.
-    fn has_what_is_shown(&self, from: u32, received: &ReceivedSet) -> bool {
-        let Some(incoming) = self.links.get(&from).and_then(|link| link.incoming.as_ref()) else { return false };
-        let mut all = received.clone();
-        all.merge(&incoming.base);
-        if all.covers(&incoming.shown) {
-            return true;
+    /// A comparison begins: what others that nobody goes on with have left is of no use any more. Nor is what waits for entries and will have come with this.
+    pub(super) fn begin_incoming(&mut self, from: u32, incoming: Incoming) {
+        self.early.retain(|dot, _| !incoming.base.contains(*dot));
+        self.early_bytes = self.early.values().map(bytes::Bytes::len).sum();
+        self.links.values_mut().for_each(|link| link.incoming = None);
+        if let Some(link) = self.links.get_mut(&from) {
+            link.incoming = Some(incoming);
         }
-        self.early.keys().for_each(|dot| _ = all.insert(*dot));
-        all.covers(&incoming.shown)
+    }
+
+    /// Whether an entry will have come with a comparison that goes on.
+    pub(super) fn comes_as_state(&self, dot: Dot) -> bool {
+        self.links.values().any(|link| link.incoming.as_ref().is_some_and(|incoming| incoming.base.contains(dot)))
+    }
+
+    /// Whether everything is here, or waits only for what is staged, that the images of a comparison show something of, and that will come.
+    fn has_what_is_shown(&self, from: u32, received: &ReceivedSet, awaited: impl Fn(Origin) -> bool) -> bool {
+        let Some(incoming) = self.links.get(&from).and_then(|link| link.incoming.as_ref()) else { return false };
+        let missing = incoming.shown.without(received).without(&incoming.base);
+        let waits = |seen: &Seen| {
+            let dot = |seq| Dot { origin: seen.origin, seq };
+            let early = |(first, last): &(u64, u64)| self.early.range(dot(*first)..=dot(*last)).count() as u64;
+            seen.intervals().iter().all(|interval| early(interval) == interval.1 - interval.0 + 1)
+        };
+        missing.origins().iter().all(|seen| !awaited(seen.origin) || waits(seen))
     }
 }
 
@@ -184,12 +199,12 @@ impl Replica {
 
     /// Keeps an image aside, or joins it. Says whether it can be read.
     fn take_image(&mut self, from: u32, part: PartImage) -> bool {
-        let bytes_max = usize::try_from(self.settings().log_bytes_max).unwrap_or(usize::MAX);
+        let bytes_max = usize::try_from(self.setting(|settings| settings.log_bytes_max)).unwrap_or(usize::MAX);
         let Some(incoming) = self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)) else { return false };
-        let Ok(shown) = Engine::shown_by(&part.image) else { return false };
         if incoming.joins && incoming.staged.is_empty() {
             return self.join_image(from, &part);
         }
+        let Ok(shown) = Engine::shown_by(&part.image) else { return false };
         incoming.stage(part, &shown);
         incoming.joins |= incoming.staged_bytes > bytes_max;
         true
@@ -232,11 +247,13 @@ impl Replica {
         if ended_us.is_some() && self.ask_for_touched(from) {
             return;
         }
-        let received = self.engine.received();
-        let Some(feeds) = &mut self.feeds else { return };
+        let Some(feeds) = &self.feeds else { return };
         if let Some(ended_us) = ended_us.filter(|_| !joins) {
-            joins = ended_us + ENTRIES_PATIENCE_US <= now_us || feeds.has_what_is_shown(from, received);
+            let (received, awaited) =
+                (self.engine.received(), awaited(self.identity.group, self.meta.topology.as_ref(), Some(feeds)));
+            joins = ended_us + ENTRIES_PATIENCE_US <= now_us || feeds.has_what_is_shown(from, received, awaited);
         }
+        let Some(feeds) = &mut self.feeds else { return };
         let Some(incoming) = feeds.incoming(from) else { return };
         incoming.joins = joins;
         if !joins || !self.join_some(from) || ended_us.is_none() {
@@ -288,6 +305,13 @@ impl Replica {
         true
     }
 
+    /// Something was undone: slots that were the same when they were compared may not be so any more.
+    pub(crate) fn forget_comparisons(&mut self) {
+        if let Some(feeds) = &mut self.feeds {
+            feeds.links.values_mut().for_each(|link| link.incoming = None);
+        }
+    }
+
     fn forget_incoming(&mut self, from: u32) {
         if let Some(feeds) = &mut self.feeds
             && let Some(link) = feeds.links.get_mut(&from)
@@ -301,11 +325,7 @@ impl Replica {
         if !self.engine.is_ahead() || self.is_leaderless() || broken(Breakage::ShowPartial) {
             return true;
         }
-        let (group, topology) = (self.identity.group, &self.meta.topology);
-        let awaited = |origin: Origin| {
-            let known = |topology: &trireme_proto::Topology| topology.groups.iter().any(|g| g.group == origin.group);
-            origin.group == group || topology.as_ref().is_none_or(known)
-        };
+        let awaited = awaited(self.identity.group, self.meta.topology.as_ref(), self.feeds.as_deref());
         self.engine.is_whole(awaited)
     }
 
@@ -315,9 +335,28 @@ impl Replica {
             return None;
         }
         Some(format!(
-            "TRYAGAIN this region takes in what it missed, {} entries have yet to come: until then a read could show an effect without its cause; \
-             writes that do not look at what is there (SET, MSET ...) are taken; nothing was done",
+            "this region takes in what it missed, {} entries have yet to come: until then a read could show an effect without its cause; \
+             writes that do not look at what is there (SET, MSET ...) are taken",
             self.engine.lacking()
         ))
+    }
+}
+
+/// Whose entries will come that are not here: not those of a group that has left, nor of a generation that a failover has ended, as far as is known here.
+/// Nobody waits for edges. A group that the record does not know yet has a higher number than any that it knows of.
+fn awaited(own: u32, topology: Option<&Topology>, feeds: Option<&Feeds>) -> impl Fn(Origin) -> bool {
+    move |origin| {
+        let Some(topology) = topology else { return true };
+        if origin.group == own {
+            return origin.generation >= topology.generation;
+        }
+        let now = feeds.and_then(|feeds| feeds.links.get(&origin.group)?.origin);
+        if now.is_some_and(|now| now.generation > origin.generation) {
+            return false;
+        }
+        match topology.groups.iter().find(|row| row.group == origin.group) {
+            Some(row) => !row.is_edge(),
+            None => origin.group > topology.last_group,
+        }
     }
 }

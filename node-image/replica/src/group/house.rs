@@ -23,7 +23,7 @@ impl Replica {
             _ => false,
         };
         let due = self.engine.next_expiry_ms().is_some_and(|at_ms| at_ms <= self.now.wall_ms);
-        if !serving || !due || self.disk_full {
+        if !serving || !due || self.disk_full || !self.shows_whole() {
             return;
         }
         let at = At { seq: self.batch_last + 1, now_ms: self.now.wall_ms, keep_undo: true };

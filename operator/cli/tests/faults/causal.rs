@@ -67,25 +67,26 @@ fn a_session_that_is_taken_elsewhere_without_its_token_is_shown_less() {
 #[test]
 fn nobody_is_shown_an_effect_before_its_cause_while_a_region_takes_in_state() {
     let root = tempfile::tempdir().unwrap();
-    let spec = format!("{THREE}  logRetention:\n    bytes: 1Mi\n");
-    let mut store = Store::up(root.path(), &spec, &["--no-restart"]);
-    region(&store, "asia")[0].signal(Signal::KILL);
-    store.wait_for(|e| e["event"] == "ended");
+    // So that it takes a while.
+    let spec = format!("{THREE}  feedBytesPerSecond: 200Ki\n  logRetention:\n    bytes: 1Mi\n");
+    let mut store = Store::up(root.path(), &spec, &[]);
+    let [eu, us, asia] = ["eu", "us", "asia"].map(|name| region(&store, name)[0].clone());
+    asia.signal(Signal::STOP);
+    // Those of asia are answered when it goes on: they look from its first moment on.
+    let clients = roamers([&eu, &us, &eu, &us, &asia, &asia], 6, Travel::Stays);
     let value = "x".repeat(10_000);
-    let mut clients = ["eu", "us"].map(|name| region(&store, name)[0].client());
+    let mut writers = [&eu, &us].map(Replica::client);
     for number in 0..400 {
-        // Less than what is kept aside, and far more than the log.
+        // Less than what is kept aside, and with all that is written over far more than the log.
         let key = format!("key{}", number % 60);
-        assert_eq!(clients[number % 2].call(&["SET", &key, &format!("{number}{value}")]).unwrap(), "+OK");
+        assert_eq!(writers[number % 2].call(&["SET", &key, &format!("{number}{value}")]).unwrap(), "+OK");
     }
-    store.stop();
-    store.start(&[]);
-    store.look_again();
-    let clients = roamers(&store.replicas, 6, Travel::Stays);
-    let mut there = region(&store, "asia")[0].client();
+    let before = clients.reads();
+    asia.signal(Signal::CONT);
+    let mut there = asia.client();
     assert_eq!(there.call(&["READONLY"]).unwrap(), "+OK");
     eventually("all of it", || there.call(&["EXISTS", "key0", "key59"]).unwrap() == ":2");
-    eventually("a hundred reads", || clients.reads() > 100);
+    eventually("a hundred reads", || clients.reads() > before + 100);
     assert_same(&store);
     let seen = clients.finish().unwrap();
     assert_kept(&seen, 50, "while state comes");
