@@ -3,6 +3,7 @@
 use trireme_proto::{Position, Report, Topology, message::Digests};
 use trireme_replica::{
     Recovery, RecoveryError, Replica,
+    engine::command::config::Tuning,
     io::{ClientId, Input, Meta, Now, Output},
 };
 
@@ -43,6 +44,10 @@ impl Core for Replica {
 
     fn topology(&self) -> Option<&Topology> {
         Replica::topology(self)
+    }
+
+    fn tuning(&self) -> Tuning {
+        *Replica::tuning(self)
     }
 
     fn speaks_for_group(&self) -> bool {

@@ -9,6 +9,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::{Buf, BytesMut};
@@ -16,7 +17,10 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, ReadBuf},
     net::{TcpStream, tcp::OwnedReadHalf},
 };
-use trireme_replica::io::{ClientId, Input};
+use trireme_replica::{
+    engine::command::config::Tuning,
+    io::{ClientId, Input},
+};
 
 use crate::{
     outbox::Outbox,
@@ -26,10 +30,8 @@ use crate::{
 
 /// Replies that may wait in bytes before no more commands are read.
 const PENDING_BYTES_SOFT: usize = 1 << 20;
-/// Replies that may wait in bytes before the connection is cut: above the longest reply.
-const PENDING_BYTES_HARD: usize = 1 << 30;
-/// Longest command in bytes.
-const COMMAND_BYTES_MAX: usize = 1 << 30;
+/// Replies that may wait in bytes before the connection is cut, whatever the limits say: above the longest reply.
+const PENDING_BYTES_HARD: u64 = 1 << 30;
 /// Commands executed before others get their turn, and before it is looked at how much the replies have grown.
 pub(crate) const COMMANDS_PER_TURN: usize = 256;
 
@@ -43,6 +45,8 @@ pub(crate) struct Client {
     ending: Cell<bool>,
     /// The connection is cut when everything is written.
     closing: Cell<bool>,
+    /// Since when more replies wait than may for long.
+    much_since: Cell<Option<Instant>>,
 }
 
 impl Client {
@@ -60,10 +64,26 @@ impl Client {
         self.outbox.wake();
     }
 
+    /// Ends the connection, whatever waits to be written.
+    pub(crate) fn cut(&self) {
+        self.closing.set(true);
+        self.outbox.cut();
+    }
+
     /// Writes its replies, unless it takes so few of them that it is given up.
-    pub(crate) fn flush(&self) {
+    pub(crate) fn flush(&self, tuning: &Tuning) {
         self.outbox.flush();
-        if self.outbox.pending() > PENDING_BYTES_HARD {
+        self.look(tuning);
+    }
+
+    /// Gives it up if too much of what it was told is unread, or much for too long.
+    pub(crate) fn look(&self, tuning: &Tuning) {
+        let (pending, [limit, _]) = (self.outbox.pending() as u64, tuning.output);
+        let hard = if limit.hard == 0 { PENDING_BYTES_HARD } else { limit.hard.min(PENDING_BYTES_HARD) };
+        let much = limit.soft > 0 && pending > limit.soft;
+        self.much_since.set(if much { self.much_since.get().or_else(|| Some(Instant::now())) } else { None });
+        let long = self.much_since.get().is_some_and(|since| since.elapsed().as_secs() >= limit.soft_s);
+        if (pending > hard || long) && !self.outbox.is_broken() {
             tracing::warn!(client = self.id, "a client does not read its replies: connection closed");
             self.outbox.cut();
         }
@@ -78,6 +98,8 @@ pub(crate) async fn serve(shell: Rc<Shell>, stream: TcpStream) {
     }
     let id = shell.clients_opened.get() + 1;
     shell.clients_opened.set(id);
+    let addresses = [stream.peer_addr(), stream.local_addr()]
+        .map(|address| address.map_or_else(|_| String::new(), |address| address.to_string()));
     let (read, write) = stream.into_split();
     let client = Rc::new(Client {
         id,
@@ -85,9 +107,12 @@ pub(crate) async fn serve(shell: Rc<Shell>, stream: TcpStream) {
         paused: Cell::new(false),
         ending: Cell::new(false),
         closing: Cell::new(false),
+        much_since: Cell::new(None),
     });
     shell.clients.borrow_mut().insert(id, Rc::clone(&client));
     shell.step(Input::ClientOpened(id));
+    let [address, local_address] = &addresses;
+    shell.step(Input::ClientFrom { client: id, address, local_address });
     let mut reader = Reader {
         shell: &shell,
         client: &client,
@@ -179,11 +204,9 @@ impl Reader<'_> {
         let read = std::task::ready!(std::future::Future::poll(read, context));
         if matches!(read, Ok(count) if count > 0) {
             self.execute_rest();
-            if self.rest.len() > COMMAND_BYTES_MAX {
-                tracing::warn!(
-                    client = self.client.id,
-                    "a command is longer than {COMMAND_BYTES_MAX} bytes: connection closed"
-                );
+            let most = self.shell.core.borrow().tuning().query;
+            if self.rest.len() as u64 > most {
+                tracing::warn!(client = self.client.id, "a command is longer than {most} bytes: connection closed");
                 self.client.outbox.cut();
             }
         }

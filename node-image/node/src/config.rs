@@ -44,7 +44,7 @@ pub struct NodeConfig {
     pub edge: Option<Edge>,
     /// When copies count, before a record says otherwise.
     pub durability: Durability,
-    /// Clients at the same time.
+    /// Clients at the same time, whatever the store's limits say: each has a file of the process.
     pub clients_max: usize,
     /// Time to hand over what is led here after SIGTERM.
     pub grace: Duration,
@@ -99,7 +99,7 @@ impl NodeConfig {
             edge_port: None,
             edge: None,
             durability: Durability::Disk,
-            clients_max: 10_000,
+            clients_max: 65_000,
             grace: Duration::from_secs(10),
             exit_with_stdin: false,
             password_file: None,

@@ -38,6 +38,7 @@ mod admin;
 mod client;
 pub mod config;
 pub mod disk;
+mod memory;
 mod outbox;
 mod password;
 mod peers;
@@ -139,7 +140,9 @@ async fn recover(
             tell(&found, fresh);
             let mut identity = found.identity;
             identity.boot = parent.map_or(identity.boot, |parent| parent.boot);
-            (disk, Box::new(Replica::new(identity, recovery, clock.now())))
+            let mut replica = Replica::new(identity, recovery, clock.now());
+            replica.set_stopwatch(Box::new(move || clock.now().mono_us));
+            (disk, Box::new(replica))
         });
         // Whoever started this waits for it.
         let _ = done.send(made);

@@ -22,6 +22,7 @@ use trireme_replica::io::{Event, Input, Output};
 
 use crate::{
     client::Client,
+    memory,
     peers::{self, Link},
     shell::Shell,
     writer::{Writer, Written},
@@ -59,6 +60,8 @@ pub(crate) struct Pump {
     record: (Epoch, u64),
     /// When the core wants to be called again.
     deadline: Instant,
+    /// When memory is to be looked at.
+    look_at: Instant,
 }
 
 impl Pump {
@@ -74,6 +77,7 @@ impl Pump {
             links: Vec::new(),
             record: (Epoch::ZERO, 0),
             deadline,
+            look_at: deadline,
         }
     }
 
@@ -129,6 +133,7 @@ impl Pump {
         }
         self.flush();
         self.follow_record();
+        self.look_at = memory::look(&shell, self.look_at);
         peers::doors::look_after(&shell);
         shell.set_congested(self.writer.is_congested());
         shell.disk_times.set(self.writer.times());
@@ -208,10 +213,15 @@ impl Pump {
             ids.drain(..).filter_map(|id| clients.get(&id)).for_each(|client| client.set_paused(paused));
         }
         self.output.close.drain(..).filter_map(|id| clients.get(&id)).for_each(|client| client.close());
+        self.output.cut.drain(..).filter_map(|id| clients.get(&id)).for_each(|client| client.cut());
     }
 
     fn flush(&mut self) {
-        self.clients.drain(..).for_each(|client| client.flush());
+        if self.clients.is_empty() {
+            return;
+        }
+        let tuning = self.shell.core.borrow().tuning();
+        self.clients.drain(..).for_each(|client| client.flush(&tuning));
     }
 
     /// Looks whether there is a newer record, and takes over what the shell needs of it.

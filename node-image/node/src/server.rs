@@ -31,7 +31,7 @@ pub(crate) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 pub(crate) async fn accept_clients(shell: Rc<Shell>, listener: TcpListener) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) if shell.clients.borrow().len() >= shell.config.clients_max => {
+            Ok((stream, _)) if shell.clients.borrow().len() as u64 >= clients_max(&shell) => {
                 count(&shell.clients_refused);
                 // The socket of a new connection has room for one line; where it has not, closing says enough.
                 let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
@@ -42,6 +42,11 @@ pub(crate) async fn accept_clients(shell: Rc<Shell>, listener: TcpListener) {
             Err(error) => rest_after(&error).await,
         }
     }
+}
+
+/// Connections of clients at the same time: as the store's limits, or CONFIG SET, say, and no more than this process was told it could have.
+fn clients_max(shell: &Shell) -> u64 {
+    shell.core.borrow().tuning().clients_max.min(shell.config.clients_max as u64)
 }
 
 /// After an accept that failed: a connection that is gone already is nothing, but where the system is out of something, trying at once

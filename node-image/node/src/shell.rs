@@ -12,7 +12,10 @@ use std::{
 
 use tokio::sync::Notify;
 use trireme_proto::{Report, Topology, message::Digests};
-use trireme_replica::io::{ClientId, Identity, Input, Now, Output};
+use trireme_replica::{
+    engine::command::config::Tuning,
+    io::{ClientId, Identity, Input, Now, Output},
+};
 
 use crate::{client::Client, config::NodeConfig, peers::Links, writer::Times};
 
@@ -39,6 +42,8 @@ pub(crate) trait Core {
     fn digests(&self) -> Digests;
     /// See [`trireme_replica::Replica::topology`].
     fn topology(&self) -> Option<&Topology>;
+    /// See [`trireme_replica::Replica::tuning`].
+    fn tuning(&self) -> Tuning;
     /// See [`trireme_replica::Replica::speaks_for_group`].
     fn speaks_for_group(&self) -> bool;
 }

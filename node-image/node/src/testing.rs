@@ -14,7 +14,10 @@ use tokio::{
     task::{LocalSet, spawn_local},
 };
 use trireme_proto::{Report, Topology, message::Digests, topology::Durability};
-use trireme_replica::io::{ClientId, DiskOp, Identity, Input, Now, Output};
+use trireme_replica::{
+    engine::command::config::Tuning,
+    io::{ClientId, DiskOp, Identity, Input, Now, Output},
+};
 
 use crate::{
     config::NodeConfig,
@@ -81,7 +84,7 @@ impl Core for FakeCore {
                 script.seen.push(format!("Persisted({upto})"));
             }
             Input::LastWords { client, words } => self.quitting.push((client, words.to_vec())),
-            Input::Tick => {}
+            Input::Tick | Input::Memory(_) | Input::ClientFrom { .. } => {}
             Input::Shutdown => {
                 script.seen.push("Shutdown".into());
                 script.next.finished = true;
@@ -131,6 +134,10 @@ impl Core for FakeCore {
 
     fn topology(&self) -> Option<&Topology> {
         None
+    }
+
+    fn tuning(&self) -> Tuning {
+        Tuning::default()
     }
 
     fn speaks_for_group(&self) -> bool {

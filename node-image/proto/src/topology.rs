@@ -359,6 +359,29 @@ pub struct Settings {
     /// [`Mode::MultiLeader`]: where conflicts are written down; none where they are not.
     #[prost(message, optional, tag = "51")]
     pub conflicts: Option<ConflictList>,
+    /// What clients may take of a replica; none where everything is the default.
+    #[prost(message, optional, tag = "60")]
+    pub limits: Option<ClientLimits>,
+}
+
+/// What clients may take of a replica. Of each, 0 is the default.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct ClientLimits {
+    /// Connections.
+    #[prost(uint64, tag = "1")]
+    pub clients: u64,
+    /// Seconds until a connection that says nothing is closed.
+    #[prost(uint64, tag = "2")]
+    pub idle_seconds: u64,
+    /// Memory of the process beyond which commands that need more are refused, in bytes.
+    #[prost(uint64, tag = "3")]
+    pub memory_bytes: u64,
+    /// The longest command, in bytes.
+    #[prost(uint64, tag = "4")]
+    pub query_bytes: u64,
+    /// Replies that a client may leave unread, in bytes.
+    #[prost(uint64, tag = "5")]
+    pub output_bytes: u64,
 }
 
 /// Lists of conflicts that a user can read, one for each region.
@@ -390,6 +413,7 @@ impl Settings {
             feed_bytes_per_second: 0,
             feed_compression: FeedCompression::Lz4 as i32,
             conflicts: None,
+            limits: None,
         }
     }
 }

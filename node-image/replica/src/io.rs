@@ -20,6 +20,15 @@ pub type ClientId = u64;
 pub enum Input<'a> {
     /// A client has connected.
     ClientOpened(ClientId),
+    /// Where a client is, and where it connected to, as `address:port`: for CLIENT LIST and its like.
+    ClientFrom {
+        /// Who.
+        client: ClientId,
+        /// Its own address.
+        address: &'a str,
+        /// This replica's.
+        local_address: &'a str,
+    },
     /// A client is gone.
     ClientClosed(ClientId),
     /// A client sent a command: its name and arguments. Never while the client is paused ([`Output::paused`]).
@@ -38,6 +47,8 @@ pub enum Input<'a> {
     },
     /// Clients that connect from now on must say this password before anything else; empty lets in everybody. Those that are in stay.
     Password(&'a [u8]),
+    /// So many bytes of memory the process has: what needs more is refused where that is more than it may have. To be said from time to time.
+    Memory(u64),
     /// A peer connection is up: both sides have said Hello and accepted it.
     PeerOpened {
         /// Who.
@@ -83,6 +94,8 @@ pub struct Output {
     pub resumed: Vec<ClientId>,
     /// Clients whose connection is to be closed once their replies are written.
     pub close: Vec<ClientId>,
+    /// Clients whose connection is to be closed at once, whatever they were to be told.
+    pub cut: Vec<ClientId>,
     /// What a person may want to know, in order.
     pub events: Vec<Event>,
     /// When to call again with [`Input::Tick`] at the latest: monotonic microseconds.

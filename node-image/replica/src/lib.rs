@@ -29,7 +29,7 @@
 //!    after that report, so messages and replies need not wait for the disk.
 //! 4. Send `send` in order per peer over one connection that neither loses nor reorders; when it breaks, say so by `PeerClosed` before the next
 //!    `PeerOpened`.
-//! 5. Write the replies of clients in `ready`; read no commands of clients in `paused` until they are in `resumed`; close those in `close`.
+//! 5. Write the replies of clients in `ready`; read no commands of clients in `paused` until they are in `resumed`; close those in `close`, and at once those in `cut`.
 //! 6. Call again with `Input::Tick` when `deadline_us` has come.
 //! 7. On `fatal`, end the process without reporting anything more as durable. On `finished`, end it cleanly.
 //! 8. Never run two replicas on one disk; give a disk that was empty, or lost its tail, a new incarnation.
@@ -37,7 +37,7 @@
 //! # Invariants
 //!
 //! The group log's are in `group`, the clients' in `clients`, the engine's in [`engine`]. Over all: no clock, no randomness, no IO, no thread in here; the
-//! same inputs give the same outputs, byte for byte.
+//! same inputs give the same outputs, byte for byte; of those that a caller gave a stopwatch, SLOWLOG and LATENCY excepted.
 //!
 //! # What is not here yet
 //!

@@ -134,6 +134,7 @@ impl Replica {
             whole_at: recovered.whole_at,
             checkpoint: Checkpoint {
                 seq: recovered.start,
+                at_ms: now.wall_ms,
                 log_offset: recovered.log.offset(recovered.start),
                 bytes: recovered.checkpoint_bytes,
             },
@@ -191,10 +192,12 @@ impl Replica {
         match input {
             Input::Command { client, args } => self.command(client, args),
             Input::LastWords { client, words } => self.last_words(client, words),
+            Input::Memory(bytes) => self.clients.memory = bytes,
             Input::Password(password) => self.clients.password = Bytes::copy_from_slice(password),
             Input::Persisted(ticket) => self.persisted(ticket),
             Input::Peer { peer, message } => self.message(peer, message),
-            Input::ClientOpened(client) => self.clients.open(client),
+            Input::ClientOpened(client) => self.clients.open(client, now),
+            Input::ClientFrom { client, address, local_address } => self.clients.locate(client, address, local_address),
             Input::ClientClosed(client) => self.client_closed(client),
             Input::PeerOpened { peer, incarnation, group } => self.peer_opened(peer, incarnation, group),
             Input::PeerClosed(peer) => self.peer_closed(peer),
@@ -205,6 +208,7 @@ impl Replica {
             Input::DiskFull(full) => self.disk_full(full),
             Input::Shutdown => {
                 self.leaving = true;
+                self.end_pause();
                 self.report_due = true;
             }
             Input::Tick => {}
@@ -217,6 +221,7 @@ impl Replica {
         if self.now.mono_us >= self.tick_us {
             self.tick();
         }
+        self.look_at_sleepers();
         self.time_out_waiters();
         self.serve_waiters();
         self.run_waiting();
@@ -455,6 +460,7 @@ impl Replica {
         let heartbeat_us = u64::from(self.settings().heartbeat_ms.max(1)) * 1_000;
         self.tick_us = self.now.mono_us + heartbeat_us.min(IDLE_TICK_MS * 1_000);
         self.lease_tick();
+        self.look_at_limits();
         self.time_out_rounds();
         self.time_out_clients();
         self.ask_moved();
@@ -465,7 +471,8 @@ impl Replica {
     }
 
     fn deadline_us(&self) -> u64 {
-        let soon = [self.soon_us(), self.clients.waiters.next_deadline_us()].into_iter().flatten().min();
+        let soon = [self.soon_us(), self.clients.waiters.next_deadline_us(), self.next_wake_us()];
+        let soon = soon.into_iter().flatten().min();
         soon.map_or(self.tick_us, |soon| soon.min(self.tick_us))
     }
 

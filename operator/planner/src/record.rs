@@ -291,6 +291,7 @@ pub(crate) fn settings_from_object(settings: &SettingsRecord) -> Settings {
             .conflicts
             .as_ref()
             .map(|lists| topology::ConflictList { name: lists.list.clone(), length: lists.length() }),
+        limits: None,
     }
 }
 

@@ -189,7 +189,7 @@ fn sent(page: &mut Page, shell: &Shell, topology: Option<&Topology>) {
 fn memory_and_disk(page: &mut Page, shell: &Shell, report: &Report) {
     page.gauge("keys", "Keys in the state.", report.keys);
     page.gauge("log_bytes", "Bytes of log that are kept.", shell.core.borrow().log_bytes());
-    if let Some(bytes) = resident_bytes() {
+    if let Some(bytes) = crate::memory::resident_bytes() {
         page.gauge("resident_memory_bytes", "Memory of the process that is in use.", bytes);
     }
     let Times { counts, seconds } = shell.disk_times.get();
@@ -203,12 +203,6 @@ fn memory_and_disk(page: &mut Page, shell: &Shell, report: &Report) {
     }
     page.row("disk_write_seconds_sum", "", seconds);
     page.row("disk_write_seconds_count", "", count);
-}
-
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(kib.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? << 10)
 }
 
 fn connections(page: &mut Page, shell: &Shell, report: &Report) {

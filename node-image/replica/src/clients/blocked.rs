@@ -13,7 +13,7 @@ use trireme_proto::{
 
 use crate::{
     engine::{
-        command::{Error, Reply, blocking, connection},
+        command::{Error, Reply, blocking, client_admin},
         slot_of,
     },
     group::Role,
@@ -108,8 +108,13 @@ impl Replica {
     /// Answers those who waited for copies and have them, or have waited long enough, or are on a leader no more.
     pub(super) fn unblock(&mut self) {
         for id in std::mem::take(&mut self.clients.blocked) {
-            let Some(Blocked::Copies(wait)) = self.clients.get_mut(id).and_then(|client| client.blocked) else {
-                continue;
+            let wait = match self.clients.get_mut(id).and_then(|client| client.blocked) {
+                Some(Blocked::Copies(wait)) => wait,
+                Some(Blocked::Sleep(until_us)) => {
+                    self.sleep_on(id, until_us);
+                    continue;
+                }
+                _ => continue,
             };
             let copies = self.copies_of(wait.seq, wait.wrote);
             if copies < wait.replicas && self.now.mono_us < wait.until_us && self.counts_copies() {
@@ -122,6 +127,16 @@ impl Replica {
                 None => self.answer_wait(id, copies, wait.local),
             }
         }
+    }
+
+    /// A client has slept for long enough, or sleeps on.
+    fn sleep_on(&mut self, id: ClientId, until_us: u64) {
+        if self.now.mono_us < until_us && !self.leaving {
+            self.clients.blocked.push(id);
+            return;
+        }
+        self.go_on(id);
+        self.answer(id, |reply| reply.ok());
     }
 
     /// Nothing holds a client up any more: the time of what it has sent since begins now.
@@ -218,7 +233,7 @@ impl Replica {
 
     /// CLIENT UNBLOCK.
     pub(super) fn client_unblock(&mut self, id: ClientId, args: &[&[u8]]) -> Flow {
-        let (whom, with_error) = match connection::unblock_arguments(args) {
+        let (whom, with_error) = match client_admin::unblock_arguments(args) {
             Ok(arguments) => arguments,
             Err(error) => return self.refuse(id, &error),
         };
@@ -232,7 +247,7 @@ impl Replica {
                 waits
             }
             Some(Blocked::Keys(_)) => self.end_key_wait(whom, error),
-            None => false,
+            Some(Blocked::Sleep(_)) | None => false,
         };
         self.answer(id, |reply| reply.integer(ended.into()));
         Flow::Done

@@ -107,6 +107,8 @@ pub(crate) enum Blocked {
     Copies(Wait),
     /// It waits until a key has something (BLPOP and its like).
     Keys(KeyWait),
+    /// It sleeps until then (DEBUG SLEEP).
+    Sleep(u64),
 }
 
 /// A client that waits until a key has something.
@@ -202,6 +204,11 @@ pub(crate) struct Client {
     /// Where it has been executed for in other groups: in which, and what it was shown there of all groups, as far as that is not known to have come here.
     pub(crate) elsewhere: Elsewhere,
     pub(crate) blocked: Option<Blocked>,
+    /// When its last command came, and its name.
+    pub(crate) last_us: u64,
+    pub(crate) last_command: &'static str,
+    /// Its next command is held back (CLIENT PAUSE).
+    pub(crate) postponed: bool,
     pub(crate) consistency: Consistency,
     /// Nothing more is executed for it: when all is answered, this is said and the connection closed.
     pub(crate) last_words: Option<Box<[u8]>>,
@@ -231,6 +238,9 @@ impl Client {
             wrote: None,
             elsewhere: Elsewhere::default(),
             blocked: None,
+            last_us: 0,
+            last_command: "NULL",
+            postponed: false,
             consistency: Consistency::default(),
             last_words: None,
         }
@@ -348,6 +358,11 @@ impl Client {
     pub(crate) fn put_back(&mut self, waiting: Waiting) {
         self.waiting_bytes += waiting.bytes();
         self.waiting.push_front(waiting);
+    }
+
+    /// Bytes of commands that wait.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
     }
 
     pub(crate) fn drop_waiting(&mut self) {

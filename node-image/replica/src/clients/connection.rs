@@ -12,14 +12,19 @@ use crate::{
     replica::Replica,
 };
 
-use super::{Flow, client::bytes_of, execute::Work};
+use super::{Clients, Flow, client::bytes_of, execute::Work};
 
 /// A version that no key has.
 const VOID: u64 = u64::MAX;
 
 impl Replica {
     /// Runs a connection command.
-    pub(super) fn run_connection(&mut self, id: ClientId, which: ConnectionCommand, args: &[&[u8]]) -> Flow {
+    pub(super) fn run_connection(
+        &mut self,
+        id: ClientId,
+        (spec, which): (&Spec, ConnectionCommand),
+        args: &[&[u8]],
+    ) -> Flow {
         match which {
             ConnectionCommand::Multi => self.multi(id),
             ConnectionCommand::Exec => self.exec(id),
@@ -47,19 +52,31 @@ impl Replica {
                 self.answer(id, |reply| reply.simple("RESET"));
                 Flow::Done
             }
-            ConnectionCommand::Client if args.get(1).is_some_and(|name| name.eq_ignore_ascii_case(b"unblock")) => {
-                self.client_unblock(id, args)
+            ConnectionCommand::Role => self.role_command(id),
+            ConnectionCommand::LastSave => self.last_save(id),
+            ConnectionCommand::Debug => self.debug(id, args),
+            ConnectionCommand::SlowLog | ConnectionCommand::Latency => self.slow_command(id, spec, args),
+            ConnectionCommand::Config if spec.name == "config|set" => self.config_set(id, args),
+            ConnectionCommand::Client => match self.client_command(id, spec, args) {
+                Some(flow) => flow,
+                None => self.run_plain(id, which, args),
+            },
+            _ => {
+                if spec.name == "config|resetstat" {
+                    self.reset_statistics();
+                }
+                self.run_plain(id, which, args)
             }
-            _ => self.run_plain(id, which, args),
         }
     }
 
     /// Those that concern nothing but the connection's own state.
     fn run_plain(&mut self, id: ClientId, which: ConnectionCommand, args: &[&[u8]]) -> Flow {
         let role = if self.leads() || self.may_coordinate() { "master" } else { "replica" };
-        let password = self.clients.password.clone();
-        let context = connection::Context { now_us: self.now.wall_ms * 1_000, role, password: Some(&password) };
-        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        let now_us = self.now.wall_ms * 1_000;
+        let Clients { password, parameters, map, .. } = &mut self.clients;
+        let context = connection::Context { now_us, role, password: Some(password), parameters: Some(parameters) };
+        let Some(client) = map.get_mut(&id) else { return Flow::Done };
         let mut bytes = Vec::new();
         let resp3 = client.state.resp3;
         connection::connection(which, &mut client.state, &context, args, &mut Reply::new(&mut bytes, resp3));
@@ -74,7 +91,7 @@ impl Replica {
         Flow::Done
     }
 
-    fn with_client(&mut self, id: ClientId, change: impl FnOnce(&mut super::client::Client)) -> Flow {
+    pub(super) fn with_client(&mut self, id: ClientId, change: impl FnOnce(&mut super::client::Client)) -> Flow {
         if let Some(client) = self.clients.get_mut(id) {
             change(client);
         }

@@ -28,6 +28,7 @@ use super::{
     Flow,
     client::{Args, Client},
     held::{Of, Reach},
+    slow::Asker,
 };
 
 /// One unit of work: a command, or the commands of a transaction.
@@ -74,7 +75,9 @@ impl Replica {
             Ok(spec) => spec,
             Err(error) => return self.refuse(id, &error),
         };
+        let now_us = self.now.mono_us;
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        (client.last_us, client.last_command) = (now_us, spec.name);
         if client.state.must_authenticate && !spec.has(flag::NO_AUTH) {
             let exec = matches!(spec.handler, Handler::Connection(command::ConnectionCommand::Exec));
             return self.refuse(id, if exec { &NO_AUTH_EXEC } else { &NO_AUTH });
@@ -87,7 +90,7 @@ impl Replica {
             return self.queue(id, spec, args);
         }
         match spec.handler {
-            Handler::Connection(which) => self.run_connection(id, which, args),
+            Handler::Connection(which) => self.run_connection(id, (spec, which), args),
             Handler::Data(_) => self.place(id, &Work::One(spec, args)),
         }
     }
@@ -171,7 +174,11 @@ impl Replica {
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         let (mut out, resp3) = (std::mem::take(&mut client.out), client.state.resp3);
         let before = out.len();
+        let began_us = self.begin_to_measure(work);
         let effect = self.execute(work, resp3, &mut out, false);
+        if let Some(began_us) = began_us {
+            self.measured(began_us, work, Asker::Client(id));
+        }
         if effect.wrote && !self.leads() && !self.may_coordinate() {
             self.fatal("a command that only reads has written: its row in the table is wrong".into());
             return Flow::Done;
@@ -224,7 +231,11 @@ impl Replica {
         work: &Work<'_>,
     ) -> Executed {
         let mut out = Vec::new();
+        let began_us = self.begin_to_measure(work);
         let effect = self.execute(work, request.resp3, &mut out, true);
+        if let Some(began_us) = began_us {
+            self.measured(began_us, work, Asker::Replica(forwarder.0));
+        }
         if found_nothing(work, &effect, &out) {
             return Executed::Nothing(effect.depends_on);
         }
@@ -252,6 +263,10 @@ impl Replica {
         self.counters.commands += 1;
         self.delta.clear();
         let before = out.len();
+        if let Some(error) = self.refused_for_memory(work) {
+            error.write(&mut Reply::new(out, resp3));
+            return Effect { wrote: false, depends_on: 0 };
+        }
         let mut reply = Reply::new(out, resp3);
         let ((), effect) = self.engine.execute(&at, &mut self.delta, |access| match work {
             Work::One(spec, args) => command::run(access, spec, args, random, &mut reply),

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Sections that INFO shows when none is named.
-const SECTIONS: [&str; 6] = ["server", "clients", "persistence", "replication", "conflicts", "keyspace"];
+const SECTIONS: [&str; 7] = ["server", "clients", "memory", "persistence", "replication", "conflicts", "keyspace"];
 
 impl Replica {
     /// The sections asked for, or all.
@@ -107,7 +107,15 @@ impl Replica {
             "clients" => vec![
                 "# Clients".into(),
                 format!("connected_clients:{}", self.clients.len()),
+                format!("maxclients:{}", self.tuning().clients_max),
                 format!("blocked_clients:{}", self.blocked_clients()),
+            ],
+            "memory" => vec![
+                "# Memory".into(),
+                format!("used_memory:{}", self.clients.memory),
+                format!("used_memory_rss:{}", self.clients.memory),
+                format!("maxmemory:{}", self.tuning().memory),
+                "maxmemory_policy:noeviction".into(),
             ],
             "persistence" => vec![
                 "# Persistence".into(),

@@ -83,7 +83,8 @@ impl Replica {
     /// its transaction. Behind a WAIT everything stays in its place.
     fn time_out_waiting(&mut self, id: ClientId, timeout_us: u64, why: &str) {
         let now = self.now.mono_us;
-        while let Some(client) = self.clients.get_mut(id).filter(|client| client.blocked.is_none()) {
+        while let Some(client) = self.clients.get_mut(id).filter(|client| client.blocked.is_none() && !client.postponed)
+        {
             if client.waiting.front().is_none_or(|waiting| waiting.since_us + timeout_us > now) {
                 return;
             }

@@ -10,6 +10,7 @@
 //! * [`client`]: one connection. [`held`]: replies that wait for a commit. [`requests`]: forwarded requests that were answered, replicated.
 //! * `blocked`: clients behind whose command everything waits: for copies, or until a key has something. [`waiters`]: who waits for which key, at the leader
 //!   or, where there is none, at the coordinator. `waiting`: how a leader serves them.
+//! * `admin`: CLIENT KILL, LIST, PAUSE. `server`: ROLE, DEBUG and their like. `limits`: what clients may take. [`slow`]: how long commands took.
 //! * `late`: what is answered instead of what did not come. `execute`: one unit of work on the state. `connection`: commands about the connection itself. `consistency`, `conflicts`: the
 //!   commands of those names. `forward`: the forwarder's side of a forwarded
 //!   request. `serve`: the leader's side. [`homes`]: keys that one region writes. [`elsewhere`]: commands for another one's. `info`: the text of INFO.
@@ -18,6 +19,7 @@
 //! older than one it has seen here; a command that waits is answered within the store's request time-out, whatever happens, and one that waits for keys
 //! within that time after the one it may wait.
 
+mod admin;
 mod blocked;
 pub(crate) mod client;
 pub(crate) mod conflicts;
@@ -30,9 +32,12 @@ pub(crate) mod held;
 pub(crate) mod homes;
 mod info;
 mod late;
+mod limits;
 mod listed;
 pub mod requests;
 pub(crate) mod serve;
+mod server;
+pub(crate) mod slow;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod waiters;
@@ -44,15 +49,17 @@ use bytes::Bytes;
 use foldhash::fast::FixedState;
 
 use crate::{
-    engine::command::reply::Reply,
-    io::{ClientId, Output},
+    engine::command::{config::Parameters, reply::Reply},
+    io::{ClientId, Now, Output},
     log::record::RECORD_BYTES_MAX,
     quorum::level::Quorum,
     replica::Replica,
 };
+use admin::Pause;
 use client::{Blocked, Client, Waiting};
 use elsewhere::Abroad;
 use held::{Held, HeldFor, HeldQueue, Leveled, Of, Reach};
+use slow::Slow;
 use waiters::Waiters;
 
 /// What one unit of work may take: an entry that is longer than a record may be would be read by nobody.
@@ -76,6 +83,16 @@ pub(crate) struct Clients {
     pub(crate) limits: Limits,
     /// What clients that connect from now on must say before anything else; empty lets in everybody.
     pub(crate) password: Bytes,
+    /// What CONFIG SET has set on this replica.
+    pub(crate) parameters: Parameters,
+    /// Memory of the process, as it was said last, in bytes.
+    pub(crate) memory: u64,
+    /// When idle connections were looked for.
+    pub(crate) looked_us: u64,
+    /// CLIENT PAUSE.
+    pub(crate) pause: Option<Pause>,
+    /// What was measured of commands.
+    pub(crate) slow: Slow,
     map: HashMap<ClientId, Client, FixedState>,
     pub(crate) held: HeldQueue,
     pub(crate) leveled: Leveled,
@@ -100,10 +117,19 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(crate) fn open(&mut self, id: ClientId) {
+    pub(crate) fn open(&mut self, id: ClientId, now: Now) {
         let mut client = Client::new(id);
+        (client.state.opened_us, client.last_us) = (now.wall_ms * 1_000, now.mono_us);
         client.state.must_authenticate = !self.password.is_empty();
         self.map.insert(id, client);
+    }
+
+    /// Where a client is, and where it connected to.
+    pub(crate) fn locate(&mut self, id: ClientId, address: &str, local_address: &str) {
+        if let Some(client) = self.map.get_mut(&id) {
+            client.state.address = address.to_owned();
+            client.state.local_address = local_address.to_owned();
+        }
     }
 
     /// Whether there is a password that this client has not said yet.
@@ -139,7 +165,7 @@ impl Clients {
             .map
             .iter()
             .filter(|(_, client)| {
-                let waits = client.waiting.front().filter(|_| client.blocked.is_none());
+                let waits = client.waiting.front().filter(|_| client.blocked.is_none() && !client.postponed);
                 waits.is_some_and(|waiting| late(waiting.since_us))
                     || client.first_open().is_some_and(|(_, since_us)| late(since_us))
             })
@@ -283,7 +309,7 @@ impl Replica {
     pub(crate) fn command(&mut self, id: ClientId, args: &[&[u8]]) {
         // Nothing is executed after QUIT.
         let Some(client) = self.clients.get_mut(id).filter(|client| !client.is_ending()) else { return };
-        let in_turn = client.waiting.is_empty() && !client.is_halted();
+        let in_turn = client.waiting.is_empty() && !client.is_halted() && !self.holds_back(id, args);
         (self.clients.permit, self.clients.stamp) = (None, None);
         if in_turn && matches!(self.run(id, args), Flow::Done) {
             return;
@@ -355,6 +381,12 @@ impl Replica {
             }
             let again = client.key_wait().is_some();
             let Some(mut waiting) = client.pop_waiting() else { break };
+            if self.clients.pause.is_some() && self.holds_back(id, &waiting.args()) {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.put_back(waiting);
+                }
+                break;
+            }
             (self.clients.permit, self.clients.stamp) = (waiting.round, None);
             let flow = self.run(id, &waiting.args());
             if matches!(flow, Flow::NotNow) {

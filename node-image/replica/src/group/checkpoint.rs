@@ -23,6 +23,8 @@ const LOG_PART: u64 = 2;
 pub(crate) struct Checkpoint {
     /// Seq at its start.
     pub(crate) seq: u64,
+    /// When it was finished, or found: milliseconds since 1970.
+    pub(crate) at_ms: u64,
     /// Where the log was at its start, in bytes of this log.
     pub(crate) log_offset: u64,
     /// Bytes of its slots.
@@ -125,7 +127,8 @@ impl Replica {
     /// It is in force: the log before it may go, where no follower needs it.
     pub(crate) fn checkpoint_finished(&mut self, start: Position) {
         if let Some(done) = self.checkpointing.take() {
-            self.checkpoint = Checkpoint { seq: start.seq, log_offset: done.log_offset, bytes: done.bytes };
+            self.checkpoint =
+                Checkpoint { seq: start.seq, at_ms: self.now.wall_ms, log_offset: done.log_offset, bytes: done.bytes };
         }
         self.event(Event::CheckpointFinished(start));
         self.trim_log();

@@ -57,8 +57,8 @@ pub struct Arguments {
     /// When a copy counts, until the store's record says otherwise.
     #[arg(long, value_enum, default_value_t = Copies::Disk)]
     durability: Copies,
-    /// Clients at the same time.
-    #[arg(long, default_value_t = 10_000)]
+    /// Clients at the same time, whatever the limits of the store say: each takes a file of the process.
+    #[arg(long, default_value_t = 65_000)]
     clients_max: usize,
     /// Milliseconds to hand over what is led here after SIGTERM.
     #[arg(long, default_value_t = 10_000)]

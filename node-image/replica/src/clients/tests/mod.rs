@@ -1,5 +1,6 @@
 //! What clients see, in a small world of replicas: [`rig`].
 
+mod admin;
 mod blocking;
 mod hostile;
 pub(crate) mod rig;

@@ -183,7 +183,7 @@ impl Rig {
         self.nodes.iter().filter(|(_, node)| node.running).map(|(id, _)| *id).collect()
     }
 
-    fn now_of(&self, id: ReplicaId) -> Now {
+    pub(crate) fn now_of(&self, id: ReplicaId) -> Now {
         let skew_ms = self.skew_ms.get(&id).copied().unwrap_or(0);
         let wall_ms = (1_700_000_000_000 + self.now_us / 1_000).saturating_add_signed(skew_ms);
         Now { mono_us: self.now_us, wall_ms }
@@ -319,7 +319,7 @@ impl Rig {
         for client in output.ready.drain(..) {
             node.replica.take_replies(client, node.replies.entry(client).or_default());
         }
-        node.closed.extend(output.close.drain(..));
+        node.closed.extend(output.close.drain(..).chain(output.cut.drain(..)));
         for client in output.resumed.drain(..) {
             node.paused.remove(&client);
         }

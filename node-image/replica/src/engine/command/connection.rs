@@ -1,11 +1,12 @@
 //! Commands that concern nothing but the client's own connection: names, protocol, what the server is and what it can
 //! do.
 //!
-//! CONFLICTS, CONSISTENCY, MULTI, EXEC, DISCARD, WATCH, UNWATCH, READONLY, READWRITE, WAIT, WAITAOF, INFO and RESET need the replica or the
-//! queue of the connection; who holds those executes them, with [`ConnectionState::reset`] for RESET.
+//! CONFLICTS, CONSISTENCY, MULTI, EXEC, DISCARD, WATCH, UNWATCH, READONLY, READWRITE, WAIT, WAITAOF, INFO, ROLE, SLOWLOG, DEBUG and their like need the
+//! replica or the queue of the connection, and so do CLIENT KILL, LIST, PAUSE and UNBLOCK; who holds those executes them, with [`ConnectionState::reset`]
+//! for RESET.
 
 use super::table::{ConnectionCommand, resolve};
-use super::{Error, Reply, auth, command_info, glob, parse};
+use super::{Error, Reply, auth, command_info, config, databases, parse, scripts};
 
 /// What clients are told this server is: the Redis whose commands it speaks.
 pub const SERVER_VERSION: &str = "7.2.0";
@@ -82,24 +83,58 @@ impl ConnectionState {
     }
 
     /// The line of CLIENT INFO and CLIENT LIST, in the form of Redis 7.2. What is not counted here is 0.
-    fn describe(&self, now_us: u64) -> Vec<u8> {
+    pub fn describe(&self, now_us: u64, doing: &Doing) -> String {
         let age = now_us.saturating_sub(self.opened_us) / 1_000_000;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let marks = [(self.no_evict, 'e'), (self.no_touch, 'T')];
+        let marks = marks.iter().filter(|(is, _)| *is).map(|(_, mark)| *mark);
+        let mut flags: String = doing.flags.chars().chain(marks).collect();
+        if flags.is_empty() {
+            flags.push('N');
+        }
         format!(
-            "id={} addr={} laddr={} fd=0 name={} age={age} idle=0 flags={} db=0 sub=0 psub=0 ssub=0 multi=-1 watch=0 \
-             qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=client \
-             user=default redir=-1 resp={} lib-name={} lib-ver={}\n",
+            "id={} addr={} laddr={} fd=0 name={} age={age} idle={} flags={flags} db=0 sub=0 psub=0 ssub=0 multi={} \
+             watch={} qbuf=0 qbuf-free=0 argv-mem={} multi-mem={} rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} events=r \
+             cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}\n",
             self.id,
             self.address,
             self.local_address,
             text(&self.name),
-            if self.no_evict { "e" } else { "N" },
+            doing.idle_s,
+            doing.queued.map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX)),
+            doing.watched,
+            doing.waiting_bytes,
+            doing.queued_bytes,
+            doing.reply_bytes,
+            doing.reply_bytes,
+            doing.waiting_bytes + doing.queued_bytes + doing.reply_bytes,
+            doing.command,
             if self.resp3 { 3 } else { 2 },
             text(&self.lib_name),
             text(&self.lib_ver),
         )
-        .into_bytes()
     }
+}
+
+/// What a connection is doing, for CLIENT INFO and CLIENT LIST.
+#[derive(Clone, Debug, Default)]
+pub struct Doing {
+    /// Letters for what it is in: `x` a transaction, `b` waiting, `c` closing, `r` READONLY.
+    pub flags: String,
+    /// Seconds since its last command.
+    pub idle_s: u64,
+    /// Commands in its transaction, where one is open, and their bytes.
+    pub queued: Option<usize>,
+    /// See there.
+    pub queued_bytes: usize,
+    /// Keys that it watches.
+    pub watched: usize,
+    /// Bytes of commands that wait.
+    pub waiting_bytes: usize,
+    /// Bytes of replies that were not taken.
+    pub reply_bytes: usize,
+    /// Its last command.
+    pub command: &'static str,
 }
 
 /// What these commands need to know of the replica.
@@ -111,6 +146,8 @@ pub struct Context<'a> {
     pub role: &'a str,
     /// What clients must say to be let in; empty lets in everybody. `None` where it is not known.
     pub password: Option<&'a [u8]>,
+    /// What CONFIG SET has set here, where that is known.
+    pub parameters: Option<&'a config::Parameters>,
 }
 
 /// Executes a command on the connection and writes its reply or error. `args` is the whole command.
@@ -147,9 +184,13 @@ fn execute(
         ConnectionCommand::Hello => hello(state, context, args, reply),
         ConnectionCommand::Auth => auth::auth(state, context, args, reply),
         ConnectionCommand::Select => select(args, reply),
-        ConnectionCommand::Client => client(state, context, args, reply),
+        ConnectionCommand::Client => client(state, args, reply),
         ConnectionCommand::Command => command_info::command(args, reply),
-        ConnectionCommand::Config => config(context, args, reply),
+        ConnectionCommand::Config => config::config(context, args, reply),
+        ConnectionCommand::Function => scripts::function(args, reply),
+        ConnectionCommand::Script => scripts::script(args, reply),
+        ConnectionCommand::Move => databases::move_key(args),
+        ConnectionCommand::SwapDb => databases::swap(args, reply),
         ConnectionCommand::Time => {
             reply.array(2);
             reply.bulk(itoa::Buffer::new().format(context.now_us / 1_000_000).as_bytes());
@@ -168,13 +209,18 @@ fn execute(
         }
         ConnectionCommand::Conflicts
         | ConnectionCommand::Consistency
+        | ConnectionCommand::Debug
         | ConnectionCommand::Discard
         | ConnectionCommand::Exec
         | ConnectionCommand::Info
+        | ConnectionCommand::LastSave
+        | ConnectionCommand::Latency
         | ConnectionCommand::Multi
         | ConnectionCommand::ReadOnly
         | ConnectionCommand::ReadWrite
         | ConnectionCommand::Reset
+        | ConnectionCommand::Role
+        | ConnectionCommand::SlowLog
         | ConnectionCommand::Wait
         | ConnectionCommand::WaitAof
         | ConnectionCommand::Watch => Err(Error::Fixed("ERR This command is not allowed here")),
@@ -275,12 +321,7 @@ fn check_name(name: &[u8], what: &str) -> Result<(), Error> {
     Err(Error::Text(format!("ERR {what} cannot contain spaces, newlines or special characters.").into_bytes()))
 }
 
-fn client(
-    state: &mut ConnectionState,
-    context: &Context<'_>,
-    args: &[&[u8]],
-    reply: &mut Reply<'_>,
-) -> Result<(), Error> {
+fn client(state: &mut ConnectionState, args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
     match check_arity(args)? {
         "id" => reply.integer(i64::try_from(state.id).unwrap_or(i64::MAX)),
         "getname" => reply.bulk_or_null(Some(&state.name[..]).filter(|name| !name.is_empty())),
@@ -301,15 +342,19 @@ fn client(
             *field = args[3].to_vec();
             reply.ok();
         }
-        "info" => reply.verbatim("txt", &state.describe(context.now_us)),
-        "list" => {
-            let listed = lists_own(state.id, &args[2..])?;
-            reply.verbatim("txt", &if listed { state.describe(context.now_us) } else { Vec::new() });
-        }
-        // Who knows other clients looks for it there.
-        "unblock" => {
-            unblock_arguments(args)?;
-            reply.integer(0);
+        // Keys are not tracked.
+        "getredir" => reply.integer(-1),
+        "tracking" if args.len() == 3 && !on_or_off(args[2])? => reply.ok(),
+        "tracking" => return Err(Error::Fixed("ERR keys are not tracked for clients by this store")),
+        "trackinginfo" => {
+            reply.map(3);
+            reply.bulk(b"flags");
+            reply.set(1);
+            reply.bulk(b"off");
+            reply.bulk(b"redirect");
+            reply.integer(-1);
+            reply.bulk(b"prefixes");
+            reply.array(0);
         }
         "no-evict" => {
             state.no_evict = on_or_off(args[2])?;
@@ -333,49 +378,11 @@ fn client(
                 return Err(Error::Syntax);
             }
         }
-        _ => help(reply, &CLIENT_HELP),
+        "help" => help(reply, &CLIENT_HELP),
+        // Who knows all clients executes the others.
+        _ => return Err(Error::Fixed("ERR This command is not allowed here")),
     }
     Ok(())
-}
-
-/// Whether CLIENT LIST with these options lists this connection; others are never listed.
-fn lists_own(own: u64, options: &[&[u8]]) -> Result<bool, Error> {
-    match options {
-        [] => Ok(true),
-        [option, kind] if parse::is(option, "type") => {
-            let kinds = ["normal", "master", "replica", "slave", "pubsub"];
-            if !kinds.iter().any(|known| parse::is(kind, known)) {
-                return Err(Error::Text([b"ERR Unknown client type '", *kind, b"'"].concat()));
-            }
-            Ok(parse::is(kind, "normal"))
-        }
-        [option, ids @ ..] if parse::is(option, "id") && !ids.is_empty() => {
-            let mut listed = false;
-            for id in ids {
-                let id = parse::integer(id).filter(|&id| id > 0).ok_or(Error::Fixed("ERR Invalid client ID"))?;
-                listed |= u64::try_from(id) == Ok(own);
-            }
-            Ok(listed)
-        }
-        _ => Err(Error::Syntax),
-    }
-}
-
-/// The arguments of CLIENT UNBLOCK: which client, and whether with an error.
-pub fn unblock_arguments(args: &[&[u8]]) -> Result<(u64, bool), Error> {
-    if args.len() > 4 {
-        return Err(Error::Fixed(
-            "ERR unknown subcommand or wrong number of arguments for 'unblock'. Try CLIENT HELP.",
-        ));
-    }
-    let with_error = match args.get(3) {
-        None => false,
-        Some(reason) if parse::is(reason, "timeout") => false,
-        Some(reason) if parse::is(reason, "error") => true,
-        Some(_) => return Err(Error::Fixed("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
-    };
-    let id = parse::integer_argument(args.get(2).ok_or(Error::Syntax)?)?;
-    Ok((u64::try_from(id).unwrap_or(0), with_error))
 }
 
 fn on_or_off(argument: &[u8]) -> Result<bool, Error> {
@@ -386,94 +393,50 @@ fn on_or_off(argument: &[u8]) -> Result<bool, Error> {
     }
 }
 
-const CLIENT_HELP: [&str; 23] = [
+const CLIENT_HELP: [&str; 37] = [
     "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "GETNAME",
     "    Return the name of the current connection.",
+    "GETREDIR",
+    "    Always -1: keys are not tracked.",
     "ID",
     "    Return the ID of the current connection.",
     "INFO",
     "    Return information about the current client connection.",
+    "KILL <ip:port>",
+    "    Kill the connection from <ip:port> with this replica.",
+    "KILL <option> <value> [<option> <value> [...]]",
+    "    Kill connections with this replica: ADDR, LADDR, ID, TYPE, USER, SKIPME.",
     "LIST [TYPE <type> | ID <id> [<id> ...]]",
-    "    As INFO: a connection sees itself.",
+    "    Return information about the client connections of this replica.",
     "NO-EVICT (ON|OFF)",
     "    Accepted; connections are not evicted.",
     "NO-TOUCH (ON|OFF)",
     "    Accepted; access times are not kept.",
+    "PAUSE <timeout> [WRITE|ALL]",
+    "    Hold back all, or just write, commands of this replica's clients for <timeout> milliseconds.",
     "REPLY (ON|OFF|SKIP)",
     "    Control the replies sent to the current connection.",
     "SETINFO (LIB-NAME|LIB-VER) <value>",
     "    Say which client library this is.",
     "SETNAME <name>",
     "    Assign the name <name> to the current connection.",
+    "TRACKING OFF",
+    "    Accepted; ON is refused: keys are not tracked.",
+    "TRACKINGINFO",
+    "    That keys are not tracked.",
     "UNBLOCK <clientid> [TIMEOUT|ERROR]",
     "    Unblock the specified blocked client of this replica.",
+    "UNPAUSE",
+    "    Stop holding back commands.",
     "HELP",
     "    Prints this help.",
 ];
 
-pub(super) fn help(reply: &mut Reply<'_>, lines: &[&str]) {
+/// The lines of a HELP subcommand.
+pub(crate) fn help(reply: &mut Reply<'_>, lines: &[&str]) {
     reply.array(lines.len());
     lines.iter().for_each(|line| reply.simple(line));
-}
-
-/// The parameters that clients and tools ask for before they do anything else. They describe; a store is configured
-/// by its resource.
-const PARAMETERS: [(&str, &str); 10] = [
-    ("appendfsync", "always"),
-    ("appendonly", "yes"),
-    ("databases", "1"),
-    ("dir", "/"),
-    ("maxclients", "10000"),
-    ("maxmemory", "0"),
-    ("maxmemory-policy", "noeviction"),
-    ("proto-max-bulk-len", "536870912"),
-    ("save", ""),
-    ("timeout", "0"),
-];
-
-const CONFIG_HELP: [&str; 9] = [
-    "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "GET <pattern> [<pattern> ...]",
-    "    Return parameters matching the glob-like <pattern> and their values.",
-    "RESETSTAT",
-    "    Accepted.",
-    "SET, REWRITE",
-    "    Refused: a store is configured by its resource.",
-    "HELP",
-    "    Prints this help.",
-];
-
-fn config(context: &Context<'_>, args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
-    match check_arity(args)? {
-        "get" => {
-            let wanted = |name: &str| {
-                args[2..].iter().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
-            };
-            let fixed = PARAMETERS.iter().map(|(name, value)| (*name, value.as_bytes()));
-            let password = context.password.map(|password| ("requirepass", password));
-            let found: Vec<_> = fixed.chain(password).filter(|(name, _)| wanted(name)).collect();
-            reply.map(found.len());
-            for (name, value) in found {
-                reply.bulk(name.as_bytes());
-                reply.bulk(value);
-            }
-        }
-        "set" => {
-            let name = args[2];
-            if !PARAMETERS.iter().any(|(known, _)| parse::is(name, known)) && !parse::is(name, "requirepass") {
-                let words: [&[u8]; 3] = [b"ERR Unknown option or number of arguments for CONFIG SET - '", name, b"'"];
-                return Err(Error::Text(words.concat()));
-            }
-            let words: [&[u8]; 3] =
-                [b"ERR CONFIG SET failed (possibly related to argument '", name, b"') - can't set immutable config"];
-            return Err(Error::Text(words.concat()));
-        }
-        "resetstat" => reply.ok(),
-        "rewrite" => return Err(Error::Fixed("ERR The server is running without a config file")),
-        _ => help(reply, &CONFIG_HELP),
-    }
-    Ok(())
 }
 
 const CLUSTER_HELP: [&str; 5] = [

@@ -29,7 +29,8 @@
 //!   one coordinator are served in the order in which they began to wait. After a failover the order is that in which they are asked again.
 //! - SORT compares bytes, whatever the language; where nobody leads, the keys that its patterns name are read as the coordinator has them.
 //! - AUTH is refused within a transaction: there is one user, whom the client is already.
-//! - CONFIG describes and cannot be set; COMMAND INFO gives no tips and no key specifications.
+//! - CONFIG SET takes what means nothing here and gives it back ([`config`]); what is the store's is its resource's. COMMAND INFO gives no tips and no
+//!   key specifications. MEMORY USAGE says about what a key takes. There are no scripts, and keys are not tracked for clients.
 //!
 //! This store's own commands: CONSISTENCY (`clients::consistency` has what its levels promise), SIBLINGS and PUT (`siblings`), CONFLICTS
 //! ([`conflicts`]).
@@ -37,6 +38,8 @@
 //! Missing: DUMP, RESTORE, scripts, streams.
 
 pub mod auth;
+pub mod client_admin;
+pub mod config;
 pub mod conflicts;
 pub mod connection;
 pub mod error;
@@ -47,6 +50,7 @@ mod bitfield;
 mod bits;
 pub(crate) mod blocking;
 mod command_info;
+mod databases;
 mod expiry;
 mod extended;
 mod float;
@@ -55,11 +59,13 @@ mod hashes;
 mod keys;
 mod lcs;
 mod lists;
+mod memory;
 mod object;
 mod parse;
 mod random;
 mod rows;
 mod scan;
+mod scripts;
 mod set_algebra;
 mod sets;
 mod siblings;
@@ -127,7 +133,7 @@ pub fn run(access: &mut Access<'_>, spec: &Spec, args: &[&[u8]], random: u64, re
             connection::connection(
                 command,
                 &mut state,
-                &Context { now_us, role: "master", password: None },
+                &Context { now_us, role: "master", password: None, parameters: None },
                 args,
                 reply,
             );

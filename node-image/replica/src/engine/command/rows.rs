@@ -11,8 +11,8 @@ use super::table::flag::{
 };
 use super::table::{Group, Spec};
 use super::{
-    bitfield, bits, blocking, conflicts, expiry, hashes, keys, lcs, lists, object, set_algebra, sets, siblings, sort,
-    sorted, sorted_algebra, sorted_range, string_set, strings,
+    bitfield, bits, blocking, conflicts, expiry, hashes, keys, lcs, lists, memory, object, set_algebra, sets, siblings,
+    sort, sorted, sorted_algebra, sorted_range, string_set, strings,
 };
 
 macro_rules! rows {
@@ -181,6 +181,8 @@ pub static ROWS: &[Spec] = rows! {
     "dbsize" 1 [READONLY FAST] 0 0 0 Server "1.0.0" "How many keys there are." Data(keys::dbsize);
     "flushdb" -1 [WRITE DANGEROUS] 0 0 0 Server "1.0.0" "Removes all keys." Data(keys::flush);
     "flushall" -1 [WRITE DANGEROUS] 0 0 0 Server "1.0.0" "Removes all keys." Data(keys::flush);
+    "move" 3 [WRITE FAST] 1 1 1 Generic "1.0.0" "Refused: there is one database." Connection(C::Move);
+    "swapdb" 3 [WRITE FAST DANGEROUS] 0 0 0 Server "4.0.0" "Only 0 with itself: there is one database." Connection(C::SwapDb);
     "object" -2 [] 0 0 0 Generic "2.2.3" "The form of a value." Data(object::object), OBJECT_SUBCOMMANDS;
     // Times to live.
     "expire" -3 [WRITE FAST] 1 1 1 Generic "1.0.0" "Sets a time to live, in seconds." Data(expiry::expire);
@@ -203,6 +205,14 @@ pub static ROWS: &[Spec] = rows! {
     "command" -1 [LOADING STALE] 0 0 0 Server "2.8.13" "What commands there are." Connection(C::Command), COMMAND_SUBCOMMANDS;
     "time" 1 [LOADING STALE FAST] 0 0 0 Server "2.6.0" "The server's clock." Connection(C::Time);
     "config" -2 [] 0 0 0 Server "2.0.0" "Parameters that clients ask for." Connection(C::Config), CONFIG_SUBCOMMANDS;
+    "lastsave" 1 [LOADING STALE FAST] 0 0 0 Server "1.0.0" "When this replica's last checkpoint was finished." Connection(C::LastSave);
+    "role" 1 [NOSCRIPT LOADING STALE FAST] 0 0 0 Server "2.8.12" "What this replica is in the replication." Connection(C::Role);
+    "memory" -2 [] 0 0 0 Server "4.0.0" "What takes memory." Data(memory::memory), MEMORY_SUBCOMMANDS;
+    "slowlog" -2 [] 0 0 0 Server "2.2.12" "Commands that this replica has executed for long." Connection(C::SlowLog), SLOWLOG_SUBCOMMANDS;
+    "latency" -2 [] 0 0 0 Server "2.8.13" "How long this replica has executed commands." Connection(C::Latency), LATENCY_SUBCOMMANDS;
+    "debug" -2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "1.0.0" "Waits; nothing else." Connection(C::Debug);
+    "script" -2 [] 0 0 0 Scripting "2.6.0" "Scripts, of which there are none." Connection(C::Script), SCRIPT_SUBCOMMANDS;
+    "function" -2 [] 0 0 0 Scripting "7.0.0" "Functions, of which there are none." Connection(C::Function), FUNCTION_SUBCOMMANDS;
     "auth" -2 [NOSCRIPT LOADING STALE FAST NO_AUTH ALLOW_BUSY] 0 0 0 Connection "1.0.0" "Says who the client is." Connection(C::Auth);
     // This store's own: see the front page of `command`.
     "siblings" 2 [READONLY FAST] 1 1 1 String "7.2.0" "The values that a string has at once, and a context that says they were seen." Data(siblings::siblings);
@@ -238,12 +248,18 @@ const CLIENT_SUBCOMMANDS: &[Spec] = rows! {
     "client|help" 2 [LOADING STALE] 0 0 0 Connection "5.0.0" "What CLIENT can do." CLIENT_HANDLER;
     "client|id" 2 [NOSCRIPT LOADING STALE] 0 0 0 Connection "5.0.0" "The connection's number." CLIENT_HANDLER;
     "client|info" 2 [NOSCRIPT LOADING STALE] 0 0 0 Connection "6.2.0" "This connection." CLIENT_HANDLER;
-    "client|list" -2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Connection "2.4.0" "This connection." CLIENT_HANDLER;
+    "client|getredir" 2 [NOSCRIPT LOADING STALE] 0 0 0 Connection "6.0.0" "Always -1: keys are not tracked." CLIENT_HANDLER;
+    "client|kill" -3 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Connection "2.4.0" "Closes connections with this replica." CLIENT_HANDLER;
+    "client|list" -2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Connection "2.4.0" "The connections with this replica." CLIENT_HANDLER;
     "client|no-evict" 3 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Connection "7.0.0" "Accepted: connections are never evicted." CLIENT_HANDLER;
     "client|no-touch" 3 [LOADING NOSCRIPT STALE] 0 0 0 Connection "7.2.0" "Accepted: access times are not kept." CLIENT_HANDLER;
+    "client|pause" -3 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Connection "3.0.0" "Holds back commands of this replica's clients for a time." CLIENT_HANDLER;
     "client|reply" 3 [NOSCRIPT LOADING STALE] 0 0 0 Connection "3.2.0" "Whether replies are sent." CLIENT_HANDLER;
     "client|setinfo" 4 [LOADING NOSCRIPT STALE] 0 0 0 Connection "7.2.0" "Says which library the client uses." CLIENT_HANDLER;
+    "client|tracking" -3 [NOSCRIPT LOADING STALE] 0 0 0 Connection "6.0.0" "Refused but for OFF: keys are not tracked." CLIENT_HANDLER;
+    "client|trackinginfo" 2 [NOSCRIPT LOADING STALE] 0 0 0 Connection "6.2.0" "That keys are not tracked." CLIENT_HANDLER;
     "client|unblock" -3 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Connection "5.0.0" "Ends the waiting of a client of this replica." CLIENT_HANDLER;
+    "client|unpause" 2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Connection "6.2.0" "Holds back no more." CLIENT_HANDLER;
     "client|setname" 3 [NOSCRIPT LOADING STALE] 0 0 0 Connection "2.6.9" "Names the connection." CLIENT_HANDLER;
 };
 
@@ -272,7 +288,53 @@ const CONFIG_SUBCOMMANDS: &[Spec] = rows! {
     "config|help" 2 [LOADING STALE] 0 0 0 Server "5.0.0" "What CONFIG can do." CONFIG_HANDLER;
     "config|resetstat" 2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "2.0.0" "Accepted." CONFIG_HANDLER;
     "config|rewrite" 2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "2.8.0" "Refused: a store is configured by its resource." CONFIG_HANDLER;
-    "config|set" -4 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "2.0.0" "Refused: a store is configured by its resource." CONFIG_HANDLER;
+    "config|set" -4 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "2.0.0" "Sets parameters of this replica; others are the resource's." CONFIG_HANDLER;
+};
+
+const MEMORY_HANDLER: Handler = Data(memory::memory);
+const MEMORY_SUBCOMMANDS: &[Spec] = rows! {
+    "memory|doctor" 2 [] 0 0 0 Server "4.0.0" "Says where to look." MEMORY_HANDLER;
+    "memory|help" 2 [LOADING STALE] 0 0 0 Server "4.0.0" "What MEMORY can do." MEMORY_HANDLER;
+    "memory|malloc-stats" 2 [] 0 0 0 Server "4.0.0" "There are none." MEMORY_HANDLER;
+    "memory|purge" 2 [] 0 0 0 Server "4.0.0" "Accepted." MEMORY_HANDLER;
+    "memory|usage" -3 [READONLY] 2 2 1 Server "4.0.0" "About how many bytes a key and its value take." MEMORY_HANDLER;
+};
+
+const SLOWLOG_HANDLER: Handler = Connection(C::SlowLog);
+const SLOWLOG_SUBCOMMANDS: &[Spec] = rows! {
+    "slowlog|get" -2 [ADMIN LOADING STALE] 0 0 0 Server "2.2.12" "The latest of them." SLOWLOG_HANDLER;
+    "slowlog|help" 2 [LOADING STALE] 0 0 0 Server "6.2.0" "What SLOWLOG can do." SLOWLOG_HANDLER;
+    "slowlog|len" 2 [ADMIN LOADING STALE] 0 0 0 Server "2.2.12" "How many are kept." SLOWLOG_HANDLER;
+    "slowlog|reset" 2 [ADMIN LOADING STALE] 0 0 0 Server "2.2.12" "Forgets them." SLOWLOG_HANDLER;
+};
+
+const LATENCY_HANDLER: Handler = Connection(C::Latency);
+const LATENCY_SUBCOMMANDS: &[Spec] = rows! {
+    "latency|doctor" 2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "2.8.13" "Says where to look." LATENCY_HANDLER;
+    "latency|graph" 3 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "2.8.13" "The samples of an event, as bars." LATENCY_HANDLER;
+    "latency|help" 2 [LOADING STALE] 0 0 0 Server "2.8.13" "What LATENCY can do." LATENCY_HANDLER;
+    "latency|histogram" -2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "7.0.0" "How long commands took, those that were measured." LATENCY_HANDLER;
+    "latency|history" 3 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "2.8.13" "The samples of an event." LATENCY_HANDLER;
+    "latency|latest" 2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "2.8.13" "The last sample of each event, and the longest." LATENCY_HANDLER;
+    "latency|reset" -2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "2.8.13" "Forgets samples." LATENCY_HANDLER;
+};
+
+const SCRIPT_HANDLER: Handler = Connection(C::Script);
+const SCRIPT_SUBCOMMANDS: &[Spec] = rows! {
+    "script|exists" -3 [NOSCRIPT] 0 0 0 Scripting "2.6.0" "Always 0." SCRIPT_HANDLER;
+    "script|flush" -2 [NOSCRIPT] 0 0 0 Scripting "2.6.0" "Accepted." SCRIPT_HANDLER;
+    "script|help" 2 [LOADING STALE] 0 0 0 Scripting "5.0.0" "What SCRIPT can do." SCRIPT_HANDLER;
+    "script|kill" 2 [NOSCRIPT ALLOW_BUSY] 0 0 0 Scripting "2.6.0" "Refused: none is running." SCRIPT_HANDLER;
+    "script|load" 3 [NOSCRIPT STALE] 0 0 0 Scripting "2.6.0" "Refused: there are no scripts." SCRIPT_HANDLER;
+};
+
+const FUNCTION_HANDLER: Handler = Connection(C::Function);
+const FUNCTION_SUBCOMMANDS: &[Spec] = rows! {
+    "function|flush" -2 [WRITE NOSCRIPT] 0 0 0 Scripting "7.0.0" "Accepted." FUNCTION_HANDLER;
+    "function|help" 2 [LOADING STALE] 0 0 0 Scripting "7.0.0" "What FUNCTION can do." FUNCTION_HANDLER;
+    "function|kill" 2 [NOSCRIPT ALLOW_BUSY] 0 0 0 Scripting "7.0.0" "Refused: none is running." FUNCTION_HANDLER;
+    "function|list" -2 [NOSCRIPT] 0 0 0 Scripting "7.0.0" "Always empty." FUNCTION_HANDLER;
+    "function|load" -3 [WRITE DENYOOM NOSCRIPT] 0 0 0 Scripting "7.0.0" "Refused: there are no functions." FUNCTION_HANDLER;
 };
 
 const CLUSTER_HANDLER: Handler = Connection(C::Cluster);

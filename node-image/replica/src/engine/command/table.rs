@@ -89,6 +89,8 @@ pub enum Group {
     Transactions,
     /// Redis Cluster's own.
     Cluster,
+    /// Scripts and functions, of which there are none here.
+    Scripting,
 }
 
 impl Group {
@@ -106,6 +108,7 @@ impl Group {
             Self::Server => "server",
             Self::Transactions => "transactions",
             Self::Cluster => "cluster",
+            Self::Scripting => "scripting",
         }
     }
 }
@@ -121,18 +124,27 @@ pub enum ConnectionCommand {
     Config,
     Conflicts,
     Consistency,
+    Debug,
     Discard,
     Echo,
     Exec,
+    Function,
     Hello,
     Info,
+    LastSave,
+    Latency,
+    Move,
     Multi,
     Ping,
     Quit,
     ReadOnly,
     ReadWrite,
     Reset,
+    Role,
+    Script,
     Select,
+    SlowLog,
+    SwapDb,
     Time,
     Unwatch,
     Wait,
@@ -150,8 +162,12 @@ impl ConnectionCommand {
                 | Self::Command
                 | Self::Config
                 | Self::Echo
+                | Self::Function
+                | Self::Move
                 | Self::Ping
+                | Self::Script
                 | Self::Select
+                | Self::SwapDb
                 | Self::Time
                 | Self::Unwatch
         )
@@ -319,16 +335,18 @@ impl Spec {
             Group::Connection if self.name != "client" => Some("connection"),
             Group::Cluster if !self.name.starts_with("cluster") => Some("connection"),
             Group::Server if self.name.starts_with("command") => Some("connection"),
-            Group::Server if self.has(READONLY) || self.has(WRITE) => Some("keyspace"),
+            Group::Server if self.has(WRITE) || (self.has(READONLY) && self.name != "memory|usage") => Some("keyspace"),
+            Group::Scripting if self.name.contains('|') => Some("scripting"),
             _ => None,
         };
+        let admin = self.has(ADMIN) || matches!(self.name, "lastsave" | "role");
         [
             family,
             self.has(WRITE).then_some("write"),
             self.has(READONLY).then_some("read"),
-            self.has(ADMIN).then_some("admin"),
+            admin.then_some("admin"),
             self.has(BLOCKING).then_some("blocking"),
-            (self.has(ADMIN) || self.has(DANGEROUS)).then_some("dangerous"),
+            (admin || self.has(DANGEROUS)).then_some("dangerous"),
             Some(if self.has(FAST) { "fast" } else { "slow" }),
         ]
         .into_iter()

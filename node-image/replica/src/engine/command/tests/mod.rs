@@ -2,6 +2,7 @@
 //!
 //! - `golden`: every `golden/*.txt` is replayed on an engine, and its replies compared byte for byte.
 //! - `differential`: the same files, and seeded random commands, on an engine and on a real `redis-server`.
+//! - `surface`: the page of all commands.
 //! - `rows`: the table against `golden/command_info.tsv`, and that file against the real server.
 //!
 //! The real server is a Unix socket away, so nothing listens on any network. Where there is none the tests that need
@@ -12,9 +13,12 @@ mod differential;
 mod golden;
 mod rows;
 mod server;
+mod surface;
 mod value;
 
-use super::connection::{self, ConnectionState, Context};
+use super::client_admin;
+use super::config::Parameters;
+use super::connection::{self, ConnectionState, Context, Doing};
 use super::table::flag;
 use super::{ConnectionCommand, Error, Handler, Reply, resolve, run};
 use crate::engine::{At, Engine};
@@ -26,13 +30,59 @@ struct Store {
     client: ConnectionState,
     now_ms: u64,
     seq: u64,
+    parameters: Parameters,
 }
 
 impl Store {
     fn new() -> Self {
         let mut engine = Engine::new();
         engine.set_origin(Origin { group: 1, generation: 1 });
-        Self { engine, client: ConnectionState { id: 7, ..Default::default() }, now_ms: 1_700_000_000_000, seq: 0 }
+        Self {
+            engine,
+            client: ConnectionState { id: 7, ..Default::default() },
+            now_ms: 1_700_000_000_000,
+            seq: 0,
+            parameters: Parameters::default(),
+        }
+    }
+
+    /// What needs to know all clients, where there is only this one.
+    fn client_command(&self, name: &str, args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
+        use client_admin::{ClientKind, Listed};
+        let listed = match name {
+            "client|info" => Listed::All,
+            "client|list" => client_admin::list_arguments(args)?,
+            "client|kill" => {
+                if client_admin::kill_arguments(args)?.one {
+                    return Err(Error::Fixed("ERR No such client"));
+                }
+                reply.integer(0);
+                return Ok(());
+            }
+            "client|unblock" => {
+                client_admin::unblock_arguments(args)?;
+                reply.integer(0);
+                return Ok(());
+            }
+            "client|pause" => {
+                client_admin::pause_arguments(args)?;
+                reply.ok();
+                return Ok(());
+            }
+            _ => {
+                reply.ok();
+                return Ok(());
+            }
+        };
+        let own = match listed {
+            Listed::All => true,
+            Listed::Kind(kind) => kind == ClientKind::Normal,
+            Listed::Ids(ids) => ids.contains(&self.client.id),
+        };
+        let doing = Doing { command: "client|list", ..Doing::default() };
+        let line = self.client.describe(self.now_ms * 1000, &doing);
+        reply.verbatim("txt", if own { line.as_bytes() } else { b"" });
+        Ok(())
     }
 
     /// Executes a command as a client's connection would, and checks that errors and reads leave no delta.
@@ -52,8 +102,22 @@ impl Store {
                 reply.set_resp3(false);
                 reply.simple("RESET");
             }
+            Handler::Connection(ConnectionCommand::Config) if spec.name == "config|set" => {
+                match self.parameters.set(args) {
+                    Ok(()) => reply.ok(),
+                    Err(error) => error.write(&mut reply),
+                }
+            }
+            Handler::Connection(ConnectionCommand::Client)
+                if ["list", "info", "kill", "pause", "unpause", "unblock"].contains(&&spec.name[7..]) =>
+            {
+                if let Err(error) = self.client_command(spec.name, args, &mut reply) {
+                    error.write(&mut reply);
+                }
+            }
             Handler::Connection(command) => {
-                let context = Context { now_us: self.now_ms * 1000, role: "master", password: Some(b"") };
+                let (now_us, parameters) = (self.now_ms * 1000, Some(&self.parameters));
+                let context = Context { now_us, role: "master", password: Some(b""), parameters };
                 connection::connection(command, &mut self.client, &context, args, &mut reply);
             }
             Handler::Data(_) => {

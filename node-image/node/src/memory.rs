@@ -1,0 +1,30 @@
+//! Once a second: how much memory the process has, for the core; and clients that leave too much unread.
+
+use std::time::{Duration, Instant};
+
+use trireme_replica::io::Input;
+
+use crate::shell::Shell;
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Memory of the process that is in use, in bytes.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(kib.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? << 10)
+}
+
+/// Looks, if it is time to; says when the next time is.
+pub(crate) fn look(shell: &Shell, next: Instant) -> Instant {
+    let now = Instant::now();
+    if now < next {
+        return next;
+    }
+    if let Some(bytes) = resident_bytes() {
+        shell.core.borrow_mut().step(Input::Memory(bytes), shell.clock.now());
+    }
+    let tuning = shell.core.borrow().tuning();
+    shell.clients.borrow().values().for_each(|client| client.look(&tuning));
+    now + EVERY
+}

@@ -1,0 +1,417 @@
+//! CONFIG: parameters of Redis, as clients and tools ask for them and set them.
+//!
+//! A store is configured by its resource. What Redis's parameters would change here is fixed: it is told as it is, and setting it to anything else is
+//! refused. What bounds clients, memory and the slow log has its meaning ([`Tuning`]), for this replica, until its process ends; so is what tunes memory, logs
+//! and housekeeping of Redis and means nothing here: it is accepted as strictly as Redis does, kept, and given back.
+
+use std::collections::BTreeMap;
+
+use trireme_proto::topology::ClientLimits;
+
+use super::{Error, Reply, connection::Context, connection::help, glob, parse, resolve};
+
+/// What a parameter's value may be.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// Nothing but what it is.
+    Fixed,
+    /// A number within bounds.
+    Integer(i64, i64),
+    /// A number of bytes, at least so many, perhaps with a unit.
+    Memory(i64),
+    /// `yes` or `no`.
+    YesNo,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// Of classes of clients: most bytes of replies, and most for so many seconds.
+    Output,
+}
+
+use Form::{Fixed, Integer, Memory, OneOf, Output, YesNo};
+
+const INT_MAX: i64 = i32::MAX as i64;
+const INT_MIN: i64 = i32::MIN as i64;
+const LONG: Form = Integer(0, i64::MAX);
+const COUNT: Form = Integer(0, INT_MAX);
+
+/// A parameter: its name, another one, what it is if nobody has set it, what it may be.
+type Parameter = (&'static str, &'static str, &'static str, Form);
+
+/// All parameters, in the order of their names.
+#[rustfmt::skip]
+const PARAMETERS: &[Parameter] = &[
+    ("active-defrag-cycle-max", "", "25", Integer(1, 99)),
+    ("active-defrag-cycle-min", "", "1", Integer(1, 99)),
+    ("active-defrag-ignore-bytes", "", "104857600", Memory(0)),
+    ("active-defrag-max-scan-fields", "", "1000", Integer(1, i64::MAX)),
+    ("active-defrag-threshold-lower", "", "10", Integer(0, 1000)),
+    ("active-defrag-threshold-upper", "", "100", Integer(0, 1000)),
+    ("active-expire-effort", "", "1", Integer(1, 10)),
+    ("activerehashing", "", "yes", YesNo),
+    ("aof-rewrite-incremental-fsync", "", "yes", YesNo),
+    ("appendfsync", "", "always", Fixed),
+    ("appendonly", "", "yes", Fixed),
+    ("auto-aof-rewrite-min-size", "", "67108864", Memory(0)),
+    ("auto-aof-rewrite-percentage", "", "100", COUNT),
+    ("busy-reply-threshold", "lua-time-limit", "5000", LONG),
+    ("client-output-buffer-limit", "", "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60", Output),
+    ("client-query-buffer-limit", "", "1073741824", Memory(1 << 20)),
+    ("crash-memcheck-enabled", "", "yes", YesNo),
+    ("databases", "", "1", Fixed),
+    ("dir", "", "/", Fixed),
+    ("dynamic-hz", "", "yes", YesNo),
+    ("hash-max-listpack-entries", "hash-max-ziplist-entries", "128", LONG),
+    ("hash-max-listpack-value", "hash-max-ziplist-value", "64", LONG),
+    ("hll-sparse-max-bytes", "", "3000", LONG),
+    ("hz", "", "10", COUNT),
+    ("latency-monitor-threshold", "", "0", LONG),
+    ("lazyfree-lazy-eviction", "", "no", YesNo),
+    ("lazyfree-lazy-expire", "", "no", YesNo),
+    ("lazyfree-lazy-server-del", "", "no", YesNo),
+    ("lazyfree-lazy-user-del", "", "no", YesNo),
+    ("lazyfree-lazy-user-flush", "", "no", YesNo),
+    ("lfu-decay-time", "", "1", COUNT),
+    ("lfu-log-factor", "", "10", COUNT),
+    ("list-compress-depth", "", "0", COUNT),
+    ("list-max-listpack-size", "list-max-ziplist-size", "-2", Integer(INT_MIN, INT_MAX)),
+    ("loglevel", "", "notice", OneOf(&["debug", "verbose", "notice", "warning"])),
+    ("maxclients", "", "10000", Integer(1, u32::MAX as i64)),
+    ("maxmemory", "", "0", Memory(0)),
+    ("maxmemory-eviction-tenacity", "", "10", Integer(0, 100)),
+    ("maxmemory-policy", "", "noeviction", Fixed),
+    ("maxmemory-samples", "", "5", Integer(1, INT_MAX)),
+    ("no-appendfsync-on-rewrite", "", "no", YesNo),
+    ("notify-keyspace-events", "", "", Fixed),
+    ("proto-max-bulk-len", "", "536870912", Fixed),
+    ("rdb-save-incremental-fsync", "", "yes", YesNo),
+    ("rdbcompression", "", "yes", YesNo),
+    ("repl-backlog-ttl", "", "3600", LONG),
+    ("repl-disable-tcp-nodelay", "", "no", YesNo),
+    ("repl-diskless-sync", "", "yes", YesNo),
+    ("repl-diskless-sync-delay", "", "5", COUNT),
+    ("save", "", "", Fixed),
+    ("set-max-intset-entries", "", "512", LONG),
+    ("slowlog-log-slower-than", "", "10000", Integer(-1, i64::MAX)),
+    ("slowlog-max-len", "", "128", LONG),
+    ("stop-writes-on-bgsave-error", "", "yes", YesNo),
+    ("stream-node-max-bytes", "", "4096", Memory(0)),
+    ("stream-node-max-entries", "", "100", LONG),
+    ("tcp-keepalive", "", "300", COUNT),
+    ("timeout", "", "0", COUNT),
+    ("tracking-table-max-keys", "", "1000000", LONG),
+    ("zset-max-listpack-entries", "zset-max-ziplist-entries", "128", LONG),
+    ("zset-max-listpack-value", "zset-max-ziplist-value", "64", LONG),
+];
+
+/// Bounds of replies that a client has not taken; 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutputLimit {
+    /// A client with more is cut at once, in bytes.
+    pub hard: u64,
+    /// One that has had more for as long as `soft_s` is cut, too, in bytes.
+    pub soft: u64,
+    /// See there, in seconds.
+    pub soft_s: u64,
+}
+
+/// Parameters that mean something here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// `maxclients`: connections that a replica takes.
+    pub clients_max: u64,
+    /// `timeout`: seconds after which a connection that has nothing under way and says nothing is closed; 0 for never.
+    pub idle_s: u64,
+    /// `maxmemory`: bytes beyond which commands that need more are refused; 0 for no bound.
+    pub memory: u64,
+    /// `client-query-buffer-limit`: the longest command, in bytes.
+    pub query: u64,
+    /// `client-output-buffer-limit` of ordinary clients, and of those that subscribe.
+    pub output: [OutputLimit; 2],
+    /// `slowlog-log-slower-than`: microseconds; negative for no slow log.
+    pub slow_us: i64,
+    /// `slowlog-max-len`.
+    pub slow_length: usize,
+    /// `latency-monitor-threshold`: milliseconds; 0 for none.
+    pub latency_ms: u64,
+}
+
+/// What has been set on a replica, by the index of the parameter, and what that means.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    /// The store's limits, by its record.
+    record: ClientLimits,
+    /// The same by parameter, where they are not the default.
+    base: BTreeMap<usize, String>,
+    set: BTreeMap<usize, String>,
+    tuning: Tuning,
+}
+
+impl Default for Parameters {
+    fn default() -> Parameters {
+        let mut new = Parameters {
+            record: ClientLimits::default(),
+            base: BTreeMap::new(),
+            set: BTreeMap::new(),
+            tuning: Tuning::NONE,
+        };
+        new.tuning = new.read_tuning();
+        new
+    }
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        *Parameters::default().tuning()
+    }
+}
+
+impl Tuning {
+    const NONE: Tuning = Tuning {
+        clients_max: 0,
+        idle_s: 0,
+        memory: 0,
+        query: 0,
+        output: [OutputLimit { hard: 0, soft: 0, soft_s: 0 }; 2],
+        slow_us: 0,
+        slow_length: 0,
+        latency_ms: 0,
+    };
+}
+
+impl Parameters {
+    fn value(&self, index: usize) -> &str {
+        self.set.get(&index).or_else(|| self.base.get(&index)).map_or(PARAMETERS[index].2, String::as_str)
+    }
+
+    /// What of it means something.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
+
+    fn named(&self, name: &str) -> &str {
+        index_of(name).map_or("", |index| self.value(index))
+    }
+
+    /// Takes over the store's limits. Where they have changed, what CONFIG SET said is over.
+    pub fn follow(&mut self, limits: &ClientLimits) {
+        if self.record == *limits {
+            return;
+        }
+        let before = std::mem::replace(&mut self.record, *limits);
+        for ((name, value), (_, old)) in of_record(limits).into_iter().zip(of_record(&before)) {
+            let Some(index) = index_of(name).filter(|_| value != old) else { continue };
+            self.set.remove(&index);
+            match value {
+                Some(value) => self.base.insert(index, value),
+                None => self.base.remove(&index),
+            };
+        }
+        self.tuning = self.read_tuning();
+    }
+
+    fn read_tuning(&self) -> Tuning {
+        let number = |name: &str| self.named(name).parse().unwrap_or(0);
+        let limits = output_limits(self.named("client-output-buffer-limit")).unwrap_or_default();
+        let of =
+            |class: &str| limits.iter().find(|(name, _)| *name == class).map(|(_, limit)| *limit).unwrap_or_default();
+        Tuning {
+            clients_max: number("maxclients"),
+            idle_s: number("timeout"),
+            memory: number("maxmemory"),
+            query: number("client-query-buffer-limit"),
+            output: [of("normal"), of("pubsub")],
+            slow_us: self.named("slowlog-log-slower-than").parse().unwrap_or(-1),
+            slow_length: usize::try_from(number("slowlog-max-len")).unwrap_or(usize::MAX).min(SLOW_MAX),
+            latency_ms: number("latency-monitor-threshold"),
+        }
+    }
+
+    /// CONFIG SET: all of them or none.
+    ///
+    /// # Errors
+    /// As Redis has them.
+    pub fn set(&mut self, args: &[&[u8]]) -> Result<(), Error> {
+        let pairs = args.get(2..).unwrap_or_default();
+        if pairs.len() % 2 == 1 {
+            return Err(Error::Syntax);
+        }
+        let mut new: Vec<(usize, &[u8])> = Vec::new();
+        for pair in pairs.chunks_exact(2) {
+            let named = |(name, other, ..): &Parameter| {
+                parse::is(pair[0], name) || (!other.is_empty() && parse::is(pair[0], other))
+            };
+            let Some(index) = PARAMETERS.iter().position(named) else {
+                let immutable = parse::is(pair[0], "requirepass");
+                return Err(if immutable { failed(pair[0], IMMUTABLE) } else { unknown(pair[0]) });
+            };
+            let (_, _, is, form) = PARAMETERS[index];
+            if matches!(form, Fixed) && pair[1] != is.as_bytes() {
+                return Err(failed(pair[0], IMMUTABLE));
+            }
+            if new.iter().any(|(other, _)| *other == index) {
+                return Err(failed(pair[0], "duplicate parameter"));
+            }
+            new.push((index, pair[1]));
+        }
+        let read = |(index, text): &(usize, &[u8])| {
+            let (name, _, _, form) = PARAMETERS[*index];
+            let value = form.read(text, self.value(*index)).map_err(|why| failed(name.as_bytes(), &why))?;
+            Ok((*index, value))
+        };
+        let read: Vec<(usize, String)> = new.iter().map(read).collect::<Result<_, Error>>()?;
+        self.set.extend(read);
+        self.tuning = self.read_tuning();
+        Ok(())
+    }
+}
+
+fn index_of(name: &str) -> Option<usize> {
+    PARAMETERS.iter().position(|(known, ..)| *known == name)
+}
+
+/// Limits of a record as parameters; none where they are the default.
+fn of_record(limits: &ClientLimits) -> [(&'static str, Option<String>); 5] {
+    let number = |number: u64| (number > 0).then(|| number.to_string());
+    let output = |bytes: u64| format!("normal {bytes} 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60");
+    [
+        ("maxclients", number(limits.clients)),
+        ("timeout", number(limits.idle_seconds)),
+        ("maxmemory", number(limits.memory_bytes)),
+        ("client-query-buffer-limit", number(limits.query_bytes)),
+        ("client-output-buffer-limit", Some(limits.output_bytes).filter(|bytes| *bytes > 0).map(output)),
+    ]
+}
+
+/// Slow commands that are kept, whatever was asked for.
+const SLOW_MAX: usize = 10_000;
+const IMMUTABLE: &str = "can't set immutable config";
+
+fn unknown(name: &[u8]) -> Error {
+    Error::Text([b"ERR Unknown option or number of arguments for CONFIG SET - '", name, b"'"].concat())
+}
+
+fn failed(name: &[u8], why: &str) -> Error {
+    let before = b"ERR CONFIG SET failed (possibly related to argument '";
+    Error::Text([before, name, b"') - ", why.as_bytes()].concat())
+}
+
+impl Form {
+    /// A value as it is given back, or why it is none. `before` is what it has been.
+    fn read(self, text: &[u8], before: &str) -> Result<String, String> {
+        let word = || String::from_utf8_lossy(text).to_ascii_lowercase();
+        match self {
+            Fixed => Ok(String::from_utf8_lossy(text).into_owned()),
+            Integer(least, most) => match parse::integer(text) {
+                None => Err("argument couldn't be parsed into an integer".into()),
+                Some(value) if value < least || value > most => {
+                    Err(format!("argument must be between {least} and {most} inclusive"))
+                }
+                Some(value) => Ok(value.to_string()),
+            },
+            Memory(least) => match bytes(&word()) {
+                None => Err("argument must be a memory value".into()),
+                Some(bytes) if bytes < least.cast_unsigned() => {
+                    Err(format!("argument must be between {least} and {} inclusive", i64::MAX))
+                }
+                Some(bytes) => Ok(bytes.to_string()),
+            },
+            Output => {
+                let (mut limits, new) = (output_limits(before).unwrap_or_default(), output_limits(&word())?);
+                for (class, limit) in new {
+                    limits.iter_mut().filter(|(known, _)| *known == class).for_each(|known| known.1 = limit);
+                }
+                let text = |(class, limit): &(&str, OutputLimit)| {
+                    format!("{class} {} {} {}", limit.hard, limit.soft, limit.soft_s)
+                };
+                Ok(limits.iter().map(text).collect::<Vec<_>>().join(" "))
+            }
+            YesNo if ["yes", "no"].contains(&&*word()) => Ok(word()),
+            YesNo => Err("argument must be 'yes' or 'no'".into()),
+            OneOf(words) if words.contains(&&*word()) => Ok(word()),
+            OneOf(words) => Err(format!("argument(s) must be one of the following: {}", words.join(", "))),
+        }
+    }
+}
+
+/// The limits of classes of clients, in lower case.
+fn output_limits(text: &str) -> Result<Vec<(&'static str, OutputLimit)>, String> {
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    if words.is_empty() || !words.len().is_multiple_of(4) {
+        return Err("Wrong number of arguments in buffer limit configuration.".into());
+    }
+    let read = |words: &[&str]| {
+        let class = match words[0] {
+            "normal" => "normal",
+            "slave" | "replica" => "slave",
+            "pubsub" => "pubsub",
+            _ => return Err("Invalid client class specified in buffer limit configuration."),
+        };
+        let limit = bytes(words[1])
+            .zip(bytes(words[2]))
+            .zip(words[3].parse().ok())
+            .map(|((hard, soft), soft_s)| OutputLimit { hard, soft, soft_s });
+        let wrong = "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
+        Ok((class, limit.ok_or(wrong)?))
+    };
+    words.chunks_exact(4).map(read).collect::<Result<_, _>>().map_err(str::to_owned)
+}
+
+/// A number of bytes with a unit, in lower case.
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "" | "b" => 1,
+        "k" => 1000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+const HELP: [&str; 11] = [
+    "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "GET <pattern> [<pattern> ...]",
+    "    Return parameters matching the glob-like <pattern> and their values.",
+    "SET <directive> <value> [<directive> <value> ...]",
+    "    For this replica, until it ends; refused where it would be the store's, which is configured by its resource.",
+    "RESETSTAT",
+    "    Accepted.",
+    "REWRITE",
+    "    Refused: a store is configured by its resource.",
+    "HELP",
+    "    Prints this help.",
+];
+
+/// CONFIG, but for SET, which who keeps the parameters executes.
+pub fn config(context: &Context<'_>, args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
+    match resolve(args)?.name {
+        "config|get" => {
+            let none = Parameters::default();
+            let parameters = context.parameters.unwrap_or(&none);
+            let patterns: Vec<Vec<u8>> = args[2..].iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
+            let wanted = |name: &str| patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes()));
+            let names = |(index, (name, other, ..)): (usize, &'static Parameter)| [(*name, index), (*other, index)];
+            let all = PARAMETERS.iter().enumerate().flat_map(names).filter(|(name, _)| !name.is_empty());
+            let known = all.map(|(name, index)| (name, parameters.value(index).as_bytes()));
+            let password = context.password.map(|password| ("requirepass", password));
+            let found: Vec<_> = known.chain(password).filter(|(name, _)| wanted(name)).collect();
+            reply.map(found.len());
+            for (name, value) in found {
+                reply.bulk(name.as_bytes());
+                reply.bulk(value);
+            }
+        }
+        "config|set" => {
+            return Err(Error::Fixed("ERR CONFIG SET concerns one replica: it cannot be part of a transaction"));
+        }
+        "config|resetstat" => reply.ok(),
+        "config|rewrite" => return Err(Error::Fixed("ERR The server is running without a config file")),
+        _ => help(reply, &HELP),
+    }
+    Ok(())
+}
