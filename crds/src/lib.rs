@@ -11,6 +11,7 @@
 //! * [`homes`]: the part of it that is about keys which one region writes.
 //! * [`objects`]: the part of it that is about objects in Kubernetes.
 //! * [`status`]: what is answered; the same in Kubernetes and in local mode.
+//! * [`digests`]: whether replicas hold the same.
 //! * [`topology`]: `StoreTopology`, the authority's record, as an object.
 //! * [`rules`]: one list of rules, for local mode and for the API server.
 //! * [`parse()`]: YAML with the place of every problem.
@@ -22,6 +23,7 @@
 //! Without that feature no Kubernetes library is used: local mode needs these types too, and builds without any.
 
 pub mod conflicts;
+pub mod digests;
 pub mod edges;
 pub mod explain;
 pub mod homes;
@@ -37,6 +39,7 @@ pub mod store;
 pub mod topology;
 
 pub use conflicts::Conflicts;
+pub use digests::Digests;
 pub use edges::Edge;
 pub use explain::{Explanation, Meaning, explain, meaning};
 pub use homes::{HomeRegion, HomeRule, WhenUnreachable};

@@ -203,6 +203,9 @@ pub struct ReplicaStatus {
     pub digest: String,
     /// Slots found to differ from the leader's, or where there is none another replica's, at the same position: never, unless there is a bug or bad memory.
     pub digest_mismatches: u64,
+    /// Concurrent writes at one place that it has joined since its process started; absent where there were none. CONFLICTS lists the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conflicts: Option<u64>,
     /// Connections it refused for another store, version, replica number or incarnation.
     pub peer_refusals: u64,
     /// `host:port` where clients reach it.

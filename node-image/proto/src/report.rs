@@ -298,4 +298,7 @@ pub struct Counters {
     /// Snapshots received.
     #[prost(uint64, tag = "8")]
     pub snapshots_received: u64,
+    /// Concurrent writes at one place, or of one key's type, that were joined here: what CONFLICTS lists.
+    #[prost(uint64, tag = "9")]
+    pub conflicts: u64,
 }

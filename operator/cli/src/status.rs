@@ -201,22 +201,7 @@ pub(crate) fn heard(replica: &ReplicaStatus, screen: &Screen) -> String {
 
 /// Replicas that have applied the same must have the same digest.
 pub(crate) fn digest(replica: &ReplicaStatus, status: &StoreStatus, screen: &Screen) -> String {
-    let received = |r: &ReplicaStatus| {
-        let mut received = r.peer.as_ref().map(|peer| peer.received.clone());
-        received.iter_mut().for_each(|received| received.sort());
-        received
-    };
-    // Where there is no leader each has a log of its own: what it has received of the others is what counts.
-    let differs = |other: &ReplicaStatus| {
-        let known = !replica.digest.is_empty() && !other.digest.is_empty();
-        let same = match (&replica.peer, &other.peer) {
-            (None, None) => other.applied == replica.applied,
-            _ => received(replica) == received(other),
-        };
-        known && same && other.digest != replica.digest
-    };
-    let mismatches = replica.digest_mismatches > 0;
-    match mismatches || status.replicas.iter().any(differs) {
+    match status.digest_differs(replica) {
         true => screen.bad(format!("{} DIFFERS", replica.digest)),
         false => dash(&replica.digest),
     }

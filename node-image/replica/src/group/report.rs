@@ -3,7 +3,7 @@
 use trireme_proto::{
     Message, ReplicaId, Report,
     ids::{Epoch, Peer},
-    report::{FollowerReport, Role as ReportedRole},
+    report::{Counters, FollowerReport, Role as ReportedRole},
 };
 
 use crate::{io::Now, replica::Replica};
@@ -67,7 +67,7 @@ impl Replica {
             disk_full: self.disk_full,
             cut: self.cut,
             recovered: self.recovered,
-            counters: self.counters,
+            counters: Counters { conflicts: self.conflict_counts().map(|(_, count)| count).sum(), ..self.counters },
             keys: self.engine.key_count(),
             settled_version: leader.filter(|leader| leader.serving).map_or(0, |leader| leader.settling.settled()),
             write_gap_ms: leader.map_or(0, |leader| ms(leader.write_gap_us)),

@@ -212,6 +212,7 @@ fn replica(
         keys: report.map_or(0, |r| r.keys),
         digest: report.map_or_else(String::new, |r| format!("{:016x}", r.digest)),
         digest_mismatches: report.map_or(0, |r| r.counters.digest_mismatches),
+        conflicts: report.map(|r| r.counters.conflicts).filter(|count| *count > 0),
         peer_refusals: report.map_or(0, |r| r.counters.peer_refusals),
         client_address: seen.and_then(|seen| seen.client_address.clone()).unwrap_or_default(),
         peer: None,
