@@ -1,4 +1,4 @@
-//! `lag`: follows how far each replica is behind, until interrupted.
+//! `lag`: follows how far each replica is behind, until interrupted: on a terminal as a chart, elsewhere as tables.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use trireme_crds::{
 };
 
 use crate::{
+    chart::Chart,
     output::{Failure, Output, Screen, json_line, put, thousands, unix_ms},
     peers,
     status::dash,
@@ -27,6 +28,9 @@ pub struct Pace {
     /// End after so many looks; without it, on SIGINT or when the store stops.
     #[arg(long)]
     count: Option<u64>,
+    /// Look once, and show the numbers as a table also on a terminal.
+    #[arg(long, conflicts_with = "count")]
+    once: bool,
 }
 
 /// One replica's lag, for programs.
@@ -64,15 +68,16 @@ struct Between<'a> {
     slots_left: Option<u32>,
 }
 
-/// Shows it again and again: on a terminal in place, elsewhere in new lines.
+/// Shows it again and again: on a terminal as a chart, in place; elsewhere as a table, in new lines.
 ///
 /// # Errors
 /// Where the store does not answer.
 pub async fn run(store: &mut impl Store, pace: &Pace, output: Output) -> Result<(), Failure> {
-    let mut screen = Screen::new();
+    let mut chart = (Screen::new().is_terminal() && !pace.once).then(Chart::for_locale);
     let mut lines = 0;
     let mut looks = 0;
-    while pace.count.is_none_or(|count| looks < count) {
+    let count = if pace.once { Some(1) } else { pace.count };
+    while count.is_none_or(|count| looks < count) {
         if looks > 0 {
             tokio::time::sleep(Duration::from_millis(pace.interval)).await;
         }
@@ -81,7 +86,15 @@ pub async fn run(store: &mut impl Store, pace: &Pace, output: Output) -> Result<
         match output {
             Output::Json => put(&json(&status, unix_ms())?),
             Output::Text => {
-                let text = text(&status, &screen);
+                // A terminal may have another size by now.
+                let mut screen = Screen::new();
+                let text = match &mut chart {
+                    Some(chart) => {
+                        chart.add(&status);
+                        chart.text(&screen, pace.interval)
+                    }
+                    None => text(&status, &screen),
+                };
                 screen.redraw(&text, lines);
                 lines = text.lines().count();
             }

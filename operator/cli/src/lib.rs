@@ -8,7 +8,7 @@
 //!
 //! * [`store`]: the trait that both implement.
 //! * [`status`], [`lag`], [`request`], [`verify`], [`history`], [`explain`]: one file per question: its arguments, its words as text, its JSON.
-//! * `peers`: the words of [`status`] and [`lag`] where there is no leader.
+//! * [`chart`]: lag over time on a terminal. `peers`: the words of [`status`] and [`lag`] where there is no leader.
 //! * [`ledger`], [`resp`]: clients that remember what a store told them, and the check that it kept its word: the demo's, and the live tests'.
 //! * [`output`], [`table`]: human or JSON, colours and width only where somebody looks; which exit status says what.
 //!
@@ -20,6 +20,7 @@
 //!   nothing was started or changed.
 //! * Nothing here knows Kubernetes, so that `cargo demo` builds none of it (`e2e/tests/architecture` sees to it).
 
+pub mod chart;
 pub mod explain;
 pub mod history;
 pub mod lag;

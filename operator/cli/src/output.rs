@@ -60,6 +60,8 @@ impl Failure {
 pub struct Screen {
     /// Characters in a line; `None` where it is not a terminal.
     width: Option<usize>,
+    /// Lines of the terminal, where it says.
+    height: Option<usize>,
     colours: bool,
     live: bool,
 }
@@ -69,22 +71,40 @@ impl Screen {
     pub fn new() -> Screen {
         let terminal = io::stdout().is_terminal();
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-        Screen { width: terminal.then(width), colours: terminal && wanted, live: false }
+        let (columns, lines) = size();
+        let (width, height) = (terminal.then_some(columns), lines.filter(|_| terminal));
+        Screen { width, height, colours: terminal && wanted, live: false }
     }
 
     /// A file or a pipe.
     pub fn plain() -> Screen {
-        Screen { width: None, colours: false, live: false }
+        Screen { width: None, height: None, colours: false, live: false }
     }
 
     /// A terminal of this width.
     pub fn terminal(width: usize, colours: bool) -> Screen {
-        Screen { width: Some(width), colours, live: false }
+        Screen { width: Some(width), height: None, colours, live: false }
     }
 
     /// Whether it is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.width.is_some()
+    }
+
+    /// The same with so many lines.
+    pub fn of_height(mut self, lines: usize) -> Screen {
+        self.height = Some(lines);
+        self
+    }
+
+    /// Characters in a line; `None` where it is not a terminal.
+    pub fn width(&self) -> Option<usize> {
+        self.width
+    }
+
+    /// Lines, where it is a terminal that says.
+    pub fn height(&self) -> Option<usize> {
+        self.height
     }
 
     /// Lines of columns, the first row their heads. Where the terminal is too narrow for them, a paragraph for each row.
@@ -156,10 +176,11 @@ impl Drop for Screen {
     }
 }
 
-/// Characters in a line of the terminal; 80 where it does not say.
-fn width() -> usize {
-    let said = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
-    if said == 0 { 80 } else { said }
+/// Characters in a line of the terminal, 80 where it does not say; and lines.
+fn size() -> (usize, Option<usize>) {
+    let said = rustix::termios::tcgetwinsize(io::stdout()).map_or((0, 0), |size| (size.ws_col, size.ws_row));
+    let known = |count: u16| (count > 0).then_some(usize::from(count));
+    (known(said.0).unwrap_or(80), known(said.1))
 }
 
 /// Writes to standard output. A reader that has gone (`| head`) ends the process quietly, as it does every other Unix tool.

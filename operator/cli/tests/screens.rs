@@ -7,7 +7,9 @@
 use std::{fs, path::Path};
 
 use serde_json::{Map, json};
-use trireme_cli::{Failure, Happened, Line, Screen, history, lag, output::json_line, request, status, verify};
+use trireme_cli::{
+    Failure, Happened, Line, Screen, chart::Chart, history, lag, output::json_line, request, status, verify,
+};
 use trireme_crds::StoreStatus;
 use trireme_link::Verification;
 
@@ -167,4 +169,49 @@ fn the_examples_without_a_leader_are_valid_and_say_what_they_mean() {
     ];
     let found: Vec<(&str, String)> = said.iter().map(|(what, text)| (what.as_str(), text.clone())).collect();
     golden(&crate_dir.join("tests/screens/leaderless_commands.txt"), &page(&found)).unwrap_or_else(|e| panic!("{e}"));
+}
+
+/// So many looks at a status: one replica falls behind and catches up, and then the leader is gone.
+fn looks(chart: &mut Chart, status: &StoreStatus, count: u64) {
+    for i in 0..count {
+        let mut now = status.clone();
+        for (place, replica) in now.replicas.iter_mut().enumerate() {
+            let behind = if place == 1 { [0, 1, 3, 8, 30, 150, 700, 2_500, 12_000, 40][(i % 10) as usize] } else { 0 };
+            (replica.lag_entries, replica.lag_ms) = (Some(behind * 25), Some(behind));
+        }
+        if i + 5 >= count {
+            (now.replicas[0].reachable, now.replicas[0].lag_entries) = (false, None);
+        }
+        chart.add(&now);
+    }
+}
+
+#[test]
+fn lag_has_a_chart_on_every_terminal() {
+    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/screens");
+    let read =
+        |name: &str| -> StoreStatus { serde_json::from_str(&fs::read_to_string(folder.join(name)).unwrap()).unwrap() };
+    let (whole, regions) = (read("whole.json"), read("regions.json"));
+    let (mut few, mut many, mut plain) = (Chart::new(true), Chart::new(true), Chart::new(false));
+    looks(&mut few, &whole, 24);
+    looks(&mut many, &regions, 200);
+    looks(&mut plain, &whole, 24);
+    let shown = |chart: &Chart, screen: &Screen| {
+        let text = chart.text(screen, 500);
+        let (width, height) = (screen.width().unwrap(), screen.height().unwrap_or(usize::MAX));
+        let wide = legible(&text).lines().any(|line| !line.contains('<') && line.chars().count() > width);
+        assert!(!wide && text.lines().count() < height, "{text}");
+        text
+    };
+    let found = page(&[
+        ("lag", shown(&few, &Screen::terminal(100, false))),
+        ("lag, colours", shown(&few, &Screen::terminal(100, true))),
+        ("lag, 60 columns", shown(&few, &Screen::terminal(60, false))),
+        ("lag, no blocks", shown(&plain, &Screen::terminal(100, false))),
+        ("lag, three regions", shown(&many, &Screen::terminal(120, false))),
+        ("lag, three regions, 12 lines", shown(&many, &Screen::terminal(80, false).of_height(12))),
+        ("lag, 20 columns", shown(&few, &Screen::terminal(20, false))),
+        ("lag, no look yet", shown(&Chart::new(true), &Screen::terminal(80, false))),
+    ]);
+    golden(&folder.join("lag_chart.txt"), &found).unwrap_or_else(|e| panic!("{e}"));
 }
