@@ -519,4 +519,36 @@ mod tests {
             assert!(text.contains(&format!("# HELP {name} ")) && text.contains(&format!("# TYPE {name} ")), "{name}");
         }
     }
+    /// Names of metrics in a text.
+    fn names(text: &str) -> BTreeSet<&str> {
+        let word = |c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        text.split(word).filter(|name| name.starts_with("trireme_")).collect()
+    }
+
+    #[test]
+    fn alerts_and_dashboard_ask_for_what_is_exported() {
+        let feed = FeedStatus { region: "us".to_owned(), ..FeedStatus::default() };
+        let group = GroupStatus { region: "eu".to_owned(), feeds: vec![feed], ..GroupStatus::default() };
+        let failovers = vec![failover("1", "orders-0")];
+        let status = StoreStatus { groups: vec![group], failovers, ..StoreStatus::default() };
+        let wanted = Quorums { n: 3, w: 2, r: 2, order: WriteOrder::Strict, repair: ReadRepair::Blocking };
+        let metrics = Metrics::default();
+        let mut gauges = Gauges::default();
+        gauges.take(&status);
+        gauges.take_quorums(Some(wanted), &status);
+        metrics.inner().stores.insert(Key { namespace: "a".to_owned(), name: "b".to_owned() }, gauges);
+        let text = metrics.text();
+        let exported = names(&text);
+        let alerts = include_str!("../../charts/trireme/templates/_alerts.tpl");
+        let asked: String = alerts.lines().filter(|line| line.contains(" expr: ")).collect();
+        let dashboard = include_str!("../../charts/trireme/files/dashboards/trireme.json");
+        let dashboard: String = dashboard.lines().filter(|line| line.contains("\"expr\": ")).collect();
+        for (whose, text) in [("an alert", asked), ("the dashboard", dashboard)] {
+            let own = |name: &&str| name.starts_with("trireme_store_") || name.starts_with("trireme_operator_");
+            let names: Vec<&str> = names(&text).into_iter().filter(own).collect();
+            assert!(names.len() > 10, "{names:?}");
+            let missing: Vec<&&str> = names.iter().filter(|name| !exported.contains(*name)).collect();
+            assert!(missing.is_empty(), "{whose} asks for what the operator does not export: {missing:?}");
+        }
+    }
 }
