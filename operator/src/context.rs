@@ -4,6 +4,8 @@ use std::{fs::File, io::Read as _, sync::Arc};
 
 use kube::Client;
 
+use trireme_page::Hub;
+
 use crate::{cluster::Cluster, metrics::Metrics, store::wanted::Operator};
 
 /// What every store's tasks share.
@@ -16,6 +18,8 @@ pub(crate) struct Context {
     pub identity: String,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What the page shows.
+    pub page: Arc<Hub>,
     /// Random number of this process, which replicas know it by.
     pub boot: u64,
     /// What every store has from this operator.

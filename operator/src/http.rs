@@ -1,4 +1,4 @@
-//! The operator's own HTTP port: `/livez`, `/readyz`, `/metrics`.
+//! The operator's own HTTP port: `/livez`, `/readyz`, `/metrics`, and the page of all stores.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -10,6 +10,7 @@ use axum::{
     routing::get,
 };
 use tokio::{net::TcpListener, sync::watch};
+use trireme_page::{Hosts, Hub};
 
 use crate::metrics::Metrics;
 
@@ -29,7 +30,7 @@ pub(crate) async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> 
 }
 
 /// Serves it for ever.
-pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, ready: watch::Receiver<bool>) {
+pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, page: Arc<Hub>, ready: watch::Receiver<bool>) {
     let router = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
@@ -39,9 +40,13 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, ready: w
                 ([(CONTENT_TYPE, "text/plain; version=0.0.4")], shown.metrics.text())
             }),
         )
-        .with_state(Shown { metrics, ready });
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "the HTTP port has failed");
+        .with_state(Shown { metrics, ready })
+        .merge(trireme_page::router(Arc::clone(&page), Hosts::Any));
+    tokio::select! {
+        served = axum::serve(listener, router) => if let Err(error) = served {
+            tracing::error!(%error, "the HTTP port has failed");
+        },
+        () = trireme_page::serve(page, None) => {}
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!   API server ◀──watches── cluster ──news──▶ stores ──▶ one store each: fetch → validate → plan → build → apply → status
 //!              ◀──requests───────────────────────────────────┘
-//!   lease: of several operators one acts          http: /livez /readyz /metrics
+//!   lease: of several operators one acts          http: /livez /readyz /metrics, and the page
 //! ```
 //!
 //! * [`cluster`]: a copy of every object that matters, kept current by watches.
@@ -30,7 +30,7 @@ mod metrics;
 mod store;
 mod stores;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use axum::http::Request;
 use clap::Parser as _;
@@ -44,6 +44,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 use tower::util::MapRequestLayer;
+use trireme_page::{Hub, Source};
 
 use crate::{
     check::CheckArguments,
@@ -54,6 +55,9 @@ use crate::{
     metrics::Metrics,
     store::wanted::Operator,
 };
+
+/// How often the page takes a point of each replica's lag: a turn of the planner that nothing else has caused comes as often.
+const POINTS_EVERY: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime);
@@ -104,6 +108,7 @@ enum Failure {
 
 async fn run(arguments: RunArguments) -> Result<(), Failure> {
     let metrics = Arc::new(Metrics::default());
+    let page = Arc::new(Hub::new(Source::StandsBy, POINTS_EVERY));
     let client = connect(&metrics).await?;
     let listener = http::listen(arguments.http_listen).await.map_err(|e| Failure::Listen(arguments.http_listen, e))?;
     let (cluster, news, watches) = cluster::watch(&client, &arguments.namespaces, &metrics);
@@ -113,6 +118,7 @@ async fn run(arguments: RunArguments) -> Result<(), Failure> {
         cluster,
         identity: arguments.identity.clone(),
         metrics: Arc::clone(&metrics),
+        page: Arc::clone(&page),
         boot: random_u64().map_err(Failure::Random)?,
         operator: Operator { node_image: arguments.node_image.clone(), namespace: arguments.lease_namespace.clone() },
     });
@@ -125,7 +131,7 @@ async fn run(arguments: RunArguments) -> Result<(), Failure> {
     tracing::info!(identity = arguments.identity, namespaces = ?arguments.namespaces, "started");
     tokio::select! {
         () = told => tracing::info!("told to end"),
-        () = http::serve(listener, metrics, readiness) => {}
+        () = http::serve(listener, metrics, page, readiness) => {}
         () = act(&context, &mut candidate, news, &ready) => {}
     }
     drop(watches);
@@ -158,20 +164,26 @@ async fn act(
     let (holds, mut held) = watch::channel(false);
     let caring = async {
         loop {
-            // Who stands by looks on, so that the watches go on, and need not remember what it saw.
+            // Who stands by looks on, so that the watches go on, and shows what the one that acts has written.
+            stores::show_all(context);
             while !*held.borrow_and_update() {
                 tokio::select! {
                     _ = held.changed() => {}
-                    one = news.recv() => if one.is_none() { return },
+                    one = news.recv() => match one {
+                        Some(one) => stores::show(context, &one),
+                        None => return,
+                    },
                 }
             }
             tracing::info!("holds the Lease: acts");
             context.metrics.leader(true);
+            context.page.source(Source::Operator);
             tokio::select! {
                 () = stores::run(Arc::clone(context), &mut news) => return,
                 _ = held.wait_for(|&held| !held) => {}
             }
             context.metrics.leader(false);
+            context.page.source(Source::StandsBy);
             tracing::warn!("does not hold the Lease any more: stands by");
         }
     };

@@ -33,6 +33,26 @@ pub(crate) async fn run(context: Arc<Context>, news: &mut mpsc::Receiver<News>) 
     }
 }
 
+/// Shows all stores as they were last written.
+pub(crate) fn show_all(context: &Context) {
+    let keys = context.cluster.stores.all().into_iter().filter_map(|store| cluster::key(&*store));
+    keys.for_each(|key| show(context, &News::Resource(key)));
+}
+
+/// Shows a store as it was last written, where it is that which has changed.
+pub(crate) fn show(context: &Context, one: &News) {
+    let News::Resource(key) = one else { return };
+    let cached = context.cluster.stores.get(&key.namespace, &key.name);
+    match cached.as_deref().map(|guarded| &guarded.0) {
+        Some(Ok(store)) if store.metadata.deletion_timestamp.is_none() => {
+            context.page.publish(&key.to_string(), &store.status.clone().unwrap_or_default());
+        }
+        // What it was before somebody wrote what nobody can make sense of.
+        Some(Err(_)) => {}
+        _ => context.page.forget(&key.to_string()),
+    }
+}
+
 struct Stores {
     context: Arc<Context>,
     running: BTreeMap<Key, Store>,
@@ -47,6 +67,7 @@ impl Stores {
             if self.running.remove(&key).is_some() {
                 tracing::info!(store = %key, "the store is deleted");
                 self.context.metrics.forget(&key);
+                self.context.page.forget(&key.to_string());
             }
             return;
         };

@@ -12,6 +12,7 @@ use kube::{
 use serde_json::json;
 use tokio::{sync::mpsc, task::JoinSet};
 use trireme_crds::kubernetes::ReplicatedStore;
+use trireme_page::{Hub, Source};
 use trireme_planner::{Backend as _, RecordError, conformance};
 use trireme_proto::{
     Topology,
@@ -42,6 +43,7 @@ async fn world(client: &Client, boot: u64, wanted: &Arc<Wanted>) -> (World, Join
         cluster,
         identity: "conformance".to_owned(),
         metrics,
+        page: Arc::new(Hub::new(Source::StandsBy, Duration::from_secs(1))),
         boot,
         operator: operator(),
     };

@@ -160,6 +160,7 @@ async fn speak(context: Arc<Context>, mut newest: watch::Receiver<Newest>, mut n
         let Newest { wanted, status, trouble } = newest.borrow_and_update().clone();
         let Some(status) = status.map(|status| with_trouble(steady(status), &trouble)) else { continue };
         context.metrics.store(&wanted, &status);
+        context.page.publish(&wanted.key().to_string(), &status);
         if written.as_ref() == Some(&status) {
             due = None;
             continue;
@@ -283,7 +284,7 @@ fn significant(status: &StoreStatus) -> StoreStatus {
         (feed.lag_entries, feed.lag_bytes, feed.lag_ms) = (0, 0, 0);
     }
     for r in &mut status.replicas {
-        (r.commit, r.applied, r.keys) = (0, 0, 0);
+        (r.commit, r.applied, r.keys, r.conflicts) = (0, 0, 0, None);
         (r.lag_entries, r.lag_bytes, r.lag_ms, r.silent_ms, r.snapshot_slots) = (None, None, None, None, None);
         if let Some(peer) = &mut r.peer {
             (peer.received, peer.clock_offset_ms) = (Vec::new(), 0);

@@ -486,6 +486,7 @@ impl Backend for InGroup<'_> {
         for decision in decisions {
             tracing::info!(store = %world.key, group = self.group, "{decision}");
             world.voice.note(Note::decision(decision));
+            world.context.page.happened(&world.key.to_string(), wall_ms(), &decision.to_string());
         }
         if let Some(request) = &mut world.request {
             // What other groups decide has nothing to do with it.

@@ -6,6 +6,8 @@ use trireme_cli::output::{Failure, Output, put};
 use trireme_local::{JoinOptions, Local, Options};
 use trireme_proto::{edge::Ticket, topology::Durability};
 
+use crate::page::PageArguments;
+
 use super::{
     node::Copies,
     up::{self, Stop},
@@ -35,6 +37,8 @@ pub struct Arguments {
     /// For people, or one JSON event a line for programs.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    #[command(flatten)]
+    page: PageArguments,
 }
 
 #[derive(Debug, clap::Args)]
@@ -62,7 +66,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         },
     };
     let local = Local::join(options).map_err(|error| up::start_failure(&error))?;
-    up::watch(local, arguments.output, stop).await
+    up::watch(local, arguments.output, &arguments.page, stop).await
 }
 
 fn ticket(text: &str, doors: &[String]) -> Result<Ticket, Failure> {

@@ -2,6 +2,7 @@
 
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
+use serde_json::json;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::broadcast::{Receiver, error::RecvError},
@@ -12,7 +13,10 @@ use trireme_cli::{
 };
 use trireme_local::{Event, Local, Options, StartError, addresses::AddressError};
 
-use crate::commands::file;
+use crate::{
+    commands::file,
+    page::{Page, PageArguments},
+};
 
 /// How long all replicas are waited for before a store that serves is called ready without some of them.
 const READY_PATIENCE: Duration = Duration::from_secs(10);
@@ -33,6 +37,8 @@ pub struct Arguments {
     /// Leave replicas down whose process has ended, instead of starting them again after a back-off.
     #[arg(long)]
     no_restart: bool,
+    #[command(flatten)]
+    page: PageArguments,
 }
 
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -47,18 +53,27 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         program: std::env::current_exe().map_err(Failure::from_error)?,
     };
     let local = Local::start(&store, &text, options).map_err(|error| start_failure(&error))?;
-    watch(local, arguments.output, stop).await
+    watch(local, arguments.output, &arguments.page, stop).await
 }
 
 /// Tells what happens to a store, or an edge of one, until told to stop, and then stops it.
-pub async fn watch(mut local: Local, output: Output, mut stop: Stop) -> Result<(), Failure> {
+pub async fn watch(mut local: Local, output: Output, page: &PageArguments, mut stop: Stop) -> Result<(), Failure> {
     let events = local.events_from_start();
-    let mut teller = Teller { output, screen: Screen::new(), began_ms: trireme_local::unix_ms() };
+    let page = match Page::open(&local, page).await {
+        Ok(page) => page,
+        Err(failure) => {
+            local.stop().await;
+            return Err(failure);
+        }
+    };
+    let url = page.as_ref().map(Page::url);
+    let mut teller = Teller { output, screen: Screen::new(), began_ms: trireme_local::unix_ms(), page: url };
     teller.begin(&local);
     let told = tell(&mut teller, &local, events, &mut stop).await;
     teller.note("stopping all replicas");
     local.stop().await;
     teller.note("stopped");
+    drop(page);
     told
 }
 
@@ -111,6 +126,8 @@ struct Teller {
     output: Output,
     screen: Screen,
     began_ms: u64,
+    /// Where the page is.
+    page: Option<String>,
 }
 
 impl Teller {
@@ -118,6 +135,9 @@ impl Teller {
         if self.output == Output::Text {
             let name = self.screen.bold(local.name());
             self.screen.line(&format!("{name}  data in {}", local.dir().display()));
+            if let Some(page) = &self.page {
+                self.screen.line(&format!("page  {page}"));
+            }
         }
         if let Some(note) = local.note() {
             self.note(note);
@@ -165,6 +185,11 @@ impl Teller {
 
     fn ready(&mut self, local: &Local) {
         self.event(&local.ready());
+        if let (Output::Json, Some(page)) = (self.output, &self.page) {
+            let at_ms = trireme_local::unix_ms();
+            let message = format!("the page is at {page}");
+            put(&format!("{}\n", json!({ "event": "page", "atMs": at_ms, "message": message, "url": page })));
+        }
         if self.output == Output::Text {
             let view = local.view().borrow().clone();
             let text = status::text(&view.status, &self.screen);
