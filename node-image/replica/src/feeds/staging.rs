@@ -62,7 +62,7 @@ impl Incoming {
             staged_bytes: 0,
             shown: ReceivedSet::default(),
             ended_us: None,
-            joins: !staged,
+            joins: !staged || broken(Breakage::ShowPartial),
         }
     }
 
