@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -89,6 +89,9 @@ fn edge(stage: &Stage) -> Outcome {
     at_edge(&store, &["SET", "alone", "1"])?;
     // Its process is killed, too; what it acknowledged is on its own disk.
     anna.stop();
+    // Its replica ends with it, a moment later.
+    let free = || TcpListener::bind((AT, CLIENT_PORT)).is_ok();
+    poll(FED, "the edge's replica to end", || Ok(free().then_some(())))?;
     anna.start(&[])?;
     poll(FED, "the edge is back", || Ok(at_edge(&store, &["GET", "alone"]).ok().filter(|answer| answer == "1")))?;
     store.all_pods_ready(2)?;
