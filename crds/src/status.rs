@@ -324,3 +324,22 @@ pub enum Outcome {
     /// It will not be done, or was not done in time.
     Refused,
 }
+
+impl ReplicaStatus {
+    /// Entries and milliseconds that it is behind; `None` where nobody knows.
+    pub fn lag(&self) -> Option<(u64, u64)> {
+        self.lag_entries.map(|entries| lag(entries, self.lag_ms.unwrap_or(0)))
+    }
+}
+
+impl FeedStatus {
+    /// Entries and milliseconds that the other region is behind.
+    pub fn lag(&self) -> (u64, u64) {
+        lag(self.lag_entries, self.lag_ms)
+    }
+}
+
+/// What is missing is at least a moment old, and what is not missing has no age.
+fn lag(entries: u64, ms: u64) -> (u64, u64) {
+    (entries, if entries > 0 { ms.max(1) } else { 0 })
+}

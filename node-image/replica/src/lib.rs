@@ -41,7 +41,7 @@
 //!
 //! # What is not here yet
 //!
-//! Between regions: edge replicas. Session tokens. Reading old log from the disk for whoever is behind (what is kept
+//! Session tokens. Reading old log from the disk for whoever is behind (what is kept
 //! for that is in memory). In SingleLeader: reads confirmed by r replicas without the leader.
 
 mod clients;

@@ -65,14 +65,13 @@ impl Chart {
         for replica in &status.replicas {
             // Of one that is not heard it is known how far it is behind where its leader says so.
             let role = if replica.reachable { replica.role.as_str() } else { "unreachable" };
-            let lag = replica.lag_entries.map(|entries| (entries, replica.lag_ms.unwrap_or(0)));
-            self.point(&replica.name, role, replica.reachable, lag);
+            self.point(&replica.name, role, replica.reachable, replica.lag());
         }
         for group in &status.groups {
             for feed in &group.feeds {
                 let role = if feed.reachable { "feed" } else { "not reached" };
                 let name = format!("{} to {}", group.region, feed.region);
-                self.point(&name, role, feed.reachable, Some((feed.lag_entries, feed.lag_ms)));
+                self.point(&name, role, feed.reachable, Some(feed.lag()));
             }
         }
         self.tracks.retain(|track| track.seen);
@@ -94,8 +93,7 @@ impl Chart {
         if track.points.len() == POINTS_MAX {
             track.points.pop_front();
         }
-        // What is missing is at least a moment old.
-        track.points.push_back(lag.map(|(entries, ms)| if entries > 0 { ms.max(1) } else { 0 }));
+        track.points.push_back(lag.map(|(_, ms)| ms));
     }
 
     /// The chart, whose looks are `interval_ms` apart.

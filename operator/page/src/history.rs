@@ -89,14 +89,11 @@ impl History {
 /// How far each replica is behind, and where each region has a leader each pair of regions.
 fn lags(status: &StoreStatus) -> Vec<(String, Lag)> {
     let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    let lag = |entries: u64, ms: u64| (small(entries), if entries > 0 { small(ms).max(1) } else { 0 });
-    let replicas = status.replicas.iter().map(|replica| {
-        let known = replica.lag_entries.map(|entries| lag(entries, replica.lag_ms.unwrap_or(0)));
-        (replica.name.clone(), known)
-    });
+    let lag = |(entries, ms): (u64, u64)| (small(entries), small(ms));
+    let replicas = status.replicas.iter().map(|replica| (replica.name.clone(), replica.lag().map(lag)));
     let feeds = status.groups.iter().flat_map(|group| {
         let name = |feed: &trireme_crds::status::FeedStatus| format!("{} → {}", group.region, feed.region);
-        group.feeds.iter().map(move |feed| (name(feed), Some(lag(feed.lag_entries, feed.lag_ms))))
+        group.feeds.iter().map(move |feed| (name(feed), Some(lag(feed.lag()))))
     });
     replicas.chain(feeds).collect()
 }

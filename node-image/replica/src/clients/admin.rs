@@ -60,7 +60,7 @@ impl Replica {
     pub(super) fn client_command(&mut self, id: ClientId, spec: &Spec, args: &[&[u8]]) -> Option<Flow> {
         let done = match spec.name {
             "client|unblock" => return Some(self.client_unblock(id, args)),
-            "client|info" => Ok(self.client_list(id, &Listed::Ids(vec![id]))),
+            "client|info" => Ok(self.client_list(id, &Listed::Ids([id].into()))),
             "client|list" => client_admin::list_arguments(args).map(|listed| self.client_list(id, &listed)),
             "client|kill" => client_admin::kill_arguments(args).map(|killed| self.client_kill(id, &killed)),
             "client|pause" => client_admin::pause_arguments(args).map(|(ms, all)| self.client_pause(id, ms, all)),

@@ -79,6 +79,15 @@ impl Replica {
         self.clients.wake = true;
     }
 
+    /// Why one unit of work waits that others need not wait with.
+    fn why_not_yet(&mut self, id: ClientId, work: &Work<'_>) -> Option<String> {
+        let partial = |replica: &mut Replica| {
+            let why = replica.why_not_whole().filter(|_| replica.leads() && work.looks())?;
+            Some(format!("TRYAGAIN {why}: nothing was done"))
+        };
+        self.why_not_at_home(id, work).or_else(|| partial(self))
+    }
+
     /// Refuses what still cannot be run. A command that has only stood behind another is run: a MULTI that was refused would let what follows it out of
     /// its transaction. Behind a WAIT everything stays in its place.
     fn time_out_waiting(&mut self, id: ClientId, timeout_us: u64, why: &str) {
@@ -103,13 +112,9 @@ impl Replica {
                 client.discard();
             }
             self.counters.no_replicas += 1;
-            let away = command::resolve(&late.args())
-                .ok()
-                .and_then(|spec| self.why_not_at_home(id, &Work::One(spec, &late.args())));
-            let looks = self.leads() && command::resolve(&late.args()).is_ok_and(|spec| !spec.is_blind(&late.args()));
-            let mut partial = || self.why_not_whole().filter(|_| looks);
-            let why = away
-                .or_else(|| partial().map(|why| format!("TRYAGAIN {why}: nothing was done")))
+            let (args, spec) = (late.args(), command::resolve(&late.args()).ok());
+            let why = spec
+                .and_then(|spec| self.why_not_yet(id, &Work::One(spec, &args)))
                 .unwrap_or_else(|| format!("NOREPLICAS {why}; nothing was done"));
             self.answer(id, |reply| reply.error(why.as_bytes()));
         }

@@ -196,14 +196,15 @@ impl Replica {
             let patience_us = patience_us.max(waiting.request.wait_us);
             waiting.since_us.saturating_add(patience_us) <= now_us
         };
-        let partial = self.why_not_whole();
+        let partial = !self.shows_whole();
         let Role::Leader(leader) = &mut self.role else { return };
-        if partial.is_some() && !leader.early.queue.front().is_some_and(late) {
+        if partial && !leader.early.queue.front().is_some_and(late) {
             return; // None of them can be served before all has come.
         }
         for waiting in std::mem::take(&mut leader.early).queue {
             if late(&waiting) {
-                let why = partial.as_deref().unwrap_or("entries of other regions that it depends on have not come");
+                let why = self.why_not_whole();
+                let why = why.as_deref().unwrap_or("entries of other regions that it depends on have not come");
                 self.refuse_waiting(waiting, why);
             } else {
                 self.serve_since(waiting);

@@ -7,13 +7,13 @@
 use trireme_proto::ids::Origin;
 
 use super::state::SlotSide;
-use super::vector::ReceivedSet;
+use super::vector::{ReceivedSet, Seen};
 use super::{DeltaError, Engine, image};
 
 /// What images have shown beyond what had been received then.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
-    shown: ReceivedSet,
+    pub(super) shown: ReceivedSet,
     /// Something was undone: what is left is beside the slots.
     stale: bool,
 }
@@ -28,7 +28,7 @@ impl Engine {
         if self.ahead.shown.is_empty() {
             return true;
         }
-        let lacks = |seen: &super::vector::Seen| awaited(seen.origin) && !self.received.covers_part(seen);
+        let lacks = |seen: &Seen| awaited(seen.origin) && !self.received.covers_part(seen);
         let whole = !self.ahead.shown.origins().iter().any(lacks);
         if whole {
             self.ahead.shown = ReceivedSet::default();
@@ -45,15 +45,7 @@ impl Engine {
     /// How many deltas are to come until [`Engine::is_whole`].
     #[must_use]
     pub fn lacking(&self) -> u64 {
-        let missing = self.ahead.shown.without(&self.received);
-        missing.origins().iter().flat_map(|seen| seen.intervals()).map(|(first, last)| last - first + 1).sum()
-    }
-
-    /// An image was joined whose sender had seen this.
-    pub(super) fn shows(&mut self, seen: &ReceivedSet) {
-        if !self.received.covers(seen) {
-            self.ahead.shown.merge(seen);
-        }
+        self.ahead.shown.without(&self.received).origins().iter().map(Seen::count).sum()
     }
 
     /// Something was undone.

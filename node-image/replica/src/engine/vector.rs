@@ -235,6 +235,11 @@ impl ReceivedSet {
 }
 
 impl Seen {
+    /// How many sequences are in it.
+    pub(crate) fn count(&self) -> u64 {
+        self.intervals().iter().map(|(first, last)| last - first + 1).sum()
+    }
+
     /// All of it, as intervals.
     pub(crate) fn intervals(&self) -> Vec<(u64, u64)> {
         let prefix = (self.upto > 0).then_some((1, self.upto));

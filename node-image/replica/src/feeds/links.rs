@@ -80,11 +80,11 @@ impl Replica {
         let (id, now_us, leaderless) = (self.identity.id, self.now.mono_us, self.is_leaderless());
         let (Some(feeds), Some(topology)) = (&mut self.feeds, &self.meta.topology) else { return };
         if !leaderless {
-            feeds.links.retain(|group, _| topology.groups.iter().any(|row| row.group == *group && row.is_fed()));
+            feeds.keep_links(|group| topology.groups.iter().any(|row| row.group == group && row.is_fed()));
             return self.say_what_is_held();
         }
         let named: Vec<ReplicaId> = topology.replicas.iter().map(|replica| replica.id).filter(|r| *r != id).collect();
-        feeds.links.retain(|id, _| named.contains(id));
+        feeds.keep_links(|id| named.contains(&id));
         let connected: Vec<ReplicaId> = named
             .into_iter()
             .filter(|id| self.peers.contains_key(id) && feeds.links.get(id).is_none_or(|link| !link.connected))
@@ -111,6 +111,7 @@ impl Replica {
         if let Some((group, link)) = feeds.links.iter_mut().find(|(_, link)| link.replica == id) {
             link.reset(false);
             let group = *group;
+            feeds.forget_incoming(group);
             feeds.promised.retain(|(_, to, _)| *to != group);
             feeds.forget_waiting(id);
         }
@@ -193,9 +194,16 @@ impl Replica {
 }
 
 impl Feeds {
+    /// These groups stay, and no others.
+    fn keep_links(&mut self, stays: impl Fn(u32) -> bool) {
+        self.links.retain(|group, _| stays(*group));
+        self.incoming.take_if(|incoming| !stays(incoming.from));
+    }
+
     /// This replica speaks for a group, on a new connection.
     fn connect(&mut self, group: u32, replica: ReplicaId, incarnation: u64, now_us: u64) -> &mut Link {
         self.promised.retain(|(_, to, _)| *to != group);
+        self.forget_incoming(group);
         let link = self.links.entry(group).or_insert_with(|| Link::new(replica, incarnation, now_us));
         if (link.replica, link.incarnation) != (replica, incarnation) {
             *link = Link::new(replica, incarnation, now_us);

@@ -8,9 +8,8 @@
 //! ```
 //!
 //! * `links`: which other groups there are, and who speaks for each. `ship`: live entries, and one message per group and turn. `walk`: what a group missed.
-//!   `landing`: what comes in. `recent`: where it stands in the own log. `repair`: state instead of entries. `staging`: how
-//!   it comes in. `pace`: how long others take. `leave`: a group
-//!   whose region is taken away. `edges`: groups outside the machines that the operator knows. `report`: what the operator is told.
+//!   `landing`: what comes in. `recent`: where it stands in the own log. `repair`: state instead of entries. `staging`: how it comes in. `pace`: how long
+//!   others take. `leave`: a group whose region is taken away. `edges`: groups outside the machines that the operator knows. `report`: what the operator is told.
 //!
 //! A feed ships what is *committed* in its group, and what came in is held when it is committed here.
 //!
@@ -97,6 +96,8 @@ pub(crate) struct Feeds {
     pub(crate) recent: Recent,
     /// What is said once everything up to a seq is held for good.
     promised: VecDeque<(u64, u32, Said)>,
+    /// The comparison that another group has begun and whose parts have all come so far: one at a time, each would be in the other's way.
+    incoming: Option<Incoming>,
     pub(crate) repair: Repair,
 }
 
@@ -141,8 +142,6 @@ pub(crate) struct Link {
     pub(crate) answers: Latencies,
     walk: Option<Walk>,
     exchange: Option<Exchange>,
-    /// The comparison that it has begun and whose parts have all come so far.
-    incoming: Option<Incoming>,
     /// Bytes of backlog and repair that may be sent to it now; below zero where more was sent than was allowed, which is then waited for.
     allowance: i64,
     ack_due: bool,
@@ -169,6 +168,7 @@ impl Feeds {
             early: BTreeMap::new(),
             early_bytes: 0,
             promised: VecDeque::new(),
+            incoming: None,
             repair: Repair::default(),
         }
     }
@@ -208,7 +208,6 @@ impl Link {
             answers: Latencies::default(),
             walk: None,
             exchange: None,
-            incoming: None,
             allowance: 0,
             ack_due: false,
             out: message::Feed::default(),
@@ -219,7 +218,7 @@ impl Link {
     fn reset(&mut self, connected: bool) {
         (self.connected, self.live) = (connected, connected);
         (self.holds, self.walk) = (None, None);
-        (self.exchange, self.incoming) = (None, None);
+        self.exchange = None;
         (self.knows_upto, self.holds_upto) = (0, 0);
         self.lacks.clear();
         self.window.clear();

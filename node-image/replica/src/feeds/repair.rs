@@ -152,10 +152,9 @@ impl Replica {
             return;
         }
         if compare.first_slot == 0 {
-            feeds.begin_incoming(from, Incoming::new(compare, leads, now_us));
+            feeds.begin_incoming(Incoming::new(from, compare, leads, now_us));
         }
-        let Some(link) = feeds.links.get_mut(&from) else { return };
-        if !link.incoming.as_mut().is_some_and(|incoming| incoming.heard(compare.number, now_us)) {
+        if !feeds.incoming(from).is_some_and(|incoming| incoming.heard(compare.number, now_us)) {
             return;
         }
         self.count_repair(0, 8 * compare.digests.len());

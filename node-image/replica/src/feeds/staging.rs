@@ -34,13 +34,15 @@ pub(super) const ENTRIES_PATIENCE_US: u64 = 3_000_000;
 
 /// A comparison on its way, at who receives.
 pub(super) struct Incoming {
+    /// The group that sends.
+    pub(super) from: u32,
     number: u64,
     /// What will have been received when it has ended.
     base: ReceivedSet,
     /// Slots into which something of that came by other ways.
     touched: BTreeSet<u16>,
     heard_us: u64,
-    /// Images that are not joined yet, and what they show.
+    /// Images that are not joined yet; how many bytes were put there, and what they show.
     staged: VecDeque<PartImage>,
     staged_bytes: usize,
     shown: ReceivedSet,
@@ -52,8 +54,9 @@ pub(super) struct Incoming {
 
 impl Incoming {
     /// Of the first part of a comparison.
-    pub(super) fn new(compare: &Compare, staged: bool, now_us: u64) -> Incoming {
+    pub(super) fn new(from: u32, compare: &Compare, staged: bool, now_us: u64) -> Incoming {
         Incoming {
+            from,
             number: compare.number,
             base: sets::from_message(&compare.base),
             touched: BTreeSet::new(),
@@ -81,10 +84,13 @@ impl Incoming {
         self.staged.push_back(part);
     }
 
-    fn next(&mut self) -> Option<PartImage> {
-        let part = self.staged.pop_front()?;
-        self.staged_bytes -= part.image.len();
-        Some(part)
+    /// Whether there is something to be done about it at once: what is staged may be joined, or all has come.
+    fn is_due(&self) -> bool {
+        self.ended_us.is_some() || self.joins_more()
+    }
+
+    fn joins_more(&self) -> bool {
+        self.joins && !self.staged.is_empty()
     }
 
     /// Slots that have to be asked for again before the end is believed: what is staged of whole slots is joined after what touched them.
@@ -97,61 +103,61 @@ impl Incoming {
 }
 
 impl Feeds {
+    /// The comparison on its way, if this group sends it.
+    pub(super) fn incoming(&mut self, from: u32) -> Option<&mut Incoming> {
+        self.incoming.as_mut().filter(|incoming| incoming.from == from)
+    }
+
+    /// Nothing more comes of what this group sends.
+    pub(super) fn forget_incoming(&mut self, from: u32) {
+        self.incoming.take_if(|incoming| incoming.from == from);
+    }
+
     /// An entry was joined.
     pub(super) fn note_entry(&mut self, dot: Dot, delta: &[u8]) {
-        for incoming in self.links.values_mut().filter_map(|link| link.incoming.as_mut()) {
-            if incoming.base.contains(dot) {
-                incoming.touched.extend(Engine::slots_of(delta));
-            }
+        if let Some(incoming) = self.incoming.as_mut().filter(|incoming| incoming.base.contains(dot)) {
+            incoming.touched.extend(Engine::slots_of(delta));
         }
     }
 
-    /// An image was joined: of a comparison with `from`, or of none.
+    /// An image was joined: of the comparison with `from`, or of none.
     pub(super) fn note_image(&mut self, slot: u16, image: &[u8], from: Option<u32>) {
-        for (id, link) in &mut self.links {
-            let Some(incoming) = &mut link.incoming else { continue };
-            if from != Some(*id) && Engine::image_has_any(image, &incoming.base) {
-                incoming.touched.insert(slot);
-            } else if from == Some(*id) && Engine::is_whole_slot(image) {
-                // What was seen and removed there does not come in any more.
-                incoming.touched.remove(&slot);
-            }
+        let Some(incoming) = &mut self.incoming else { return };
+        let of_it = from == Some(incoming.from);
+        if !of_it && Engine::image_has_any(image, &incoming.base) {
+            incoming.touched.insert(slot);
+        } else if of_it && Engine::is_whole_slot(image) {
+            // What was seen and removed there does not come in any more.
+            incoming.touched.remove(&slot);
         }
     }
 
-    /// Whether somebody else's state is on its way in. Once is enough: each would be in the other's way.
+    /// Whether somebody else's state is on its way in.
     pub(super) fn is_given_state(&self, from: u32, now_us: u64) -> bool {
         let goes_on = |incoming: &Incoming| incoming.ended_us.is_some() || incoming.heard_us + PATIENCE_US > now_us;
-        self.links.iter().any(|(id, link)| *id != from && link.incoming.as_ref().is_some_and(goes_on))
+        self.incoming.as_ref().is_some_and(|incoming| incoming.from != from && goes_on(incoming))
     }
 
-    fn incoming(&mut self, from: u32) -> Option<&mut Incoming> {
-        self.links.get_mut(&from)?.incoming.as_mut()
-    }
-
-    /// A comparison begins: what others that nobody goes on with have left is of no use any more. Nor is what waits for entries and will have come with this.
-    pub(super) fn begin_incoming(&mut self, from: u32, incoming: Incoming) {
+    /// A comparison begins. What waits for entries and will have come with it is of no use any more.
+    pub(super) fn begin_incoming(&mut self, incoming: Incoming) {
         self.early.retain(|dot, _| !incoming.base.contains(*dot));
         self.early_bytes = self.early.values().map(bytes::Bytes::len).sum();
-        self.links.values_mut().for_each(|link| link.incoming = None);
-        if let Some(link) = self.links.get_mut(&from) {
-            link.incoming = Some(incoming);
-        }
+        self.incoming = Some(incoming);
     }
 
-    /// Whether an entry will have come with a comparison that goes on.
+    /// Whether an entry will have come with the comparison that goes on.
     pub(super) fn comes_as_state(&self, dot: Dot) -> bool {
-        self.links.values().any(|link| link.incoming.as_ref().is_some_and(|incoming| incoming.base.contains(dot)))
+        self.incoming.as_ref().is_some_and(|incoming| incoming.base.contains(dot))
     }
 
     /// Whether everything is here, or waits only for what is staged, that the images of a comparison show something of, and that will come.
-    fn has_what_is_shown(&self, from: u32, received: &ReceivedSet, awaited: impl Fn(Origin) -> bool) -> bool {
-        let Some(incoming) = self.links.get(&from).and_then(|link| link.incoming.as_ref()) else { return false };
+    fn has_what_is_shown(&self, received: &ReceivedSet, awaited: impl Fn(Origin) -> bool) -> bool {
+        let Some(incoming) = &self.incoming else { return false };
         let missing = incoming.shown.without(received).without(&incoming.base);
         let waits = |seen: &Seen| {
             let dot = |seq| Dot { origin: seen.origin, seq };
             let early = |(first, last): &(u64, u64)| self.early.range(dot(*first)..=dot(*last)).count() as u64;
-            seen.intervals().iter().all(|interval| early(interval) == interval.1 - interval.0 + 1)
+            seen.intervals().iter().map(early).sum::<u64>() == seen.count()
         };
         missing.origins().iter().all(|seen| !awaited(seen.origin) || waits(seen))
     }
@@ -178,8 +184,7 @@ impl Replica {
             return;
         }
         let now_us = self.now.mono_us;
-        let is_it = |incoming: &mut Incoming| incoming.heard(states.number, now_us);
-        if !self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)).is_some_and(is_it) {
+        if !self.incoming(from).is_some_and(|incoming| incoming.heard(states.number, now_us)) {
             return;
         }
         for part in states.images {
@@ -189,7 +194,7 @@ impl Replica {
             }
         }
         if states.ended {
-            if let Some(incoming) = self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)) {
+            if let Some(incoming) = self.incoming(from) {
                 incoming.base = sets::from_message(&states.received);
                 incoming.ended_us = Some(now_us);
             }
@@ -200,7 +205,7 @@ impl Replica {
     /// Keeps an image aside, or joins it. Says whether it can be read.
     fn take_image(&mut self, from: u32, part: PartImage) -> bool {
         let bytes_max = usize::try_from(self.setting(|settings| settings.log_bytes_max)).unwrap_or(usize::MAX);
-        let Some(incoming) = self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)) else { return false };
+        let Some(incoming) = self.incoming(from) else { return false };
         if incoming.joins && incoming.staged.is_empty() {
             return self.join_image(from, &part);
         }
@@ -220,29 +225,24 @@ impl Replica {
 
     /// Goes on with what has come as state: joins what is staged once it may be shown, and ends what has come to its end.
     pub(crate) fn join_staged(&mut self) {
-        let Some(feeds) = &self.feeds else { return };
-        let is_due = |incoming: &Incoming| incoming.ended_us.is_some() || incoming.joins && !incoming.staged.is_empty();
-        let due = feeds.links.iter().filter(|(_, link)| link.incoming.as_ref().is_some_and(is_due));
-        let due: Vec<u32> = due.map(|(from, _)| *from).collect();
-        for from in due {
-            if self.must_wait_to_land() {
-                return;
-            }
+        let due = self.feeds.as_ref().and_then(|feeds| feeds.incoming.as_ref()).filter(|incoming| incoming.is_due());
+        if let Some(from) = due.map(|incoming| incoming.from)
+            && !self.must_wait_to_land()
+        {
             self.end_exchange(from);
         }
     }
 
     /// Whether there is more to be joined at once.
     pub(crate) fn joins_more(&self) -> bool {
-        let more = |incoming: &Incoming| incoming.joins && !incoming.staged.is_empty();
-        let Some(feeds) = &self.feeds else { return false };
-        feeds.links.values().any(|link| link.incoming.as_ref().is_some_and(more))
+        let incoming = self.feeds.as_ref().and_then(|feeds| feeds.incoming.as_ref());
+        incoming.is_some_and(Incoming::joins_more)
     }
 
     /// Everything that differed was sent: what the sender held when it began is here, too, once no slot has changed since it was compared.
     fn end_exchange(&mut self, from: u32) {
         let now_us = self.now.mono_us;
-        let Some(incoming) = self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)) else { return };
+        let Some(incoming) = self.incoming(from) else { return };
         let (ended_us, mut joins) = (incoming.ended_us, incoming.joins);
         if ended_us.is_some() && self.ask_for_touched(from) {
             return;
@@ -251,7 +251,7 @@ impl Replica {
         if let Some(ended_us) = ended_us.filter(|_| !joins) {
             let (received, awaited) =
                 (self.engine.received(), awaited(self.identity.group, self.meta.topology.as_ref(), Some(feeds)));
-            joins = ended_us + ENTRIES_PATIENCE_US <= now_us || feeds.has_what_is_shown(from, received, awaited);
+            joins = ended_us + ENTRIES_PATIENCE_US <= now_us || feeds.has_what_is_shown(received, awaited);
         }
         let Some(feeds) = &mut self.feeds else { return };
         let Some(incoming) = feeds.incoming(from) else { return };
@@ -263,11 +263,7 @@ impl Replica {
         if self.ask_for_touched(from) {
             return;
         }
-        let Some(base) =
-            self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)).map(|i| std::mem::take(&mut i.base))
-        else {
-            return;
-        };
+        let Some(base) = self.incoming(from).map(|incoming| std::mem::take(&mut incoming.base)) else { return };
         self.forget_incoming(from);
         if !self.engine.received().covers(&base) {
             self.land_received(&base);
@@ -279,20 +275,20 @@ impl Replica {
     fn join_some(&mut self, from: u32) -> bool {
         let mut bytes = 0;
         while bytes < JOINED_BYTES_MAX {
-            let Some(incoming) = self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)) else { return false };
-            let Some(part) = incoming.next() else { return true };
+            let Some(incoming) = self.incoming(from) else { return false };
+            let Some(part) = incoming.staged.pop_front() else { return true };
             bytes += part.image.len();
             if !self.join_image(from, &part) {
                 self.forget_incoming(from);
                 return false;
             }
         }
-        self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)).is_some_and(|incoming| incoming.staged.is_empty())
+        self.incoming(from).is_some_and(|incoming| incoming.staged.is_empty())
     }
 
     /// Asks for slots that were touched, if any were: the end comes again after them.
     fn ask_for_touched(&mut self, from: u32) -> bool {
-        let Some(incoming) = self.feeds.as_mut().and_then(|feeds| feeds.incoming(from)) else { return false };
+        let Some(incoming) = self.incoming(from) else { return false };
         let touched = incoming.take_touched();
         if touched.is_empty() || broken(Breakage::TrustCompared) {
             return false;
@@ -306,17 +302,19 @@ impl Replica {
     }
 
     /// Something was undone: slots that were the same when they were compared may not be so any more.
-    pub(crate) fn forget_comparisons(&mut self) {
+    pub(crate) fn forget_comparison(&mut self) {
         if let Some(feeds) = &mut self.feeds {
-            feeds.links.values_mut().for_each(|link| link.incoming = None);
+            feeds.incoming = None;
         }
     }
 
+    fn incoming(&mut self, from: u32) -> Option<&mut Incoming> {
+        self.feeds.as_mut().and_then(|feeds| feeds.incoming(from))
+    }
+
     fn forget_incoming(&mut self, from: u32) {
-        if let Some(feeds) = &mut self.feeds
-            && let Some(link) = feeds.links.get_mut(&from)
-        {
-            link.incoming = None;
+        if let Some(feeds) = &mut self.feeds {
+            feeds.forget_incoming(from);
         }
     }
 

@@ -146,7 +146,7 @@ impl Replica {
     /// Takes what is not committed out of the state.
     pub(crate) fn undo_uncommitted(&mut self) {
         self.engine.undo_after(self.commit);
-        self.forget_comparisons();
+        self.forget_comparison();
         self.conflicts.forget_after(self.commit);
         self.requests.undo_after(self.commit);
     }

@@ -145,7 +145,7 @@ impl Load {
         });
         let thread = thread::spawn({
             let shared = Arc::clone(&shared);
-            move || run(&shared)
+            move || run_all((0..clients).map(|n| client(n, Arc::clone(&shared))))
         });
         Load { shared, thread }
     }
@@ -215,15 +215,18 @@ impl Load {
     }
 }
 
-fn run(shared: &Arc<Shared>) -> io::Result<Vec<Vec<Outcome>>> {
+/// Runs all clients, on this thread alone; what each came to.
+fn run_all<T: Send + 'static>(
+    clients: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> io::Result<Vec<T>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let tasks: Vec<_> = (0..shared.clients.len()).map(|n| tokio::spawn(client(n, Arc::clone(shared)))).collect();
-        let mut outcomes = Vec::with_capacity(tasks.len());
+        let tasks: Vec<_> = clients.map(tokio::spawn).collect();
+        let mut ends = Vec::with_capacity(tasks.len());
         for task in tasks {
-            outcomes.push(task.await.map_err(io::Error::other)?);
+            ends.push(task.await.map_err(io::Error::other)?);
         }
-        Ok(outcomes)
+        Ok(ends)
     })
 }
 

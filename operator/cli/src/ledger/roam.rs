@@ -12,7 +12,7 @@ use std::{
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Places, RECONNECT_AFTER, REPLY_MAX, connect,
+    Places, RECONNECT_AFTER, REPLY_MAX, connect, run_all,
     sessions::{Key, Session, Value, Violation},
 };
 use crate::resp::{Client, Reply};
@@ -25,11 +25,9 @@ const FOUND_MAX: usize = 100;
 /// How a client's session goes with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Travel {
-    /// It stays where it is: on another connection it is another session.
+    /// Nowhere: on another connection it is another session.
     Stays,
-    /// By its token: `SESSION TOKEN` before it leaves, `SESSION RESUME` where it comes to.
-    Token,
-    /// Not at all, and the client expects what it was promised nevertheless: this must be found.
+    /// It is left behind, and the client expects what it was promised nevertheless: this must be found.
     Lost,
 }
 
@@ -116,16 +114,10 @@ struct Shared {
 }
 
 fn run(shared: &Arc<Shared>) -> io::Result<Seen> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let tasks: Vec<_> =
-            (0..shared.sessions).map(|n| tokio::spawn(Roamer::new(n, Arc::clone(shared)).roam())).collect();
-        let mut seen = Seen::default();
-        for task in tasks {
-            seen.add(task.await.map_err(io::Error::other)?);
-        }
-        Ok(seen)
-    })
+    let mut all = Seen::default();
+    let seen = run_all((0..shared.sessions).map(|n| Roamer::new(n, Arc::clone(shared)).roam()))?;
+    seen.into_iter().for_each(|seen| all.add(seen));
+    Ok(all)
 }
 
 struct Roamer {
@@ -133,7 +125,6 @@ struct Roamer {
     session: Session,
     keys: Vec<Key>,
     replica: usize,
-    token: Option<Vec<u8>>,
     rng: fastrand::Rng,
     seen: Seen,
 }
@@ -142,22 +133,20 @@ impl Roamer {
     fn new(number: usize, shared: Arc<Shared>) -> Roamer {
         let (keys, replica) = (Key::all(shared.sessions), number % shared.places.count);
         let (session, rng) = (Session::new(number), fastrand::Rng::with_seed(number as u64));
-        Roamer { shared, session, keys, replica, token: None, rng, seen: Seen::default() }
+        Roamer { shared, session, keys, replica, rng, seen: Seen::default() }
     }
 
     async fn roam(mut self) -> Seen {
         while !self.shared.stop.load(Relaxed) {
             if self.visit().await.is_err() {
-                // Its replica is gone, and with it what its connection knew. What it did since it got its token is not in that.
+                // Its replica is gone, and with it what its connection knew.
                 self.session.forget();
-                self.token = None;
                 sleep(RECONNECT_AFTER).await;
             }
-            if self.shared.travel != Travel::Stays {
-                self.replica = self.rng.usize(..self.shared.places.count);
-            } else if self.shared.places.count > 1 && !self.shared.stop.load(Relaxed) {
-                self.replica = (self.replica + 1) % self.shared.places.count;
-            }
+            self.replica = match self.shared.travel {
+                Travel::Stays => (self.replica + 1) % self.shared.places.count,
+                Travel::Lost => self.rng.usize(..self.shared.places.count),
+            };
         }
         self.seen
     }
@@ -169,11 +158,6 @@ impl Roamer {
         for command in &shared.greeting {
             let words: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
             self.ask(&mut connection, &words).await?;
-        }
-        if let Some(token) = self.token.take()
-            && self.ask(&mut connection, &[b"SESSION", b"RESUME", &token]).await?.is_none()
-        {
-            self.session.forget();
         }
         self.seen.visits += 1;
         let mut left = if shared.travel == Travel::Stays { usize::MAX } else { COMMANDS_PER_VISIT };
@@ -187,12 +171,6 @@ impl Roamer {
             }
             if !shared.places.pause.is_zero() {
                 sleep(shared.places.pause).await;
-            }
-        }
-        if shared.travel == Travel::Token {
-            match self.ask(&mut connection, &[b"SESSION", b"TOKEN"]).await? {
-                Some(Reply::Bytes(token)) => self.token = Some(token),
-                _ => self.session.forget(),
             }
         }
         Ok(())

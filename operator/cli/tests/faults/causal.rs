@@ -37,8 +37,7 @@ fn each_connection_is_shown_no_less_than_it_may_be_also_when_a_replica_dies() {
         let clients = roamers(&store.replicas, 2 * store.replicas.len(), Travel::Stays);
         for which in [0, 1] {
             let victim = store.replicas[which].name.clone();
-            store.replica(&victim).signal(Signal::KILL);
-            store.wait_for(|e| e["event"] == "ended" && e["replica"] == *victim);
+            store.kill(&victim);
             store.wait_whole();
             store.look_again();
         }

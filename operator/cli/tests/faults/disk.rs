@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
@@ -127,8 +126,7 @@ fn assert_never_ended(store: &mut Store) {
 
 /// Kills a replica and takes its directory away before it is started again.
 fn lose_disk(store: &mut Store, lost: &Replica) {
-    lost.signal(Signal::KILL);
-    store.wait_for(|e| e["event"] == "ended" && e["replica"] == lost.name.as_str());
+    store.kill(&lost.name);
     fs::remove_dir_all(store.dir.join("replicas").join(&lost.name)).unwrap();
 }
 

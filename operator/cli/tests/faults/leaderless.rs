@@ -90,8 +90,7 @@ fn dynamo_a_killed_node_disturbs_nobody_and_gets_what_it_missed() {
     let load = Load::start_reading("l", &others);
     let there = Load::start("k", [&killed]);
     more(&others[0], 200);
-    killed.signal(Signal::KILL);
-    store.wait_for(|e| e["event"] == "ended" && e["replica"] == killed.name.as_str());
+    store.kill(&killed.name);
     more(&others[0], 200);
     store.wait_for(|e| e["event"] == "started" && e["replica"] == killed.name.as_str());
     more(&others[0], 200);

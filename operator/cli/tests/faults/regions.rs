@@ -132,8 +132,7 @@ fn a_leader_that_is_killed_disturbs_nobody_in_another_region() {
     let killed = leader(&store, "eu").clone();
     let survivors: Vec<&Replica> = region(&store, "eu").into_iter().filter(|r| r.name != killed.name).collect();
     let here = Load::start("eu", survivors);
-    killed.signal(Signal::KILL);
-    store.wait_for(|e| e["event"] == "ended" && e["replica"] == *killed.name);
+    store.kill(&killed.name);
     store.wait_for(|e| e["decision"] == "serving");
     store.wait_whole();
     let (here, there) = (here.finish(), there.finish());
@@ -367,8 +366,7 @@ fn a_region_that_is_down_does_not_leave_until_a_person_gives_it_up() {
     let asia = region(&store, "asia")[0].clone();
     assert_eq!(asia.client().call(&["SET", "sent", "1"]).unwrap(), "+OK");
     agreed(&store, &["GET", "sent"], "$1");
-    asia.signal(Signal::KILL);
-    store.wait_for(|e| e["event"] == "ended" && e["replica"] == *asia.name);
+    store.kill(&asia.name);
     let file = |annotations: &str| {
         let path = root.path().join("less.yaml");
         let head = "apiVersion: trireme.dev/v1alpha1\nkind: ReplicatedStore\nmetadata:\n  name: orders\n";

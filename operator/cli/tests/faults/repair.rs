@@ -153,8 +153,7 @@ fn a_lost_disk_is_a_new_origin_that_learns_first() {
     theirs.iter().for_each(|key| assert_eq!(there.call(&["SET", key, key]).unwrap(), "+OK"));
     let before = store.status();
     let load = Load::start_reading("l", &others);
-    lost.signal(Signal::KILL);
-    store.wait_for(|e| e["event"] == "ended" && e["replica"] == lost.name.as_str());
+    store.kill(&lost.name);
     fs::remove_dir_all(store.dir.join("replicas").join(&lost.name)).unwrap();
     let learns = store.wait_status("a learner", |s| {
         let now = of(s, &lost.name);

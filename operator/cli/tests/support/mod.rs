@@ -231,6 +231,12 @@ impl Store {
         self.replicas.iter().find(|r| r.name == name).unwrap()
     }
 
+    /// Kills a replica, and waits until its end is known.
+    pub fn kill(&mut self, name: &str) {
+        self.replica(name).signal(Signal::KILL);
+        self.wait_for(|e| e["event"] == "ended" && e["replica"] == name);
+    }
+
     /// Stops it as a person would; every process must be gone then.
     pub fn stop(&mut self) {
         let mut child = self.child.take().unwrap();

@@ -1,5 +1,7 @@
 //! The arguments of CLIENT KILL, LIST, PAUSE and UNBLOCK, which concern all clients of a replica: who knows them executes these.
 
+use std::collections::BTreeSet;
+
 use super::{Error, parse};
 
 const BAD_ID: Error = Error::Fixed("ERR Invalid client ID");
@@ -32,7 +34,7 @@ pub enum Listed {
     /// Those of a kind.
     Kind(ClientKind),
     /// These.
-    Ids(Vec<u64>),
+    Ids(BTreeSet<u64>),
 }
 
 /// The options of CLIENT LIST.

@@ -231,8 +231,6 @@ impl Engine {
         if keys.keys().any(|key| super::slot_of(key) != slot) {
             return Err(DeltaError { what: "a key of another slot", left: 0 });
         }
-        sides.iter().for_each(|(_, side)| self.shows(&side.seen));
-        self.shows(&seen);
         Ok((last_write, self.join_image(slot, scope, (&seen, notes), keys, sides)))
     }
 
@@ -329,10 +327,12 @@ impl Engine {
             }
             theirs.resets.into_iter().for_each(|r| side.add_reset(r));
             if !received.covers(&theirs.seen) {
+                self.ahead.shown.merge(&theirs.seen);
                 side.seen.merge(&theirs.seen);
             }
         }
         if !received.covers(seen) {
+            self.ahead.shown.merge(seen);
             match reflected {
                 None => all.seen.merge(seen),
                 Some(keys) => keys.into_iter().for_each(|key| all.keys.entry(key).or_default().seen.merge(seen)),
