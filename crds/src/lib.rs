@@ -34,6 +34,7 @@ pub mod parse;
 pub mod quantity;
 pub mod quorums;
 pub mod rules;
+pub mod session;
 pub mod status;
 pub mod store;
 pub mod topology;

@@ -16,6 +16,7 @@ use crate::{
     homes::{HomeRegion, HomeRule},
     objects::{Auth, ImagePullPolicy, Monitoring, NetworkPolicy, PodSettings, SecretName, ServiceSettings, Volumes},
     quantity::{Bytes, Millis},
+    session::Session,
     status::StoreStatus,
 };
 
@@ -212,6 +213,9 @@ pub struct ReplicatedStoreSpec {
     /// is taken out of the list is not let in any more. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edges: Vec<Edge>,
+    /// What a client's session is promised, whichever replica it comes to. Default: all guarantees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
     /// When a copy counts for w. Default Disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<Durability>,
@@ -352,6 +356,8 @@ pub struct Settled {
     pub conflicts: Option<Conflicts>,
     /// Names of replicas outside the cluster.
     pub edges: Vec<String>,
+    /// What a session is promised.
+    pub session: Session,
     /// When a copy counts.
     pub durability: Durability,
     /// What to do when too few members answer a seal.
@@ -392,6 +398,7 @@ impl ReplicatedStoreSpec {
             home_regions: Vec::new(),
             conflicts: None,
             edges: Vec::new(),
+            session: None,
             durability: None,
             storage: None,
             failover: None,
@@ -430,6 +437,7 @@ impl ReplicatedStoreSpec {
             homes: self.home_regions.iter().map(HomeRegion::settle).collect(),
             conflicts: self.conflicts.as_ref().map(Conflicts::settle),
             edges: self.edges.iter().map(|edge| edge.name.clone()).collect(),
+            session: self.session.clone().unwrap_or_default().settle(),
             durability: self.durability.unwrap_or_default(),
             policy: failover.policy.unwrap_or(if w >= 2 { Policy::NeverLose } else { Policy::PreferAvailable }),
             suspicion_ms: ms(failover.suspicion, 1_000),

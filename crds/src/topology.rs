@@ -305,4 +305,7 @@ pub struct SettingsRecord {
     /// Mode MultiLeader: where conflicts are written down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflicts: Option<crate::conflicts::Conflicts>,
+    /// What sessions are promised, where that is not everything, and how long they wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<crate::session::Session>,
 }

@@ -72,6 +72,8 @@ fn amendments() -> Vec<(&'static str, Value)> {
         ("conflicts.length", json!({"minimum": null})),
         ("edges", json!({"maxItems": 32, "x-kubernetes-list-type": "atomic"})),
         ("edges[].name", json!({"minLength": 1, "maxLength": 50})),
+        ("session.guarantees", json!({"maxItems": 5, "x-kubernetes-list-type": "set"})),
+        ("session.waitMs", json!({"minimum": 0})),
         ("durability", json!({"default": "Disk"})),
         ("storage", json!({"default": {}})),
         ("storage.size", json!({"default": "10Gi"})),

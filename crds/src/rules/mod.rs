@@ -53,6 +53,7 @@ mod homes;
 mod objects;
 mod odds;
 mod refused;
+mod session;
 
 /// Most replicas that one group may have: every write goes to all of them, and a seal asks most of them.
 pub const N_MAX: u32 = 9;
@@ -129,7 +130,8 @@ pub struct Violation {
 
 /// All rules.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    let refusing = [refused::RULES, homes::RULES, conflicts::RULES, edges::RULES, objects::RULES, changes::RULES];
+    let refusing =
+        [refused::RULES, homes::RULES, conflicts::RULES, edges::RULES, session::RULES, objects::RULES, changes::RULES];
     refusing.into_iter().chain([advice::RULES, odds::RULES]).flatten()
 }
 

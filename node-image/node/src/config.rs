@@ -52,6 +52,8 @@ pub struct NodeConfig {
     pub exit_with_stdin: bool,
     /// Clients must say AUTH with the password in this file; `None` lets everybody in.
     pub password_file: Option<PathBuf>,
+    /// The store's session tokens are sealed with what is in this file; `None`: none are given or taken.
+    pub session_key_file: Option<PathBuf>,
     /// The process that has started this one as its child and vouches for its end; `None` where nobody does.
     pub parent: Option<Parent>,
     /// Sizes of the files.
@@ -103,6 +105,7 @@ impl NodeConfig {
             grace: Duration::from_secs(10),
             exit_with_stdin: false,
             password_file: None,
+            session_key_file: None,
             parent: None,
             sizes: Sizes::default(),
         }

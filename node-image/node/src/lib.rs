@@ -102,6 +102,7 @@ fn start<S: Future<Output = ()> + 'static>(
     let clock = Clock::start();
     config.check()?;
     let password = config.password_file.as_deref().map(password::read).transpose()?;
+    let session_key = config.session_key_file.as_deref().map(password::read_key).transpose()?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
@@ -112,6 +113,9 @@ fn start<S: Future<Output = ()> + 'static>(
         let (disk, mut core) = recover(&config, opened, clock, &mut admin.asked).await?;
         if let Some(password) = password {
             core.step(Input::Password(&password), clock.now());
+        }
+        if let Some(key) = session_key {
+            core.step(Input::SessionKey(&key), clock.now());
         }
         let identity = core.identity().clone();
         // Signals count from here on: before, they end the process, which has changed nothing yet.

@@ -1,4 +1,4 @@
-//! The password that clients must say, in a file of its own: a mounted Secret.
+//! The password that clients must say, and what session tokens are sealed with: each in a file of its own, a mounted Secret.
 
 use std::{
     fs::{self, File},
@@ -42,6 +42,26 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, NodeError> {
     }
 }
 
+/// Fewest and most bytes of what session tokens are sealed with.
+const KEY_BYTES: std::ops::RangeInclusive<u64> = 16..=PASSWORD_BYTES_MAX;
+
+/// Reads what session tokens are sealed with, to the last byte.
+///
+/// # Errors
+/// It cannot be read, or is too short to be a secret.
+pub(crate) fn read_key(path: &Path) -> Result<Vec<u8>, NodeError> {
+    let wrong = |why: String| NodeError::Config(format!("the session key file {}: {why}", path.display()));
+    let mut key = Vec::new();
+    let file = File::open(path).map_err(|error| wrong(error.to_string()))?;
+    file.take(PASSWORD_BYTES_MAX + 1).read_to_end(&mut key).map_err(|error| wrong(error.to_string()))?;
+    match KEY_BYTES.contains(&(key.len() as u64)) {
+        true => Ok(key),
+        false => {
+            Err(wrong(format!("it has {} bytes; {} to {} are allowed", key.len(), KEY_BYTES.start(), KEY_BYTES.end())))
+        }
+    }
+}
+
 /// What changes when the file is written, or replaced behind its links as a Secret is.
 fn mark(path: &Path) -> Option<(u64, u64, i64, i64, u64)> {
     let found = fs::metadata(path).ok()?;
@@ -50,7 +70,23 @@ fn mark(path: &Path) -> Option<(u64, u64, i64, i64, u64)> {
 
 /// Takes over the password whenever its file changes, for ever. Where it cannot be read any more, the last one stays in force.
 pub(crate) async fn follow(shell: Rc<Shell>) {
-    let Some(path) = shell.config.password_file.as_deref() else { return };
+    let Some(path) = shell.config.password_file.clone() else { return };
+    follow_file(&path, "the last password stays in force", || {
+        read(&path).map(|password| shell.step(Input::Password(&password)))
+    })
+    .await;
+}
+
+/// The same with what session tokens are sealed with.
+pub(crate) async fn follow_key(shell: Rc<Shell>) {
+    let Some(path) = shell.config.session_key_file.clone() else { return };
+    follow_file(&path, "the last session key stays in force", || {
+        read_key(&path).map(|key| shell.step(Input::SessionKey(&key)))
+    })
+    .await;
+}
+
+async fn follow_file(path: &Path, else_: &str, take: impl Fn() -> Result<(), NodeError>) {
     // The first look reads it again: it may have changed since the start.
     let mut seen = None;
     loop {
@@ -59,9 +95,8 @@ pub(crate) async fn follow(shell: Rc<Shell>) {
         if now == seen {
             continue;
         }
-        match read(path) {
-            Ok(password) => shell.step(Input::Password(&password)),
-            Err(error) => tracing::warn!(%error, "the last password stays in force"),
+        if let Err(error) = take() {
+            tracing::warn!(%error, "{else_}");
         }
         seen = now;
     }
@@ -87,6 +122,10 @@ mod tests {
         assert!(written(b"\n").unwrap_err().contains("empty"));
         assert!(written(&[b'x'; 4097]).unwrap_err().contains("4096"));
         assert_eq!(written(&[&[b'x'; 4096][..], b"\r\n"].concat()).unwrap().len(), 4096);
+        std::fs::write(&path, b"0123456789abcdef\n").unwrap();
+        assert_eq!(read_key(&path).unwrap(), b"0123456789abcdef\n");
+        std::fs::write(&path, b"short").unwrap();
+        assert!(read_key(&path).unwrap_err().to_string().contains("5 bytes"));
         assert!(read(&dir.path().join("none")).unwrap_err().to_string().contains("none"));
     }
 }

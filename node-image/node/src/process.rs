@@ -127,6 +127,7 @@ pub(crate) async fn serve(
         spawn_local(peers::accept(Rc::clone(&shell), peers, Door::Peers)),
         spawn_local(admin.asked.answer(Rc::clone(&shell))),
         spawn_local(password::follow(Rc::clone(&shell))),
+        spawn_local(password::follow_key(Rc::clone(&shell))),
     ]);
     listening(&at);
     let (ending, writer) = Pump::new(shell, writer).run().await;

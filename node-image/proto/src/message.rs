@@ -138,6 +138,15 @@ pub struct Append {
     /// Milliseconds since the leader last heard this follower: where only one direction of a path is lost, the other end learns of it by this.
     #[prost(uint32, tag = "8")]
     pub unheard_ms: u32,
+    /// The leader had its lease: nobody else had committed anything when this was sent.
+    #[prost(bool, tag = "60")]
+    pub leased: bool,
+    /// Other groups' entries: by how many milliseconds the leader is behind with them, at most, and how many it lacks, as far as it has heard.
+    #[prost(uint64, tag = "61")]
+    pub behind_ms: u64,
+    /// See `behind_ms`.
+    #[prost(uint64, tag = "62")]
+    pub behind_entries: u64,
 }
 
 /// What the sender holds durably.
@@ -332,6 +341,9 @@ pub struct Request {
     /// To another group only: what its client has been shown, or may have been. It is executed where all of it has been received.
     #[prost(message, repeated, tag = "9")]
     pub seen: Vec<Seen>,
+    /// Where `seen` is what its session has seen, for how many milliseconds it is waited for; 0 where it is not.
+    #[prost(uint32, tag = "60")]
+    pub seen_wait_ms: u32,
 }
 
 /// A command as the client sent it.

@@ -301,4 +301,16 @@ pub struct Counters {
     /// Concurrent writes at one place, or of one key's type, that were joined here: what CONFLICTS lists.
     #[prost(uint64, tag = "9")]
     pub conflicts: u64,
+    /// Session tokens refused.
+    #[prost(uint64, tag = "20")]
+    pub session_refusals: u64,
+    /// Commands that waited for what their session has seen.
+    #[prost(uint64, tag = "21")]
+    pub session_waits: u64,
+    /// Commands answered `-STALE`.
+    #[prost(uint64, tag = "22")]
+    pub stale_answers: u64,
+    /// Commands answered `-LOSTWRITE`.
+    #[prost(uint64, tag = "23")]
+    pub lost_writes_told: u64,
 }

@@ -362,6 +362,12 @@ pub struct Settings {
     /// What clients may take of a replica; none where everything is the default.
     #[prost(message, optional, tag = "60")]
     pub limits: Option<ClientLimits>,
+    /// Guarantees that sessions do not have, as bits: 1 ReadYourWrites, 2 MonotonicReads, 4 WritesFollowReads, 8 MonotonicWrites, 16 ConsistentPrefix.
+    #[prost(uint32, tag = "62")]
+    pub session_off: u32,
+    /// Milliseconds that a command waits for what its session has seen; none: the default.
+    #[prost(uint32, optional, tag = "63")]
+    pub session_wait_ms: Option<u32>,
 }
 
 /// What clients may take of a replica. Of each, 0 is the default.
@@ -414,6 +420,8 @@ impl Settings {
             feed_compression: FeedCompression::Lz4 as i32,
             conflicts: None,
             limits: None,
+            session_off: 0,
+            session_wait_ms: None,
         }
     }
 }

@@ -49,6 +49,8 @@ pub enum Input<'a> {
     Password(&'a [u8]),
     /// So many bytes of memory the process has: what needs more is refused where that is more than it may have. To be said from time to time.
     Memory(u64),
+    /// What the store's session tokens are sealed with; empty: none are given or taken.
+    SessionKey(&'a [u8]),
     /// A peer connection is up: both sides have said Hello and accepted it.
     PeerOpened {
         /// Who.

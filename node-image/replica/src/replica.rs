@@ -194,6 +194,7 @@ impl Replica {
             Input::LastWords { client, words } => self.last_words(client, words),
             Input::Memory(bytes) => self.clients.memory = bytes,
             Input::Password(password) => self.clients.password = Bytes::copy_from_slice(password),
+            Input::SessionKey(secret) => self.set_session_key(secret),
             Input::Persisted(ticket) => self.persisted(ticket),
             Input::Peer { peer, message } => self.message(peer, message),
             Input::ClientOpened(client) => self.clients.open(client, now),
@@ -224,6 +225,7 @@ impl Replica {
         self.look_at_sleepers();
         self.time_out_waiters();
         self.serve_waiters();
+        self.clients.wake_sessions(Some(self.now.mono_us));
         self.run_waiting();
         self.land_waiting();
         self.join_staged();
@@ -471,8 +473,8 @@ impl Replica {
     }
 
     fn deadline_us(&self) -> u64 {
-        let soon = [self.soon_us(), self.clients.waiters.next_deadline_us(), self.next_wake_us()];
-        let soon = soon.into_iter().flatten().min();
+        let clients = [self.clients.waiters.next_deadline_us(), self.clients.session_due_us(), self.next_wake_us()];
+        let soon = clients.into_iter().chain([self.soon_us()]).flatten().min();
         soon.map_or(self.tick_us, |soon| soon.min(self.tick_us))
     }
 

@@ -4,6 +4,7 @@
 //! DIR/uid            format, name and unique name of the store: what makes DIR a store's, or an edge's of it
 //! DIR/store.yaml     the specification, as the user gave it
 //! DIR/edges.secret   what the keys of the store's edges are made from (see `edge`)
+//! DIR/session.key    what its session tokens are sealed with
 //! DIR/token          at an edge: what it joined with; an edge has no store.yaml
 //! DIR/lock           held while a process runs the store; its content is that process's number
 //! DIR/topology.json  the authority's record (see `authority`)

@@ -77,17 +77,34 @@ pub(crate) fn token_path(dir: &Path) -> PathBuf {
 /// # Errors
 /// Where the operating system refuses.
 pub(crate) fn secret(dir: &Path) -> Result<Vec<u8>, DirectoryError> {
-    let path = secret_path(dir);
-    match fs::read(&path) {
+    made_once(&secret_path(dir))
+}
+
+/// Where the store in this directory has what its session tokens are sealed with; made when there is none.
+///
+/// # Errors
+/// Where the operating system refuses.
+pub(crate) fn session_key(dir: &Path) -> Result<PathBuf, DirectoryError> {
+    let path = session_path(dir);
+    made_once(&path).map(|_| path)
+}
+
+/// The same, whether or not it is there.
+pub(crate) fn session_path(dir: &Path) -> PathBuf {
+    dir.join("session.key")
+}
+
+fn made_once(path: &Path) -> Result<Vec<u8>, DirectoryError> {
+    match fs::read(path) {
         Ok(secret) => return Ok(secret),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(at(&path)(error)),
+        Err(error) => return Err(at(path)(error)),
     }
     let mut secret = Vec::new();
     for _ in 0..4 {
-        secret.extend(random_u64().map_err(at(&path))?.to_le_bytes());
+        secret.extend(random_u64().map_err(at(path))?.to_le_bytes());
     }
-    keep_private(&path, &secret)?;
+    keep_private(path, &secret)?;
     Ok(secret)
 }
 

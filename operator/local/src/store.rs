@@ -157,6 +157,7 @@ impl Local {
             boot: random_u64().map_err(StartError::Random)?,
         };
         let (owner, dir) = (directory.owner().clone(), directory.path().to_path_buf());
+        edge::session_key(directory.path())?;
         let world = World::new(directory, authority, chosen.addresses, common, happenings, events.clone());
         let view = world.watch();
         let (stop, stopped) = watch::channel(false);

@@ -277,6 +277,7 @@ impl World {
             None if address.edge_port != 0 => add("--edge-port", address.edge_port.to_string().into()),
             None => {}
         }
+        add("--session-key-file", edge::session_path(self.directory.path()).into());
         add("--durability", self.common.durability.into());
         arguments.push("--exit-with-stdin".into());
         arguments

@@ -177,6 +177,7 @@ impl Desired {
                 feed_bytes_per_second: settled.feed_bytes_per_second,
                 feed_compression: settled.feed_compression,
                 conflicts: settled.conflicts,
+                session: Some(settled.session).filter(|session| !session.is_standard()),
             }),
             failover: Failover {
                 policy: settled.policy,

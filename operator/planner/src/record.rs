@@ -2,6 +2,7 @@
 
 use trireme_crds::{
     Conflicts, Durability, FeedCompression, Mode, Quorums, ReadRepair, Unreplicated, WriteOrder,
+    session::Session,
     topology::{
         ConfigRecord, DotRecord, EdgeRecord, GroupRecord, HomeRecord, LeavingRecord, MemberRecord, OtherGroupRecord,
         RecordPhase, ReplicaRecord, SettingsRecord,
@@ -174,6 +175,8 @@ fn settings_to_object(settings: &Settings) -> SettingsRecord {
             .conflicts
             .as_ref()
             .map(|lists| Conflicts { list: lists.name.clone(), length: Some(lists.length) }),
+        session: Some(Session::without(settings.session_off, settings.session_wait_ms))
+            .filter(|session| !session.is_standard()),
     }
 }
 
@@ -292,6 +295,8 @@ pub(crate) fn settings_from_object(settings: &SettingsRecord) -> Settings {
             .as_ref()
             .map(|lists| topology::ConflictList { name: lists.list.clone(), length: lists.length() }),
         limits: None,
+        session_off: settings.session.as_ref().map_or(0, Session::left_out),
+        session_wait_ms: settings.session.as_ref().map(Session::wait_ms),
     }
 }
 

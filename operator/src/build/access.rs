@@ -9,6 +9,8 @@ use crate::store::wanted::{Auth, Wanted};
 
 /// Key of the password in its Secret.
 pub(crate) const PASSWORD_KEY: &str = "password";
+/// Key of what session tokens are sealed with, in its Secret.
+pub(crate) const SESSION_KEY: &str = "key";
 /// Key of what the keys of edges are made from, in its Secret.
 pub(crate) const EDGES_KEY: &str = "secret";
 
@@ -25,6 +27,17 @@ pub(super) fn account(wanted: &Wanted) -> ServiceAccount {
 pub(super) fn secret(wanted: &Wanted) -> Option<Secret> {
     let Auth::Generated(name) = &wanted.auth else { return None };
     Some(Secret { metadata: metadata(wanted, name.clone()), type_: Some("Opaque".to_owned()), ..Secret::default() })
+}
+
+/// Name of the Secret with what session tokens are sealed with.
+pub(crate) fn session_name(store: &str) -> String {
+    format!("{store}-session")
+}
+
+/// That Secret without what is in it.
+pub(super) fn session(wanted: &Wanted) -> Secret {
+    let metadata = metadata(wanted, session_name(&wanted.name));
+    Secret { metadata, type_: Some("Opaque".to_owned()), ..Secret::default() }
 }
 
 /// Name of the Secret that the keys of a store's edges are made from, and of the Service that they come by.

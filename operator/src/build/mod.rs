@@ -20,7 +20,7 @@ use k8s_openapi::{
 use std::collections::BTreeMap;
 use trireme_planner::DesiredReplica;
 
-pub(crate) use access::{EDGES_KEY, PASSWORD_KEY, edges_name, with_value};
+pub(crate) use access::{EDGES_KEY, PASSWORD_KEY, SESSION_KEY, edges_name, with_value};
 pub(crate) use network::superseded_budgets;
 pub(crate) use pods::{regional_name, revision_of, set_of};
 
@@ -60,6 +60,8 @@ pub(crate) struct Objects {
     pub account: ServiceAccount,
     /// Made once, with a password of chance, and never changed; `None` where the user names one, or wants none.
     pub secret: Option<Secret>,
+    /// What session tokens are sealed with: made once, and never changed.
+    pub session: Secret,
     /// What the keys of edges are made from: made once, and never changed; `None` where there are no edges.
     pub edges: Option<Secret>,
     /// How many replicas may be evicted at once; where each region has a leader, of each region.
@@ -77,6 +79,7 @@ pub(crate) fn objects(wanted: &Wanted, groups: &Groups) -> Objects {
         services: network::services(wanted),
         account: access::account(wanted),
         secret: access::secret(wanted),
+        session: access::session(wanted),
         edges: access::edges(wanted),
         budgets: network::budgets(wanted, groups),
         policy: network::policy(wanted),

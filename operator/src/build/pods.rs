@@ -24,6 +24,7 @@ use k8s_openapi::{
 use trireme_planner::{DesiredReplica, first_replica};
 use trireme_proto::{ReplicaId, topology::Mode};
 
+use super::access::session_name;
 use super::{
     CLIENT_PORT, EDGE_PORT, Groups, HTTP_PORT, PEER_PORT, in_region, labels, metadata, network::peers_name, selector,
 };
@@ -151,9 +152,9 @@ fn pod(wanted: &Wanted, place: Place<'_>, numbers: Numbers) -> PodSpec {
         Auth::None => None,
         Auth::Generated(name) | Auth::Named(name) => Some(name),
     };
-    let secret = |name: &String| Volume {
-        name: "auth".to_owned(),
-        secret: Some(SecretVolumeSource { secret_name: Some(name.clone()), ..SecretVolumeSource::default() }),
+    let secret = |name: &str, of: String| Volume {
+        name: name.to_owned(),
+        secret: Some(SecretVolumeSource { secret_name: Some(of), ..SecretVolumeSource::default() }),
         ..Volume::default()
     };
     PodSpec {
@@ -172,7 +173,11 @@ fn pod(wanted: &Wanted, place: Place<'_>, numbers: Numbers) -> PodSpec {
         // A leader hands over within the grace that it is told of, then closes its disk.
         termination_grace_period_seconds: Some(wanted.grace_s),
         containers: vec![container(wanted, password.is_some(), numbers)],
-        volumes: password.map(|name| vec![secret(name)]),
+        volumes: Some(
+            (password.map(|name| secret("auth", name.clone())).into_iter())
+                .chain([secret("session", session_name(&wanted.name))])
+                .collect(),
+        ),
         image_pull_secrets: some(wanted.image_pull_secrets.clone()),
         node_selector: Some(wanted.node_selector.clone()).filter(|selector| !selector.is_empty()),
         tolerations: some(wanted.tolerations.clone()),
@@ -235,7 +240,10 @@ fn container(wanted: &Wanted, password: bool, numbers: Numbers) -> Container {
             ..SecurityContext::default()
         }),
         volume_mounts: Some(
-            [mount(DATA, "/data", false)].into_iter().chain(password.then(|| mount("auth", "/auth", true))).collect(),
+            [mount(DATA, "/data", false), mount("session", "/session", true)]
+                .into_iter()
+                .chain(password.then(|| mount("auth", "/auth", true)))
+                .collect(),
         ),
         ..Container::default()
     }
@@ -255,6 +263,7 @@ fn arguments(wanted: &Wanted, password: bool, numbers: Numbers) -> Vec<String> {
     if wanted.has_edges() {
         arguments.extend(["--edge-port", &door]);
     }
+    arguments.extend(["--session-key-file", "/session/key"]);
     if password {
         arguments.extend(["--password-file", "/auth/password"]);
     }

@@ -112,7 +112,8 @@ fn the_password_is_where_the_user_says() {
         let objects = built(&wanted(spec));
         let pod = objects.statefulsets[0].spec.clone().unwrap().template.spec.unwrap();
         let said = pod.containers[0].args.clone().unwrap().contains(&"--password-file".to_owned());
-        let name = pod.volumes.map(|volumes| volumes[0].secret.clone().unwrap().secret_name.unwrap());
+        let name = pod.volumes.unwrap().into_iter().find(|volume| volume.name == "auth");
+        let name = name.map(|volume| volume.secret.unwrap().secret_name.unwrap());
         assert_eq!(said, name.is_some(), "{spec}");
         (name, objects.secret.is_some())
     };

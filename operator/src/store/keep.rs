@@ -26,7 +26,7 @@ use super::{
     wanted::Auth,
 };
 use crate::{
-    build::{self, EDGES_KEY, MANAGER, PASSWORD_KEY, REGION, ROLE, STORE},
+    build::{self, EDGES_KEY, MANAGER, PASSWORD_KEY, REGION, ROLE, SESSION_KEY, STORE},
     context::{Context, password, why},
 };
 
@@ -62,7 +62,7 @@ impl Keeper {
     /// Makes everything as it is wanted, as far as that is possible: one object that cannot be keeps no other from being.
     pub async fn keep(&mut self, work: &Work) -> Outcome {
         let mut outcome = Outcome::default();
-        let build::Objects { mut statefulsets, services, account, secret, edges, budgets, policy, monitor } =
+        let build::Objects { mut statefulsets, services, account, secret, session, edges, budgets, policy, monitor } =
             build::objects(&work.wanted, &work.groups);
         let owner = work.wanted.owner.uid.clone();
         let (context, namespace) = (Arc::clone(&self.context), self.key.namespace.clone());
@@ -79,6 +79,7 @@ impl Keeper {
             Some(secret) => self.secret(secret, PASSWORD_KEY, &owner, &mut outcome).await,
             None => self.named_secret(work, &mut outcome).await,
         }
+        self.secret(&session, SESSION_KEY, &owner, &mut outcome).await;
         match &edges {
             Some(secret) => self.secret(secret, EDGES_KEY, &owner, &mut outcome).await,
             None => self.no_door(&owner, &mut outcome).await,
@@ -121,7 +122,7 @@ impl Keeper {
         outcome
     }
 
-    /// A password, or what the keys of edges are made from, is made once. A Secret that is there is never written again: somebody may have put another one into it.
+    /// A password, or what the keys of edges are made from or tokens sealed with, is made once. A Secret that is there is never written again: somebody may have put another one into it.
     async fn secret(&mut self, secret: &Secret, key: &str, owner: &str, outcome: &mut Outcome) {
         let name = secret.name_any();
         if let Some(there) = self.context.cluster.secrets.get(&self.key.namespace, &name) {

@@ -111,6 +111,14 @@ fn counters(page: &mut Page, report: &Report) {
     page.counter("commands_total", "Client commands executed here.", counters.commands);
     page.counter("no_replicas_total", "Commands answered NOREPLICAS.", counters.no_replicas);
     page.counter("in_doubt_total", "Commands answered INDOUBT.", counters.in_doubt);
+    page.counter("session_tokens_refused_total", "Session tokens refused.", counters.session_refusals);
+    page.counter(
+        "session_waits_total",
+        "Commands that waited for what their session has seen.",
+        counters.session_waits,
+    );
+    page.counter("stale_total", "Commands answered STALE.", counters.stale_answers);
+    page.counter("lost_writes_told_total", "Commands answered LOSTWRITE.", counters.lost_writes_told);
     page.counter("digests_compared_total", "Slots found the same as the leader's.", counters.digests_compared);
     page.counter("digest_mismatches_total", "Slots found different from the leader's.", counters.digest_mismatches);
     page.counter("clock_refusals_total", "Messages refused for a clock too far ahead.", counters.clock_refusals);

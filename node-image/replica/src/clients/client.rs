@@ -9,7 +9,7 @@ use trireme_proto::{
     message::{Command, Request, Watched},
 };
 
-use super::held::Reach;
+use super::{held::Reach, session::Session};
 use crate::engine::{ReceivedSet, command::connection::ConnectionState};
 use crate::io::ClientId;
 use crate::quorum::level::{Level, Quorum};
@@ -76,6 +76,8 @@ pub(crate) enum Place {
         sent: bool,
         /// The client wants no reply to it (CLIENT REPLY).
         mute: bool,
+        /// It may write.
+        writes: bool,
         /// The group whose leader was asked, or is to be; and the newest epoch of its keys' home that it is known to be from.
         group: u32,
         home_epoch: u64,
@@ -199,6 +201,10 @@ pub(crate) struct Client {
     pub(crate) readonly: bool,
     /// The state that this client has seen: it is never shown an older one.
     pub(crate) session_seq: u64,
+    /// The same of what it has written.
+    pub(crate) written_seq: u64,
+    /// What it has said of its session; none as long as it has said nothing.
+    pub(crate) session: Option<Box<Session>>,
     /// Its last write where nobody leads: under which name, and its sequence.
     pub(crate) wrote: Option<Dot>,
     /// Where it has been executed for in other groups: in which, and what it was shown there of all groups, as far as that is not known to have come here.
@@ -235,6 +241,8 @@ impl Client {
             watched: Vec::new(),
             readonly: false,
             session_seq: 0,
+            written_seq: 0,
+            session: None,
             wrote: None,
             elsewhere: Elsewhere::default(),
             blocked: None,
@@ -322,13 +330,15 @@ impl Client {
         })
     }
 
-    /// Puts a reply into its request's place.
-    pub(crate) fn answer_place(&mut self, asked: u64, reply: Bytes) {
-        let Some(place) = self.places.iter_mut().find(|place| place.is_of(asked)) else { return };
+    /// Puts a reply into its request's place: whether that may have written.
+    pub(crate) fn answer_place(&mut self, asked: u64, reply: Bytes) -> bool {
+        let Some(place) = self.places.iter_mut().find(|place| place.is_of(asked)) else { return false };
+        let wrote = matches!(place, Place::Asked { writes: true, .. });
         self.places_bytes -= place.bytes();
         let mute = matches!(place, Place::Asked { mute: true, .. });
         *place = Place::Answered(if mute { Bytes::new() } else { reply });
         self.places_bytes += place.bytes();
+        wrote
     }
 
     /// Puts replies into places, wherever there is one for them.
@@ -389,7 +399,11 @@ impl Client {
 
     /// The level of the request at hand.
     pub(crate) fn level(&self) -> Level {
-        self.consistency.once.unwrap_or(self.consistency.level)
+        let level = self.consistency.once.unwrap_or(self.consistency.level);
+        match self.session.as_ref().and_then(|session| session.asks) {
+            Some(r) => Level { r, ..level },
+            None => level,
+        }
     }
 
     /// Whether a reply of it may wait for the copies of this quorum: all of its replies that wait are in one queue.
@@ -418,6 +432,7 @@ impl Client {
     pub(crate) fn reset(&mut self) {
         self.discard();
         self.readonly = false;
+        self.session = None;
         // What is under way keeps the queue that it is in.
         self.consistency = Consistency { queue: self.consistency.queue, ..Consistency::default() };
     }

@@ -37,6 +37,7 @@ impl Replica {
             ConnectionCommand::WaitAof => self.wait(id, args, 2),
             ConnectionCommand::Consistency => self.consistency(id, args),
             ConnectionCommand::Conflicts => self.conflicts(id, args),
+            ConnectionCommand::Session => self.session(id, args),
             ConnectionCommand::Info => {
                 let text = self.info(&args[1..]);
                 self.answer(id, |reply| reply.verbatim("txt", text.as_bytes()));

@@ -5,6 +5,7 @@
 //! CONSISTENCY <level>                      for what this connection asks from now on
 //! CONSISTENCY <level> CALL <command ...>   for one command on data
 //! CONSISTENCY REPORT ON|OFF                with each answer of a command on data, in RESP3: the w and r that it had, as an attribute before it
+//! CONSISTENCY maxlag=<n>ms|<n>|off         reads are answered by a replica that is no further behind: in every mode, see [`super::session::staleness`]
 //! CONSISTENCY LAST                         the same of the last answer, in both protocols
 //!
 //! <level>: ONE, TWO, THREE, QUORUM, ALL, LOCAL_QUORUM, EACH_QUORUM, DEFAULT; or w=<n>, r=<n> or both: what is left out is the store's
@@ -33,12 +34,13 @@ use crate::{
     replica::Replica,
 };
 
-use super::{Flow, client::Consistency, execute::Work, held::Reach};
+use super::{Flow, client::Consistency, execute::Work, held::Reach, session::staleness::MaxLag};
 
 const USAGE: &str = "ERR CONSISTENCY takes ONE, TWO, THREE, QUORUM, ALL, LOCAL_QUORUM, EACH_QUORUM, DEFAULT, or w=<n> r=<n> \
-                     (either may be left out), and after it perhaps CALL <command>; or REPORT ON|OFF, or LAST, or nothing";
+                     (either may be left out), and after it perhaps CALL <command>; or maxlag=<n>ms, maxlag=<n>, maxlag=off; or REPORT ON|OFF, or LAST, or nothing";
 const ELSEWHERE: &str = "ERR CONSISTENCY is for stores of mode Leaderless: in this one a leader orders everything, and a write is answered \
-                         with the store's w copies; READONLY lets this replica answer reads from what it has, WAIT waits for more copies";
+                         with the store's w copies; READONLY lets this replica answer reads from what it has, WAIT waits for more copies; \
+                         CONSISTENCY maxlag=200ms bounds how old an answer may be, CONSISTENCY REPORT ON says how old it is";
 
 /// The level of one request and its command, of the arguments of `CONSISTENCY <level> CALL <command ...>`.
 pub(crate) fn call_of<'a, 'b>(args: &'b [&'a [u8]]) -> Option<(Level, &'b [&'a [u8]])> {
@@ -65,8 +67,17 @@ impl Replica {
         if self.meta.topology.is_none() {
             return Flow::NotNow; // Whether there is a leader is known with the record.
         }
+        if let [_, word] = args
+            && let Some(bound) = MaxLag::parse(word)
+        {
+            if let Some(client) = self.clients.get_mut(id) {
+                client.session_mut().max_lag = bound;
+            }
+            self.answer(id, |reply| reply.ok());
+            return Flow::Done;
+        }
         if !self.is_leaderless() {
-            return self.refuse(id, &Error::Fixed(ELSEWHERE));
+            return self.consistency_of_copies(id, args);
         }
         if let Some((level, command)) = call_of(args) {
             return self.call_at(id, level, command);
@@ -87,6 +98,19 @@ impl Replica {
             },
             _ => self.refuse(id, &Error::Fixed(USAGE)),
         }
+    }
+
+    /// Where groups have leaders there are no levels: what can be asked is how old answers are.
+    fn consistency_of_copies(&mut self, id: ClientId, args: &[&[u8]]) -> Flow {
+        let is = |at: usize, word: &str| args.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+        if args.len() != 3 || !is(1, "report") || !(is(2, "on") || is(2, "off")) {
+            return self.refuse(id, &Error::Fixed(ELSEWHERE));
+        }
+        if let Some(client) = self.clients.get_mut(id) {
+            client.session_mut().tells_staleness = is(2, "on");
+        }
+        self.answer(id, |reply| reply.ok());
+        Flow::Done
     }
 
     fn change_consistency(&mut self, id: ClientId, change: impl FnOnce(&mut Consistency)) -> Flow {

@@ -172,6 +172,16 @@ impl Replica {
         }
     }
 
+    /// The same, and what a session needs beyond it.
+    pub(super) fn shown_and(&self, needs: &ReceivedSet) -> Vec<Seen> {
+        if needs.is_empty() {
+            return self.shown();
+        }
+        let mut all = sets::from_message(&self.shown());
+        all.merge(needs);
+        sets::to_message(&all)
+    }
+
     /// A request belongs elsewhere, and was not executed where it was asked: it is asked there, at once if that is news, else a little later.
     pub(super) fn moved(&mut self, id: ClientId, number: u64, moved: Moved) {
         let Some(client) = self.clients.get_mut(id) else { return };
@@ -205,7 +215,9 @@ impl Replica {
                 {
                     (*group, *home_epoch) = (home.group, home.epoch);
                 }
-                request.seen = if *group == own { Vec::new() } else { shown.clone() };
+                if *group != own {
+                    request.seen.clone_from(&shown);
+                }
                 *sent = self.may_ask(*group);
                 match *sent {
                     true => {

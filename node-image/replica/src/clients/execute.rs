@@ -109,6 +109,11 @@ impl Replica {
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         // Homes, or what a client has had to do with another group while there were some.
         let (in_order, away) = (client.in_order(), !client.elsewhere.groups.is_empty());
+        if client.session.is_some()
+            && let Err(flow) = self.keep_session(id, work)
+        {
+            return flow;
+        }
         let home_epoch = if (away || !self.homes.is_empty()) && self.meta.topology.is_some() {
             match self.place_by_home(id, work) {
                 Ok(epoch) => epoch,
@@ -155,12 +160,12 @@ impl Replica {
     }
 
     /// Whether a client's read may be answered from this replica's own state, which may be behind the leader's but not behind the client's session.
-    fn may_read_here(&mut self, id: ClientId) -> bool {
+    pub(super) fn may_read_here(&mut self, id: ClientId) -> bool {
         let whole = self.whole() && self.in_history() && self.shows_whole();
         let one_replica_confirms = self.meta.topology.as_ref().is_some_and(|topology| topology.settings.r <= 1);
-        let applied = self.applied;
+        let (applied, store) = (self.applied, self.store_guarantees());
         let Some(client) = self.clients.get_mut(id) else { return false };
-        let seen = client.session_seq <= applied || broken(Breakage::ReadBehindSession);
+        let seen = client.reads_after(store) <= applied || broken(Breakage::ReadBehindSession);
         whole && seen && (client.readonly || one_replica_confirms)
     }
 
@@ -172,9 +177,13 @@ impl Replica {
     /// Executes for a client of this replica: the reply goes to its buffer, and waits there for what it depends on.
     pub(crate) fn execute_for(&mut self, id: ClientId, work: &Work<'_>, reach: Reach) -> Flow {
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        let tells = client.session.as_ref().is_some_and(|session| session.tells_staleness) && !work.writes();
         let (mut out, resp3) = (std::mem::take(&mut client.out), client.state.resp3);
         let before = out.len();
         let began_us = self.begin_to_measure(work);
+        if tells && resp3 {
+            self.write_staleness(&mut Reply::new(&mut out, resp3));
+        }
         let effect = self.execute(work, resp3, &mut out, false);
         if let Some(began_us) = began_us {
             self.measured(began_us, work, Asker::Client(id));
@@ -206,7 +215,7 @@ impl Replica {
         let wrote = self.own_dot().filter(|_| effect.wrote);
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         client.out = out;
-        note_session(client, seen);
+        note_session(client, seen, effect.wrote);
         client.wrote = wrote.or(client.wrote);
         let told = client.consistency.reports && resp3;
         let reach = peer.then_some(Reach { own, told, wrote: effect.wrote, ..reach });
@@ -409,9 +418,12 @@ pub(super) enum MayExecute {
     Never(String),
 }
 
-/// What a client has seen: it is not shown less.
-pub(super) fn note_session(client: &mut Client, seq: u64) {
+/// What a client has seen, or written: it is not shown less.
+pub(super) fn note_session(client: &mut Client, seq: u64, wrote: bool) {
     client.session_seq = client.session_seq.max(seq);
+    if wrote {
+        client.written_seq = client.written_seq.max(seq);
+    }
 }
 
 /// Commands that are executed at once even while a transaction is open.

@@ -9,7 +9,7 @@ use trireme_proto::{
     message::{self, Command, Forward, ForwardReply, Request},
 };
 
-use crate::{engine::command::Reply, group::Role, io::ClientId, replica::Replica};
+use crate::{engine::command::Reply, feeds::sets, group::Role, io::ClientId, replica::Replica};
 
 use super::{
     Flow,
@@ -60,7 +60,10 @@ impl Replica {
         let connection = self.connection_of(id);
         let (now_us, sent) = (self.now.mono_us, self.may_ask(group));
         let wait = self.key_wait_of(id, work);
-        let (own, seen) = (self.identity.group, if group == self.identity.group { Vec::new() } else { self.shown() });
+        let own = self.identity.group;
+        let needs = self.session_needs(id, work);
+        let seen_wait_ms = if needs.is_empty() { 0 } else { self.session_wait_ms().max(1) };
+        let seen = if group == own { sets::to_message(&needs) } else { self.shown_and(&needs) };
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         if client.places.len() >= OUTSTANDING_MAX {
             return Flow::NotNow;
@@ -85,12 +88,22 @@ impl Replica {
             transaction,
             wait_us: wait.map_or(0, |wait| left_us(wait.until_us, now_us)),
             seen,
+            seen_wait_ms,
         };
         client.note_elsewhere(group, own);
         // Its place first: a leader of these days answers itself at once.
         let bytes = bytes_of(&request.commands);
         let since_us = wait.map_or(now_us, |wait| wait.until_us);
-        client.push_place(Place::Asked { request: request.clone(), since_us, sent, mute, group, home_epoch, bytes });
+        client.push_place(Place::Asked {
+            request: request.clone(),
+            since_us,
+            sent,
+            mute,
+            writes: work.writes(),
+            group,
+            home_epoch,
+            bytes,
+        });
         client.blocked = wait.map(Blocked::Keys);
         if sent {
             self.ask(group, request);
@@ -214,9 +227,9 @@ impl Replica {
         }
         let bytes = self.reply_or_error(id, number, reply.bytes);
         let Some(client) = self.clients.get_mut(id) else { return };
-        client.answer_place(number, bytes);
+        let wrote = client.answer_place(number, bytes);
         if group == self.identity.group {
-            note_session(client, reply.seq);
+            note_session(client, reply.seq, wrote);
         }
         self.settle(id);
         let Some(client) = self.clients.get_mut(id) else { return };

@@ -138,6 +138,11 @@ impl Replica {
                     format!("master_repl_offset:{}", report.commit),
                     format!("applied_seq:{}", report.applied),
                 ];
+                let staleness = self.staleness();
+                let told = |number: Option<u64>| number.map_or(-1, |n| i64::try_from(n).unwrap_or(i64::MAX));
+                // -1: it is not known.
+                lines.push(format!("replica_staleness_ms:{}", told(staleness.ms)));
+                lines.push(format!("replica_lag_entries:{}", told(staleness.entries)));
                 lines.extend(report.followers.iter().map(|f| {
                     format!(
                         "slave{}:state={},offset={},lag={}",

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! * [`client`]: one connection. [`held`]: replies that wait for a commit. [`requests`]: forwarded requests that were answered, replicated.
+//! * [`session`]: tokens of what a connection has seen, and what is promised to one that goes on from there.
 //! * `blocked`: clients behind whose command everything waits: for copies, or until a key has something. [`waiters`]: who waits for which key, at the leader
 //!   or, where there is none, at the coordinator. `waiting`: how a leader serves them.
 //! * `admin`: CLIENT KILL, LIST, PAUSE. `server`: ROLE, DEBUG and their like. `limits`: what clients may take. [`slow`]: how long commands took.
@@ -37,6 +38,7 @@ mod listed;
 pub mod requests;
 pub(crate) mod serve;
 mod server;
+pub(crate) mod session;
 pub(crate) mod slow;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -93,6 +95,10 @@ pub(crate) struct Clients {
     pub(crate) pause: Option<Pause>,
     /// What was measured of commands.
     pub(crate) slow: Slow,
+    /// What tokens of sessions are sealed with.
+    pub(crate) token_key: Option<session::token::Key>,
+    /// Some command waits for what its session has seen, the first of them until then.
+    session_due_us: Option<u64>,
     map: HashMap<ClientId, Client, FixedState>,
     pub(crate) held: HeldQueue,
     pub(crate) leveled: Leveled,
@@ -155,6 +161,7 @@ impl Clients {
     pub(crate) fn forget_after(&mut self, seq: u64) {
         for client in self.map.values_mut() {
             client.session_seq = client.session_seq.min(seq);
+            client.written_seq = client.written_seq.min(seq);
         }
     }
 

@@ -193,7 +193,9 @@ impl Replica {
         }
         let (patience_us, now_us) = (self.request_timeout_us() / 2, self.now.mono_us);
         let late = |waiting: &Waiting| {
-            let patience_us = patience_us.max(waiting.request.wait_us);
+            // What only its session needs is waited for as long as a session waits.
+            let session_us = Some(u64::from(waiting.request.seen_wait_ms) * 1_000).filter(|us| *us > 0);
+            let patience_us = session_us.unwrap_or_else(|| patience_us.max(waiting.request.wait_us));
             waiting.since_us.saturating_add(patience_us) <= now_us
         };
         let partial = !self.shows_whole();
@@ -203,13 +205,27 @@ impl Replica {
         }
         for waiting in std::mem::take(&mut leader.early).queue {
             if late(&waiting) {
-                let why = self.why_not_whole();
-                let why = why.as_deref().unwrap_or("entries of other regions that it depends on have not come");
-                self.refuse_waiting(waiting, why);
+                if partial {
+                    let why = self.why_not_whole();
+                    self.refuse_waiting(waiting, why.as_deref().unwrap_or("entries of other regions that it depends on have not come"));
+                } else {
+                    self.refuse_early(waiting);
+                }
             } else {
                 self.serve_since(waiting);
             }
         }
+    }
+
+    fn refuse_early(&mut self, waiting: Waiting) {
+        let Waiting { from, request, .. } = &waiting;
+        if request.seen_wait_ms == 0 {
+            return self.refuse_waiting(waiting, "entries of other regions that it depends on have not come");
+        }
+        let missing = sets::from_message(&request.seen).without(self.engine.received());
+        let bytes = Bytes::from(format!("-{}\r\n", self.why_stale(&missing)));
+        self.counters.stale_answers += 1;
+        self.reply_to(*from, reply_of(request, bytes, 0));
     }
 
     pub(super) fn serve_new(&mut self, waiting: Waiting) {

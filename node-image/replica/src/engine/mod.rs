@@ -294,6 +294,17 @@ impl Engine {
         &self.received
     }
 
+    /// The same without what may still be undone.
+    #[must_use]
+    pub fn committed(&self) -> &ReceivedSet {
+        &self.committed
+    }
+
+    /// Of entries that are not here, how many are by another name, because they were appended again, and the intervals of the others.
+    pub(crate) fn moved_of(&self, seen: &vector::Seen) -> (u64, Vec<(u64, u64)>) {
+        self.moved.count_of(seen, &self.committed)
+    }
+
     /// The hybrid logical clock: the highest one that was executed, joined or observed.
     #[must_use]
     pub fn clock(&self) -> u64 {

@@ -8,7 +8,7 @@ use trireme_proto::ids::{Dot, Origin};
 
 use super::bytes::{DeltaError, Reader, put_number};
 use super::delta::{put_dot, read_dot};
-use super::vector::{ReceivedSet, SEQ_MAX};
+use super::vector::{ReceivedSet, SEQ_MAX, Seen};
 
 /// A cut suffix that is more generations old than this is no longer recovered.
 pub(crate) const GENERATIONS_MAX: u32 = 64;
@@ -58,6 +58,24 @@ impl Moved {
     pub(crate) fn has(&self, was: Dot) -> bool {
         let inside = |r: &Run| was.seq.checked_sub(r.was.seq).is_some_and(|ahead| ahead < r.count);
         self.runs.iter().any(|r| r.was.origin == was.origin && inside(r))
+    }
+
+    /// How many entries of one origin have other names now and are in `here`, and the intervals of those that have none.
+    pub(crate) fn count_of(&self, seen: &Seen, here: &ReceivedSet) -> (u64, Vec<(u64, u64)>) {
+        let (mut all, mut moved) = (ReceivedSet::default(), ReceivedSet::default());
+        for (first, last) in seen.intervals() {
+            all.insert_range(seen.origin, first, last);
+            for run in self.runs.iter().filter(|run| run.was.origin == seen.origin) {
+                let (from, to) = (first.max(run.was.seq), last.min(run.was.seq + run.count - 1));
+                let now = |seq: u64| run.now.seq + (seq - run.was.seq);
+                if from <= to && here.contains_range(run.now.origin, now(from), now(to)) {
+                    moved.insert_range(seen.origin, from, to);
+                }
+            }
+        }
+        let rest = all.without(&moved).seen(seen.origin).map(Seen::intervals).unwrap_or_default();
+        let of = |intervals: Vec<(u64, u64)>| intervals.iter().map(|(first, last)| last - first + 1).sum::<u64>();
+        (of(moved.seen(seen.origin).map(Seen::intervals).unwrap_or_default()), rest)
     }
 
     /// A context in today's names too.

@@ -57,6 +57,7 @@ use trireme_proto::{
 pub(crate) use landing::slot_of_state;
 
 use crate::{
+    clients::session::staleness::Freshness,
     engine::{Engine, ReceivedSet},
     log::record::{self, Kind},
 };
@@ -120,9 +121,11 @@ pub(crate) struct Link {
     /// The epoch of the record that it obeys.
     pub(crate) epoch: Epoch,
     /// The name under which it writes, as it last said.
-    origin: Option<Origin>,
+    pub(crate) origin: Option<Origin>,
     /// What it holds durably of this replica's entries, under its present name.
     pub(crate) acknowledged: ReceivedSet,
+    /// How old what is here of its own entries is.
+    pub(crate) fresh: Freshness,
     /// What it holds of everything, as last heard; none before it has said so on this connection.
     pub(crate) holds: Option<ReceivedSet>,
     /// Up to this seq of the own log it is known to have received everything, and to hold it durably, own entries aside.
@@ -195,6 +198,7 @@ impl Link {
             clock: None,
             epoch: Epoch::ZERO,
             origin: None,
+            fresh: Freshness::default(),
             acknowledged: ReceivedSet::default(),
             holds: None,
             knows_upto: 0,

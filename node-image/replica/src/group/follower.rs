@@ -62,6 +62,10 @@ impl Replica {
         }
         self.append_entries(from, append);
         self.advance_commit(append.commit);
+        let applied = self.applied;
+        if let (Role::Follower(follower), true) = (&mut self.role, append.leased) {
+            follower.fresh.hear(now_us, append.commit, applied, (append.behind_ms, append.behind_entries));
+        }
     }
 
     fn append_entries(&mut self, from: ReplicaId, append: &Append) {

@@ -155,6 +155,7 @@ impl Replica {
         let Role::Leader(leader) = &self.role else { return };
         let heard_us = leader.followers.get(&id).map_or(self.now.mono_us, |progress| progress.heard_us);
         let unheard_ms = self.now.mono_us.saturating_sub(heard_us) / 1_000;
+        let behind = self.behind_for_followers();
         let append = Append {
             epoch: self.meta.led,
             previous,
@@ -164,6 +165,9 @@ impl Replica {
             clock: self.engine.clock(),
             lease_ms: self.setting(|settings| settings.lease_ms),
             unheard_ms: u32::try_from(unheard_ms).unwrap_or(u32::MAX),
+            leased: behind.is_some(),
+            behind_ms: behind.map_or(0, |behind| behind.0),
+            behind_entries: behind.map_or(0, |behind| behind.1),
         };
         self.send(id, Message::Append(append));
     }
@@ -321,6 +325,7 @@ impl Replica {
         if !matches!(self.role, Role::Leader(_) | Role::Peer(_)) {
             self.clients.wake = true;
         }
+        self.clients.wake_sessions(None);
     }
 
     /// Joins committed entries into the state.

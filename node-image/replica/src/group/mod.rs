@@ -40,6 +40,7 @@ use std::collections::BTreeMap;
 use trireme_proto::{Epoch, Incarnation, ReplicaId, message::CutSuffix};
 
 use crate::{
+    clients::session::staleness::Freshness,
     clients::{homes::Settling, serve::Backlog},
     quorum::Peer,
 };
@@ -76,6 +77,8 @@ pub(crate) struct Follower {
     pub(crate) ack_due: bool,
     /// What was cut off here was offered to the leader, on this connection.
     pub(crate) offered: bool,
+    /// How old its state is.
+    pub(crate) fresh: Freshness,
     pub(crate) install: Option<Box<Install>>,
 }
 

@@ -8,7 +8,7 @@ use trireme_proto::{
 };
 
 use crate::{
-    clients::homes::Homes,
+    clients::{homes::Homes, session::staleness::Freshness},
     disk_queue::Becomes,
     io::{DiskOp, Event},
     replica::Replica,
@@ -103,6 +103,7 @@ impl Replica {
             link_closed: false,
             ack_due: false,
             offered: false,
+            fresh: Freshness::default(),
             install: None,
         });
         self.event(Event::Follows(leader, epoch));

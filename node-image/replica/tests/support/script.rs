@@ -303,6 +303,7 @@ impl Stage {
                 clock: 0,
                 lease_ms: self.record.settings.lease_ms,
                 unheard_ms: words.number("unheard").unwrap_or(0) as u32,
+                ..Append::default()
             }),
             other => panic!("say: {other}"),
         };

@@ -69,6 +69,9 @@ pub struct Arguments {
     /// Clients must say AUTH with the password in this file, which is read again when it changes.
     #[arg(long)]
     password_file: Option<PathBuf>,
+    /// Session tokens are sealed with what is in this file, which is read again when it changes. All replicas of a store need the same.
+    #[arg(long)]
+    session_key_file: Option<PathBuf>,
     /// Run the replica as a child, and when that ends unasked, tell whoever connects to the peer port so: for a container's first process.
     #[arg(long)]
     supervised: bool,
@@ -143,6 +146,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     config.grace = Duration::from_millis(arguments.grace_ms);
     config.exit_with_stdin = arguments.exit_with_stdin;
     config.password_file = arguments.password_file;
+    config.session_key_file = arguments.session_key_file;
     config.parent = arguments.boot.zip(arguments.parent).map(|(boot, pid)| Parent { pid, boot });
     trireme_node::run(config).map(|_| ()).map_err(|error| failure(&error))
 }

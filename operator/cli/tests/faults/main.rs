@@ -27,3 +27,4 @@ mod peers;
 mod power;
 mod regions;
 mod repair;
+mod sessions;

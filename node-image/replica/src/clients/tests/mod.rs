@@ -4,6 +4,7 @@ mod admin;
 mod blocking;
 mod hostile;
 pub(crate) mod rig;
+mod sessions;
 
 use super::Limits;
 use crate::io::Input;

@@ -1,7 +1,7 @@
 //! Commands that concern nothing but the client's own connection: names, protocol, what the server is and what it can
 //! do.
 //!
-//! CONFLICTS, CONSISTENCY, MULTI, EXEC, DISCARD, WATCH, UNWATCH, READONLY, READWRITE, WAIT, WAITAOF, INFO, ROLE, SLOWLOG, DEBUG and their like need the
+//! CONFLICTS, CONSISTENCY, MULTI, EXEC, DISCARD, WATCH, UNWATCH, READONLY, READWRITE, WAIT, WAITAOF, SESSION, INFO, ROLE, SLOWLOG, DEBUG and their like need the
 //! replica or the queue of the connection, and so do CLIENT KILL, LIST, PAUSE and UNBLOCK; who holds those executes them, with [`ConnectionState::reset`]
 //! for RESET.
 
@@ -221,6 +221,7 @@ fn execute(
         | ConnectionCommand::Reset
         | ConnectionCommand::Role
         | ConnectionCommand::SlowLog
+        | ConnectionCommand::Session
         | ConnectionCommand::Wait
         | ConnectionCommand::WaitAof
         | ConnectionCommand::Watch => Err(Error::Fixed("ERR This command is not allowed here")),

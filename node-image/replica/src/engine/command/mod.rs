@@ -33,7 +33,7 @@
 //!   key specifications. MEMORY USAGE says about what a key takes. There are no scripts, and keys are not tracked for clients.
 //!
 //! This store's own commands: CONSISTENCY (`clients::consistency` has what its levels promise), SIBLINGS and PUT (`siblings`), CONFLICTS
-//! ([`conflicts`]).
+//! ([`conflicts`]), SESSION (`clients::session`).
 //!
 //! Missing: DUMP, RESTORE, scripts, streams.
 
@@ -66,6 +66,7 @@ mod random;
 mod rows;
 mod scan;
 mod scripts;
+pub mod session;
 mod set_algebra;
 mod sets;
 mod siblings;

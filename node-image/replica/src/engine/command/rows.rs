@@ -219,6 +219,7 @@ pub static ROWS: &[Spec] = rows! {
     "put" 5 [WRITE DENYOOM BLIND ALONE] 1 1 1 String "7.2.0" "Sets a string in place of what a context of SIBLINGS saw, and of nothing else." Data(siblings::put);
     "consistency" -1 [NOSCRIPT LOADING STALE FAST] 0 0 0 Connection "7.2.0" "How many copies this connection's writes wait for, and how many replicas its reads ask." Connection(C::Consistency);
     "conflicts" -1 [] 0 0 0 Server "7.2.0" "What was written at the same time on several sides, what is shown of it, and why." Connection(C::Conflicts), CONFLICTS_SUBCOMMANDS;
+    "session" -2 [] 0 0 0 Connection "7.2.0" "What this connection has seen, for another one to go on from, and what it is promised." Connection(C::Session), SESSION_SUBCOMMANDS;
     // Transactions, replication, the server.
     "multi" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] 0 0 0 Transactions "1.2.0" "Begins a transaction." Connection(C::Multi);
     "exec" 1 [NOSCRIPT LOADING STALE SKIP_SLOWLOG] 0 0 0 Transactions "1.2.0" "Executes a transaction." Connection(C::Exec);
@@ -280,6 +281,16 @@ const CONFLICTS_SUBCOMMANDS: &[Spec] = rows! {
     "conflicts|key" 3 [READONLY] 2 2 1 Server "7.2.0" "What a key holds beside what reads show of it." Data(conflicts::key);
     "conflicts|len" 2 [NOSCRIPT LOADING STALE] 0 0 0 Server "7.2.0" "How many conflicts are kept." CONFLICTS_HANDLER;
     "conflicts|reset" 2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Server "7.2.0" "Forgets them." CONFLICTS_HANDLER;
+};
+
+const SESSION_HANDLER: Handler = Connection(C::Session);
+const SESSION_SUBCOMMANDS: &[Spec] = rows! {
+    "session|guarantees" -2 [NOSCRIPT LOADING STALE] 0 0 0 Connection "7.2.0" "What this connection is promised." SESSION_HANDLER;
+    "session|help" 2 [LOADING STALE] 0 0 0 Connection "7.2.0" "What SESSION can do." SESSION_HANDLER;
+    "session|reset" 2 [NOSCRIPT LOADING STALE] 0 0 0 Connection "7.2.0" "Forgets what this connection has seen." SESSION_HANDLER;
+    "session|resume" 3 [NOSCRIPT LOADING STALE] 0 0 0 Connection "7.2.0" "Goes on from what another connection has seen." SESSION_HANDLER;
+    "session|status" 2 [NOSCRIPT LOADING STALE] 0 0 0 Connection "7.2.0" "What of it is missing, lost, or recovered." SESSION_HANDLER;
+    "session|token" 2 [NOSCRIPT LOADING STALE] 0 0 0 Connection "7.2.0" "What this connection has seen, as one word." SESSION_HANDLER;
 };
 
 const CONFIG_HANDLER: Handler = Connection(C::Config);

@@ -145,6 +145,7 @@ pub enum ConnectionCommand {
     Select,
     SlowLog,
     SwapDb,
+    Session,
     Time,
     Unwatch,
     Wait,

@@ -1,0 +1,266 @@
+//! Whether a command may run here, by what its session has seen elsewhere.
+
+use trireme_proto::ids::Origin;
+
+use crate::{
+    clients::{Flow, execute::Work},
+    engine::{ReceivedSet, command::Error, vector::Seen},
+    group::Role,
+    io::ClientId,
+    quorum::level::{Quorum, Side},
+    replica::Replica,
+};
+
+use super::{Guarantees, Token};
+
+/// What is not here of what a session has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Missing {
+    /// It has still to come.
+    pub(super) waits: ReceivedSet,
+    /// It will not.
+    pub(super) lost: ReceivedSet,
+    /// Entries that are here under other names.
+    pub(super) back: u64,
+}
+
+/// How many entries are in a set.
+pub(super) fn entries(set: &ReceivedSet) -> u64 {
+    let of = |seen: &Seen| seen.intervals().iter().map(|(first, last)| last - first + 1).sum::<u64>();
+    set.origins().iter().map(of).sum()
+}
+
+impl Replica {
+    /// A command of a connection that goes on from a token: nothing is to be done where it may be placed as any other one.
+    pub(in crate::clients) fn keep_session(&mut self, id: ClientId, work: &Work<'_>) -> Result<(), Flow> {
+        let session = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut());
+        let Some(session) = session else { return Ok(()) };
+        session.asks = None;
+        if let Some(bound) = session.max_lag {
+            self.keep_bound(id, work, bound)?;
+        }
+        self.keep_token(id, work)
+    }
+
+    fn keep_token(&mut self, id: ClientId, work: &Work<'_>) -> Result<(), Flow> {
+        let store = self.store_guarantees();
+        let Some(client) = self.clients.get_mut(id) else { return Err(Flow::Done) };
+        let guarantees = client.guarantees(store);
+        let Some(session) = client.session.as_deref_mut() else { return Ok(()) };
+        if session.token.is_empty() {
+            return Ok(());
+        }
+        if self.engine.committed().covers(&session.token.seen) && self.whole_at <= self.applied {
+            (session.token, session.since_us) = (Token::default(), None);
+            return Ok(());
+        }
+        let (needed, all) = (needed(&session.token, guarantees, work.writes()), session.token.seen.clone());
+        let waits_for = session.since_us.map(|since| self.now.mono_us.saturating_sub(since));
+        if self.meta.topology.is_none() {
+            return Err(Flow::NotNow);
+        }
+        let waited = waits_for.is_some_and(|us| us >= self.session_wait_us());
+        let lost = self.missing(&all, waited).lost;
+        if !lost.is_empty() {
+            return Err(self.tell_lost(id, &lost));
+        }
+        let missing = self.missing(&needed, waited);
+        if missing.waits.is_empty() || self.goes_to_who_has_it(id, work) {
+            self.session_goes_on(id);
+            return Ok(());
+        }
+        if !waited {
+            return Err(self.wait_for_session(id));
+        }
+        if let Role::Follower(_) | Role::Idle = &self.role {
+            // Its leader has more.
+            self.session_goes_on(id);
+            return Err(self.forward(id, work, (self.identity.group, 0)));
+        }
+        if self.may_ask_all(work) {
+            if let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) {
+                session.asks = Some(Quorum::All);
+            }
+            return Ok(());
+        }
+        let why = self.why_stale(&missing.waits);
+        self.session_goes_on(id);
+        self.counters.stale_answers += 1;
+        Err(self.refuse(id, &Error::Text(why.into_bytes())))
+    }
+
+    /// The command at hand waits no more.
+    fn session_goes_on(&mut self, id: ClientId) {
+        if let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) {
+            session.since_us = None;
+        }
+    }
+
+    fn wait_for_session(&mut self, id: ClientId) -> Flow {
+        let (now_us, wait_us) = (self.now.mono_us, self.session_wait_us());
+        let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) else {
+            return Flow::Done;
+        };
+        if session.since_us.is_none() {
+            self.counters.session_waits += 1;
+        }
+        let until_us = session.since_us.get_or_insert(now_us).saturating_add(wait_us);
+        self.clients.await_session(until_us);
+        Flow::NotNow
+    }
+
+    /// Whether a command is executed by a leader who has everything that this group has, and there is no other group.
+    fn goes_to_who_has_it(&mut self, id: ClientId, work: &Work<'_>) -> bool {
+        match &self.role {
+            Role::Follower(_) | Role::Idle => {
+                // With the request goes what has to be there: see `forward`.
+                work.writes() || !self.may_read_here(id)
+            }
+            Role::Leader(_) | Role::Peer(_) => false,
+        }
+    }
+
+    /// Whether all members can be asked for what a command reads.
+    fn may_ask_all(&self, work: &Work<'_>) -> bool {
+        let by_key = matches!(work, Work::One(spec, _) if spec.names_keys() && !spec.is_write());
+        by_key && matches!(self.role, Role::Peer(_)) && self.too_few_peers(Side::Reads, Quorum::All, false).is_none()
+    }
+
+    /// What a request to a leader who may lack entries of other groups has to find there: nothing where there are none.
+    pub(in crate::clients) fn session_needs(&mut self, id: ClientId, work: &Work<'_>) -> ReceivedSet {
+        if !self.is_multi_leader() {
+            return ReceivedSet::default();
+        }
+        let store = self.store_guarantees();
+        let Some(client) = self.clients.get_mut(id) else { return ReceivedSet::default() };
+        let guarantees = client.guarantees(store);
+        match &client.session {
+            Some(session) if !session.token.is_empty() => needed(&session.token, guarantees, work.writes()),
+            _ => ReceivedSet::default(),
+        }
+    }
+
+    /// What of a set is not here, and whether it will come. `waited`: what could come by another way has had its time.
+    pub(super) fn missing(&self, needed: &ReceivedSet, waited: bool) -> Missing {
+        let mut missing = Missing::default();
+        for seen in needed.without(self.engine.committed()).origins() {
+            let (back, again) = self.engine.moved_of(seen);
+            missing.back += back;
+            let over = self.is_over(seen, waited);
+            for (first, last) in again {
+                let to = if over { &mut missing.lost } else { &mut missing.waits };
+                to.insert_range(seen.origin, first, last);
+            }
+        }
+        missing
+    }
+
+    /// Whether entries of an origin that are not here will not come.
+    fn is_over(&self, seen: &Seen, waited: bool) -> bool {
+        if self.is_leaderless() {
+            // Somebody may have them who has not passed them on.
+            return waited && self.is_past(seen.origin) && self.none_holds(seen);
+        }
+        let at_once = !self.is_multi_leader();
+        self.is_past(seen.origin) && (at_once || waited)
+    }
+
+    /// Whether an origin writes no more, and all that is left of what it wrote, in its own group, is here.
+    pub(super) fn is_past(&self, origin: Origin) -> bool {
+        let Some(topology) = &self.meta.topology else { return false };
+        if self.is_leaderless() {
+            // The record counts disks; each process that may have lost something has a name of its own.
+            let of_disk = origin.generation >> Origin::LIVES_BITS;
+            let disk_is_gone = topology.replica(origin.group).is_none_or(|row| row.generation > of_disk);
+            let feeds = self.feeds.as_ref();
+            let now = match origin.group == self.identity.id {
+                true => feeds.and_then(|feeds| feeds.origin),
+                false => feeds.and_then(|feeds| feeds.links.get(&origin.group)).and_then(|link| link.origin),
+            };
+            return disk_is_gone || now.is_some_and(|now| now.generation > origin.generation);
+        }
+        if origin.group == topology.group {
+            // The start entry of the epoch is committed here: what its leader had, of all generations before, is, too.
+            let epoch = self.log.position(self.commit).epoch;
+            return topology.generation > origin.generation && self.in_history() && epoch == topology.epoch;
+        }
+        let later = |seen: &Seen| seen.origin.group == origin.group && seen.origin.generation > origin.generation;
+        self.engine.committed().origins().iter().any(later)
+    }
+
+    /// Whether every member is known to hold all of it.
+    pub(super) fn all_hold(&self, seen: &Seen) -> bool {
+        let me = self.identity.id;
+        self.met(Side::Reads, Quorum::All, |id| id == me || self.held_by(id).is_some_and(|held| held.covers_part(seen)))
+    }
+
+    /// Whether every member has said what it holds, and none holds any of it.
+    fn none_holds(&self, seen: &Seen) -> bool {
+        let me = self.identity.id;
+        let lacks = |held: &ReceivedSet| {
+            let mut one = ReceivedSet::default();
+            seen.intervals().into_iter().for_each(|(first, last)| one.insert_range(seen.origin, first, last));
+            one.without(held) == one
+        };
+        self.met(Side::Reads, Quorum::All, |id| id == me || self.held_by(id).is_some_and(lacks))
+    }
+
+    fn held_by(&self, id: u32) -> Option<&ReceivedSet> {
+        self.feeds.as_ref()?.links.get(&id).filter(|link| link.connected)?.holds.as_ref()
+    }
+
+    /// The session goes on without what is lost.
+    fn tell_lost(&mut self, id: ClientId, lost: &ReceivedSet) -> Flow {
+        let back = self.missing(lost, false).back;
+        let why = format!(
+            "LOSTWRITE {} entries that this session has seen or written are lost with a failover: {}; nothing was done now, and the session goes on without them",
+            entries(lost),
+            self.by_origin(lost)
+        );
+        self.counters.lost_writes_told += 1;
+        if let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) {
+            session.token.seen = session.token.seen.without(lost);
+            session.recovered += back;
+            session.lost.merge(lost);
+            session.since_us = None;
+        }
+        self.refuse(id, &Error::Text(why.into_bytes()))
+    }
+
+    pub(in crate::clients) fn why_stale(&self, missing: &ReceivedSet) -> String {
+        format!(
+            "STALE {} entries that this session has seen have not come here within {} ms: {}; nothing was done",
+            entries(missing),
+            self.session_wait_us() / 1_000,
+            self.by_origin(missing)
+        )
+    }
+
+    /// How many entries there are of whom.
+    fn by_origin(&self, set: &ReceivedSet) -> String {
+        let one = |seen: &Seen| {
+            let count: u64 = seen.intervals().iter().map(|(first, last)| last - first + 1).sum();
+            let topology = self.meta.topology.as_ref();
+            let name = match self.is_leaderless() {
+                true => topology.and_then(|topology| topology.replica(seen.origin.group)).map(|row| row.name.clone()),
+                false => self.is_multi_leader().then(|| format!("region {}", self.region_named(seen.origin.group))),
+            };
+            let name = name.unwrap_or_else(|| format!("group {}", seen.origin.group));
+            format!("{count} of {name}, generation {}", seen.origin.generation)
+        };
+        set.origins().iter().map(one).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// What has to be here before a command runs.
+fn needed(token: &Token, guarantees: Guarantees, writes: bool) -> ReceivedSet {
+    let (all, own) = match writes {
+        true => (Guarantees::WRITES_FOLLOW_READS, Guarantees::MONOTONIC_WRITES),
+        false => (Guarantees::MONOTONIC_READS, Guarantees::READ_YOUR_WRITES),
+    };
+    match (guarantees.has(all), guarantees.has(own)) {
+        (true, _) => token.seen.clone(),
+        (false, true) => token.own_writes(),
+        (false, false) => ReceivedSet::default(),
+    }
+}

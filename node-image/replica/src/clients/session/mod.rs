@@ -1,0 +1,326 @@
+//! SESSION: what a connection has seen and written, to be gone on from by another one, at any replica of the store.
+//!
+//! ```text
+//! SESSION TOKEN                              what this connection has seen and written, as one word
+//! SESSION RESUME <token>                     this connection goes on from there, too
+//! SESSION GUARANTEES [<name> ... | DEFAULT | NONE]
+//! SESSION STATUS                             guarantees, how long is waited, what has still to come, what was lost and what of that recovered
+//! SESSION RESET                              what was seen so far counts no more
+//! ```
+//!
+//! **What is promised.** Each can be left out, by the store's `session.guarantees` or by the connection:
+//! - ReadYourWrites: a read shows what the session has written, MonotonicReads: no less than its earlier reads;
+//! - WritesFollowReads: a write is executed where everything is that the session has read, MonotonicWrites: where its earlier writes are. So no replica ever
+//!   shows it without them, as far as entries are joined in causal order;
+//! - ConsistentPrefix: entries become visible whole and, where groups have leaders, after all that their origins had seen. That is how they are joined:
+//!   nobody waits for it, and to leave it out changes nothing.
+//!
+//! **How.** As long as a connection stays where it is, its session is one number, the seq of the group's log that it has seen ([`super::client::Client`]):
+//! a follower's read compares it with what is applied. A token is the same for other replicas: it is made only when it is asked for, from all that is committed
+//! here by then. A resumed one is looked at ([`super::session::gate`]) until everything that it names is here; then it is forgotten, and only the number goes on.
+//!
+//! What it names and is not here is waited for, up to the store's `session.waitMs`; it is tried again with each commit. Then the command goes to who has it:
+//! to the leader, or where nobody leads to all members; who still has not, or cannot be asked, answers `-STALE` with the number of entries that are missing.
+//!
+//! A token may name entries that a failover was allowed to lose. Who knows that they will not come, because a later generation of their origin goes on without
+//! them, says `-LOSTWRITE` once, with their number, and the session goes on without them. Those that were recovered under other names are not lost; SESSION
+//! STATUS counts them.
+//!
+//! How far behind a replica may be that answers is said with CONSISTENCY: [`staleness`].
+//!
+//! **Which entries a token names.** Where groups have leaders, of each group the newest generation alone: whoever has one of its entries has all that is left
+//! of those before. Where nobody leads: every life that can still write, and of the others what not every member is known to have.
+
+pub(crate) mod gate;
+pub(crate) mod guarantees;
+pub(crate) mod staleness;
+pub(crate) mod token;
+
+use trireme_proto::ids::Dot;
+
+use crate::{
+    engine::{
+        ReceivedSet,
+        command::{Error, session::HELP},
+    },
+    io::ClientId,
+    quorum::level::Quorum,
+    replica::Replica,
+};
+
+use super::{Clients, Flow, client::Client};
+use gate::Missing;
+use guarantees::{Guarantees, NAMES};
+use staleness::MaxLag;
+use token::{Key, ORIGINS_MAX, Token};
+
+/// Milliseconds that are waited for what a session has seen, unless the store says otherwise.
+pub(crate) const WAIT_MS: u32 = 1_000;
+
+/// What a connection has said of its session.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    /// What was resumed and has not been found to be here.
+    pub(crate) token: Token,
+    /// Its own choice; none: the store's.
+    pub(crate) guarantees: Option<Guarantees>,
+    /// What its client was told is lost.
+    lost: ReceivedSet,
+    /// Entries that came back under other names.
+    recovered: u64,
+    /// Since when its next command waits for what it has seen.
+    since_us: Option<u64>,
+    /// Nobody leads, and what that command reads is asked of so many members.
+    pub(crate) asks: Option<Quorum>,
+    /// How far behind a replica may be that answers its reads.
+    pub(crate) max_lag: Option<MaxLag>,
+    /// It wants to know how far behind that was, with each answer.
+    pub(crate) tells_staleness: bool,
+}
+
+impl Client {
+    /// What this connection is promised.
+    pub(crate) fn guarantees(&self, store: Guarantees) -> Guarantees {
+        self.session.as_ref().and_then(|session| session.guarantees).unwrap_or(store)
+    }
+
+    /// The seq of the own group's log that a read must not be behind.
+    pub(crate) fn reads_after(&self, store: Guarantees) -> u64 {
+        let guarantees = self.guarantees(store);
+        match guarantees.has(Guarantees::MONOTONIC_READS) {
+            true => self.session_seq,
+            false if guarantees.has(Guarantees::READ_YOUR_WRITES) => self.written_seq,
+            false => 0,
+        }
+    }
+
+    pub(crate) fn session_mut(&mut self) -> &mut Session {
+        self.session.get_or_insert_default()
+    }
+}
+
+impl Clients {
+    /// A command waits for what its session has seen, until then.
+    pub(crate) fn await_session(&mut self, until_us: u64) {
+        self.session_due_us = Some(self.session_due_us.map_or(until_us, |due| due.min(until_us)));
+    }
+
+    /// More is committed here, or it is this time: who waits for what its session has seen may go on.
+    pub(crate) fn wake_sessions(&mut self, now_us: Option<u64>) {
+        if self.session_due_us.is_some_and(|due| now_us.is_none_or(|now| due <= now)) {
+            (self.session_due_us, self.wake) = (None, true);
+        }
+    }
+
+    /// When the first of them has waited long enough.
+    pub(crate) fn session_due_us(&self) -> Option<u64> {
+        self.session_due_us
+    }
+}
+
+impl Replica {
+    /// The secret that the store's tokens are sealed with.
+    pub(crate) fn set_session_key(&mut self, secret: &[u8]) {
+        self.clients.token_key = Key::new(&self.identity.store, secret);
+    }
+
+    /// What the store promises every connection.
+    pub(crate) fn store_guarantees(&self) -> Guarantees {
+        Guarantees::without(self.meta.topology.as_ref().map_or(0, |topology| topology.settings.session_off))
+    }
+
+    /// The same in milliseconds.
+    pub(super) fn session_wait_ms(&self) -> u32 {
+        u32::try_from(self.session_wait_us() / 1_000).unwrap_or(u32::MAX)
+    }
+
+    /// For how long a command waits for what its session has seen: no longer than any command waits.
+    fn session_wait_us(&self) -> u64 {
+        let wait_ms = self.setting(|settings| settings.session_wait_ms).unwrap_or(WAIT_MS);
+        (u64::from(wait_ms) * 1_000).min(self.request_timeout_us() / 2)
+    }
+
+    pub(super) fn session(&mut self, id: ClientId, args: &[&[u8]]) -> Flow {
+        let is = |name: &str| args.get(1).is_some_and(|arg| arg.eq_ignore_ascii_case(name.as_bytes()));
+        if is("token") {
+            return self.session_token(id);
+        }
+        if is("resume") {
+            return self.session_resume(id, args[2]);
+        }
+        if is("guarantees") {
+            return self.session_guarantees(id, &args[2..]);
+        }
+        if is("status") {
+            return self.session_status(id);
+        }
+        if is("reset") {
+            if let Some(client) = self.clients.get_mut(id) {
+                (client.session, client.session_seq, client.written_seq) = (None, 0, 0);
+                client.elsewhere.seen = ReceivedSet::default();
+            }
+            self.answer(id, |reply| reply.ok());
+            return Flow::Done;
+        }
+        self.answer(id, |reply| {
+            reply.array(HELP.len());
+            HELP.iter().for_each(|line| reply.simple(line));
+        });
+        Flow::Done
+    }
+
+    /// The state is one of the store's: whole, and of its history, which only leaders can cut off.
+    fn is_settled_state(&self) -> bool {
+        self.whole() && (self.is_leaderless() || self.in_history())
+    }
+
+    fn session_token(&mut self, id: ClientId) -> Flow {
+        if self.clients.token_key.is_none() {
+            return self.refuse(id, &Error::Fixed(NO_KEY));
+        }
+        let known = self.is_settled_state();
+        let commit = self.commit;
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        // What its earlier commands have shown and written is known when they are answered, and named when it is here.
+        if client.held > 0 || !client.in_order() || client.session_seq > commit || !known {
+            return Flow::NotNow;
+        }
+        let token = self.token_of(id);
+        if token.seen.origins().len() > ORIGINS_MAX {
+            return self.refuse(id, &Error::Fixed(TOO_MANY));
+        }
+        let text = self.clients.token_key.as_ref().map(|key| key.seal(&token)).unwrap_or_default();
+        self.answer(id, |reply| reply.bulk(text.as_bytes()));
+        Flow::Done
+    }
+
+    /// What a connection has seen and written.
+    fn token_of(&mut self, id: ClientId) -> Token {
+        let mut token = Token::default();
+        let (own, here) = (self.identity.group, self.nameable());
+        let Some(client) = self.clients.get_mut(id) else { return token };
+        if client.session_seq > 0 {
+            token.seen = here;
+        }
+        token.seen.merge(&client.elsewhere.seen);
+        let mut wrote =
+            |group: u32| {
+                let newest = token.seen.origins().iter().rfind(|seen| seen.origin.group == group);
+                token.written.extend(newest.map(|seen| Dot {
+                    origin: seen.origin,
+                    seq: seen.beyond.last().map_or(seen.upto, |beyond| beyond.1),
+                }));
+            };
+        client.elsewhere.groups.iter().for_each(|group| wrote(*group));
+        match client.wrote.filter(|dot| token.seen.contains(*dot)) {
+            Some(dot) => token.written.push(dot),
+            None if client.written_seq > 0 => wrote(own),
+            None => {}
+        }
+        if let Some(session) = &client.session {
+            token.merge(&session.token);
+        }
+        token
+    }
+
+    /// What is committed here, as far as a token has to name it.
+    fn nameable(&self) -> ReceivedSet {
+        let all = self.engine.committed();
+        let mut named = ReceivedSet::default();
+        for (i, seen) in all.origins().iter().enumerate() {
+            let needed = match self.is_leaderless() {
+                true => !self.is_past(seen.origin) || !self.all_hold(seen),
+                // In order: the newest generation of a group is its last.
+                false => all.origins().get(i + 1).is_none_or(|next| next.origin.group != seen.origin.group),
+            };
+            if needed {
+                seen.intervals().into_iter().for_each(|(first, last)| named.insert_range(seen.origin, first, last));
+            }
+        }
+        named
+    }
+
+    fn session_resume(&mut self, id: ClientId, text: &[u8]) -> Flow {
+        let Some(key) = &self.clients.token_key else {
+            return self.refuse(id, &Error::Fixed(NO_KEY));
+        };
+        match key.open(text) {
+            Ok(token) => {
+                if let Some(client) = self.clients.get_mut(id).filter(|_| !token.is_empty()) {
+                    let session = client.session_mut();
+                    session.token.merge(&token);
+                    session.since_us = None;
+                }
+                self.answer(id, |reply| reply.ok());
+            }
+            Err(error) => {
+                self.counters.session_refusals += 1;
+                let why = format!("BADTOKEN {error}; nothing was resumed");
+                return self.refuse(id, &Error::Text(why.into_bytes()));
+            }
+        }
+        Flow::Done
+    }
+
+    fn session_guarantees(&mut self, id: ClientId, words: &[&[u8]]) -> Flow {
+        let store = self.store_guarantees();
+        let chosen = match words {
+            [] => {
+                let all = self.clients.get_mut(id).map_or(store, |client| client.guarantees(store));
+                self.answer(id, |reply| write_names(all, reply));
+                return Flow::Done;
+            }
+            [word] if word.eq_ignore_ascii_case(b"default") => None,
+            [word] if word.eq_ignore_ascii_case(b"none") => Some(Guarantees::NONE),
+            words => match Guarantees::parse(words) {
+                Some(chosen) => Some(chosen),
+                None => {
+                    let why = format!("ERR SESSION GUARANTEES takes {}, or DEFAULT, or NONE", NAMES.join(", "));
+                    return self.refuse(id, &Error::Text(why.into_bytes()));
+                }
+            },
+        };
+        if let Some(client) = self.clients.get_mut(id) {
+            client.session_mut().guarantees = chosen;
+        }
+        self.answer(id, |reply| reply.ok());
+        Flow::Done
+    }
+
+    fn session_status(&mut self, id: ClientId) -> Flow {
+        let (store, wait_ms) = (self.store_guarantees(), self.session_wait_us() / 1_000);
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
+        let guarantees = client.guarantees(store);
+        let (token, lost, recovered) = match &client.session {
+            Some(session) => (session.token.clone(), session.lost.clone(), session.recovered),
+            None => (Token::default(), ReceivedSet::default(), 0),
+        };
+        let Missing { waits, back, .. } = self.missing(&token.seen, false);
+        // What was lost may have been appended again since.
+        let since = self.missing(&lost, false).back;
+        let lost = gate::entries(&lost) - since;
+        self.answer(id, |reply| {
+            reply.map(5);
+            reply.bulk(b"guarantees");
+            write_names(guarantees, reply);
+            for (name, number) in [
+                ("wait_ms", wait_ms),
+                ("entries_missing", gate::entries(&waits)),
+                ("entries_lost", lost),
+                ("entries_recovered", recovered + since + back),
+            ] {
+                reply.bulk(name.as_bytes());
+                reply.integer(number as i64);
+            }
+        });
+        Flow::Done
+    }
+}
+
+fn write_names(all: Guarantees, reply: &mut crate::engine::command::Reply<'_>) {
+    reply.array(all.names().count());
+    all.names().for_each(|name| reply.bulk(name.as_bytes()));
+}
+
+const NO_KEY: &str = "ERR this replica has no key for session tokens: it was started without --session-key-file";
+const TOO_MANY: &str = "ERR the session has seen entries of more groups than a token can name";
