@@ -38,8 +38,9 @@ fn sets(wanted: &Wanted) -> Vec<(String, i32, String)> {
         let spec = set.spec.as_ref().unwrap();
         let arguments = spec.template.spec.as_ref().unwrap().containers[0].args.as_ref().unwrap().join(" ");
         let from = arguments.find("--first-id").unwrap();
-        let group =
-            arguments.find("--group").map_or("", |from| arguments[from - 1..].split(" --password").next().unwrap());
+        let group = arguments
+            .find("--group")
+            .map_or("", |from| arguments[from - 1..].split(" --session-key-file").next().unwrap());
         let ids = arguments[from..].split(" --listen").next().unwrap().to_owned() + group;
         (set.metadata.name.clone().unwrap(), spec.replicas.unwrap(), ids)
     };

@@ -125,37 +125,7 @@ impl Replica {
                 format!("durable_seq:{}", self.durable),
                 format!("checkpoint_seq:{}", self.checkpoint.seq),
             ],
-            "replication" => {
-                let mut lines = vec![
-                    "# Replication".into(),
-                    // Any of them takes writes where nobody leads.
-                    format!("role:{}", if self.leads() || self.is_leaderless() { "master" } else { "slave" }),
-                    format!(
-                        "connected_slaves:{}",
-                        report.followers.iter().filter(|follower| follower.reachable).count()
-                    ),
-                    format!("epoch:{}", self.meta.promise),
-                    format!("master_repl_offset:{}", report.commit),
-                    format!("applied_seq:{}", report.applied),
-                ];
-                let staleness = self.staleness();
-                let told = |number: Option<u64>| number.map_or(-1, |n| i64::try_from(n).unwrap_or(i64::MAX));
-                // -1: it is not known.
-                lines.push(format!("replica_staleness_ms:{}", told(staleness.ms)));
-                lines.push(format!("replica_lag_entries:{}", told(staleness.entries)));
-                lines.extend(report.followers.iter().map(|f| {
-                    format!(
-                        "slave{}:state={},offset={},lag={}",
-                        f.id,
-                        if f.reachable { "online" } else { "offline" },
-                        f.acknowledged,
-                        f.lag_ms / 1_000
-                    )
-                }));
-                lines.extend(self.info_of_peer(&report));
-                lines.extend(self.info_of_feeds(&report));
-                lines
-            }
+            "replication" => self.info_of_replication(&report),
             "conflicts" => {
                 let mut lines = vec!["# Conflicts".to_owned(), format!("conflicts_kept:{}", self.conflicts.kept())];
                 lines.extend(self.conflict_counts().map(|(family, count)| format!("conflicts_{family}:{count}")));
@@ -166,5 +136,34 @@ impl Replica {
                 keys => vec!["# Keyspace".into(), format!("db0:keys={keys},expires=0,avg_ttl=0")],
             },
         }
+    }
+
+    fn info_of_replication(&self, report: &Report) -> Vec<String> {
+        let mut lines = vec![
+            "# Replication".into(),
+            // Any of them takes writes where nobody leads.
+            format!("role:{}", if self.leads() || self.is_leaderless() { "master" } else { "slave" }),
+            format!("connected_slaves:{}", report.followers.iter().filter(|follower| follower.reachable).count()),
+            format!("epoch:{}", self.meta.promise),
+            format!("master_repl_offset:{}", report.commit),
+            format!("applied_seq:{}", report.applied),
+        ];
+        let staleness = self.staleness();
+        let told = |number: Option<u64>| number.map_or(-1, |n| i64::try_from(n).unwrap_or(i64::MAX));
+        // -1: it is not known.
+        lines.push(format!("replica_staleness_ms:{}", told(staleness.ms)));
+        lines.push(format!("replica_lag_entries:{}", told(staleness.entries)));
+        lines.extend(report.followers.iter().map(|f| {
+            format!(
+                "slave{}:state={},offset={},lag={}",
+                f.id,
+                if f.reachable { "online" } else { "offline" },
+                f.acknowledged,
+                f.lag_ms / 1_000
+            )
+        }));
+        lines.extend(self.info_of_peer(report));
+        lines.extend(self.info_of_feeds(report));
+        lines
     }
 }

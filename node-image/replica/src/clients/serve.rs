@@ -207,7 +207,10 @@ impl Replica {
             if late(&waiting) {
                 if partial {
                     let why = self.why_not_whole();
-                    self.refuse_waiting(waiting, why.as_deref().unwrap_or("entries of other regions that it depends on have not come"));
+                    self.refuse_waiting(
+                        waiting,
+                        why.as_deref().unwrap_or("entries of other regions that it depends on have not come"),
+                    );
                 } else {
                     self.refuse_early(waiting);
                 }
