@@ -31,11 +31,23 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "trireme-node",
             "trireme-page",
             "trireme-proto",
+            "trireme-sessions",
         ],
     ),
     ("trireme-kubectl", &["trireme-cli", "trireme-crds", "trireme-link", "trireme-proto"]),
-    ("trireme-sim", &["trireme-conflicts", "trireme-crds", "trireme-planner", "trireme-proto", "trireme-replica"]),
+    (
+        "trireme-sim",
+        &[
+            "trireme-conflicts",
+            "trireme-crds",
+            "trireme-planner",
+            "trireme-proto",
+            "trireme-replica",
+            "trireme-sessions",
+        ],
+    ),
     ("trireme-conflicts", &[]),
+    ("trireme-sessions", &[]),
     ("trireme-bench", &[]),
     (
         "trireme-e2e",
@@ -53,7 +65,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that are functions of their inputs: no sockets, no files, no clock, no chance of their own.
-const PURE: &[&str] = &["trireme-proto", "trireme-replica", "trireme-planner", "trireme-sim", "trireme-conflicts"];
+const PURE: &[&str] =
+    &["trireme-proto", "trireme-replica", "trireme-planner", "trireme-sim", "trireme-conflicts", "trireme-sessions"];
 
 /// What none of them may depend on, however indirectly.
 const IMPURE: &[&str] = &["tokio", "mio", "socket2", "rustix", "getrandom", "rand", "axum", "tracing-subscriber"];

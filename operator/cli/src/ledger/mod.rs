@@ -6,7 +6,6 @@
 
 mod check;
 pub mod roam;
-pub mod sessions;
 
 use std::{
     fmt, io,

@@ -1,4 +1,4 @@
-//! Clients that go from replica to replica with their sessions, and notice when they are shown what they may not be ([`sessions`](super::sessions)).
+//! Clients that go from replica to replica with their sessions, and notice when they are shown what they may not be ([`trireme_sessions`]).
 
 use std::{
     io,
@@ -10,15 +10,13 @@ use std::{
 };
 
 use tokio::time::{sleep, timeout};
+use trireme_sessions::{Key, Session, Value, Violation};
 
-use super::{
-    Places, RECONNECT_AFTER, REPLY_MAX, connect, run_all,
-    sessions::{Key, Session, Value, Violation},
-};
+use super::{Places, RECONNECT_AFTER, REPLY_MAX, connect, run_all};
 use crate::resp::{Client, Reply};
 
-/// Commands between two moves.
-const COMMANDS_PER_VISIT: usize = 12;
+/// Most commands between two moves.
+const COMMANDS_PER_VISIT: usize = 8;
 /// Violations that are kept.
 const FOUND_MAX: usize = 100;
 
@@ -27,6 +25,8 @@ const FOUND_MAX: usize = 100;
 pub enum Travel {
     /// Nowhere: on another connection it is another session.
     Stays,
+    /// By its token, which it asks for after each command: where a connection is lost, it goes on from the last one.
+    Token,
     /// It is left behind, and the client expects what it was promised nevertheless: this must be found.
     Lost,
 }
@@ -42,6 +42,8 @@ pub struct Seen {
     pub visits: u64,
     /// What was answered with an error.
     pub errors: u64,
+    /// Of these, those that said that what the session had seen or written is lost.
+    pub lost: u64,
     /// The first error.
     pub first_error: Option<String>,
     /// What may not have been shown, the first hundred of it.
@@ -54,6 +56,7 @@ impl Seen {
         self.writes += other.writes;
         self.visits += other.visits;
         self.errors += other.errors;
+        self.lost += other.lost;
         self.first_error = self.first_error.take().or(other.first_error);
         let room = FOUND_MAX.saturating_sub(self.found.len());
         self.found.extend(other.found.into_iter().take(room));
@@ -125,6 +128,8 @@ struct Roamer {
     session: Session,
     keys: Vec<Key>,
     replica: usize,
+    /// The last token, and what the session had done and seen then.
+    carried: Option<(Vec<u8>, Session)>,
     rng: fastrand::Rng,
     seen: Seen,
 }
@@ -133,19 +138,22 @@ impl Roamer {
     fn new(number: usize, shared: Arc<Shared>) -> Roamer {
         let (keys, replica) = (Key::all(shared.sessions), number % shared.places.count);
         let (session, rng) = (Session::new(number), fastrand::Rng::with_seed(number as u64));
-        Roamer { shared, session, keys, replica, rng, seen: Seen::default() }
+        Roamer { shared, session, keys, replica, carried: None, rng, seen: Seen::default() }
     }
 
     async fn roam(mut self) -> Seen {
         while !self.shared.stop.load(Relaxed) {
             if self.visit().await.is_err() {
-                // Its replica is gone, and with it what its connection knew.
-                self.session.forget();
+                // Its replica is gone, and with it what its connection knew since the last token.
+                match &self.carried {
+                    Some((_, then)) => self.session.back_to(then),
+                    None => self.session.forget(),
+                }
                 sleep(RECONNECT_AFTER).await;
             }
             self.replica = match self.shared.travel {
                 Travel::Stays => (self.replica + 1) % self.shared.places.count,
-                Travel::Lost => self.rng.usize(..self.shared.places.count),
+                Travel::Token | Travel::Lost => self.rng.usize(..self.shared.places.count),
             };
         }
         self.seen
@@ -159,8 +167,11 @@ impl Roamer {
             let words: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
             self.ask(&mut connection, &words).await?;
         }
+        if let Some((token, _)) = self.carried.clone() {
+            self.ask(&mut connection, &[b"SESSION", b"RESUME", &token]).await?;
+        }
         self.seen.visits += 1;
-        let mut left = if shared.travel == Travel::Stays { usize::MAX } else { COMMANDS_PER_VISIT };
+        let mut left = if shared.travel == Travel::Stays { usize::MAX } else { self.rng.usize(1..=COMMANDS_PER_VISIT) };
         while left > 0 && !shared.stop.load(Relaxed) {
             left -= 1;
             match self.rng.u8(..6) {
@@ -168,6 +179,11 @@ impl Roamer {
                 1 => self.write(&mut connection, 2).await?,
                 2 => self.read(&mut connection, self.keys.len()).await?,
                 _ => self.read(&mut connection, 1).await?,
+            }
+            if shared.travel == Travel::Token
+                && let Some(Reply::Bytes(token)) = self.ask(&mut connection, &[b"SESSION", b"TOKEN"]).await?
+            {
+                self.carried = Some((token, self.session.clone()));
             }
             if !shared.places.pause.is_zero() {
                 sleep(shared.places.pause).await;
@@ -182,6 +198,10 @@ impl Roamer {
         match reply.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {
             Reply::Error(error) => {
                 self.seen.errors += 1;
+                if error.starts_with("LOSTWRITE") {
+                    self.seen.lost += 1;
+                    self.session.forget();
+                }
                 self.seen.first_error.get_or_insert(error);
                 sleep(RECONNECT_AFTER).await;
                 Ok(None)

@@ -6,8 +6,8 @@ use rustix::process::Signal;
 use trireme_cli::ledger::{
     Places,
     roam::{Roamers, Seen, Travel},
-    sessions::Guarantee,
 };
+use trireme_sessions::Guarantee;
 
 use crate::{
     regions::{THREE, TWO, assert_same, region},
@@ -18,9 +18,20 @@ use crate::{
 const SINGLE: &str = "  mode: SingleLeader\n  r: 1\n";
 
 fn roamers<'a>(at: impl IntoIterator<Item = &'a Replica>, sessions: usize, travel: Travel) -> Roamers {
+    roamers_with(at, sessions, travel, "DEFAULT")
+}
+
+/// Of sessions that ask for these guarantees.
+fn roamers_with<'a>(
+    at: impl IntoIterator<Item = &'a Replica>,
+    sessions: usize,
+    travel: Travel,
+    guarantees: &str,
+) -> Roamers {
     let addresses = at.into_iter().map(|replica| replica.address).collect();
     let places = Places { pause: Duration::from_millis(1), ..Places::fixed(addresses) };
-    Roamers::start(places, sessions, &[&["READONLY"]], travel)
+    let names: Vec<&str> = ["SESSION", "GUARANTEES"].into_iter().chain(guarantees.split(' ')).collect();
+    Roamers::start(places, sessions, &[&["READONLY"], &names], travel)
 }
 
 fn assert_kept(seen: &Seen, least: u64, what: &str) {
@@ -43,6 +54,25 @@ fn each_connection_is_shown_no_less_than_it_may_be_also_when_a_replica_dies() {
         }
         assert_kept(&clients.finish().unwrap(), 500, what);
         assert_same(&store);
+        store.stop();
+    }
+}
+
+#[test]
+fn a_session_goes_anywhere_with_its_token_also_when_a_replica_dies() {
+    for (spec, what) in [(SINGLE, "SingleLeader"), (TWO, "MultiLeader"), (LEADERLESS, "Leaderless")] {
+        let root = tempfile::tempdir().unwrap();
+        let mut store = Store::up(root.path(), spec, &[]);
+        let clients = roamers(&store.replicas, 2 * store.replicas.len(), Travel::Token);
+        for which in [0, 1] {
+            let victim = store.replicas[which].name.clone();
+            store.kill(&victim);
+            store.wait_whole();
+            store.look_again();
+        }
+        let seen = clients.finish().unwrap();
+        assert_kept(&seen, 300, what);
+        assert!(seen.lost == 0 && seen.visits > 100, "{what}: {seen:?}");
         store.stop();
     }
 }

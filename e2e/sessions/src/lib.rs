@@ -135,6 +135,11 @@ impl Session {
         self.least.clear();
     }
 
+    /// It goes on from what it was at an earlier time. What it writes from now on is new all the same.
+    pub fn back_to(&mut self, earlier: &Session) {
+        self.least.clone_from(&earlier.least);
+    }
+
     fn raise(&mut self, key: Key, number: u64, why: Guarantee) {
         let least = self.least.entry(key).or_insert((0, why));
         if least.0 < number {
