@@ -10,7 +10,7 @@ use trireme_proto::breakage::{self, Breakage};
 use crate::{
     invariants::Violation,
     regions,
-    scenario::{Focus, LEADERLESS, MODES, REGIONS, Scenario},
+    scenario::{Focus, LEADERLESS, MODES, REGIONS, SESSIONS, Scenario, has_regions},
     trace::Keep,
     world::{Summary, World},
 };
@@ -42,9 +42,9 @@ impl std::fmt::Display for Finding {
 /// What it found.
 pub fn run(seed: u64, broken: Option<Breakage>) -> Result<Summary, Finding> {
     breakage::set(broken);
-    let play = || match Focus::of(seed) {
-        Focus::Regions | Focus::Modes => regions::play(seed, Keep::Nothing),
-        _ => World::play(Scenario::new(seed), Keep::Nothing).result,
+    let play = || match has_regions(seed) {
+        true => regions::play(seed, Keep::Nothing),
+        false => World::play(Scenario::new(seed), Keep::Nothing).result,
     };
     let result = catch_unwind(AssertUnwindSafe(play));
     breakage::set(None);
@@ -130,6 +130,7 @@ pub fn first_seed(focus: Focus) -> u64 {
         Focus::Leaderless => LEADERLESS,
         Focus::Regions => REGIONS,
         Focus::Modes => MODES,
+        Focus::Sessions => SESSIONS,
         _ => 0,
     }
 }

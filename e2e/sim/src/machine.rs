@@ -158,7 +158,8 @@ impl Machine {
         let image = self.disk.image();
         let recovery = recover(image).map_err(|why| format!("replica {} cannot recover: {why}", self.id))?;
         let shadow = Shadow::new(&image.log, image.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.whole_at));
-        let replica = Replica::new(identity, recovery, self.clock.now(time));
+        let mut replica = Replica::new(identity, recovery, self.clock.now(time));
+        replica.step(Input::SessionKey(STORE.as_bytes()), self.clock.now(time));
         self.process = Some(Process {
             replica,
             life: self.lives,

@@ -7,7 +7,7 @@ use trireme_sim::{
     campaign::{self, rule},
     invariants::Violation,
     regions::Regions,
-    scenario::{Focus, Scenario},
+    scenario::{Focus, Scenario, has_regions},
     trace::Keep,
     world::{Summary, World},
 };
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
 /// Prints one seed's trace, up to its end or to the panic or violation that ended it.
 fn show(seed: u64, broken: Option<Breakage>) -> ExitCode {
     breakage::set(broken);
-    if matches!(Focus::of(seed), Focus::Regions | Focus::Modes) {
+    if has_regions(seed) {
         let mut regions = Regions::new(seed, Keep::Lines);
         println!("{}", regions.describe());
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| regions.run()));

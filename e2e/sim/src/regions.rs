@@ -18,6 +18,7 @@ use trireme_proto::{ReplicaId, ids::Peer, topology::Mode};
 use self::{edge::Edge, modes::Modes};
 
 use crate::{
+    client::Luggage,
     clock::Micros,
     history::History,
     invariants::{Found, Violation, causal, counters, homes as at_home, liveness, names::Names, same::Same, sets},
@@ -171,6 +172,7 @@ impl Regions {
                 self.worlds[i].run_until(now)?;
                 self.take_abroad(i)?;
             }
+            self.hand_on_luggage();
             while let Some(event) = self.queue.next(now) {
                 self.happen(event);
             }
@@ -217,6 +219,21 @@ impl Regions {
                 if leaves && self.home.as_ref().is_some_and(|home| home.region == region_name(group)) {
                     self.move_home();
                 }
+            }
+        }
+    }
+
+    /// Clients that are done somewhere go on with their sessions wherever there are clients.
+    fn hand_on_luggage(&mut self) {
+        let luggage: Vec<Luggage> = self.worlds.iter_mut().flat_map(|world| world.luggage.drain(..)).collect();
+        if luggage.is_empty() {
+            return;
+        }
+        let open: Vec<usize> = (0..self.worlds.len()).filter(|i| self.worlds[*i].has_travellers()).collect();
+        for one in luggage {
+            if !open.is_empty() {
+                let to = open[self.rng.usize(0..open.len())];
+                self.worlds[to].luggage.push_back(one);
             }
         }
     }

@@ -126,6 +126,8 @@ pub enum Focus {
     Regions,
     /// Stores that have one leader first, then one in each region, and sometimes one again: seeds from [`MODES`] on.
     Modes,
+    /// Clients whose sessions go with them, in stores of all three modes: seeds from [`SESSIONS`] on.
+    Sessions,
 }
 
 /// The first seed of stores without a leader.
@@ -134,10 +136,24 @@ pub const LEADERLESS: u64 = 1_000_000_000;
 pub const REGIONS: u64 = 2_000_000_000;
 /// The first seed of stores whose mode changes.
 pub const MODES: u64 = 3_000_000_000;
+/// The first seed of stores with clients whose sessions go with them.
+pub const SESSIONS: u64 = 4_000_000_000;
+
+/// Whether a seed's store has several groups.
+pub fn has_regions(seed: u64) -> bool {
+    match Focus::of(seed) {
+        Focus::Regions | Focus::Modes => true,
+        Focus::Sessions => seed % 3 == 2,
+        _ => false,
+    }
+}
 
 impl Focus {
     /// The focus of a seed: six of eight seeds have one.
     pub fn of(seed: u64) -> Focus {
+        if seed >= SESSIONS {
+            return Focus::Sessions;
+        }
         if seed >= MODES {
             return Focus::Modes;
         }
@@ -185,6 +201,10 @@ pub struct Scenario {
     pub policy: Policy,
     /// Clients.
     pub clients: u32,
+    /// Clients whose sessions go with them, and how many sessions there are at first.
+    pub travellers: u32,
+    /// See [`Scenario::travellers`].
+    pub sessions: usize,
     /// Mean time that a client thinks between pipelines.
     pub think_us: Micros,
     /// How long faults go on.
@@ -226,6 +246,10 @@ impl Scenario {
             scenario.without_leader(&mut rng);
             return scenario;
         }
+        if focus == Focus::Sessions {
+            scenario.with_sessions(seed, &mut rng);
+            return scenario;
+        }
         scenario.policy = Policy::NeverLose;
         scenario.clients = 5;
         scenario.think_us = rng.u64(2_000..12_000);
@@ -237,10 +261,27 @@ impl Scenario {
         scenario
     }
 
+    /// Clients whose sessions go with them, where nothing that was acknowledged is ever lost.
+    fn with_sessions(&mut self, seed: u64, rng: &mut Rng) {
+        if seed % 3 == 1 {
+            self.without_leader(rng);
+            // The last disk that has something may go where one copy is enough.
+            self.faults.retain(|fault| self.w > 1 || !matches!(fault, Fault::MachineLost | Fault::DiskLoss));
+        } else {
+            self.focus_on([Focus::Elections, Focus::Changes, Focus::Requests, Focus::Disks][rng.usize(0..4)], rng);
+            self.settings.r = 1;
+        }
+        self.policy = Policy::NeverLose;
+        self.faults.retain(|fault| *fault != Fault::Force);
+        self.clients = 2;
+        self.think_us = rng.u64(2_000..10_000);
+        (self.travellers, self.sessions) = (4, 3);
+    }
+
     fn focus_on(&mut self, focus: Focus, rng: &mut Rng) {
         (self.n, self.w) = [(3, 2), (5, 3), (5, 2), (4, 3), (3, 2)][rng.usize(0..5)];
         match focus {
-            Focus::Everything | Focus::Leaderless | Focus::Regions | Focus::Modes => {}
+            Focus::Everything | Focus::Leaderless | Focus::Regions | Focus::Modes | Focus::Sessions => {}
             Focus::Leases => {
                 self.settings.lease_ms = [250, 1_000][rng.usize(0..2)];
                 self.fault_every_us = rng.u64(300_000..900_000);
@@ -373,6 +414,10 @@ impl Scenario {
             scenario
         };
         let mut scenarios: Vec<Scenario> = (1..=groups).map(region).collect();
+        if Focus::of(seed) == Focus::Sessions {
+            scenarios.iter_mut().for_each(|scenario| (scenario.travellers, scenario.clients) = (3, 3));
+            scenarios[0].sessions = 4;
+        }
         // The last one may be added to a store that has been used for a while.
         if let Some(last) = scenarios.last_mut().filter(|_| rng.u8(0..4) == 0) {
             last.begins_at = rng.u64(300_000..faults_until / 2);
@@ -413,6 +458,8 @@ impl Scenario {
             settings: Scenario::settings(&mut rng),
             policy,
             clients: rng.u32(2..=5),
+            travellers: 0,
+            sessions: 0,
             think_us: rng.u64(5_000..60_000),
             faults_until: rng.u64(1_500_000..4_000_000),
             isolated_us: (50_000, 900_000),

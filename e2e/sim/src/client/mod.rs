@@ -1,12 +1,16 @@
 //! A client: it sends pipelines of commands to one replica, reads the replies, and goes to another replica when its own is gone.
 //!
-//! `asks`: what it asks for.
+//! `asks`: what it asks for. `travel`: clients whose session goes with them.
 
 mod asks;
+mod travel;
 
 use std::collections::VecDeque;
 
 use trireme_proto::ReplicaId;
+
+pub use travel::Luggage;
+use travel::{Step, Visit};
 
 use crate::{
     clock::Micros,
@@ -49,6 +53,8 @@ enum Expected {
     Watched(usize),
     /// To the GET of what another region set.
     Cause(usize),
+    /// To a command of a session that goes from replica to replica.
+    Visit(Step),
 }
 
 /// Whose keys a client uses.
@@ -101,6 +107,12 @@ pub struct Client {
     watched: Option<Option<String>>,
     /// What another region was seen to have set.
     cause: Option<u64>,
+    /// Its sessions go with it: the one that is at its replica now.
+    pub travels: bool,
+    visit: Option<Visit>,
+    asked: usize,
+    /// It was shown what its session may not be shown.
+    pub shown: Option<String>,
 }
 
 impl Client {
@@ -122,6 +134,10 @@ impl Client {
             watching: false,
             watched: None,
             cause: None,
+            travels: false,
+            visit: None,
+            asked: 0,
+            shown: None,
         }
     }
 
@@ -144,11 +160,13 @@ impl Client {
         self.connection = Some(connection);
         self.session += 1;
         self.received.clear();
-        if self.readonly && self.leaderless.is_none() {
+        let mut greeting = Vec::new();
+        if self.readonly && (self.leaderless.is_none() || self.travels) {
             self.expected.push_back(Expected::Formal);
-            return vec![vec![b"READONLY".to_vec()]];
+            greeting.push(vec![b"READONLY".to_vec()]);
         }
-        Vec::new()
+        self.arrive(&mut greeting);
+        greeting
     }
 
     /// The store that it asks is to know nothing of what the client has seen.
@@ -170,7 +188,7 @@ impl Client {
                         history.entries[index].outcome = Outcome::Unknown;
                     }
                 }
-                Expected::Formal | Expected::Watch => {}
+                Expected::Formal | Expected::Watch | Expected::Visit(_) => {}
             }
         }
     }
@@ -201,6 +219,11 @@ impl Client {
                         _ => None,
                     };
                     end(now, index, reply, still_strict, history);
+                }
+                Expected::Visit(step) => {
+                    if let Err(what) = self.seen(step, reply) {
+                        self.shown.get_or_insert(what);
+                    }
                 }
                 Expected::Watch => self.watching = reply == Reply::ok(),
                 Expected::Watched(index) => {

@@ -16,6 +16,7 @@
 //! | [`linearizable`] | at the end | the operations on a key fit into one order |
 //! | [`once`] | at the end | every write took effect once if acknowledged, at most once if not, never if refused |
 //! | [`session`] | at the end | a connection sees its own writes, and never goes back |
+//! | `travel` | with every answer | a session that goes elsewhere with its token is shown what it is promised, and nobody is told of a loss that is none |
 //! | [`atomic`] | at the end | a transaction is seen as a whole |
 //! | [`liveness`] | at the end | once faults have stopped, the store serves and all replicas are the same, soon |
 //!

@@ -16,7 +16,7 @@ mod operator;
 mod upkeep;
 mod users;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -29,7 +29,7 @@ pub use self::{
     operator::{Authority, Worker},
 };
 use crate::{
-    client::{Client, Scope},
+    client::{Client, Luggage, Scope},
     clock::{Clock, Micros},
     history::History,
     invariants::{Decided, Found, Violation, Watch},
@@ -138,6 +138,8 @@ pub struct World {
     pub(crate) workers: BTreeMap<u32, Worker>,
     pub(crate) workers_issued: u32,
     pub(crate) clients: Vec<Client>,
+    /// Sessions that go from client to client, between two of them.
+    pub(crate) luggage: VecDeque<Luggage>,
     pub(crate) sessions: BTreeMap<(ReplicaId, u64, u64), u32>,
     pub(crate) dialing: BTreeSet<(Peer, Peer)>,
     pub(crate) requests: Vec<HumanRequest>,
@@ -209,7 +211,13 @@ impl World {
             }
             client
         };
-        let clients = (1..=scenario.clients).map(client).collect();
+        let mut clients: Vec<Client> = (1..=scenario.clients).map(client).collect();
+        clients.extend((1..=scenario.travellers).map(|number| {
+            let mut client = Client::new(scenario.clients + number, false);
+            (client.leaderless, client.travels) = (registers, true);
+            client
+        }));
+        let luggage = Luggage::new(scenario.sessions).collect();
         let mut world = World {
             wanted: (scenario.n, scenario.w),
             wanted_r: scenario.settings.r,
@@ -243,6 +251,7 @@ impl World {
             workers: BTreeMap::new(),
             workers_issued: 0,
             clients,
+            luggage,
             sessions: BTreeMap::new(),
             dialing: BTreeSet::new(),
             requests: Vec::new(),
@@ -263,7 +272,7 @@ impl World {
             self.queue.at(begins_at + at, Event::Start(id));
         }
         self.new_worker();
-        for client in 1..=self.scenario.clients {
+        for client in 1..=self.scenario.clients + self.scenario.travellers {
             let at = self.rng.u64(50_000..200_000);
             self.queue.at(begins_at + at, Event::Act(client));
         }

@@ -56,7 +56,7 @@ impl World {
         let at = client as usize - 1;
         let Some(connection) = self.clients[at].connection else {
             let running: Vec<_> = self.machines.iter().filter(|(_, m)| m.awake()).map(|(id, _)| *id).collect();
-            if !running.is_empty() && !self.quiet {
+            if !running.is_empty() && !self.quiet && self.may_connect(at) {
                 let to = running[self.rng.usize(0..running.len())];
                 self.connect(client, to);
             }
@@ -64,6 +64,13 @@ impl World {
         };
         if self.quiet || !self.clients[at].idle() {
             return;
+        }
+        if self.clients[at].travels {
+            if self.clients[at].has_looked() {
+                return self.leave(client);
+            }
+            let commands = self.clients[at].look(&mut self.rng);
+            return self.send_commands(client, commands);
         }
         if self.rng.u8(0..60) == 0 {
             return self.leave(client);
@@ -84,26 +91,55 @@ impl World {
             }
             self.send_up(client, Arrival::Command(connection.number, args));
         }
-        let (session, sent) = (self.clients[at].session, self.history.entries.len());
+        let state = &self.clients[at];
+        let (session, sent) = (state.session, state.asked().unwrap_or(self.history.entries.len()));
         self.queue.after(PATIENCE_US, Event::GiveUp(client, session, sent));
     }
 
     /// A client that waits for the same replies as long ago goes elsewhere.
     pub(super) fn give_up(&mut self, client: u32, session: u64, sent: usize) {
         let state = &self.clients[client as usize - 1];
-        let waits = self.history.entries[..sent].iter().rev().take(64).any(|entry| {
-            entry.client == client && entry.session == session && entry.outcome == crate::history::Outcome::Pending
-        });
+        let waits = match state.asked() {
+            Some(asked) => asked == sent && !state.idle(),
+            None => self.still_waits(client, session, sent),
+        };
         if state.session == session && waits {
             self.leave(client);
         }
+    }
+
+    fn still_waits(&self, client: u32, session: u64, sent: usize) -> bool {
+        self.history.entries[..sent].iter().rev().take(64).any(|entry| {
+            entry.client == client && entry.session == session && entry.outcome == crate::history::Outcome::Pending
+        })
+    }
+
+    /// Whether it has clients whose sessions go with them, and they are at work.
+    pub(crate) fn has_travellers(&self) -> bool {
+        let begun = self.now() > self.scenario.begins_at;
+        self.scenario.travellers > 0 && begun && !self.quiet && !self.leaves
+    }
+
+    /// Where a client's sessions go with it: it goes on with one that nobody is at.
+    fn may_connect(&mut self, at: usize) -> bool {
+        if !self.clients[at].travels {
+            return true;
+        }
+        let Some(luggage) = self.luggage.pop_front() else { return false };
+        self.clients[at].pick_up(luggage, &mut self.rng);
+        true
+    }
+
+    fn disconnected(&mut self, at: usize) {
+        self.clients[at].disconnected(&mut self.history);
+        self.luggage.extend(self.clients[at].put_down());
     }
 
     fn leave(&mut self, client: u32) {
         let Some(connection) = self.clients[client as usize - 1].connection else { return };
         self.send_up(client, Arrival::ClientClosed(connection.number));
         self.sessions.remove(&(connection.replica, connection.life, connection.number));
-        self.clients[client as usize - 1].disconnected(&mut self.history);
+        self.disconnected(client as usize - 1);
     }
 
     /// A process is gone: its clients notice.
@@ -119,11 +155,11 @@ impl World {
     }
 
     pub(super) fn hang_up(&mut self, client: u32, session: u64) {
-        let state = &mut self.clients[client as usize - 1];
+        let state = &self.clients[client as usize - 1];
         if state.session == session
             && let Some(connection) = state.connection
         {
-            state.disconnected(&mut self.history);
+            self.disconnected(client as usize - 1);
             self.sessions.remove(&(connection.replica, connection.life, connection.number));
         }
     }
@@ -184,6 +220,11 @@ impl World {
         let strict = self.strict_at(connection.replica);
         if let Err(what) = self.clients[at].receive(now, bytes, strict, &mut self.history) {
             self.found(violated("protocol", what));
+        }
+        if let Some(what) = self.clients[at].shown.take()
+            && !self.decided.lossy()
+        {
+            self.found(violated("travel", what));
         }
     }
 }

@@ -177,9 +177,7 @@ impl Replica {
         if needs.is_empty() {
             return self.shown();
         }
-        let mut all = sets::from_message(&self.shown());
-        all.merge(needs);
-        sets::to_message(&all)
+        merged(&self.shown(), &sets::to_message(needs))
     }
 
     /// A request belongs elsewhere, and was not executed where it was asked: it is asked there, at once if that is news, else a little later.
@@ -216,7 +214,8 @@ impl Replica {
                     (*group, *home_epoch) = (home.group, home.epoch);
                 }
                 if *group != own {
-                    request.seen.clone_from(&shown);
+                    // What its session needs stays with it.
+                    request.seen = merged(&request.seen, &shown);
                 }
                 *sent = self.may_ask(*group);
                 match *sent {
@@ -244,4 +243,11 @@ impl Replica {
             client.elsewhere.seen.merge(&sets::from_message(&reply.seen));
         }
     }
+}
+
+/// Both of two sets.
+fn merged(one: &[Seen], other: &[Seen]) -> Vec<Seen> {
+    let mut all = sets::from_message(one);
+    all.merge(&sets::from_message(other));
+    sets::to_message(&all)
 }

@@ -225,6 +225,9 @@ impl Replica {
         if group != self.identity.group {
             self.note_shown_elsewhere(id, &reply);
         }
+        if reply.bytes.starts_with(b"-LOSTWRITE") {
+            self.was_told_of_loss(id);
+        }
         let bytes = self.reply_or_error(id, number, reply.bytes);
         let Some(client) = self.clients.get_mut(id) else { return };
         let wrote = client.answer_place(number, bytes);

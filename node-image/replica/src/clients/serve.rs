@@ -225,9 +225,7 @@ impl Replica {
         if request.seen_wait_ms == 0 {
             return self.refuse_waiting(waiting, "entries of other regions that it depends on have not come");
         }
-        let missing = sets::from_message(&request.seen).without(self.engine.received());
-        let bytes = Bytes::from(format!("-{}\r\n", self.why_stale(&missing)));
-        self.counters.stale_answers += 1;
+        let bytes = Bytes::from(format!("-{}\r\n", self.why_early(&sets::from_message(&request.seen))));
         self.reply_to(*from, reply_of(request, bytes, 0));
     }
 
@@ -271,7 +269,7 @@ impl Replica {
     fn try_to_work(&mut self, forwarder: (ReplicaId, u64), request: &Request, work: &Work<'_>) -> Option<Executed> {
         match self.where_is(work) {
             Where::Here(_) if !self.shows_whole() && work.looks() => return Some(Executed::Early),
-            Where::Here(_) if self.engine.received().covers(&sets::from_message(&request.seen)) => {}
+            Where::Here(_) if self.has_received(&sets::from_message(&request.seen)) => {}
             Where::Here(_) | Where::Soon(_) => return Some(Executed::Early),
             Where::There(home) => return Some(Executed::Moved(Moved { group: home.group, epoch: home.epoch })),
             Where::Nowhere(why) => return Some(Executed::Reply(format!("-{why}\r\n").into(), 0, Of::Read)),

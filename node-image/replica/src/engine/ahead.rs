@@ -42,6 +42,11 @@ impl Engine {
         self.ahead.stale || !self.ahead.shown.is_empty()
     }
 
+    /// What images have shown, which may not all have been received.
+    pub(crate) fn shown_ahead(&self) -> &ReceivedSet {
+        &self.ahead.shown
+    }
+
     /// How many deltas are to come until [`Engine::is_whole`].
     #[must_use]
     pub fn lacking(&self) -> u64 {

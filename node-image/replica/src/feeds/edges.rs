@@ -19,7 +19,7 @@ impl Replica {
     }
 
     /// Whether a group is an edge.
-    pub(super) fn is_edge(&self, group: u32) -> bool {
+    pub(crate) fn is_edge(&self, group: u32) -> bool {
         let topology = self.meta.topology.as_ref();
         topology.is_some_and(|topology| topology.groups.iter().any(|row| row.group == group && row.is_edge()))
     }

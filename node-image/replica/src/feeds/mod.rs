@@ -74,7 +74,7 @@ pub(crate) struct Feeds {
     /// By group. Where every replica is a group of one, a group has its replica's number.
     pub(crate) links: BTreeMap<u32, Link>,
     /// What each group last said that it holds, whoever speaks for it and whether or not it is connected now.
-    said: BTreeMap<u32, ReceivedSet>,
+    pub(crate) said: BTreeMap<u32, ReceivedSet>,
     /// What is held here for good: durably, and where this group has a leader, committed.
     pub(crate) held: ReceivedSet,
     /// Entries of others, and own ones, of which that is not known yet: their seq in the log, and their names.

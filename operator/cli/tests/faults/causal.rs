@@ -15,6 +15,8 @@ use crate::{
     tools::{LEADERLESS, eventually},
 };
 
+/// Neither writes nor reads ask another replica.
+const ALONE: &str = "  mode: Leaderless\n  w: 1\n  r: 1\n  writeOrder: Clock\n";
 const SINGLE: &str = "  mode: SingleLeader\n  r: 1\n";
 
 fn roamers<'a>(at: impl IntoIterator<Item = &'a Replica>, sessions: usize, travel: Travel) -> Roamers {
@@ -60,7 +62,7 @@ fn each_connection_is_shown_no_less_than_it_may_be_also_when_a_replica_dies() {
 
 #[test]
 fn a_session_goes_anywhere_with_its_token_also_when_a_replica_dies() {
-    for (spec, what) in [(SINGLE, "SingleLeader"), (TWO, "MultiLeader"), (LEADERLESS, "Leaderless")] {
+    for (spec, what) in [(SINGLE, "SingleLeader"), (TWO, "MultiLeader"), (LEADERLESS, "Leaderless"), (ALONE, "alone")] {
         let root = tempfile::tempdir().unwrap();
         let mut store = Store::up(root.path(), spec, &[]);
         let clients = roamers(&store.replicas, 2 * store.replicas.len(), Travel::Token);

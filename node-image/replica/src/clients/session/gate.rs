@@ -50,10 +50,13 @@ impl Replica {
         if session.token.is_empty() {
             return Ok(());
         }
-        if self.engine.committed().covers(&session.token.seen) && self.whole_at <= self.applied {
-            (session.token, session.since_us) = (Token::default(), None);
+        if self.has_all(id) {
+            self.session_is_here(id);
             return Ok(());
         }
+        let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) else {
+            return Ok(());
+        };
         let (needed, all) = (needed(&session.token, guarantees, work.writes()), session.token.seen.clone());
         let waits_for = session.since_us.map(|since| self.now.mono_us.saturating_sub(since));
         if self.meta.topology.is_none() {
@@ -87,6 +90,27 @@ impl Replica {
         self.session_goes_on(id);
         self.counters.stale_answers += 1;
         Err(self.refuse(id, &Error::Text(why.into_bytes())))
+    }
+
+    /// Whether all that a session has seen is here, in what the store's history is: what only a former leader has does not count.
+    fn has_all(&mut self, id: ClientId) -> bool {
+        if !self.is_settled_state() || (self.leads() && !self.lease_holds()) {
+            return false;
+        }
+        self.clients.session_of(id).is_some_and(|session| self.here().covers(&session.token.seen))
+    }
+
+    /// From now on the session is the number that every connection's is. Which of it were its own writes is for the next token.
+    fn session_is_here(&mut self, id: ClientId) {
+        let commit = self.commit;
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.session_seq = client.session_seq.max(commit);
+        if let Some(session) = client.session.as_deref_mut() {
+            if !session.token.written.is_empty() {
+                client.written_seq = client.written_seq.max(commit);
+            }
+            (session.token.seen, session.since_us) = (ReceivedSet::default(), None);
+        }
     }
 
     /// The command at hand waits no more.
@@ -143,7 +167,7 @@ impl Replica {
     /// What of a set is not here, and whether it will come. `waited`: what could come by another way has had its time.
     pub(super) fn missing(&self, needed: &ReceivedSet, waited: bool) -> Missing {
         let mut missing = Missing::default();
-        for seen in needed.without(self.engine.committed()).origins() {
+        for seen in needed.without(self.here()).origins() {
             let (back, again) = self.engine.moved_of(seen);
             missing.back += back;
             let over = self.is_over(seen, waited);
@@ -161,8 +185,12 @@ impl Replica {
             // Somebody may have them who has not passed them on.
             return waited && self.is_past(seen.origin) && self.none_holds(seen);
         }
-        let at_once = !self.is_multi_leader();
-        self.is_past(seen.origin) && (at_once || waited)
+        if !self.is_multi_leader() {
+            return self.is_past(seen.origin);
+        }
+        // What a group had lost may have reached another one before: it comes from there. Only a leader hears what others have.
+        let nobody_has = self.feeds.as_ref().is_some_and(|feeds| feeds.said.values().all(|said| lacks(said, seen)));
+        waited && self.is_past(seen.origin) && self.leads() && nobody_has
     }
 
     /// Whether an origin writes no more, and all that is left of what it wrote, in its own group, is here.
@@ -184,8 +212,9 @@ impl Replica {
             let epoch = self.log.position(self.commit).epoch;
             return topology.generation > origin.generation && self.in_history() && epoch == topology.epoch;
         }
+        // An edge that has lost its disk begins anew with any generation.
         let later = |seen: &Seen| seen.origin.group == origin.group && seen.origin.generation > origin.generation;
-        self.engine.committed().origins().iter().any(later)
+        !self.is_edge(origin.group) && self.engine.committed().origins().iter().any(later)
     }
 
     /// Whether every member is known to hold all of it.
@@ -195,14 +224,9 @@ impl Replica {
     }
 
     /// Whether every member has said what it holds, and none holds any of it.
-    fn none_holds(&self, seen: &Seen) -> bool {
+    pub(super) fn none_holds(&self, seen: &Seen) -> bool {
         let me = self.identity.id;
-        let lacks = |held: &ReceivedSet| {
-            let mut one = ReceivedSet::default();
-            seen.intervals().into_iter().for_each(|(first, last)| one.insert_range(seen.origin, first, last));
-            one.without(held) == one
-        };
-        self.met(Side::Reads, Quorum::All, |id| id == me || self.held_by(id).is_some_and(lacks))
+        self.met(Side::Reads, Quorum::All, |id| id == me || self.held_by(id).is_some_and(|held| lacks(held, seen)))
     }
 
     fn held_by(&self, id: u32) -> Option<&ReceivedSet> {
@@ -211,20 +235,54 @@ impl Replica {
 
     /// The session goes on without what is lost.
     fn tell_lost(&mut self, id: ClientId, lost: &ReceivedSet) -> Flow {
-        let back = self.missing(lost, false).back;
-        let why = format!(
-            "LOSTWRITE {} entries that this session has seen or written are lost with a failover: {}; nothing was done now, and the session goes on without them",
-            entries(lost),
-            self.by_origin(lost)
-        );
+        let why = self.why_lost(lost);
         self.counters.lost_writes_told += 1;
         if let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) {
             session.token.seen = session.token.seen.without(lost);
-            session.recovered += back;
             session.lost.merge(lost);
             session.since_us = None;
         }
         self.refuse(id, &Error::Text(why.into_bytes()))
+    }
+
+    /// Whether a request's client has seen nothing that may still come: what its group has lost and has again has another name.
+    pub(in crate::clients) fn has_received(&self, seen: &ReceivedSet) -> bool {
+        let rest = seen.without(self.engine.received());
+        rest.origins().iter().all(|seen| self.engine.moved_of(seen).1.is_empty())
+    }
+
+    /// Why a request is refused whose client has seen what has not come in time.
+    pub(in crate::clients) fn why_early(&mut self, seen: &ReceivedSet) -> String {
+        let missing = self.missing(seen, true);
+        if missing.lost.is_empty() {
+            self.counters.stale_answers += 1;
+            return self.why_stale(&missing.waits);
+        }
+        self.counters.lost_writes_told += 1;
+        self.why_lost(&missing.lost)
+    }
+
+    fn why_lost(&self, lost: &ReceivedSet) -> String {
+        format!(
+            "LOSTWRITE {} entries that this session has seen or written are lost with a failover: {}; nothing was done now, and the session goes on without them",
+            entries(lost),
+            self.by_origin(lost)
+        )
+    }
+
+    /// The leader has told a session of a loss: it goes on without what is known here to be over.
+    pub(in crate::clients) fn was_told_of_loss(&mut self, id: ClientId) {
+        let Some(session) = self.clients.session_of(id) else { return };
+        let mut over = ReceivedSet::default();
+        for seen in session.token.seen.without(self.here()).origins() {
+            if self.is_past(seen.origin) {
+                insert(&mut over, seen);
+            }
+        }
+        if let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) {
+            session.token.seen = session.token.seen.without(&over);
+            session.lost.merge(&over);
+        }
     }
 
     pub(in crate::clients) fn why_stale(&self, missing: &ReceivedSet) -> String {
@@ -250,6 +308,18 @@ impl Replica {
         };
         set.origins().iter().map(one).collect::<Vec<_>>().join("; ")
     }
+}
+
+/// Adds one origin's to a set.
+pub(super) fn insert(set: &mut ReceivedSet, seen: &Seen) {
+    seen.intervals().into_iter().for_each(|(first, last)| set.insert_range(seen.origin, first, last));
+}
+
+/// Whether none of it is in a set.
+fn lacks(held: &ReceivedSet, seen: &Seen) -> bool {
+    let mut one = ReceivedSet::default();
+    insert(&mut one, seen);
+    one.without(held) == one
 }
 
 /// What has to be here before a command runs.

@@ -28,8 +28,10 @@
 //!
 //! How far behind a replica may be that answers is said with CONSISTENCY: [`staleness`].
 //!
-//! **Which entries a token names.** Where groups have leaders, of each group the newest generation alone: whoever has one of its entries has all that is left
-//! of those before. Where nobody leads: every life that can still write, and of the others what not every member is known to have.
+//! **Which entries a token names.** What is here for good, which is at least what the session was shown. Where there is one group, of its newest generation
+//! alone: whoever has one of its entries has all that is left of those before. Where there are several, of older generations, too, what not every group is
+//! known to have: an entry that its own group has lost may have reached others. Where nobody leads: every life that can still write, and of the others what not
+//! every member is known to have.
 
 pub(crate) mod gate;
 pub(crate) mod guarantees;
@@ -49,13 +51,16 @@ use crate::{
 };
 
 use super::{Clients, Flow, client::Client};
-use gate::Missing;
+use gate::{Missing, insert};
 use guarantees::{Guarantees, NAMES};
 use staleness::MaxLag;
 use token::{Key, ORIGINS_MAX, Token};
 
 /// Milliseconds that are waited for what a session has seen, unless the store says otherwise.
 pub(crate) const WAIT_MS: u32 = 1_000;
+
+/// Of each other group, how many of its last generations a follower names, who does not hear what others have.
+const GENERATIONS_NAMED: usize = 4;
 
 /// What a connection has said of its session.
 #[derive(Debug, Default)]
@@ -100,6 +105,10 @@ impl Client {
 }
 
 impl Clients {
+    fn session_of(&self, id: ClientId) -> Option<&Session> {
+        self.map.get(&id)?.session.as_deref()
+    }
+
     /// A command waits for what its session has seen, until then.
     pub(crate) fn await_session(&mut self, until_us: u64) {
         self.session_due_us = Some(self.session_due_us.map_or(until_us, |due| due.min(until_us)));
@@ -223,18 +232,44 @@ impl Replica {
         token
     }
 
-    /// What is committed here, as far as a token has to name it.
+    /// What is here for good: what tokens name, and what they are compared with.
+    pub(super) fn here(&self) -> &ReceivedSet {
+        match &self.feeds {
+            // Nothing is undone where nobody leads, and what is not yet durable may be lost all the same.
+            Some(feeds) if self.is_leaderless() => &feeds.held,
+            _ => self.engine.committed(),
+        }
+    }
+
+    /// What is here for good, as far as a token has to name it.
     fn nameable(&self) -> ReceivedSet {
-        let all = self.engine.committed();
+        let all = self.here();
         let mut named = ReceivedSet::default();
         for (i, seen) in all.origins().iter().enumerate() {
             let needed = match self.is_leaderless() {
                 true => !self.is_past(seen.origin) || !self.all_hold(seen),
-                // In order: the newest generation of a group is its last.
-                false => all.origins().get(i + 1).is_none_or(|next| next.origin.group != seen.origin.group),
+                // In order: the newest generation of a group is its last. Of one that went on without some of an older one's entries, others may have these.
+                false => {
+                    let newer = |after: usize| {
+                        all.origins().get(i + after).is_some_and(|next| next.origin.group == seen.origin.group)
+                    };
+                    match &self.feeds {
+                        Some(feeds) if self.leads() => {
+                            !newer(1) || !feeds.said.values().all(|said| said.covers_part(seen))
+                        }
+                        Some(_) => !newer(GENERATIONS_NAMED),
+                        None => !newer(1),
+                    }
+                }
             };
             if needed {
-                seen.intervals().into_iter().for_each(|(first, last)| named.insert_range(seen.origin, first, last));
+                insert(&mut named, seen);
+            }
+        }
+        // State that was joined may show entries that have not come yet.
+        for seen in self.engine.shown_ahead().without(all).origins() {
+            if !(self.is_leaderless() && self.is_past(seen.origin) && self.none_holds(seen)) {
+                insert(&mut named, seen);
             }
         }
         named
