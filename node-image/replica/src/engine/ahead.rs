@@ -14,6 +14,8 @@ use super::{DeltaError, Engine, image};
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     pub(super) shown: ReceivedSet,
+    /// What deltas depend on that came before it, which is only where nobody leads.
+    pub(super) causes: ReceivedSet,
     /// Something was undone: what is left is beside the slots.
     stale: bool,
 }
@@ -40,6 +42,20 @@ impl Engine {
     #[must_use]
     pub fn is_ahead(&self) -> bool {
         self.ahead.stale || !self.ahead.shown.is_empty()
+    }
+
+    /// Whether everything may have been received that a delta in the state depends on, or an image shows something of; where it has not, what is missing.
+    pub(crate) fn missing_causes(&mut self) -> Option<ReceivedSet> {
+        if !self.is_ahead() && self.ahead.causes.is_empty() {
+            return None;
+        }
+        let mut missing = self.ahead.causes.without(&self.received);
+        missing.merge(&self.ahead.shown.without(&self.received));
+        if missing.is_empty() {
+            (self.ahead.causes, self.ahead.shown) = Default::default();
+            return None;
+        }
+        Some(missing)
     }
 
     /// What images have shown, which may not all have been received.

@@ -24,6 +24,9 @@ impl Engine {
         if self.received.contains(header.dot) {
             return Ok(());
         }
+        if !header.context.within(&self.received) {
+            self.ahead.causes.merge(&header.context.to_set());
+        }
         self.state.begin();
         let joined = self.join_changes(reader, &header, at.seq);
         let before = self.clock;

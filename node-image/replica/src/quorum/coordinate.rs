@@ -83,9 +83,18 @@ impl Replica {
             return Flow::Done;
         }
         if need.is_nothing() {
+            if let Err(flow) = self.keep_prefix(id, work, 1) {
+                return flow;
+            }
             return self.execute_for(id, work, self.reached_by(&need));
         }
-        match self.clients.permit.map_or(Use::None, |number| self.use_of(number, &need, work)) {
+        let of_use = self.clients.permit.map_or(Use::None, |number| self.use_of(number, &need, work));
+        if matches!(of_use, Use::Ready | Use::ReadyAndStale)
+            && let Err(flow) = self.keep_prefix(id, work, 2)
+        {
+            return flow;
+        }
+        match of_use {
             Use::Ready => return self.execute_for(id, work, self.reached_by(&need)),
             Use::ReadyAndStale => {
                 let flow = self.execute_for(id, work, self.reached_by(&need));
@@ -243,6 +252,13 @@ impl Need {
         self.keys.dedup();
         self
     }
+}
+
+/// How many keys a unit of work shows.
+pub(crate) fn keys_shown(work: &Work<'_>) -> usize {
+    let mut count = 0;
+    depends_on(work, |_, shows| count += usize::from(shows));
+    count
 }
 
 /// Every key whose state a unit of work depends on, and whether it shows it.

@@ -26,6 +26,7 @@
 //! 3. With `readRepair: Blocking` what a read shows is the state that w members hold durably.
 
 mod coordinate;
+pub(crate) use coordinate::keys_shown;
 mod count;
 pub(crate) mod level;
 mod name;

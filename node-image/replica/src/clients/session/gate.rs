@@ -295,7 +295,7 @@ impl Replica {
     }
 
     /// How many entries there are of whom.
-    fn by_origin(&self, set: &ReceivedSet) -> String {
+    pub(super) fn by_origin(&self, set: &ReceivedSet) -> String {
         let one = |seen: &Seen| {
             let count: u64 = seen.intervals().iter().map(|(first, last)| last - first + 1).sum();
             let topology = self.meta.topology.as_ref();

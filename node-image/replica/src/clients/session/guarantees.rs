@@ -19,6 +19,8 @@ impl Guarantees {
     pub(crate) const WRITES_FOLLOW_READS: Guarantees = Guarantees(4);
     /// A write is executed where the connection's earlier writes are.
     pub(crate) const MONOTONIC_WRITES: Guarantees = Guarantees(8);
+    /// Nothing is shown without what it depends on.
+    pub(crate) const CONSISTENT_PREFIX: Guarantees = Guarantees(16);
 
     /// All but those of these bits.
     pub(crate) fn without(off: u32) -> Guarantees {

@@ -12,8 +12,8 @@
 //! - ReadYourWrites: a read shows what the session has written, MonotonicReads: no less than its earlier reads;
 //! - WritesFollowReads: a write is executed where everything is that the session has read, MonotonicWrites: where its earlier writes are. So no replica ever
 //!   shows it without them, as far as entries are joined in causal order;
-//! - ConsistentPrefix: entries become visible whole and, where groups have leaders, after all that their origins had seen. That is how they are joined:
-//!   nobody waits for it, and to leave it out changes nothing.
+//! - ConsistentPrefix: entries become visible whole and after all that their origins had seen. Where groups have leaders that is how they are joined, and to
+//!   leave it out changes nothing; where nobody leads: [`prefix`].
 //!
 //! **How.** As long as a connection stays where it is, its session is one number, the seq of the group's log that it has seen ([`super::client::Client`]):
 //! a follower's read compares it with what is applied. A token is the same for other replicas: it is made only when it is asked for, from all that is committed
@@ -35,6 +35,7 @@
 
 pub(crate) mod gate;
 pub(crate) mod guarantees;
+mod prefix;
 pub(crate) mod staleness;
 pub(crate) mod token;
 
@@ -75,6 +76,8 @@ pub(crate) struct Session {
     recovered: u64,
     /// Since when its next command waits for what it has seen.
     since_us: Option<u64>,
+    /// The same for what its next read would show an effect of.
+    prefix_since_us: Option<u64>,
     /// Nobody leads, and what that command reads is asked of so many members.
     pub(crate) asks: Option<Quorum>,
     /// How far behind a replica may be that answers its reads.

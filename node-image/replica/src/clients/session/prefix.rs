@@ -1,0 +1,64 @@
+//! Consistent prefix where nobody leads: no read shows an effect without its cause.
+//!
+//! Where groups have leaders, what others wrote comes in after all that it depends on. Where nobody leads, it is taken in as it comes, since it counts for
+//! quorums at once; so the state may show what depends on something that has not come. The engine knows what is missing
+//! ([`crate::engine::Engine::missing_causes`]), and nearly always nothing is. Reads that could tell wait until it has come: those of several keys, and those
+//! that ask no other replica. One key that is asked of enough replicas shows its cause to whoever asks for that next.
+
+use trireme_proto::breakage::{Breakage, broken};
+
+use crate::{
+    clients::{Flow, execute::Work},
+    engine::{ReceivedSet, command::Error, vector::Seen},
+    io::ClientId,
+    quorum::keys_shown,
+    replica::Replica,
+};
+
+use super::{Guarantees, gate::entries};
+
+impl Replica {
+    /// Whether a unit of work that shows so many keys or more may run; else it waits, and is refused in the end.
+    pub(crate) fn keep_prefix(&mut self, id: ClientId, work: &Work<'_>, keys: usize) -> Result<(), Flow> {
+        let Some(missing) = self.causes_to_come() else { return self.prefix_is_here(id) };
+        let store = self.store_guarantees();
+        let Some(client) = self.clients.get_mut(id) else { return Err(Flow::Done) };
+        if !client.guarantees(store).has(Guarantees::CONSISTENT_PREFIX) || keys_shown(work) < keys {
+            return self.prefix_is_here(id);
+        }
+        let (now_us, wait_us) = (self.now.mono_us, self.session_wait_us());
+        let Some(client) = self.clients.get_mut(id) else { return Err(Flow::Done) };
+        let until_us = client.session_mut().prefix_since_us.get_or_insert(now_us).saturating_add(wait_us);
+        if now_us < until_us {
+            self.clients.await_session(until_us);
+            return Err(Flow::NotNow);
+        }
+        let _ = self.prefix_is_here(id);
+        self.counters.stale_answers += 1;
+        let why = format!(
+            "STALE {} entries that what is here depends on have not come within {} ms: {}; nothing was done",
+            entries(&missing),
+            wait_us / 1_000,
+            self.by_origin(&missing)
+        );
+        Err(self.refuse(id, &Error::Text(why.into_bytes())))
+    }
+
+    /// The next command waits anew.
+    fn prefix_is_here(&mut self, id: ClientId) -> Result<(), Flow> {
+        if let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) {
+            session.prefix_since_us = None;
+        }
+        Ok(())
+    }
+
+    /// What has still to come of what the state depends on. What was lost with a disk, and nobody has, does not.
+    fn causes_to_come(&mut self) -> Option<ReceivedSet> {
+        let missing = self.engine.missing_causes()?;
+        if broken(Breakage::ShowPartial) {
+            return None;
+        }
+        let lost = |seen: &Seen| self.is_past(seen.origin) && self.none_holds(seen);
+        (!missing.origins().iter().all(lost)).then_some(missing)
+    }
+}
