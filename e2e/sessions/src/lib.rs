@@ -12,6 +12,10 @@
 //! | consistent prefix | in one answer, than another value in it depends on |
 //!
 //! All of them together are causal consistency (Terry et al., Session guarantees for weakly consistent replicated data, 1994).
+//!
+//! **Invariant of this crate:** it knows nothing of the store but what a client saw. Who asks it has to see to it that of two values of one key the one with
+//! the higher number is the newer one: not so of a write whose outcome is unknown, which may happen late. It says of no write that it is lost, or twice there:
+//! the ledger and the simulation's other invariants do.
 
 use std::{collections::BTreeMap, fmt};
 

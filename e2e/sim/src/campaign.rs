@@ -121,6 +121,7 @@ fn focus_of(rule: Breakage) -> Focus {
         | Breakage::EdgeAsBefore
         | Breakage::ShowPartial => Focus::Regions,
         Breakage::ModeWithoutEpoch => Focus::Modes,
+        Breakage::ReadBehindToken | Breakage::WriteBehindToken | Breakage::ShowBeforeCause => Focus::Sessions,
     }
 }
 

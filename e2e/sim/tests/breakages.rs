@@ -14,7 +14,7 @@ fn proves(finding: &Finding) -> bool {
 
 fn found(rule: Breakage, focus: Focus) -> Option<(u64, Finding)> {
     let (mut first, mut runs) = (campaign::first_seed(focus), 0);
-    let all = matches!(focus, Focus::Leaderless | Focus::Regions | Focus::Modes);
+    let all = matches!(focus, Focus::Leaderless | Focus::Regions | Focus::Modes | Focus::Sessions);
     let end = first + if all { SEEDS / 8 } else { SEEDS };
     while first < end {
         let (more, finding) = campaign::first_finding(first..end, Some(focus), Some(rule));

@@ -2,7 +2,7 @@
 
 use trireme_sim::{
     regions::Regions,
-    scenario::{MODES, REGIONS, Scenario},
+    scenario::{MODES, REGIONS, SESSIONS, Scenario, has_regions},
     trace::Keep,
     world::{Ended, World},
 };
@@ -47,7 +47,9 @@ fn so_do_the_regions_of_one_store() {
         assert!(summary.operations.0 > 0, "seed {seed}: clients did something");
         regions.worlds.iter().map(|world| world.trace.hash()).collect::<Vec<_>>()
     };
-    for seed in (REGIONS..REGIONS + 4).chain(MODES..MODES + 2) {
+    for seed in
+        (REGIONS..REGIONS + 4).chain(MODES..MODES + 2).chain((SESSIONS..SESSIONS + 3).filter(|seed| has_regions(*seed)))
+    {
         assert_eq!(hashes(seed), hashes(seed), "seed {seed}");
     }
     assert_ne!(hashes(REGIONS), hashes(REGIONS + 1));

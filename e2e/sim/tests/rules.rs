@@ -6,7 +6,7 @@ use std::{ops::Range, thread};
 
 use trireme_sim::{
     campaign,
-    scenario::{LEADERLESS, MODES, REGIONS},
+    scenario::{LEADERLESS, MODES, REGIONS, SESSIONS},
 };
 
 /// What all runs of a range had in them, together.
@@ -104,6 +104,17 @@ fn regions_find_nothing(first: u64, epochs_each: u64) {
 #[test]
 fn seeds_of_stores_with_a_leader_in_each_region_find_nothing() {
     regions_find_nothing(REGIONS, 2);
+}
+
+#[test]
+fn seeds_with_sessions_that_go_from_place_to_place_find_nothing() {
+    let first = SESSIONS + number("TRIREME_FIRST_SEED", 0);
+    let seeds = first..first + number("TRIREME_SEEDS", 1_000) / 4;
+    let runs = seeds.end - seeds.start;
+    let parts = run_all(seeds);
+    let sum = |of: fn(&Sum) -> u64| parts.iter().map(of).sum::<u64>();
+    println!("{runs} seeds: {} operations of others answered, {} epochs", sum(|s| s.answered), sum(|s| s.epochs));
+    assert!(sum(|s| s.answered) > runs * 50 && sum(|s| s.epochs) > runs);
 }
 
 #[test]

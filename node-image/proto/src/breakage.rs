@@ -92,11 +92,17 @@ pub enum Breakage {
     EdgeAsBefore,
     /// State that has come from another group is read before everything has come that it depends on.
     ShowPartial,
+    /// A read does not wait for what the token that its session goes on from names.
+    ReadBehindToken,
+    /// Nor does a write.
+    WriteBehindToken,
+    /// Where nobody leads, reads do not wait for what is here depends on.
+    ShowBeforeCause,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 44] = [
+    pub const ALL: [Breakage; 47] = [
         Breakage::SealOneLess,
         Breakage::ChooseBySeqAlone,
         Breakage::NoStartEntry,
@@ -141,6 +147,9 @@ impl Breakage {
         Breakage::ModeWithoutEpoch,
         Breakage::EdgeAsBefore,
         Breakage::ShowPartial,
+        Breakage::ReadBehindToken,
+        Breakage::WriteBehindToken,
+        Breakage::ShowBeforeCause,
     ];
 }
 

@@ -188,7 +188,8 @@ impl Client {
                         history.entries[index].outcome = Outcome::Unknown;
                     }
                 }
-                Expected::Formal | Expected::Watch | Expected::Visit(_) => {}
+                Expected::Visit(step) => self.doubt(&step),
+                Expected::Formal | Expected::Watch => {}
             }
         }
     }

@@ -3,6 +3,11 @@
 //! What they carry is handed on: one client's session is gone on with by the next one that connects anywhere. Where a connection is lost, it is the last token
 //! that counts. What a session may be shown is [`trireme_sessions`]' business.
 
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use fastrand::Rng;
 use trireme_sessions::{Key, Session, Value};
 
@@ -19,12 +24,33 @@ pub struct Luggage {
     /// The last token, and what the session had done and seen then.
     token: Option<(Vec<u8>, Session)>,
     sessions: usize,
+    doubtful: Doubtful,
+}
+
+/// Writes whose outcome no session knows: they may happen late, and be shown after newer ones.
+#[derive(Clone, Debug, Default)]
+struct Doubtful(Arc<Mutex<BTreeSet<(Key, u64)>>>);
+
+impl Doubtful {
+    fn add(&self, keys: &[Key], number: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(keys.iter().map(|key| (*key, number)));
+    }
+
+    fn has(&self, key: Key, value: &Value) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&(key, value.number))
+    }
 }
 
 impl Luggage {
     /// Sessions that have done nothing yet.
     pub fn new(sessions: usize) -> impl Iterator<Item = Luggage> {
-        (0..sessions).map(move |number| Luggage { session: Session::new(number), token: None, sessions })
+        let doubtful = Doubtful::default();
+        (0..sessions).map(move |number| Luggage {
+            session: Session::new(number),
+            token: None,
+            sessions,
+            doubtful: doubtful.clone(),
+        })
     }
 }
 
@@ -58,17 +84,24 @@ impl Client {
 
     /// It is done here, or its connection is gone.
     pub fn put_down(&mut self) -> Option<Luggage> {
-        let Luggage { mut session, token, sessions } = self.visit.take()?.luggage;
-        match &token {
-            Some((_, then)) => session.back_to(then),
-            None => session.forget(),
+        let mut luggage = self.visit.take()?.luggage;
+        match &luggage.token {
+            Some((_, then)) => luggage.session.back_to(then),
+            None => luggage.session.forget(),
         }
-        Some(Luggage { session, token, sessions })
+        Some(luggage)
     }
 
     /// Whether it has done here what it wanted to.
     pub fn has_looked(&self) -> bool {
         self.visit.as_ref().is_some_and(|visit| visit.left == 0)
+    }
+
+    /// The answer to a command is lost.
+    pub(super) fn doubt(&mut self, step: &Step) {
+        if let (Some(visit), Step::Wrote(keys, number)) = (&self.visit, step) {
+            visit.luggage.doubtful.add(keys, *number);
+        }
     }
 
     pub(super) fn arrive(&mut self, out: &mut Vec<Vec<Vec<u8>>>) {
@@ -105,8 +138,11 @@ impl Client {
     pub(super) fn seen(&mut self, step: Step, reply: Reply) -> Result<(), String> {
         let id = self.id;
         let Some(visit) = &mut self.visit else { return Ok(()) };
-        let Luggage { session, token, .. } = &mut visit.luggage;
+        let Luggage { session, token, doubtful, .. } = &mut visit.luggage;
         if let Some(code) = reply.error_code() {
+            if let ("INDOUBT", Step::Wrote(keys, number)) = (code, &step) {
+                doubtful.add(keys, *number);
+            }
             return match code {
                 // What was shown where nobody leads, and never acknowledged, may be lost with its writer.
                 "LOSTWRITE" if self.leaderless.is_some() => {
@@ -124,7 +160,11 @@ impl Client {
                     Reply::Bulk(text) => Value::read(&String::from_utf8_lossy(&text)).unwrap_or_default(),
                     _ => Value::default(),
                 };
-                let shown: Vec<(Key, Value)> = keys.into_iter().zip(values.into_iter().map(value)).collect();
+                let shown: Vec<(Key, Value)> = keys
+                    .into_iter()
+                    .zip(values.into_iter().map(value))
+                    .filter(|(key, value)| !doubtful.has(*key, value))
+                    .collect();
                 session.saw(&shown).map_err(|violation| format!("client {id}: {violation}"))?;
             }
             (Step::Token, Reply::Bulk(text)) => *token = Some((text, session.clone())),

@@ -199,24 +199,7 @@ impl World {
             machines.insert(id, machine);
         }
         let mode = scenario.settings.mode();
-        let registers = scenario.is_leaderless().then(|| scenario.quorums_meet());
-        let client = |id: u32| {
-            let mut client = Client::new(id, id.is_multiple_of(3));
-            client.leaderless = registers;
-            if place.group > 0 {
-                client.scope = Scope::Region(place.group);
-            }
-            if id + place.between > scenario.clients {
-                (client.scope, client.leaderless) = (Scope::Between(place.group), Some(false));
-            }
-            client
-        };
-        let mut clients: Vec<Client> = (1..=scenario.clients).map(client).collect();
-        clients.extend((1..=scenario.travellers).map(|number| {
-            let mut client = Client::new(scenario.clients + number, false);
-            (client.leaderless, client.travels) = (registers, true);
-            client
-        }));
+        let clients = clients_of(&scenario);
         let luggage = Luggage::new(scenario.sessions).collect();
         let mut world = World {
             wanted: (scenario.n, scenario.w),
@@ -357,4 +340,28 @@ impl World {
             Peer::Operator(number) => self.workers.contains_key(&number),
         }
     }
+}
+
+/// Its clients: those of its own keys, those of keys that all regions use, and those whose sessions go with them.
+fn clients_of(scenario: &Scenario) -> Vec<Client> {
+    let place = scenario.place;
+    let registers = scenario.is_leaderless().then(|| scenario.quorums_meet());
+    let client = |id: u32| {
+        let mut client = Client::new(id, id.is_multiple_of(3));
+        client.leaderless = registers;
+        if place.group > 0 {
+            client.scope = Scope::Region(place.group);
+        }
+        if id + place.between > scenario.clients {
+            (client.scope, client.leaderless) = (Scope::Between(place.group), Some(false));
+        }
+        client
+    };
+    let mut clients: Vec<Client> = (1..=scenario.clients).map(client).collect();
+    clients.extend((1..=scenario.travellers).map(|number| {
+        let mut client = Client::new(scenario.clients + number, false);
+        (client.leaderless, client.travels) = (registers, true);
+        client
+    }));
+    clients
 }

@@ -270,7 +270,11 @@ impl Replica {
         match self.where_is(work) {
             Where::Here(_) if !self.shows_whole() && work.looks() => return Some(Executed::Early),
             Where::Here(_) if self.has_received(&sets::from_message(&request.seen)) => {}
-            Where::Here(_) | Where::Soon(_) => return Some(Executed::Early),
+            Where::Here(_) => {
+                let said = |why| Executed::Reply(format!("-{why}\r\n").into(), 0, Of::Read);
+                return Some(self.loss_of(request).map_or(Executed::Early, said));
+            }
+            Where::Soon(_) => return Some(Executed::Early),
             Where::There(home) => return Some(Executed::Moved(Moved { group: home.group, epoch: home.epoch })),
             Where::Nowhere(why) => return Some(Executed::Reply(format!("-{why}\r\n").into(), 0, Of::Read)),
         }

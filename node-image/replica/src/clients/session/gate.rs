@@ -1,10 +1,15 @@
 //! Whether a command may run here, by what its session has seen elsewhere.
 
-use trireme_proto::ids::Origin;
+use trireme_proto::{
+    breakage::{Breakage, broken},
+    ids::Origin,
+    message::Request,
+};
 
 use crate::{
     clients::{Flow, execute::Work},
     engine::{ReceivedSet, command::Error, vector::Seen},
+    feeds::sets,
     group::Role,
     io::ClientId,
     quorum::level::{Quorum, Side},
@@ -47,7 +52,7 @@ impl Replica {
         let Some(client) = self.clients.get_mut(id) else { return Err(Flow::Done) };
         let guarantees = client.guarantees(store);
         let Some(session) = client.session.as_deref_mut() else { return Ok(()) };
-        if session.token.is_empty() {
+        if session.token.is_empty() || ignores_token(work) {
             return Ok(());
         }
         if self.has_all(id) {
@@ -150,9 +155,9 @@ impl Replica {
         by_key && matches!(self.role, Role::Peer(_)) && self.too_few_peers(Side::Reads, Quorum::All, false).is_none()
     }
 
-    /// What a request to a leader who may lack entries of other groups has to find there: nothing where there are none.
+    /// What a request has to find at the leader.
     pub(in crate::clients) fn session_needs(&mut self, id: ClientId, work: &Work<'_>) -> ReceivedSet {
-        if !self.is_multi_leader() {
+        if ignores_token(work) {
             return ReceivedSet::default();
         }
         let store = self.store_guarantees();
@@ -262,6 +267,16 @@ impl Replica {
         self.why_lost(&missing.lost)
     }
 
+    /// What a request's session is told at once: that what it has seen is lost.
+    pub(in crate::clients) fn loss_of(&mut self, request: &Request) -> Option<String> {
+        if request.seen_wait_ms == 0 {
+            return None;
+        }
+        let lost = self.missing(&sets::from_message(&request.seen), false).lost;
+        self.counters.lost_writes_told += u64::from(!lost.is_empty());
+        (!lost.is_empty()).then(|| self.why_lost(&lost))
+    }
+
     fn why_lost(&self, lost: &ReceivedSet) -> String {
         format!(
             "LOSTWRITE {} entries that this session has seen or written are lost with a failover: {}; nothing was done now, and the session goes on without them",
@@ -320,6 +335,10 @@ fn lacks(held: &ReceivedSet, seen: &Seen) -> bool {
     let mut one = ReceivedSet::default();
     insert(&mut one, seen);
     one.without(held) == one
+}
+
+fn ignores_token(work: &Work<'_>) -> bool {
+    broken(if work.writes() { Breakage::WriteBehindToken } else { Breakage::ReadBehindToken })
 }
 
 /// What has to be here before a command runs.

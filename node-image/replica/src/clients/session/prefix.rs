@@ -55,7 +55,7 @@ impl Replica {
     /// What has still to come of what the state depends on. What was lost with a disk, and nobody has, does not.
     fn causes_to_come(&mut self) -> Option<ReceivedSet> {
         let missing = self.engine.missing_causes()?;
-        if broken(Breakage::ShowPartial) {
+        if broken(Breakage::ShowBeforeCause) {
             return None;
         }
         let lost = |seen: &Seen| self.is_past(seen.origin) && self.none_holds(seen);
