@@ -46,6 +46,20 @@ impl Client {
         self.receive()
     }
 
+    /// Asks several things at once, and waits for their answers: the last one.
+    ///
+    /// # Errors
+    /// When one of them is an error, or does not come.
+    pub fn last_of(&mut self, commands: &[&[&[u8]]]) -> Result<Option<Vec<u8>>, String> {
+        let requests: Vec<u8> = commands.iter().flat_map(|command| encode(command)).collect();
+        self.send(&requests)?;
+        let mut last = None;
+        for _ in commands {
+            last = self.receive()?;
+        }
+        Ok(last)
+    }
+
     /// The values of many keys, in order.
     ///
     /// # Errors

@@ -1,13 +1,14 @@
 //! The comparison: every figure that is promised, measured beside the peer that it is promised against.
 //!
 //! A [`Scenario`] is a row of the table: what is measured and what should come out. [`throughput`] measures those that are a load on two servers,
-//! [`failover`], [`restart`], [`leaderless`] and [`regions`] those that are a time or a size. [`table`] writes down what came out.
+//! [`failover`], [`restart`], [`leaderless`], [`regions`] and [`sessions`] those that are a time or a size. [`table`] writes down what came out.
 
 pub mod failover;
 pub mod leaderless;
 pub mod machine;
 pub mod regions;
 pub mod restart;
+pub mod sessions;
 pub mod table;
 pub mod throughput;
 
@@ -84,11 +85,17 @@ pub enum Scenario {
     RegionsKill,
     /// How far regions are behind each other under a steady load.
     RegionsLag,
+    /// SET with what every session is promised, against a store that promises nothing.
+    SessionsSet,
+    /// GET, the same.
+    SessionsGet,
+    /// A read at a follower with the token of a write at the leader.
+    SessionsRead,
 }
 
 impl Scenario {
     /// All of them, in the order of the table.
-    pub const ALL: [Scenario; 24] = [
+    pub const ALL: [Scenario; 27] = [
         Scenario::SetMemory,
         Scenario::SetMemoryP16,
         Scenario::SetDisk,
@@ -113,6 +120,9 @@ impl Scenario {
         Scenario::RegionsHeal,
         Scenario::RegionsKill,
         Scenario::RegionsLag,
+        Scenario::SessionsSet,
+        Scenario::SessionsGet,
+        Scenario::SessionsRead,
     ];
 
     /// Its name on the command line.
@@ -142,6 +152,9 @@ impl Scenario {
             Scenario::RegionsHeal => "regions-heal",
             Scenario::RegionsKill => "regions-kill",
             Scenario::RegionsLag => "regions-lag",
+            Scenario::SessionsSet => "sessions-set",
+            Scenario::SessionsGet => "sessions-get",
+            Scenario::SessionsRead => "sessions-read",
         }
     }
 
@@ -160,6 +173,7 @@ impl Scenario {
             Scenario::RegionsHeal => regions::heal(settings, stop, say),
             Scenario::RegionsKill => regions::kill(settings, stop, say),
             Scenario::RegionsLag => regions::lag(settings, stop, say),
+            Scenario::SessionsRead => sessions::read_after_write(settings, stop, say),
             _ => throughput::measure(self, settings, stop, say),
         }
     }

@@ -46,6 +46,8 @@ enum PeerKind {
     Etcd,
     /// Trireme with a leader, and the same durability.
     SingleLeader(Durability),
+    /// The same store, that promises nothing to sessions.
+    WithoutSessions,
 }
 
 /// What should come out.
@@ -116,6 +118,21 @@ fn plan(scenario: Scenario) -> Plan {
             Plan { goal: Goal::Ratio(0.8), ..regions("MultiLeader: SET in one of three regions, n = 1, Memory", 1) }
         }
         Scenario::RegionsSetThree => regions("MultiLeader: SET in one of three regions, w = 2 of n = 3, Memory", 3),
+        Scenario::SessionsSet => set(
+            "SET with what sessions are promised, w = 2 of 3, Memory",
+            Durability::Memory,
+            PeerKind::WithoutSessions,
+            Goal::Ratio(0.97),
+        ),
+        Scenario::SessionsGet => Plan {
+            command: Command::Get,
+            ..set(
+                "GET with what sessions are promised",
+                Durability::Memory,
+                PeerKind::WithoutSessions,
+                Goal::Ratio(0.97),
+            )
+        },
         // The others are not loads; a GET is what is left.
         _ => get("GET at the leader", 1, Goal::Ratio(0.9)),
     }
@@ -141,6 +158,12 @@ fn peer(kind: PeerKind, settings: &Settings, stop: &Stop) -> Result<Peer, String
             let store = Trireme::start(&settings.trireme, &settings.folder, Spec::single_leader(durability), stop)?;
             let address = store.healed(stop)?.address;
             Peer { name: "SingleLeader", address, wait: Wait::No, etcd: false, _process: Box::new(store) }
+        }
+        PeerKind::WithoutSessions => {
+            let spec = Spec { sessions: false, ..Spec::single_leader(Durability::Memory) };
+            let store = Trireme::start(&settings.trireme, &settings.folder, spec, stop)?;
+            let address = store.healed(stop)?.address;
+            Peer { name: "without", address, wait: Wait::No, etcd: false, _process: Box::new(store) }
         }
         PeerKind::Redis => {
             let redis = Redis::start(&settings.folder, 0, Persistence::None, stop)?;

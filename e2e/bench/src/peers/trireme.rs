@@ -56,12 +56,14 @@ pub struct Spec {
     pub durability: Durability,
     /// Log that is kept for who is behind, where it is not the default.
     pub log_retention: Option<&'static str>,
+    /// It promises sessions what it does by default, or nothing.
+    pub sessions: bool,
 }
 
 impl Spec {
     /// One replica leads.
     pub fn single_leader(durability: Durability) -> Spec {
-        Spec { mode: Mode::SingleLeader, durability, log_retention: None }
+        Spec { mode: Mode::SingleLeader, durability, log_retention: None, sessions: true }
     }
 
     /// Nobody does, and a read asks two replicas.
@@ -86,9 +88,10 @@ impl Spec {
         let apart =
             apart.map_or_else(String::new, |name| format!("  annotations: {{trireme.dev/pause-feeds: {name}}}\n"));
         let log = self.log_retention.map_or_else(String::new, |bytes| format!("  logRetention:\n    bytes: {bytes}\n"));
+        let session = if self.sessions { "" } else { "  session: {guarantees: []}\n" };
         format!(
             "apiVersion: trireme.dev/v1alpha1\nkind: ReplicatedStore\nmetadata:\n  name: bench\n{apart}spec:\n  \
-             mode: {mode}\n  n: {n}\n  w: {}\n  durability: {:?}\n{log}",
+             mode: {mode}\n  n: {n}\n  w: {}\n  durability: {:?}\n{log}{session}",
             n / 2 + 1,
             self.durability
         )

@@ -92,7 +92,9 @@ impl<'a> LiveLoad<'a> {
             };
             Places { count, find: Box::new(find), password: password.clone(), pause }
         };
-        let sessions = Roamers::start(places(LOOK_EVERY), SESSIONS, &[&["READONLY"]], Travel::Stays);
+        // Some stay on their connections, the others go from pod to pod with their tokens.
+        let travels = [Travel::Stays, Travel::Token];
+        let sessions = Roamers::start(places(LOOK_EVERY), SESSIONS, &[&["READONLY"]], &travels);
         let load = Load::start(places(PAUSE), CLIENTS);
         thread::sleep(A_WHILE);
         Ok(LiveLoad { store, load, sessions, names, password })

@@ -71,12 +71,21 @@ pub struct Roamers {
 }
 
 impl Roamers {
-    /// Starts one client in so many sessions. Each says these commands where it connects, `READONLY` for example, and begins at another replica.
-    pub fn start(places: Places, sessions: usize, greeting: &[&[&str]], travel: Travel) -> Roamers {
+    /// Starts one client in so many sessions, which travel in these ways in turn. Each says these commands where it connects, `READONLY` for example, and
+    /// begins at another replica.
+    pub fn start(places: Places, sessions: usize, greeting: &[&[&str]], travels: &[Travel]) -> Roamers {
         let greeting = greeting.iter().map(|command| command.iter().map(|word| word.as_bytes().to_vec()).collect());
         let stop = AtomicBool::new(false);
         let (reads, found) = (AtomicU64::new(0), AtomicU64::new(0));
-        let shared = Arc::new(Shared { places, sessions, greeting: greeting.collect(), travel, stop, reads, found });
+        let shared = Arc::new(Shared {
+            places,
+            sessions,
+            greeting: greeting.collect(),
+            travels: travels.to_vec(),
+            stop,
+            reads,
+            found,
+        });
         let thread = thread::spawn({
             let shared = Arc::clone(&shared);
             move || run(&shared)
@@ -110,7 +119,7 @@ struct Shared {
     places: Places,
     sessions: usize,
     greeting: Vec<Vec<Vec<u8>>>,
-    travel: Travel,
+    travels: Vec<Travel>,
     stop: AtomicBool,
     reads: AtomicU64,
     found: AtomicU64,
@@ -126,6 +135,7 @@ fn run(shared: &Arc<Shared>) -> io::Result<Seen> {
 struct Roamer {
     shared: Arc<Shared>,
     session: Session,
+    travel: Travel,
     keys: Vec<Key>,
     replica: usize,
     /// The last token, and what the session had done and seen then.
@@ -138,7 +148,8 @@ impl Roamer {
     fn new(number: usize, shared: Arc<Shared>) -> Roamer {
         let (keys, replica) = (Key::all(shared.sessions), number % shared.places.count);
         let (session, rng) = (Session::new(number), fastrand::Rng::with_seed(number as u64));
-        Roamer { shared, session, keys, replica, carried: None, rng, seen: Seen::default() }
+        let travel = shared.travels.get(number % shared.travels.len().max(1)).copied().unwrap_or(Travel::Stays);
+        Roamer { shared, session, travel, keys, replica, carried: None, rng, seen: Seen::default() }
     }
 
     async fn roam(mut self) -> Seen {
@@ -151,7 +162,7 @@ impl Roamer {
                 }
                 sleep(RECONNECT_AFTER).await;
             }
-            self.replica = match self.shared.travel {
+            self.replica = match self.travel {
                 Travel::Stays => (self.replica + 1) % self.shared.places.count,
                 Travel::Token | Travel::Lost => self.rng.usize(..self.shared.places.count),
             };
@@ -171,7 +182,7 @@ impl Roamer {
             self.ask(&mut connection, &[b"SESSION", b"RESUME", &token]).await?;
         }
         self.seen.visits += 1;
-        let mut left = if shared.travel == Travel::Stays { usize::MAX } else { self.rng.usize(1..=COMMANDS_PER_VISIT) };
+        let mut left = if self.travel == Travel::Stays { usize::MAX } else { self.rng.usize(1..=COMMANDS_PER_VISIT) };
         while left > 0 && !shared.stop.load(Relaxed) {
             left -= 1;
             match self.rng.u8(..6) {
@@ -180,7 +191,7 @@ impl Roamer {
                 2 => self.read(&mut connection, self.keys.len()).await?,
                 _ => self.read(&mut connection, 1).await?,
             }
-            if shared.travel == Travel::Token
+            if self.travel == Travel::Token
                 && let Some(Reply::Bytes(token)) = self.ask(&mut connection, &[b"SESSION", b"TOKEN"]).await?
             {
                 self.carried = Some((token, self.session.clone()));

@@ -33,7 +33,7 @@ fn roamers_with<'a>(
     let addresses = at.into_iter().map(|replica| replica.address).collect();
     let places = Places { pause: Duration::from_millis(1), ..Places::fixed(addresses) };
     let names: Vec<&str> = ["SESSION", "GUARANTEES"].into_iter().chain(guarantees.split(' ')).collect();
-    Roamers::start(places, sessions, &[&["READONLY"], &names], travel)
+    Roamers::start(places, sessions, &[&["READONLY"], &names], &[travel])
 }
 
 fn assert_kept(seen: &Seen, least: u64, what: &str) {
@@ -77,6 +77,54 @@ fn a_session_goes_anywhere_with_its_token_also_when_a_replica_dies() {
         assert!(seen.lost == 0 && seen.visits > 100, "{what}: {seen:?}");
         store.stop();
     }
+}
+
+#[test]
+fn reads_that_are_left_out_of_a_session_are_missed() {
+    for spec in [SINGLE, ALONE] {
+        let root = tempfile::tempdir().unwrap();
+        let mut store = Store::up(root.path(), spec, &[]);
+        let clients = roamers_with(&store.replicas, 8, Travel::Token, "WritesFollowReads MonotonicWrites");
+        let leader = store.status()["leader"].as_str().map(str::to_owned);
+        // Each time a replica has stopped for a moment it is behind.
+        let others: Vec<&Replica> = store.replicas.iter().filter(|r| Some(&r.name) != leader.as_ref()).collect();
+        for replica in others.iter().cycle().take(40).take_while(|_| clients.found() == 0) {
+            replica.signal(Signal::STOP);
+            let before = clients.reads();
+            eventually("others go on", || clients.reads() > before + 20);
+            replica.signal(Signal::CONT);
+        }
+        let seen = clients.finish().unwrap();
+        assert!(!seen.found.is_empty(), "{spec}: nothing is missed: {seen:?}");
+        store.stop();
+    }
+}
+
+#[test]
+fn writes_that_are_left_out_of_a_session_are_missed() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = Store::up(root.path(), THREE, &[]);
+    let [eu, us, asia] = ["eu", "us", "asia"].map(|name| region(&store, name)[0].clone());
+    // What eu writes is seen nowhere else for a while.
+    store.apply_with("  annotations: {trireme.dev/pause-feeds: eu}\n", THREE);
+    let (mut first, mut second, mut reader) = (eu.client(), us.client(), asia.client());
+    eventually("eu is apart", || {
+        assert_eq!(first.call(&["INCR", "cause"]).unwrap().chars().next(), Some(':'));
+        let seen = reader.call(&["GET", "cause"]).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        reader.call(&["GET", "cause"]).unwrap() == seen && first.call(&["GET", "cause"]).unwrap() != seen
+    });
+    let cause = first.call(&["GET", "cause"]).unwrap();
+    let token = first.call(&["SESSION", "TOKEN"]).unwrap();
+    assert_eq!(second.call(&["SESSION", "RESUME", token.trim_start_matches('$')]).unwrap(), "+OK");
+    let said = second.call(&["SET", "effect", "1"]).unwrap();
+    assert!(said.starts_with("-STALE"), "writes follow reads, and the session's own writes: {said}");
+    let kept = ["SESSION", "GUARANTEES", "ReadYourWrites", "MonotonicReads"];
+    assert_eq!(second.call(&kept).unwrap(), "+OK");
+    assert_eq!(second.call(&["SET", "effect", "1"]).unwrap(), "+OK");
+    eventually("the effect", || reader.call(&["GET", "effect"]).unwrap() == "$1");
+    assert_ne!(reader.call(&["GET", "cause"]).unwrap(), cause, "it is seen without its cause");
+    store.stop();
 }
 
 #[test]
