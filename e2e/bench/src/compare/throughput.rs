@@ -60,8 +60,9 @@ enum Goal {
     None,
 }
 
-fn plan(scenario: Scenario) -> Plan {
-    let set = |what, durability, peer, goal| Plan {
+/// SET over many connections, one at a time.
+fn set(what: &'static str, durability: Durability, peer: PeerKind, goal: Goal) -> Plan {
+    Plan {
         what,
         command: Command::Set,
         connections: CONNECTIONS,
@@ -69,7 +70,15 @@ fn plan(scenario: Scenario) -> Plan {
         store: Spec::single_leader(durability),
         peer,
         goal,
-    };
+    }
+}
+
+/// What sessions are promised, against a store that promises nothing.
+fn sessions(what: &'static str, command: Command) -> Plan {
+    Plan { command, ..set(what, Durability::Memory, PeerKind::WithoutSessions, Goal::Ratio(0.97)) }
+}
+
+fn plan(scenario: Scenario) -> Plan {
     let get = |what, pipeline, goal| Plan {
         command: Command::Get,
         pipeline,
@@ -118,21 +127,8 @@ fn plan(scenario: Scenario) -> Plan {
             Plan { goal: Goal::Ratio(0.8), ..regions("MultiLeader: SET in one of three regions, n = 1, Memory", 1) }
         }
         Scenario::RegionsSetThree => regions("MultiLeader: SET in one of three regions, w = 2 of n = 3, Memory", 3),
-        Scenario::SessionsSet => set(
-            "SET with what sessions are promised, w = 2 of 3, Memory",
-            Durability::Memory,
-            PeerKind::WithoutSessions,
-            Goal::Ratio(0.97),
-        ),
-        Scenario::SessionsGet => Plan {
-            command: Command::Get,
-            ..set(
-                "GET with what sessions are promised",
-                Durability::Memory,
-                PeerKind::WithoutSessions,
-                Goal::Ratio(0.97),
-            )
-        },
+        Scenario::SessionsSet => sessions("SET with what sessions are promised, w = 2 of 3, Memory", Command::Set),
+        Scenario::SessionsGet => sessions("GET with what sessions are promised", Command::Get),
         // The others are not loads; a GET is what is left.
         _ => get("GET at the leader", 1, Goal::Ratio(0.9)),
     }
