@@ -83,6 +83,9 @@ impl Replica {
             return Flow::Done;
         }
         if need.is_nothing() {
+            if self.asks_for_prefix(id, work) {
+                return self.coordinate(id, work);
+            }
             if let Err(flow) = self.keep_prefix(id, work, 1) {
                 return flow;
             }

@@ -281,8 +281,11 @@ pub fn assert_all_hold(store: &Store, keys: &[String]) {
 /// Keys that do not have themselves as their value in the replica's own state.
 pub fn missing(replica: &Replica, keys: &[String]) -> Vec<String> {
     let mut connection = Raw::connect(replica.address);
-    connection.send(&command(&["READONLY"]));
-    assert_eq!(connection.line(), "+OK");
+    // The state as it is, also while it shows effects of what has not come.
+    for words in [&["READONLY"][..], &["SESSION", "GUARANTEES", "NONE"]] {
+        connection.send(&command(words));
+        assert_eq!(connection.line(), "+OK");
+    }
     let mut missing = Vec::new();
     for part in keys.chunks(500) {
         connection.send(&part.iter().flat_map(|key| command(&["GET", key])).collect::<Vec<u8>>());

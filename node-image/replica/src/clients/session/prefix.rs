@@ -2,8 +2,8 @@
 //!
 //! Where groups have leaders, what others wrote comes in after all that it depends on. Where nobody leads, it is taken in as it comes, since it counts for
 //! quorums at once; so the state may show what depends on something that has not come. The engine knows what is missing
-//! ([`crate::engine::Engine::missing_causes`]), and nearly always nothing is. Reads that could tell wait until it has come: those of several keys, and those
-//! that ask no other replica. One key that is asked of enough replicas shows its cause to whoever asks for that next.
+//! ([`crate::engine::Engine::missing_causes`]), and nearly always nothing is. Reads of several keys wait until it has come. One key is asked of so many
+//! replicas that one of them is among those of any write, also where the replica's own state would do: whoever asks for its cause next is shown that, too.
 
 use trireme_proto::breakage::{Breakage, broken};
 
@@ -11,7 +11,10 @@ use crate::{
     clients::{Flow, execute::Work},
     engine::{ReceivedSet, command::Error, vector::Seen},
     io::ClientId,
-    quorum::keys_shown,
+    quorum::{
+        keys_shown,
+        level::{Quorum, Side},
+    },
     replica::Replica,
 };
 
@@ -42,6 +45,22 @@ impl Replica {
             self.by_origin(&missing)
         );
         Err(self.refuse(id, &Error::Text(why.into_bytes())))
+    }
+
+    /// Whether a read of one key that would ask no other replica now asks so many that it may be shown: that is sooner than what it depends on comes.
+    pub(crate) fn asks_for_prefix(&mut self, id: ClientId, work: &Work<'_>) -> bool {
+        if self.causes_to_come().is_none()
+            || keys_shown(work) != 1
+            || self.number_of(Side::Writes, Quorum::All) == self.number_of(Side::Writes, Quorum::Store)
+        {
+            return false;
+        }
+        let store = self.store_guarantees();
+        let Some(client) = self.clients.get_mut(id) else { return false };
+        if !client.guarantees(store).has(Guarantees::CONSISTENT_PREFIX) || client.session_mut().asks.is_some() {
+            return false;
+        }
+        self.asks_enough(id, work)
     }
 
     /// The next command waits anew.

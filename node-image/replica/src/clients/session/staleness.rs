@@ -219,7 +219,7 @@ impl Replica {
     }
 
     /// Whether so many members can be asked for the keys of a read that one of them is among those of any write: then they are.
-    fn asks_enough(&mut self, id: ClientId, work: &Work<'_>) -> bool {
+    pub(super) fn asks_enough(&mut self, id: ClientId, work: &Work<'_>) -> bool {
         let (w, n) = self.number_of(Side::Writes, Quorum::Store);
         let enough = Quorum::Count(u32::try_from((n + 1).saturating_sub(w)).unwrap_or(u32::MAX));
         let by_key = matches!(work, Work::One(spec, _) if spec.names_keys());
