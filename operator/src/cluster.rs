@@ -44,6 +44,8 @@ pub(crate) enum News {
     Resource(Key),
     /// Something that belongs to it.
     Belonging(Key),
+    /// All resources have been listed anew: what is not there any more went unseen.
+    Listed,
 }
 
 /// Copies of one kind: one per namespace that is watched, or one for all of them.
@@ -243,18 +245,19 @@ async fn follow<K>(
     });
     let mut events = std::pin::pin!(events.reflect(writer));
     while let Some(event) = events.next().await {
-        let changed: Option<K> = match event {
+        let told = match event {
             Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object) | watcher::Event::InitApply(object)) => {
-                Some(object)
+                about(&object)
             }
-            Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
+            Ok(watcher::Event::Init) => None,
+            Ok(watcher::Event::InitDone) => Some(News::Listed),
             Err(error) => {
                 metrics.error("watch");
                 tracing::warn!(kind = %K::kind(&()), %error, "a watch failed; it is begun again");
                 None
             }
         };
-        if let Some(one) = changed.as_ref().and_then(about)
+        if let Some(one) = told
             && news.send(one).await.is_err()
         {
             return;

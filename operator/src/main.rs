@@ -159,7 +159,11 @@ async fn act(
     mut news: mpsc::Receiver<News>,
     ready: &watch::Sender<bool>,
 ) {
-    context.cluster.filled().await;
+    // What is told meanwhile is of no account: all stores are looked at then. But a watch whose news nobody takes would wait, and never be filled.
+    tokio::select! {
+        () = context.cluster.filled() => {}
+        () = async { while news.recv().await.is_some() {} } => return,
+    }
     ready.send_replace(true);
     let (holds, mut held) = watch::channel(false);
     let caring = async {

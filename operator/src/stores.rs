@@ -1,6 +1,9 @@
 //! The stores that there are, each with tasks of its own, for as long as this operator is the one that acts.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use kube::{Resource as _, core::DeserializeGuard};
 use tokio::sync::mpsc;
@@ -24,6 +27,11 @@ pub(crate) async fn run(context: Arc<Context>, news: &mut mpsc::Receiver<News>) 
     while let Some(one) = news.recv().await {
         match one {
             News::Resource(key) => stores.resource(key),
+            News::Listed => {
+                let gone = stores.running.keys().filter(|key| !is_there(&context, key)).cloned().collect::<Vec<_>>();
+                gone.into_iter().for_each(|key| stores.resource(key));
+                forget_gone(&context);
+            }
             News::Belonging(key) => {
                 if let Some(store) = stores.running.get(&key) {
                     store.tell(Happening::Changed);
@@ -35,13 +43,33 @@ pub(crate) async fn run(context: Arc<Context>, news: &mut mpsc::Receiver<News>) 
 
 /// Shows all stores as they were last written.
 pub(crate) fn show_all(context: &Context) {
+    forget_gone(context);
     let keys = context.cluster.stores.all().into_iter().filter_map(|store| cluster::key(&*store));
     keys.for_each(|key| show(context, &News::Resource(key)));
 }
 
+/// Whether there is a store of this name that is not being deleted.
+pub(crate) fn is_there(context: &Context, key: &Key) -> bool {
+    let cached = context.cluster.stores.get(&key.namespace, &key.name);
+    cached.is_some_and(|store| store.meta().deletion_timestamp.is_none())
+}
+
+/// The page shows no store that is not there.
+fn forget_gone(context: &Context) {
+    let stores = context.cluster.stores.all();
+    let there = |store: &&Arc<DeserializeGuard<ReplicatedStore>>| store.meta().deletion_timestamp.is_none();
+    let names: BTreeSet<String> =
+        stores.iter().filter(there).filter_map(|store| Some(cluster::key(&**store)?.to_string())).collect();
+    context.page.keep(|name| names.contains(name));
+}
+
 /// Shows a store as it was last written, where it is that which has changed.
 pub(crate) fn show(context: &Context, one: &News) {
-    let News::Resource(key) = one else { return };
+    let key = match one {
+        News::Resource(key) => key,
+        News::Listed => return forget_gone(context),
+        News::Belonging(_) => return,
+    };
     let cached = context.cluster.stores.get(&key.namespace, &key.name);
     match cached.as_deref().map(|guarded| &guarded.0) {
         Some(Ok(store)) if store.metadata.deletion_timestamp.is_none() => {
@@ -66,9 +94,10 @@ impl Stores {
             // What it owned goes with it: the API server sees to that.
             if self.running.remove(&key).is_some() {
                 tracing::info!(store = %key, "the store is deleted");
-                self.context.metrics.forget(&key);
-                self.context.page.forget(&key.to_string());
             }
+            // Also of one that nobody took care of: it was shown by an operator that stood by.
+            self.context.metrics.forget(&key);
+            self.context.page.forget(&key.to_string());
             return;
         };
         let store = match guarded.as_ref() {

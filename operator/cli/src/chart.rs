@@ -40,6 +40,8 @@ struct Track {
 #[derive(Debug)]
 pub struct Chart {
     tracks: Vec<Track>,
+    /// Looks before the one that is taken, as far as they are remembered.
+    looks: usize,
     marks: [char; 8],
     unknown: char,
 }
@@ -48,7 +50,7 @@ impl Chart {
     /// Without any look yet. Where `blocks` are not to be had, marks are plain characters.
     pub fn new(blocks: bool) -> Chart {
         let (marks, unknown) = if blocks { (MARKS, '·') } else { (MARKS_ASCII, ' ') };
-        Chart { tracks: Vec::new(), marks, unknown }
+        Chart { tracks: Vec::new(), looks: 0, marks, unknown }
     }
 
     /// For the terminal of this process: blocks where its locale says that it shows them.
@@ -75,6 +77,7 @@ impl Chart {
             }
         }
         self.tracks.retain(|track| track.seen);
+        self.looks = (self.looks + 1).min(POINTS_MAX);
     }
 
     fn point(&mut self, name: &str, role: &str, reachable: bool, lag: Option<(u64, u64)>) {
@@ -85,7 +88,9 @@ impl Chart {
         let at = known.unwrap_or(self.tracks.len());
         if known.is_none() {
             let (name, role) = (name.to_owned(), String::new());
-            self.tracks.push(Track { name, role, reachable, entries: None, points: VecDeque::new(), seen: true });
+            // One that comes later begins where it came: what stands above each other was at the same time.
+            let points = std::iter::repeat_n(None, self.looks).collect();
+            self.tracks.push(Track { name, role, reachable, entries: None, points, seen: true });
         }
         let track = &mut self.tracks[at];
         role.clone_into(&mut track.role);
@@ -237,6 +242,26 @@ mod tests {
     #[test]
     fn marks_rise_with_the_lag() {
         assert_eq!([0, 1, 4, 5, 99, 100, 10_000, u64::MAX].map(step), [0, 1, 1, 2, 3, 4, 7, 7]);
+    }
+
+    #[test]
+    fn who_comes_later_begins_later() {
+        let mut chart = Chart::new(false);
+        let replica = |name: &str| trireme_crds::status::ReplicaStatus {
+            name: name.to_owned(),
+            lag_entries: Some(0),
+            ..Default::default()
+        };
+        let status = |names: &[&str]| StoreStatus {
+            replicas: names.iter().map(|name| replica(name)).collect(),
+            ..StoreStatus::default()
+        };
+        for names in [&["a"][..], &["a"], &["a", "b"], &["a"], &["a", "b"]] {
+            chart.add(&status(names));
+        }
+        let points = |i: usize| chart.tracks[i].points.iter().copied().collect::<Vec<_>>();
+        assert_eq!(points(0), [Some(0); 5]);
+        assert_eq!(points(1), [None, None, None, None, Some(0)]);
     }
 
     #[test]

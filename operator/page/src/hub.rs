@@ -55,6 +55,8 @@ struct Store {
     row: Row,
     history: History,
     events: VecDeque<Happened>,
+    /// Number of the change that it came with.
+    born: u64,
     /// Numbers of the last changes of the row and of anything.
     row_change: u64,
     change: u64,
@@ -67,6 +69,8 @@ struct Store {
 pub(crate) struct Told {
     /// The store that it looks at.
     chosen: String,
+    /// With which change that one came, as far as it has been told of it: another one of the same name is another store.
+    born: Option<u64>,
     /// The number of the last change, once it has been told anything.
     change: Option<u64>,
     source: Option<Source>,
@@ -138,7 +142,8 @@ impl Hub {
                 history.see(status);
                 let (status, row) = (status.clone(), Row::of(store, status));
                 let events = VecDeque::new();
-                let new = Store { status, row, history, events, row_change: next, change: next, detail: None };
+                let new =
+                    Store { status, row, history, events, born: next, row_change: next, change: next, detail: None };
                 inner.stores.insert(store.to_owned(), new);
             }
         }
@@ -168,6 +173,17 @@ impl Hub {
         }
     }
 
+    /// Only these stay.
+    pub fn keep(&self, stays: impl Fn(&str) -> bool) {
+        let mut inner = self.inner();
+        let before = inner.stores.len();
+        inner.stores.retain(|name, _| stays(name));
+        if inner.stores.len() < before {
+            inner.change += 1;
+            self.tell(&inner);
+        }
+    }
+
     /// The next point of every line.
     pub(crate) fn point(&self, at_ms: u64) {
         let mut inner = self.inner();
@@ -188,6 +204,7 @@ impl Hub {
         }
         (told.change, told.source) = (Some(inner.change), Some(inner.source));
         told.stores = inner.stores.keys().cloned().collect();
+        told.born = inner.born(&told.chosen);
         inner.write_detail(&told.chosen);
         let raw = |text: &String| serde_json::value::RawValue::from_string(text.clone()).ok();
         let there = inner.stores.get(&told.chosen);
@@ -210,11 +227,13 @@ impl Hub {
 
     /// What has changed since, each with its name; empty where nothing has that this browser shows.
     pub(crate) fn since(&self, told: &mut Told) -> Vec<(&'static str, String)> {
-        let current = self.inner().source;
-        let Some(since) = told.change.filter(|_| told.source == Some(current)) else {
+        let mut inner = self.inner();
+        // It looks at a store that came or went, or at whichever there is: everything is told anew.
+        let same = inner.born(&told.chosen) == told.born && !(told.chosen.is_empty() && !inner.stores.is_empty());
+        let Some(since) = told.change.filter(|_| told.source == Some(inner.source) && same) else {
+            drop(inner);
             return vec![("hello", self.hello(told))];
         };
-        let mut inner = self.inner();
         let mut all = Vec::new();
         told.change = Some(inner.change);
         let rows: Vec<&Row> = inner.stores.values().filter(|s| s.row_change > since).map(|s| &s.row).collect();
@@ -247,6 +266,11 @@ impl Hub {
 }
 
 impl Inner {
+    /// With which change a store came, where it is there.
+    fn born(&self, name: &str) -> Option<u64> {
+        self.stores.get(name).map(|store| store.born)
+    }
+
     /// Makes sure that the JSON of this store is that of its newest status.
     fn write_detail(&mut self, name: &str) {
         if let Some(store) = self.stores.get_mut(name)
@@ -318,6 +342,35 @@ mod tests {
         assert!(hub.hello(&mut told).contains(r#""chosen":{"detail":{"store":"orders""#));
         let mut told = Told { chosen: "carts".to_owned(), ..Told::default() };
         assert!(hub.hello(&mut told).contains(r#""chosen":null"#));
+    }
+
+    #[test]
+    fn a_store_that_goes_and_comes_is_told_as_what_it_is() {
+        let hub = Hub::new(Source::Operator, Duration::from_millis(500));
+        let mut told = Told::nothing(String::new());
+        assert!(hub.hello(&mut told).contains(r#""chosen":null"#));
+        // Whoever looks at nothing yet sees the first one that comes.
+        hub.publish("a/one", &ready("3/3"));
+        let news = hub.since(&mut told);
+        assert!(names(&news) == ["hello"] && news[0].1.contains(r#""store":"a/one""#), "{news:?}");
+        hub.happened("a/one", 7, "it grows old");
+        hub.point(9);
+        hub.since(&mut told);
+        hub.publish("a/two", &ready("3/3"));
+        assert_eq!(names(&hub.since(&mut told)), ["rows"]);
+        // It is deleted, and made again: nothing of what the first one was is shown of the second.
+        hub.forget("a/one");
+        let news = hub.since(&mut told);
+        assert!(names(&news) == ["hello"] && news[0].1.contains(r#""chosen":null"#), "{news:?}");
+        assert!(hub.since(&mut told).is_empty());
+        hub.publish("a/one", &ready("1/3"));
+        let news = hub.since(&mut told);
+        assert!(names(&news) == ["hello"] && !news[0].1.contains("grows old"), "{news:?}");
+        hub.forget("a/one");
+        hub.publish("a/one", &ready("2/3"));
+        assert_eq!(names(&hub.since(&mut told)), ["hello"], "between two looks");
+        hub.keep(|name| name == "a/two");
+        assert!(hub.since(&mut told)[0].1.contains(r#""count":1"#));
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //!
 //! * It only shows: there is no way to change anything, and no key or value of a store is in it.
 //! * Nothing is queued for a browser. Each has the number of the last change that it was told; one that is slow is told less often, and then the newest.
-//! * Stores, points, events, browsers and what is told at once have bounds.
+//! * Stores, points, events, browsers, documents on their way and what is told at once have bounds.
 //! * What was counted is shown as it was heard: what nobody knows is a gap in a line, never a zero.
 
 mod history;

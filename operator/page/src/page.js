@@ -146,6 +146,10 @@ function facts(status) {
     ['Replicas that serve', status.ready.replace('/', ' of ')],
     ['Digests', DIGESTS[digests][0], DIGESTS[digests][1]],
   ];
+  const slo = status.slo || {};
+  for (const [what, b] of [['Writes within ', slo.writeGap], ['Reads no older than ', slo.staleness]]) {
+    if (b) all.push([what + b.within, `${b.objective}: ${(100 * b.budgetLeft).toFixed(1)} % of the budget left, spent ${b.burnRate.toFixed(1)} x as fast as allowed in the last hour`, b.budgetLeft > 0 ? '' : 'bad']);
+  }
   if (!leaderless && !regions && group.epoch) all.splice(2, 0, ['Epoch', `${group.epoch} ${group.phase}`]);
   fill($('facts'), all, () => { const item = make('div'); item.append(make('dt'), make('dd')); return item; }, (item, [head, text, kind]) => {
     set(item.children[0], head);

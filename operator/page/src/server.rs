@@ -13,7 +13,10 @@ use axum::{
     extract::State,
     http::{
         HeaderMap, HeaderValue, StatusCode, Uri,
-        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
+        header::{
+            CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
+            X_CONTENT_TYPE_OPTIONS,
+        },
     },
     response::{IntoResponse, Response},
     routing::get,
@@ -30,6 +33,11 @@ use crate::hub::{Hub, Told, unix_ms};
 
 /// Browsers at the same time; who comes then is told to come again.
 const BROWSERS_MAX: usize = 32;
+/// Documents that are on their way at the same time, and for how long one may be: what is sent to somebody who does not read stays in memory.
+const DOCUMENTS_MAX: usize = 32;
+const DOCUMENT_TIME: Duration = Duration::from_secs(30);
+/// Bytes of a document that are handed out at once.
+const PIECE: usize = 16 << 10;
 /// A browser is told at most so often.
 const PACE: Duration = Duration::from_millis(100);
 /// Where nothing happens a stream says that it is there.
@@ -55,12 +63,14 @@ pub enum Hosts {
 struct Shown {
     hub: Arc<Hub>,
     places: Arc<Semaphore>,
+    documents: Arc<Semaphore>,
     hosts: Hosts,
 }
 
 /// `/` and `/events`. Somebody must run [`serve`], or [`Hub`] takes no points.
 pub fn router(hub: Arc<Hub>, hosts: Hosts) -> Router {
-    let shown = Shown { hub, places: Arc::new(Semaphore::new(BROWSERS_MAX)), hosts };
+    let places = |count| Arc::new(Semaphore::new(count));
+    let shown = Shown { hub, places: places(BROWSERS_MAX), documents: places(DOCUMENTS_MAX), hosts };
     Router::new().route("/", get(page)).route("/events", get(events)).with_state(shown)
 }
 
@@ -92,12 +102,16 @@ async fn page(State(shown): State<Shown>, headers: HeaderMap, uri: Uri) -> Respo
     if !shown.hosts.take(&headers) {
         return elsewhere();
     }
+    let Ok(place) = Arc::clone(&shown.documents).try_acquire_owned() else { return full() };
     let hello = shown.hub.hello(&mut Told::nothing(chosen(&uri)));
     let (before, after) = &*DOCUMENT;
-    let body = [before.as_str(), &hello.replace('<', "\\u003c"), after].concat();
+    let text = Bytes::from([before.as_str(), &hello.replace('<', "\\u003c"), after].concat());
+    let length = HeaderValue::from(text.len());
+    let body = Body::from_stream(futures::stream::unfold((text, place, Instant::now() + DOCUMENT_TIME), piece));
     let mut response =
         ([(CONTENT_TYPE, "text/html; charset=utf-8"), (CACHE_CONTROL, "no-store")], body).into_response();
     let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, length);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if let Ok(policy) = HeaderValue::from_str(&POLICY) {
@@ -112,13 +126,30 @@ async fn events(State(shown): State<Shown>, headers: HeaderMap, uri: Uri) -> Res
         return elsewhere();
     }
     let Ok(place) = Arc::clone(&shown.places).try_acquire_owned() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "too many browsers look on; try again later\n").into_response();
+        return full();
     };
     let told = Told::nothing(chosen(&uri));
     let (changes, now) = (shown.hub.changes(), Instant::now());
     let browser = Browser { hub: shown.hub, told, changes, next: now, ends: now + LIFE, _place: place };
     let stream = futures::stream::unfold(browser, Browser::next);
     ([(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")], Body::from_stream(stream)).into_response()
+}
+
+/// A document that is on its way: what is left of it, its place, and until when it has that.
+type Sent = (Bytes, OwnedSemaphorePermit, Instant);
+
+/// The next piece of it. It is asked for when the one before has been taken.
+async fn piece((mut left, place, ends): Sent) -> Option<(std::io::Result<Bytes>, Sent)> {
+    if left.is_empty() {
+        return None;
+    }
+    let piece = left.split_to(PIECE.min(left.len()));
+    let result = if Instant::now() < ends { Ok(piece) } else { Err(std::io::ErrorKind::TimedOut.into()) };
+    Some((result, (left, place, ends)))
+}
+
+fn full() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "too many browsers look on; try again later\n").into_response()
 }
 
 fn elsewhere() -> Response {
@@ -234,6 +265,29 @@ mod tests {
         assert_eq!(of("/events?store=shop%2Forders"), "shop/orders");
         assert_eq!(of("/?x=1&store=shop/orders"), "shop/orders");
         assert_eq!((of("/"), of("/?store=%"), of("/?store=%zz1")), (String::new(), "%".to_owned(), "%zz1".to_owned()));
+    }
+
+    #[test]
+    fn documents_that_nobody_reads_have_a_bound() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let places = |count| Arc::new(Semaphore::new(count));
+            let hub = Arc::new(Hub::new(crate::Source::Operator, Duration::from_secs(1)));
+            let (places, documents) = (places(BROWSERS_MAX), places(DOCUMENTS_MAX));
+            let shown = Shown { hub, places, documents, hosts: Hosts::Any };
+            let ask = async || page(State(shown.clone()), HeaderMap::new(), Uri::from_static("/")).await;
+            let mut under_way = Vec::new();
+            for _ in 0..DOCUMENTS_MAX {
+                under_way.push(ask().await);
+            }
+            assert_eq!(ask().await.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let one = under_way.pop().unwrap();
+            assert_eq!(one.status(), StatusCode::OK);
+            let length: usize = one.headers()[CONTENT_LENGTH].to_str().unwrap().parse().unwrap();
+            let text = axum::body::to_bytes(one.into_body(), usize::MAX).await.unwrap();
+            assert!(text.len() == length && text.ends_with(b"</html>\n"));
+            assert_eq!(ask().await.status(), StatusCode::OK, "who has read it makes room");
+        });
     }
 
     #[test]

@@ -198,6 +198,12 @@ fn fifty_stores_are_shown_at_once_and_cost_little() {
     assert_eq!(browser.value("document.activeElement.id"), "store");
     server.hub.forget(&name(17));
     browser.wait("document.querySelectorAll('#rows tr').length === 0");
+    browser.wait("document.getElementById('name').textContent === 'No store of this name'");
+    // It is made again while it is looked at.
+    server.hub.publish(&name(17), &status("store-17", 0));
+    browser.wait("document.getElementById('name').textContent === 'shop/store-17'");
+    browser.wait("document.querySelectorAll('#rows tr').length === 1");
+    browser.wait("document.querySelectorAll('#replicas tr').length === 3");
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 

@@ -1,4 +1,4 @@
-//! Status and Events of one store, in their own time.
+//! Status and Events of one store, in their own time; and what metrics and the page show of it, which wait for no API server.
 //!
 //! What a person or a script acts on (conditions, leader, members, roles) is written at once; what only moves on (positions, lag, keys) with it, or every
 //! [`MOVES_EVERY`] while it moves. A store that nobody writes to costs no request.
@@ -26,6 +26,7 @@ use super::{Key, until, wanted::Wanted};
 use crate::{
     build::MANAGER,
     context::{Context, why},
+    stores::is_there,
 };
 
 /// Events that may wait to be written; what does not fit is left out, and logged.
@@ -88,7 +89,7 @@ impl Note {
 pub(crate) struct Voice {
     newest: watch::Sender<Newest>,
     notes: mpsc::Sender<Note>,
-    task: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 /// What is to be said.
@@ -103,7 +104,11 @@ impl Voice {
     pub fn start(context: Arc<Context>, wanted: Arc<Wanted>) -> Voice {
         let (newest, followed) = watch::channel(Newest { wanted, status: None, trouble: Vec::new() });
         let (notes, noted) = mpsc::channel(NOTES_MAX);
-        Voice { newest, notes, task: tokio::spawn(speak(context, followed, noted)) }
+        let tasks = [
+            tokio::spawn(show(Arc::clone(&context), newest.subscribe())),
+            tokio::spawn(speak(context, followed, noted)),
+        ];
+        Voice { newest, notes, tasks }
     }
 
     /// The resource has changed.
@@ -139,7 +144,27 @@ impl Voice {
 
 impl Drop for Voice {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Newest {
+    /// The status as it is told.
+    fn told(&self) -> Option<StoreStatus> {
+        self.status.clone().map(|status| with_trouble(steady(status), &self.trouble))
+    }
+}
+
+/// Shows the newest, to those who ask this process.
+async fn show(context: Arc<Context>, mut newest: watch::Receiver<Newest>) {
+    while newest.changed().await.is_ok() {
+        let newest = newest.borrow_and_update().clone();
+        let key = newest.wanted.key();
+        // What was said last of a store that is gone would be shown for ever.
+        if let Some(status) = newest.told().filter(|_| is_there(&context, &key)) {
+            context.metrics.store(&newest.wanted, &status);
+            context.page.publish(&key.to_string(), &status);
+        }
     }
 }
 
@@ -157,10 +182,9 @@ async fn speak(context: Arc<Context>, mut newest: watch::Receiver<Newest>, mut n
             changed = newest.changed() => if changed.is_err() { return },
             () = until(due) => {}
         }
-        let Newest { wanted, status, trouble } = newest.borrow_and_update().clone();
-        let Some(status) = status.map(|status| with_trouble(steady(status), &trouble)) else { continue };
-        context.metrics.store(&wanted, &status);
-        context.page.publish(&wanted.key().to_string(), &status);
+        let newest = newest.borrow_and_update().clone();
+        let Some(status) = newest.told() else { continue };
+        let wanted = newest.wanted;
         if written.as_ref() == Some(&status) {
             due = None;
             continue;
@@ -277,6 +301,8 @@ fn with_trouble(mut status: StoreStatus, trouble: &[String]) -> StoreStatus {
 /// A status without what only moves on.
 fn significant(status: &StoreStatus) -> StoreStatus {
     let mut status = status.clone();
+    // Whoever has to act on it is told by alerts.
+    status.slo = None;
     for condition in &mut status.conditions {
         condition.last_transition_time.clear();
     }
