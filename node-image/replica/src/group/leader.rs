@@ -231,6 +231,7 @@ impl Replica {
         }
         progress.heard_us = now_us;
         let agreed = self.log.epochs().agreement(self.log.last().seq, &state.table, state.last);
+        progress.holds = Some(agreed.map_or(0, |agreed| agreed.seq));
         match agreed {
             // Below its commit only after a failover that was allowed to lose: its state cannot be patched.
             Some(agreed) if agreed.seq >= self.log.before().seq && agreed.seq >= state.commit => {
@@ -262,6 +263,7 @@ impl Replica {
         }
         if matches!(progress.stage, Stage::Stream { .. }) {
             progress.acknowledged = progress.acknowledged.max(ack.durable.min(last));
+            progress.holds = progress.holds.max(Some(progress.acknowledged));
         }
         self.clients.copies_changed();
         self.renew_lease();
@@ -416,9 +418,11 @@ impl Replica {
         let Some(incarnation) = self.peers.get(&id).map(|peer| peer.incarnation) else { return };
         match &mut self.role {
             Role::Leader(leader) => {
-                let echo_us =
-                    leader.followers.get(&id).filter(|old| old.incarnation == incarnation).map_or(0, |old| old.echo_us);
-                leader.followers.insert(id, Progress { echo_us, ..Progress::new(incarnation, now_us) });
+                let mut progress = Progress::new(incarnation, now_us);
+                if let Some(old) = leader.followers.get(&id).filter(|old| old.incarnation == incarnation) {
+                    (progress.echo_us, progress.holds, progress.since_us) = (old.echo_us, old.holds, old.since_us);
+                }
+                leader.followers.insert(id, progress);
                 self.send_heartbeat(id);
             }
             Role::Follower(follower) if follower.leader == id => {

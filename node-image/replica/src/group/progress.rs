@@ -59,6 +59,10 @@ pub(crate) struct Progress {
     pub(crate) stage: Stage,
     /// Everything up to here is durable there, acknowledged in this epoch.
     pub(crate) acknowledged: u64,
+    /// Everything up to here is in its log as far as is known, whatever became of its connection; none before it has said so in this epoch.
+    pub(crate) holds: Option<u64>,
+    /// When it came, or the epoch began.
+    pub(crate) since_us: u64,
     /// The largest of our own clock readings that it brought back: the lease runs from it.
     pub(crate) echo_us: u64,
     pub(crate) heard_us: u64,
@@ -75,6 +79,8 @@ impl Progress {
             incarnation,
             stage: Stage::Probe,
             acknowledged: 0,
+            holds: None,
+            since_us: now_us,
             echo_us: 0,
             heard_us: now_us,
             commit_sent: 0,

@@ -85,15 +85,19 @@ impl Replica {
     fn follower_report(&self, id: ReplicaId, progress: &Progress, now: Now) -> FollowerReport {
         let last = self.log.last().seq;
         let suspicion_us = u64::from(self.settings().suspicion_ms) * 1_000;
-        let oldest_us = self.log.appended_at_us(progress.acknowledged.max(self.log.before().seq));
+        let holds = progress.holds.unwrap_or(0);
+        let age_us = |at_us| now.mono_us.saturating_sub(at_us);
+        let oldest_us = self.log.appended_at_us(holds.max(self.log.before().seq)).map_or(0, age_us);
+        // Nobody knows what it lacks of what is older than the epoch before it has said so; it is seldom anything.
+        let unknown_us = if progress.holds.is_none() { age_us(progress.since_us) } else { u64::MAX };
         FollowerReport {
             id,
             incarnation: progress.incarnation,
             reachable: progress.connected && progress.heard_us + suspicion_us >= now.mono_us,
             acknowledged: progress.acknowledged,
-            lag_entries: last.saturating_sub(progress.acknowledged),
-            lag_bytes: self.log.bytes_between(progress.acknowledged, last),
-            lag_ms: oldest_us.map_or(0, |at_us| now.mono_us.saturating_sub(at_us) / 1_000),
+            lag_entries: last.saturating_sub(holds),
+            lag_bytes: self.log.bytes_between(holds, last),
+            lag_ms: oldest_us.min(unknown_us) / 1_000,
             snapshot_slots: match &progress.stage {
                 Stage::Snapshot(transfer) => Some(transfer.sweep.taken()),
                 _ => None,
