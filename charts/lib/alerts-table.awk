@@ -15,6 +15,7 @@ function row() {
   gsub(/{{ \$labels\.namespace }}\/{{ \$labels\.store }}/, "`STORE`", says)
   gsub(/{{ \$labels\.namespace }}\/{{ \$labels\.pod }}/, "`POD`", says)
   gsub(/{{ \$labels\.kind }}/, "`KIND`", says)
+  gsub(/{{ \$labels\.objective }}/, "`OBJECTIVE`", says)
   gsub(/{{ \$value \| humanize }}/, "N", says)
   printf "| `%s` | %s | %s | %s |\n", alert, severity, after, says
 }

@@ -35,6 +35,7 @@ pub mod quantity;
 pub mod quorums;
 pub mod rules;
 pub mod session;
+pub mod slo;
 pub mod status;
 pub mod store;
 pub mod topology;
@@ -48,6 +49,7 @@ pub use objects::{Password, SettledObjects, Volumes};
 pub use parse::{Problem, parse};
 pub use quorums::Quorums;
 pub use rules::{validate, validate_change, warnings};
+pub use slo::{Budget, Objectives, Slo, SloStatus};
 pub use status::{Condition, ConditionStatus, StorePhase, StoreStatus};
 pub use store::{
     API_VERSION, Durability, FeedCompression, Mode, Policy, ReadRepair, ReplicatedStore, ReplicatedStoreSpec,

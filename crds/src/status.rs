@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::slo::SloStatus;
+
 /// Status of a store.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
@@ -35,6 +37,9 @@ pub struct StoreStatus {
     pub replicas: Vec<ReplicaStatus>,
     /// The latest failovers and hand-overs, newest first.
     pub failovers: Vec<FailoverStatus>,
+    /// How the store has kept what `spec.slo` promises; absent where that promises nothing, and before anything was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slo: Option<SloStatus>,
     /// What a person last asked for, and what came of it; absent while nobody has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestStatus>,

@@ -17,6 +17,7 @@ use crate::{
     objects::{Auth, ImagePullPolicy, Monitoring, NetworkPolicy, PodSettings, SecretName, ServiceSettings, Volumes},
     quantity::{Bytes, Millis},
     session::Session,
+    slo::{Objectives, Slo},
     status::StoreStatus,
 };
 
@@ -216,6 +217,10 @@ pub struct ReplicatedStoreSpec {
     /// What a client's session is promised, whichever replica it comes to. Default: all guarantees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
+    /// What the store promises of writes and reads, which the operator then measures: status.slo says what is left of what may fail. Default: nothing, and
+    /// nothing is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<Slo>,
     /// When a copy counts for w. Default Disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<Durability>,
@@ -380,6 +385,8 @@ pub struct Settled {
     pub log_bytes_max: u64,
     /// How long a replica may be gone before it is replaced by an empty one, in milliseconds; `None` for never.
     pub replace_lost_after_ms: Option<u64>,
+    /// What is promised and measured.
+    pub slo: Option<Objectives>,
 }
 
 impl ReplicatedStoreSpec {
@@ -399,6 +406,7 @@ impl ReplicatedStoreSpec {
             conflicts: None,
             edges: Vec::new(),
             session: None,
+            slo: None,
             durability: None,
             storage: None,
             failover: None,
@@ -447,6 +455,7 @@ impl ReplicatedStoreSpec {
             unreplicated: failover.unreplicated.unwrap_or_default(),
             preferred_region: failover.preferred_region.unwrap_or_default(),
             request_timeout_ms: ms(self.request_timeout, 10_000),
+            slo: self.slo.as_ref().map(Slo::settle),
             replace_lost_after_ms: failover.replace_lost_after.map(|v| v.0),
             log_bytes_max: self.log_retention.as_ref().and_then(|l| l.bytes).map_or(64 << 20, |b| b.0),
         }

@@ -8,7 +8,7 @@ use std::{
 
 use axum::http::{Method, Uri};
 use trireme_crds::{
-    ConditionStatus, Quorums, StoreStatus,
+    Budget, ConditionStatus, Quorums, StoreStatus,
     status::{FeedStatus, GroupStatus, ReplicaStatus},
 };
 
@@ -46,6 +46,8 @@ struct Gauges {
     failovers: f64,
     write_gap_s: Option<f64>,
     lost: f64,
+    /// What is left of its objectives, by their names.
+    slo: BTreeMap<&'static str, Budget>,
     /// Epoch of the newest failover that was counted, by region.
     counted: BTreeMap<String, String>,
 }
@@ -169,9 +171,51 @@ impl Metrics {
                 }
             }
         }
+        inner.write_objectives(&mut out);
         out
     }
 }
+
+impl Inner {
+    /// What stores promise, and how they keep it: of each that promises something, a line for each objective.
+    fn write_objectives(&self, out: &mut String) {
+        for (name, kind, help, value) in SLO_FAMILIES.iter().filter(|_| self.stores.values().any(|s| !s.slo.is_empty()))
+        {
+            family(out, name, kind, help);
+            for (key, gauges) in &self.stores {
+                let (namespace, store) = (&key.namespace, &key.name);
+                for (objective, budget) in &gauges.slo {
+                    let labels = format!("namespace=\"{namespace}\",store=\"{store}\",objective=\"{objective}\"");
+                    let _ = writeln!(out, "{name}{{{labels}}} {}", value(budget));
+                }
+            }
+        }
+    }
+}
+
+type SloFamily = (&'static str, &'static str, &'static str, fn(&Budget) -> f64);
+
+const SLO_FAMILIES: &[SloFamily] = &[
+    ("trireme_slo_measurements_total", "counter", "Measurements of an objective that this operator has made.", |b| {
+        b.counted.1 as f64
+    }),
+    ("trireme_slo_failed_total", "counter", "Those that failed.", |b| b.counted.0 as f64),
+    ("trireme_slo_may_fail_ratio", "gauge", "The share of them that may fail.", |b| b.may_fail()),
+    ("trireme_slo_window_seconds", "gauge", "Over how long that is counted.", |b| b.window.0 as f64 / 1_000.0),
+    ("trireme_slo_within_seconds", "gauge", "The time that is promised.", |b| b.within.0 as f64 / 1_000.0),
+    (
+        "trireme_slo_budget_left_ratio",
+        "gauge",
+        "What is left of those that may fail within the window: 1 is all; less than 0, more have failed.",
+        |b| b.budget_left,
+    ),
+    (
+        "trireme_slo_burn_rate",
+        "gauge",
+        "How fast that went in the last hour: 1 would spend all of it in one window.",
+        |b| b.burn_rate,
+    ),
+];
 
 type Family = (&'static str, &'static str, &'static str, fn(&Gauges) -> Option<f64>);
 
@@ -307,6 +351,12 @@ impl Gauges {
             f64::from(u8::from(holds))
         };
         self.take_groups(status);
+        let slo = status.slo.as_ref();
+        let budgets = [
+            ("writeGap", slo.and_then(|slo| slo.write_gap.clone())),
+            ("staleness", slo.and_then(|slo| slo.staleness.clone())),
+        ];
+        self.slo = budgets.into_iter().filter_map(|(name, budget)| Some((name, budget?))).collect();
         (self.ready, self.degraded) = (holds("Ready"), holds("Degraded"));
         (self.paused, self.rollout_stalled) = (holds("Paused"), holds("RolloutStalled"));
         self.diverged = status.replicas.iter().map(|r| r.digest_mismatches as f64).sum();
@@ -366,7 +416,7 @@ impl Gauges {
 #[cfg(test)]
 mod tests {
     use trireme_crds::{
-        Condition, ReadRepair, WriteOrder,
+        Condition, ReadRepair, SloStatus, WriteOrder,
         status::{FailoverStatus, PeerStatus},
     };
 
@@ -530,7 +580,8 @@ mod tests {
         let feed = FeedStatus { region: "us".to_owned(), ..FeedStatus::default() };
         let group = GroupStatus { region: "eu".to_owned(), feeds: vec![feed], ..GroupStatus::default() };
         let failovers = vec![failover("1", "orders-0")];
-        let status = StoreStatus { groups: vec![group], failovers, ..StoreStatus::default() };
+        let slo = Some(SloStatus { write_gap: Some(Budget::default()), staleness: None });
+        let status = StoreStatus { groups: vec![group], failovers, slo, ..StoreStatus::default() };
         let wanted = Quorums { n: 3, w: 2, r: 2, order: WriteOrder::Strict, repair: ReadRepair::Blocking };
         let metrics = Metrics::default();
         let mut gauges = Gauges::default();
@@ -540,11 +591,13 @@ mod tests {
         let text = metrics.text();
         let exported = names(&text);
         let alerts = include_str!("../../charts/trireme/templates/_alerts.tpl");
-        let asked: String = alerts.lines().filter(|line| line.contains(" expr: ")).collect();
+        let is_asked = |line: &&str| line.contains(" expr: ") || line.contains("trireme_slo_");
+        let asked: String = alerts.lines().filter(is_asked).collect();
         let dashboard = include_str!("../../charts/trireme/files/dashboards/trireme.json");
         let dashboard: String = dashboard.lines().filter(|line| line.contains("\"expr\": ")).collect();
         for (whose, text) in [("an alert", asked), ("the dashboard", dashboard)] {
-            let own = |name: &&str| name.starts_with("trireme_store_") || name.starts_with("trireme_operator_");
+            let prefixes = ["trireme_store_", "trireme_operator_", "trireme_slo_"];
+            let own = |name: &&str| prefixes.iter().any(|prefix| name.starts_with(prefix));
             let names: Vec<&str> = names(&text).into_iter().filter(own).collect();
             assert!(names.len() > 10, "{names:?}");
             let missing: Vec<&&str> = names.iter().filter(|name| !exported.contains(*name)).collect();

@@ -27,6 +27,18 @@ says so. The table of alerts in README.md is written from this file by charts/ge
       The operator's log names the store and the object: kubectl -n {{ .Release.Namespace }} logs -l app.kubernetes.io/component=operator,app.kubernetes.io/part-of=trireme.
 {{- end }}
 
+{{- /*
+Two times, a long and a short one, and the share of a window's budget that is spent within the long one, by its seconds: so much has been spent, and it goes on.
+*/}}
+{{- define "trireme.burns" -}}
+{{- $of := "by (namespace, store, objective)" }}
+{{- $most := printf "clamp_min(max %s (trireme_slo_window_seconds) * %s, 1) * max %s (trireme_slo_may_fail_ratio)" $of (index . 2) $of }}
+{{- range $i, $time := list (index . 0) (index . 1) }}
+{{- if $i }} and {{ end -}}
+sum {{ $of }} (rate(trireme_slo_failed_total[{{ $time }}])) / sum {{ $of }} (rate(trireme_slo_measurements_total[{{ $time }}])) > {{ $most }}
+{{- end }}
+{{- end }}
+
 {{- define "trireme.storeAlerts" -}}
 {{- $store := "{{ $labels.namespace }}/{{ $labels.store }}" }}
 {{- $kubectl := "kubectl trireme -n {{ $labels.namespace }} status {{ $labels.store }}" }}
@@ -77,6 +89,22 @@ says so. The table of alerts in README.md is written from this file by charts/ge
     summary: A replica of {{ $store }} is {{ $value }} seconds behind.
     description: >-
       What it reads from its own state alone is as old as that; where there is a leader, it cannot take over without catching up. Usual causes are a slow disk, a full link, or too little CPU: kubectl trireme -n {{ "{{ $labels.namespace }}" }} lag {{ "{{ $labels.store }}" }}.
+- alert: TriremeStoreBudgetBurnsFast
+  expr: {{ include "trireme.burns" (list "1h" "5m" "0.02 / 3600") }}
+  labels:
+    severity: critical
+  annotations:
+    summary: Store {{ $store }} spends what its objective {{ "{{ $labels.objective }}" }} allows within hours.
+    description: >-
+      Within an hour {{ $store }} has spent 2 % of all that may fail in its window, and goes on. writeGap: writes wait; staleness: a replica serves what is old. Which, and since when, stands in {{ $kubectl }}.
+- alert: TriremeStoreBudgetBurns
+  expr: {{ include "trireme.burns" (list "6h" "30m" "0.05 / 21600") }}
+  labels:
+    severity: warning
+  annotations:
+    summary: Store {{ $store }} spends what its objective {{ "{{ $labels.objective }}" }} allows faster than it comes back.
+    description: >-
+      Within six hours {{ $store }} has spent 5 % of all that may fail in its window, and goes on: before long nothing is left of it. What fails stands in {{ $kubectl }}.
 - alert: TriremeStoreDiverged
   expr: max by (namespace, store) (trireme_store_diverged) > 0
   labels:

@@ -26,11 +26,18 @@ pub enum Meaning {
 
 /// Explains a store.
 pub fn meaning(s: &Settled) -> Meaning {
-    match s.mode {
+    let mut meaning = match s.mode {
         Mode::Leaderless => Meaning::Leaderless(leaderless::explain(s)),
         Mode::MultiLeader => Meaning::MultiLeader(multi_leader::explain(s)),
         Mode::SingleLeader => Meaning::Group(explain(s.mode, s.n, s.w, s.r, s.durability, s.policy)),
-    }
+    };
+    let lines = match &mut meaning {
+        Meaning::Group(explanation) => &mut explanation.lines,
+        Meaning::MultiLeader(explanation) => &mut explanation.each.lines,
+        Meaning::Leaderless(explanation) => &mut explanation.lines,
+    };
+    lines.extend(s.slo.map(|slo| slo.explain()));
+    meaning
 }
 
 impl fmt::Display for Meaning {

@@ -74,6 +74,8 @@ fn amendments() -> Vec<(&'static str, Value)> {
         ("edges[].name", json!({"minLength": 1, "maxLength": 50})),
         ("session.guarantees", json!({"maxItems": 5, "x-kubernetes-list-type": "set"})),
         ("session.waitMs", json!({"minimum": 0})),
+        ("slo.objective", json!({"maxLength": 16, "default": "99.9%"})),
+        ("slo.window", json!({"default": "720h"})),
         ("durability", json!({"default": "Disk"})),
         ("storage", json!({"default": {}})),
         ("storage.size", json!({"default": "10Gi"})),

@@ -45,6 +45,39 @@ macro_rules! text {
     };
 }
 
+/// A duration of `failover` as an expression: the text that it has, or its default.
+macro_rules! failover {
+    ($field:literal, $default:literal) => {
+        concat!(
+            "(has(self.failover) && has(self.failover.",
+            $field,
+            ") ? self.failover.",
+            $field,
+            " : '",
+            $default,
+            "')"
+        )
+    };
+}
+
+macro_rules! lease {
+    () => {
+        failover!("lease", "250ms")
+    };
+}
+
+macro_rules! suspicion {
+    () => {
+        failover!("suspicion", "1s")
+    };
+}
+
+macro_rules! heartbeat {
+    () => {
+        failover!("heartbeat", "50ms")
+    };
+}
+
 mod advice;
 mod changes;
 mod conflicts;
@@ -54,6 +87,7 @@ mod objects;
 mod odds;
 mod refused;
 mod session;
+mod slo;
 
 /// Most replicas that one group may have: every write goes to all of them, and a seal asks most of them.
 pub const N_MAX: u32 = 9;
@@ -130,8 +164,16 @@ pub struct Violation {
 
 /// All rules.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    let refusing =
-        [refused::RULES, homes::RULES, conflicts::RULES, edges::RULES, session::RULES, objects::RULES, changes::RULES];
+    let refusing = [
+        refused::RULES,
+        homes::RULES,
+        conflicts::RULES,
+        edges::RULES,
+        session::RULES,
+        slo::RULES,
+        objects::RULES,
+        changes::RULES,
+    ];
     refusing.into_iter().chain([advice::RULES, odds::RULES]).flatten()
 }
 

@@ -19,39 +19,6 @@ macro_rules! n {
     };
 }
 
-/// A duration of `failover` as an expression: the text that it has, or its default.
-macro_rules! failover {
-    ($field:literal, $default:literal) => {
-        concat!(
-            "(has(self.failover) && has(self.failover.",
-            $field,
-            ") ? self.failover.",
-            $field,
-            " : '",
-            $default,
-            "')"
-        )
-    };
-}
-
-macro_rules! lease {
-    () => {
-        failover!("lease", "250ms")
-    };
-}
-
-macro_rules! suspicion {
-    () => {
-        failover!("suspicion", "1s")
-    };
-}
-
-macro_rules! heartbeat {
-    () => {
-        failover!("heartbeat", "50ms")
-    };
-}
-
 /// A field that means something only where there is no leader: its rule's name, its names in YAML and here, why, and what is allowed.
 macro_rules! only_leaderless {
     ($id:literal, $yaml:literal, $field:ident, $why:literal, $allowed:literal) => {

@@ -17,7 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("trireme-replica", &["trireme-proto"]),
     ("trireme-node", &["trireme-proto", "trireme-replica"]),
     ("trireme-planner", &["trireme-crds", "trireme-proto"]),
-    ("trireme-link", &["trireme-proto"]),
+    ("trireme-link", &["trireme-crds", "trireme-planner", "trireme-proto"]),
     ("trireme-local", &["trireme-crds", "trireme-link", "trireme-planner", "trireme-proto"]),
     ("trireme-page", &["trireme-crds"]),
     ("trireme-operator", &["trireme-crds", "trireme-link", "trireme-page", "trireme-planner", "trireme-proto"]),

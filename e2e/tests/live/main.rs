@@ -31,6 +31,7 @@ mod ownership;
 mod requests;
 mod rollout;
 mod scale;
+mod slo;
 mod volumes;
 
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ const SUBJECTS: &[&[Case]] = &[
     network::CASES,
     operators::CASES,
     control_plane::CASES,
+    slo::CASES,
 ];
 
 fn main() -> ExitCode {

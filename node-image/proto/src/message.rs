@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 pub use crate::{connection::*, feed::*};
 use crate::{
-    ids::{Epoch, Incarnation, Position},
+    ids::{Dot, Epoch, Incarnation, Position},
     report::Report,
     topology::Topology,
 };
@@ -15,7 +15,7 @@ pub struct Frame {
     /// Its content; a frame of a later version may have one that is not known here.
     #[prost(
         oneof = "Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 50"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 50, 61, 62"
     )]
     pub message: Option<Message>,
 }
@@ -101,6 +101,35 @@ pub enum Message {
     /// Only to who said in its Hello that it unpacks: a piece of a stream of frames.
     #[prost(message, tag = "50")]
     Packed(Packed),
+    /// Operator to replica: write nothing, and tell when that is acknowledged.
+    #[prost(message, tag = "61")]
+    Probe(Probe),
+    /// Whoever leads, or coordinates, to the operator: it is.
+    #[prost(message, tag = "62")]
+    Probed(Probed),
+}
+
+/// "Write nothing": whoever leads, or where nobody does whoever is asked, makes an entry without a change and answers when it is committed, or has its copies.
+/// Who cannot do so at once does not do it, and does not answer.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Probe {
+    /// Number of the question.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+}
+
+/// A write of nothing is acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Probed {
+    /// Number of the question.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Its place in the log of the group that made it.
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    /// Its name everywhere.
+    #[prost(message, required, tag = "3")]
+    pub dot: Dot,
 }
 
 /// "I lead my group, and serve."

@@ -12,7 +12,7 @@ use trireme_proto::{
 };
 
 use crate::{
-    clients::{Clients, conflicts::Conflicts, homes::Homes, requests::Requests},
+    clients::{Clients, conflicts::Conflicts, homes::Homes, probe::Probes, requests::Requests},
     disk_queue::{Becomes, DiskQueue},
     engine::Engine,
     feeds::Feeds,
@@ -74,6 +74,7 @@ pub struct Replica {
     /// Keys that one region writes, by the record that is obeyed.
     pub(crate) homes: Homes,
     pub(crate) operators: BTreeSet<u32>,
+    pub(crate) probes: Probes,
     pub(crate) clients: Clients,
     pub(crate) disk: DiskQueue,
     pub(crate) disk_full: bool,
@@ -114,8 +115,7 @@ impl Replica {
     /// A replica that goes on from what its disk had. The first [`Replica::take_output`] may already hold operations.
     pub fn new(identity: Identity, recovery: Recovery, now: Now) -> Replica {
         let recovered = recovery.finish();
-        let last = recovered.log.last();
-        let mut meta = recovered.meta;
+        let (last, mut meta) = (recovered.log.last(), recovered.meta);
         meta.promise = meta.promise.max(last.epoch);
         let mut replica = Replica {
             exchanges: identity.boot << 20,
@@ -144,6 +144,7 @@ impl Replica {
             regions: BTreeMap::new(),
             peers: BTreeMap::new(),
             operators: BTreeSet::new(),
+            probes: Probes::default(),
             clients: Clients::default(),
             disk: DiskQueue::default(),
             disk_full: false,
@@ -239,6 +240,7 @@ impl Replica {
         self.flush_requests();
         self.replicate();
         self.note_commit();
+        self.answer_probes();
         if self.report_due {
             self.report_to_operators();
         }
@@ -348,17 +350,6 @@ impl Replica {
         }
     }
 
-    fn operator_message(&mut self, number: u32, message: Message) {
-        match message {
-            Message::Topology(topology) => self.obey(*topology),
-            Message::Digests(digests) if digests.ask => {
-                let all = self.digests(0, trireme_proto::SLOTS);
-                self.output.send.push((Peer::Operator(number), Message::Digests(all)));
-            }
-            _ => {}
-        }
-    }
-
     fn replica_message(&mut self, from: ReplicaId, message: Message) {
         let own = self.is_of_this_group(from);
         match message {
@@ -387,6 +378,7 @@ impl Replica {
             Message::SuffixTaken(taken) => self.on_suffix_taken(from, &taken),
             Message::Digests(digests) => self.on_digests(from, &digests),
             Message::Hello(_) | Message::Report(_) | Message::Ended(_) | Message::Packed(_) => {}
+            Message::Probe(_) | Message::Probed(_) => {}
         }
     }
 

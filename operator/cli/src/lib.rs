@@ -29,6 +29,7 @@ pub mod output;
 mod peers;
 pub mod request;
 pub mod resp;
+mod slo;
 pub mod status;
 pub mod store;
 pub mod table;

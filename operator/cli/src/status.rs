@@ -60,6 +60,7 @@ pub fn text(status: &StoreStatus, screen: &Screen) -> String {
     text.push_str(&replicas(status, screen));
     text.push_str(&peers::repairs(status, screen));
     text.push_str(peers::what_goes_on(status));
+    text.push_str(&crate::slo::budgets(status, screen));
     for condition in status.conditions.iter().filter(|c| worth_reading(c)) {
         let kind = if condition.kind == "Ready" && condition.status == ConditionStatus::False {
             "Not ready"

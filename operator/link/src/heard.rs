@@ -33,7 +33,7 @@ impl Heard {
             }
             Said::Closed { .. } => self.connected = false,
             Said::Ended { boot, .. } => self.boot_ended(boot),
-            Said::Refused { .. } => {}
+            Said::Refused { .. } | Said::Probed { .. } => {}
         }
     }
 

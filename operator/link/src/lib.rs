@@ -2,6 +2,7 @@
 //!
 //! * [`link`]: one connection that is kept up: the newest record goes down, the newest report comes up.
 //! * [`heard`]: what has been heard of one replica over it, and of which of its processes.
+//! * [`prober`]: what a store promises, measured over connections of its own.
 //! * [`mod@verify`]: the comparison of all slot digests of all replicas.
 //!
 //! A connection that has closed proves nothing of the process at its other end; what its parent says does ([`Said::Ended`]). A link therefore calls again within
@@ -17,8 +18,10 @@
 
 pub mod heard;
 pub mod link;
+pub mod prober;
 pub mod verify;
 
 pub use heard::Heard;
 pub use link::{Connection, Link, OpenError, Orders, Said, Target};
+pub use prober::{Place, Prober};
 pub use verify::{By, Slots, Verification, compare, verify};

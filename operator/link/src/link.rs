@@ -15,7 +15,7 @@ use tokio::{
 };
 use trireme_proto::{
     Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, ReplicaId, Report, Topology, frame,
-    message::{Ended, Hello},
+    message::{Ended, Hello, Probe, Probed},
 };
 
 /// After a connection was closed: soon enough to hear a parent say that the process has ended, before that goes, too.
@@ -47,6 +47,8 @@ pub struct Target {
 pub struct Orders {
     /// The record to be sent.
     pub topology: Option<Arc<Topology>>,
+    /// Number of the newest write of nothing that is asked for: what was asked for before a connection is not asked for again on it.
+    pub probe: u64,
     /// How often each replica's process was started, by number: a rise means that connecting is worth a try at once.
     pub starts: u64,
 }
@@ -67,6 +69,13 @@ pub enum Said {
         id: ReplicaId,
         /// What it said.
         report: Box<Report>,
+    },
+    /// A write of nothing is acknowledged.
+    Probed {
+        /// The replica.
+        id: ReplicaId,
+        /// Which, and where it stands.
+        probed: Probed,
     },
     /// The link is down.
     Closed {
@@ -97,6 +106,7 @@ impl Said {
         match self {
             Said::Opened { id, .. }
             | Said::Heard { id, .. }
+            | Said::Probed { id, .. }
             | Said::Closed { id }
             | Said::Ended { id, .. }
             | Said::Refused { id, .. } => *id,
@@ -168,19 +178,30 @@ async fn converse<H: From<Said>>(
     id: ReplicaId,
 ) -> io::Result<()> {
     let mut sent: Option<Arc<Topology>> = None;
+    let mut asked = orders.borrow().probe;
     loop {
-        let newest = orders.borrow_and_update().topology.clone();
+        let (newest, probe) = {
+            let orders = orders.borrow_and_update();
+            (orders.topology.clone(), orders.probe)
+        };
         if let Some(topology) = newest
             && sent.as_ref().is_none_or(|sent| !Arc::ptr_eq(sent, &topology))
         {
             connection.send(Message::Topology(Box::new(Topology::clone(&topology)))).await?;
             sent = Some(topology);
         }
+        if probe != asked {
+            connection.send(Message::Probe(Probe { number: probe })).await?;
+            asked = probe;
+        }
         tokio::select! {
             message = connection.receive() => {
-                if let Message::Report(report) = message?
-                    && heard.send(Said::Heard { id, report }.into()).await.is_err()
-                {
+                let said = match message? {
+                    Message::Report(report) => Said::Heard { id, report },
+                    Message::Probed(probed) => Said::Probed { id, probed },
+                    _ => continue,
+                };
+                if heard.send(said.into()).await.is_err() {
                     return Ok(());
                 }
             }

@@ -77,6 +77,7 @@ pub(crate) async fn drive(
             _ => {}
         }
         deaf = failed.is_some();
+        world.measure(&groups);
         let decided = world.take_decided();
         settle(&mut waiting, &mut world, &decided, &wanted);
         let recheck = recheck_ms.map(|ms| Instant::now() + Duration::from_millis(ms));

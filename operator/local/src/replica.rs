@@ -32,7 +32,7 @@ impl Replica {
                 Some(*boot)
             }
             Said::Heard { report, .. } => Some(report.boot),
-            Said::Closed { .. } | Said::Ended { .. } | Said::Refused { .. } => None,
+            Said::Closed { .. } | Said::Ended { .. } | Said::Refused { .. } | Said::Probed { .. } => None,
         };
         self.heard.absorb(said);
         if let Some(boot) = boot.filter(|_| self.pid == 0) {

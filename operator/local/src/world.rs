@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{broadcast, mpsc, watch};
 use trireme_crds::StoreStatus;
-use trireme_link::{Heard, Link, Orders, Said, Target};
+use trireme_link::{Heard, Link, Orders, Place, Prober, Said, Target};
 use trireme_planner::{Backend, Decision, Desired, DesiredReplica, HumanRequest, Observed, RecordError, merge};
 use trireme_proto::{
     ReplicaId, Topology,
@@ -69,6 +69,8 @@ pub(crate) struct World {
     decided: Vec<Decision>,
     /// What happened last, the oldest first.
     history: VecDeque<Event>,
+    /// Measures what the store promises.
+    prober: Option<Prober>,
 }
 
 impl World {
@@ -94,6 +96,7 @@ impl World {
             view: watch::Sender::default(),
             decided: Vec::new(),
             history: VecDeque::new(),
+            prober: None,
         }
     }
 
@@ -136,6 +139,18 @@ impl World {
                 Ok(addresses) => self.addresses = addresses,
                 Err(error) => tracing::error!(%error, "there is no address for more replicas"),
             }
+        }
+    }
+
+    /// Measures what is promised of these groups.
+    pub fn measure(&mut self, groups: &[Desired]) {
+        let told = self.view.borrow().status.slo.clone();
+        Prober::keep(&mut self.prober, groups, told.as_ref(), self.common.boot);
+        let place = |(id, replica): (&ReplicaId, &Replica)| {
+            Place::of(groups, replica.group, *id, replica.pid == 0, Some(replica.address.peer()))
+        };
+        if let Some(prober) = &self.prober {
+            prober.places(self.replicas.iter().filter_map(place).collect());
         }
     }
 
@@ -424,7 +439,9 @@ impl Backend for InGroup<'_> {
         if world.statuses.len() >= self.of {
             let statuses: Vec<StoreStatus> = world.statuses.values().cloned().collect();
             let before = world.view.borrow().status.clone();
-            let view = world.look(&merge(&statuses, Some(&before)));
+            let mut status = merge(&statuses, Some(&before));
+            status.slo = world.prober.as_ref().and_then(Prober::status);
+            let view = world.look(&status);
             // Who hears of a decision finds the view at least as new.
             world.view.send_replace(view);
         }

@@ -229,7 +229,8 @@ impl Hub {
     pub(crate) fn since(&self, told: &mut Told) -> Vec<(&'static str, String)> {
         let mut inner = self.inner();
         // It looks at a store that came or went, or at whichever there is: everything is told anew.
-        let same = inner.born(&told.chosen) == told.born && !(told.chosen.is_empty() && !inner.stores.is_empty());
+        let looks = !told.chosen.is_empty() || inner.stores.is_empty();
+        let same = looks && inner.born(&told.chosen) == told.born;
         let Some(since) = told.change.filter(|_| told.source == Some(inner.source) && same) else {
             drop(inner);
             return vec![("hello", self.hello(told))];

@@ -1,6 +1,8 @@
 //! What is wanted: the store's resource, with every default filled in.
 
-use trireme_crds::{Mode, Policy, Quorums, ReplicatedStore, Settled, store::Meta, topology::SettingsRecord};
+use trireme_crds::{
+    Mode, Objectives, Policy, Quorums, ReplicatedStore, Settled, store::Meta, topology::SettingsRecord,
+};
 use trireme_proto::{ReplicaId, Topology, topology};
 
 use crate::{
@@ -55,6 +57,8 @@ pub struct Desired {
     pub settings: topology::Settings,
     /// What happens when a leader is lost.
     pub failover: Failover,
+    /// What the store promises: whoever carries decisions out measures it.
+    pub slo: Option<Objectives>,
     /// Nothing is to be begun: see [`crate::plan()`].
     pub paused: bool,
     /// Names of replicas that are to count for no quorum.
@@ -185,6 +189,7 @@ impl Desired {
                 replace_lost_after_ms: settled.replace_lost_after_ms,
                 preferred_region: settled.preferred_region,
             },
+            slo: settled.slo,
             paused: store.metadata.annotation(PAUSED) == Some("true"),
             quarantine: names(store.metadata.annotation(QUARANTINE).unwrap_or_default()),
             generation: store.metadata.generation(),

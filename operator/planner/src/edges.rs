@@ -84,6 +84,7 @@ impl Desired {
                 replace_lost_after_ms: None,
                 preferred_region: String::new(),
             },
+            slo: None,
             paused: false,
             quarantine: Vec::new(),
             generation: 0,

@@ -15,7 +15,7 @@
 //! * [`plan()`]: the rules of creation, failover, hand-over, change, restarts and replacement, one file each.
 //! * `plan/leaderless`: the same where there is no leader: names, members, w and r, who is quarantined, and what quorums are left.
 //! * [`decision`]: what was decided, as data and as a sentence.
-//! * [`status()`]: what users see.
+//! * [`status()`]: what users see. [`slo`]: how well the store keeps what it promises.
 //! * [`record`]: the record as an object of the API.
 //! * [`backend`]: the world as a trait, and [`turn`], one round of observe, plan, record, act. [`conformance`] is what every backend must pass.
 //!
@@ -51,6 +51,7 @@ mod homes;
 pub mod observed;
 pub mod plan;
 pub mod record;
+pub mod slo;
 pub mod status;
 
 pub use backend::{Backend, RecordError, Turned, turn};

@@ -143,6 +143,7 @@ async fn take_turns(world: &mut World, memories: &mut Memories) -> Result<Durati
             }
         }
     }
+    world.measure(&groups);
     world.publish(groups.len());
     failed.map_or_else(|| Ok(recheck_ms.map_or(IDLE, Duration::from_millis)), Err)
 }

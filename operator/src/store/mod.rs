@@ -26,6 +26,7 @@ pub(crate) mod authority;
 pub(crate) mod drive;
 pub(crate) mod hands;
 pub(crate) mod keep;
+pub(crate) mod matters;
 pub(crate) mod pods;
 pub(crate) mod requests;
 pub(crate) mod voice;

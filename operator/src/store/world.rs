@@ -6,12 +6,12 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt as _, api::Preconditions};
 use tokio::sync::{mpsc, watch};
 use trireme_crds::{StoreStatus, status::RequestStatus};
-use trireme_link::{Heard, Link, Orders, Said, Target};
+use trireme_link::{Heard, Link, Orders, Place, Prober, Said, Target};
 use trireme_planner::{
     Backend, Decision, Desired, DesiredReplica, Elsewhere, HumanRequest, Observed, Process, RecordError, Seen, merge,
 };
 use trireme_proto::{
-    ReplicaId, Report, Topology,
+    ReplicaId, Topology,
     topology::{Leaving, Mode, Replica as Row},
 };
 
@@ -19,6 +19,7 @@ use super::{
     Happening, Key,
     authority::{Authority, ReadError},
     hands::{Gone, Hands, Outcome, Work},
+    matters::matters,
     pods, requests,
     voice::{Note, Voice},
     wanted::Wanted,
@@ -59,6 +60,8 @@ pub(crate) struct World {
     statuses: BTreeMap<u32, StoreStatus>,
     /// How the store stands: as the operator before this one said, until all groups were planned once.
     status: StoreStatus,
+    /// Measures what the store promises.
+    prober: Option<Prober>,
     happenings: mpsc::Sender<Happening>,
     hands: Hands,
     voice: Voice,
@@ -81,6 +84,7 @@ impl World {
             request: None,
             statuses: BTreeMap::new(),
             status: told.unwrap_or_default(),
+            prober: None,
             happenings,
         }
     }
@@ -340,6 +344,19 @@ impl World {
         self.replicas.values().filter_map(role).collect()
     }
 
+    /// Measures what is promised of these groups.
+    pub fn measure(&mut self, groups: &[Desired]) {
+        Prober::keep(&mut self.prober, groups, self.status.slo.as_ref(), self.context.boot);
+        let Some(prober) = &self.prober else { return };
+        let pods = self.pods();
+        let place = |(id, replica): (&ReplicaId, &Replica)| {
+            let stopped = pods.get(id).and_then(|pod| pod.as_deref()).is_none_or(pods::stopped);
+            let address = replica.link.as_ref().map(|(address, _)| *address);
+            Place::of(groups, replica.group, *id, stopped || replica.heard.reporter_ended(), address)
+        };
+        prober.places(self.replicas.iter().filter_map(place).collect());
+    }
+
     /// How the store stands, once all of so many groups were planned: before, that is not known.
     pub fn publish(&mut self, groups: usize) {
         if self.statuses.len() < groups {
@@ -347,6 +364,7 @@ impl World {
         }
         let statuses: Vec<StoreStatus> = self.statuses.values().cloned().collect();
         self.status = merge(&statuses, Some(&self.status));
+        self.status.slo = self.prober.as_ref().and_then(Prober::status);
         self.status.request = self.request.clone();
         self.voice.status(self.status.clone());
     }
@@ -371,34 +389,6 @@ fn role(record: &Topology, id: ReplicaId) -> Option<&'static str> {
         id if record.config.member(id).is_some() => "follower",
         _ => "learner",
     })
-}
-
-/// Whether a report says something else than the one before, beyond having moved on.
-fn matters(before: &Report, now: &Report, record: Option<&Topology>) -> bool {
-    let fixed = |r: &Report| {
-        let own = (r.origin_spent, r.whole, r.closed);
-        (
-            r.incarnation,
-            r.boot,
-            r.role,
-            r.promise,
-            r.topology_version,
-            r.serving,
-            r.drained,
-            r.leaving,
-            r.disk_full,
-            own,
-        )
-    };
-    let reach =
-        |r: &Report| r.followers.iter().map(|f| (f.id, f.reachable, f.snapshot_slots.is_some())).collect::<Vec<_>>();
-    let suspicion_ms = record.map_or(u32::MAX, |record| record.settings.suspicion_ms);
-    let deaf = |r: &Report| r.leader_silence_ms >= suspicion_ms;
-    fixed(before) != fixed(now)
-        || before.leader_link_closed != now.leader_link_closed
-        || deaf(before) != deaf(now)
-        || reach(before) != reach(now)
-        || (now.last != before.last && record.is_some_and(|record| record.handover != 0))
 }
 
 /// One of the store's groups, as the planner acts upon it.

@@ -374,6 +374,7 @@ impl World {
                 replace_lost_after_ms: self.scenario.replace_lost_after_ms,
                 preferred_region: String::new(),
             },
+            slo: None,
             // Before there is a record, nothing is begun where it is paused.
             paused: self.paused || self.is_none_yet,
             quarantine: Vec::new(),

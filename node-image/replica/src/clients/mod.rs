@@ -13,8 +13,7 @@
 //!   or, where there is none, at the coordinator. `waiting`: how a leader serves them.
 //! * `admin`: CLIENT KILL, LIST, PAUSE. `server`: ROLE, DEBUG and their like. `limits`: what clients may take. [`slow`]: how long commands took.
 //! * `late`: what is answered instead of what did not come. `execute`: one unit of work on the state. `connection`: commands about the connection itself. `consistency`, `conflicts`: the
-//!   commands of those names. `forward`: the forwarder's side of a forwarded
-//!   request. `serve`: the leader's side. [`homes`]: keys that one region writes. [`elsewhere`]: commands for another one's. `info`: the text of INFO.
+//!   commands of those names. `forward`: the forwarder's side of a forwarded request. `serve`: the leader's side. [`homes`]: keys that one region writes. [`elsewhere`]: commands for another one's. `info`: the text of INFO. [`probe`]: writes of nothing.
 //!
 //! Invariants: replies of one client leave in the order of its commands; nothing is shown before it is committed; a client is never shown a state
 //! older than one it has seen here; a command that waits is answered within the store's request time-out, whatever happens, and one that waits for keys
@@ -35,6 +34,7 @@ mod info;
 mod late;
 mod limits;
 mod listed;
+pub(crate) mod probe;
 pub mod requests;
 pub(crate) mod serve;
 mod server;

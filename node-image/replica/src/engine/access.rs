@@ -142,14 +142,19 @@ impl<'a> Access<'a> {
         }
     }
 
-    /// Notes a change in the delta and makes it.
-    pub(super) fn write(&mut self, key: &[u8], change: Change<'_>) {
-        let slot = slot_of(key);
-        self.look(slot);
+    /// A delta without a change: it has a name, and goes everywhere.
+    pub(crate) fn write_nothing(&mut self) {
         if !self.wrote {
             self.wrote = true;
             self.engine.write_header(self.delta, self.dot, self.w.clock);
         }
+    }
+
+    /// Notes a change in the delta and makes it.
+    pub(super) fn write(&mut self, key: &[u8], change: Change<'_>) {
+        let slot = slot_of(key);
+        self.look(slot);
+        self.write_nothing();
         if self.engine.state.slot(slot).side.is_some() {
             let same = self.last_key.is_some_and(|(begin, end)| &self.delta[begin..end] == key);
             let seen = if same { ReceivedSet::default() } else { self.engine.state.seen_of(slot, key) };

@@ -1,4 +1,4 @@
-//! What the operator is told.
+//! What the operator says, and what it is told.
 
 use trireme_proto::{
     Message, ReplicaId, Report,
@@ -23,6 +23,19 @@ impl Replica {
         let report = self.make_report(self.now);
         for number in &self.operators {
             self.output.send.push((Peer::Operator(*number), Message::Report(Box::new(report.clone()))));
+        }
+    }
+
+    /// An operator, or a tool, says something.
+    pub(crate) fn operator_message(&mut self, number: u32, message: Message) {
+        match message {
+            Message::Topology(topology) => self.obey(*topology),
+            Message::Digests(digests) if digests.ask => {
+                let all = self.digests(0, trireme_proto::SLOTS);
+                self.output.send.push((Peer::Operator(number), Message::Digests(all)));
+            }
+            Message::Probe(probe) => self.on_probe(number, probe.number),
+            _ => {}
         }
     }
 

@@ -28,3 +28,4 @@ mod power;
 mod regions;
 mod repair;
 mod sessions;
+mod slo;

@@ -39,7 +39,8 @@ pub fn merge(groups: &[StoreStatus], before: Option<&StoreStatus>) -> StoreStatu
         groups: groups.iter().flat_map(|group| &group.groups).cloned().collect(),
         replicas,
         failovers,
-        // Whoever takes requests up adds it.
+        // Whoever measures, and whoever takes requests up, adds these.
+        slo: None,
         request: None,
     }
 }

@@ -56,7 +56,8 @@ pub fn status(desired: &Desired, observed: &Observed, memory: &Memory, _now_ms: 
         groups,
         replicas,
         failovers: memory.failovers(|change| failover(desired, change, &name)),
-        // Whoever takes requests up adds it.
+        // Whoever measures, and whoever takes requests up, adds these.
+        slo: None,
         request: None,
     }
 }

@@ -3,6 +3,8 @@
 mod admin;
 mod blocking;
 mod hostile;
+mod lag;
+mod probe;
 pub(crate) mod rig;
 mod sessions;
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use trireme_proto::{
     Epoch, Message, ReplicaId, Topology,
     ids::Peer,
+    message::{Probe, Probed},
     topology::{Config, Durability, Group, Member, Mode, Phase, Replica as Row, Settings},
 };
 
@@ -37,6 +38,8 @@ pub(crate) struct Rig {
     pub(crate) record: Topology,
     /// Where there are several groups: those of the others.
     pub(crate) others: Vec<Topology>,
+    /// Writes of nothing that were said to be acknowledged, by whom.
+    pub(crate) probed: Vec<(ReplicaId, Probed)>,
     /// By how many milliseconds a replica's wall clock is ahead.
     pub(crate) skew_ms: BTreeMap<ReplicaId, i64>,
     /// A replica may give up: then it is gone.
@@ -111,6 +114,7 @@ impl Rig {
             cut: BTreeSet::new(),
             record,
             others: Vec::new(),
+            probed: Vec::new(),
             skew_ms: BTreeMap::new(),
             gives_up: false,
         }
@@ -220,6 +224,15 @@ impl Rig {
         }
     }
 
+    /// An operator that is connected to everybody asks for a write of nothing.
+    pub(crate) fn probe(&mut self, number: u64) {
+        for id in self.running() {
+            let peer = Peer::Operator(1);
+            self.step(id, Input::PeerOpened { peer, incarnation: 1, group: 0 });
+            self.step(id, Input::Peer { peer, message: Message::Probe(Probe { number }) });
+        }
+    }
+
     /// Everybody learns of the record, as it is now.
     pub(crate) fn tell(&mut self) {
         for id in self.running() {
@@ -311,8 +324,10 @@ impl Rig {
             node.running = false;
         }
         for (peer, message) in output.send.drain(..) {
-            if let Peer::Replica(to) = peer {
-                self.under_way.push_back((id, to, message));
+            match (peer, message) {
+                (Peer::Replica(to), message) => self.under_way.push_back((id, to, message)),
+                (Peer::Operator(_), Message::Probed(probed)) => self.probed.push((id, probed)),
+                (Peer::Operator(_), _) => {}
             }
         }
         node.last_ticket = output.persist.drain(..).next_back().map(|(ticket, _)| ticket).or(node.last_ticket);
