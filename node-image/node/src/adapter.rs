@@ -38,6 +38,14 @@ impl Core for Replica {
         Replica::conflict_counts(self).collect()
     }
 
+    fn subscribes(&self, client: ClientId) -> bool {
+        Replica::subscribes(self, client)
+    }
+
+    fn pubsub_counts(&self) -> [(&'static str, u64); 5] {
+        Replica::pubsub_counts(self)
+    }
+
     fn digests(&self) -> Digests {
         Replica::digests(self, 0, trireme_proto::SLOTS)
     }

@@ -58,6 +58,11 @@ impl Client {
         }
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> ClientId {
+        self.id
+    }
+
     /// Closes the connection when what was answered has been written.
     pub(crate) fn close(&self) {
         self.closing.set(true);
@@ -71,14 +76,15 @@ impl Client {
     }
 
     /// Writes its replies, unless it takes so few of them that it is given up.
-    pub(crate) fn flush(&self, tuning: &Tuning) {
+    pub(crate) fn flush(&self, tuning: &Tuning, listens: impl FnOnce() -> bool) {
         self.outbox.flush();
-        self.look(tuning);
+        self.look(tuning, listens);
     }
 
     /// Gives it up if too much of what it was told is unread, or much for too long.
-    pub(crate) fn look(&self, tuning: &Tuning) {
-        let (pending, [limit, _]) = (self.outbox.pending() as u64, tuning.output);
+    pub(crate) fn look(&self, tuning: &Tuning, listens: impl FnOnce() -> bool) {
+        let (pending, [others, listeners]) = (self.outbox.pending() as u64, tuning.output);
+        let limit = if pending > 0 && listens() { listeners } else { others };
         let hard = if limit.hard == 0 { PENDING_BYTES_HARD } else { limit.hard.min(PENDING_BYTES_HARD) };
         let much = limit.soft > 0 && pending > limit.soft;
         self.much_since.set(if much { self.much_since.get().or_else(|| Some(Instant::now())) } else { None });

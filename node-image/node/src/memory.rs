@@ -25,6 +25,7 @@ pub(crate) fn look(shell: &Shell, next: Instant) -> Instant {
         shell.core.borrow_mut().step(Input::Memory(bytes), shell.clock.now());
     }
     let tuning = shell.core.borrow().tuning();
-    shell.clients.borrow().values().for_each(|client| client.look(&tuning));
+    let core = shell.core.borrow();
+    shell.clients.borrow().values().for_each(|client| client.look(&tuning, || core.subscribes(client.id())));
     now + EVERY
 }

@@ -220,8 +220,9 @@ impl Pump {
         if self.clients.is_empty() {
             return;
         }
-        let tuning = self.shell.core.borrow().tuning();
-        self.clients.drain(..).for_each(|client| client.flush(&tuning));
+        let core = self.shell.core.borrow();
+        let tuning = core.tuning();
+        self.clients.drain(..).for_each(|client| client.flush(&tuning, || core.subscribes(client.id())));
     }
 
     /// Looks whether there is a newer record, and takes over what the shell needs of it.

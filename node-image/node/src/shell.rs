@@ -38,6 +38,10 @@ pub(crate) trait Core {
     fn log_bytes(&self) -> u64;
     /// See [`trireme_replica::Replica::conflict_counts`].
     fn conflict_counts(&self) -> Vec<(&'static str, u64)>;
+    /// See [`trireme_replica::Replica::subscribes`].
+    fn subscribes(&self, client: ClientId) -> bool;
+    /// See [`trireme_replica::Replica::pubsub_counts`].
+    fn pubsub_counts(&self) -> [(&'static str, u64); 5];
     /// See [`trireme_replica::Replica::digests`]; of all slots.
     fn digests(&self) -> Digests;
     /// See [`trireme_replica::Replica::topology`].

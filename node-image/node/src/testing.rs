@@ -124,6 +124,14 @@ impl Core for FakeCore {
         77
     }
 
+    fn subscribes(&self, _: ClientId) -> bool {
+        false
+    }
+
+    fn pubsub_counts(&self) -> [(&'static str, u64); 5] {
+        [("", 0); 5]
+    }
+
     fn conflict_counts(&self) -> Vec<(&'static str, u64)> {
         vec![("string", 6)]
     }

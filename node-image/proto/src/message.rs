@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-pub use crate::{connection::*, feed::*};
+pub use crate::{connection::*, feed::*, published::*};
 use crate::{
     ids::{Dot, Epoch, Incarnation, Position},
     report::Report,
@@ -15,7 +15,7 @@ pub struct Frame {
     /// Its content; a frame of a later version may have one that is not known here.
     #[prost(
         oneof = "Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 50, 61, 62"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 30, 50, 61, 62"
     )]
     pub message: Option<Message>,
 }
@@ -98,6 +98,9 @@ pub enum Message {
     /// A group's leader to an edge: what its record says that the edge needs to know.
     #[prost(message, tag = "25")]
     Regions(Box<Regions>),
+    /// Replica to replica: what clients have published. An older one does not know it: its clients hear nothing from elsewhere.
+    #[prost(message, tag = "30")]
+    Published(Published),
     /// Only to who said in its Hello that it unpacks: a piece of a stream of frames.
     #[prost(message, tag = "50")]
     Packed(Packed),

@@ -55,5 +55,6 @@ mod quorum;
 mod recovery;
 mod replica;
 
+pub use clients::pubsub::SUBSCRIBER_BYTES_HARD;
 pub use recovery::{Recovery, RecoveryError};
 pub use replica::Replica;

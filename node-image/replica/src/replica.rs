@@ -241,6 +241,7 @@ impl Replica {
         self.replicate();
         self.note_commit();
         self.answer_probes();
+        self.flush_published();
         if self.report_due {
             self.report_to_operators();
         }
@@ -361,6 +362,7 @@ impl Replica {
             Message::Regions(regions) => self.on_regions(*regions),
             Message::Forward(forward) => self.on_forward(from, forward),
             Message::ForwardReply(reply) => self.on_forward_reply(from, reply),
+            Message::Published(batch) => self.on_published(from, batch),
             // Another group's log is of no account here.
             _ if !own => {}
             Message::Append(append) => self.on_append(from, &append),

@@ -239,6 +239,17 @@ fn connections(page: &mut Page, shell: &Shell, report: &Report) {
     );
     let replicas = shell.links.connected().into_iter().filter(|peer| matches!(peer, Peer::Replica(_))).count();
     page.gauge("peers_connected", "Other replicas that are connected.", replicas);
+    for (what, count) in shell.core.borrow().pubsub_counts() {
+        match what {
+            "_clients" => page.gauge("pubsub_clients", "Clients that listen to channels.", count),
+            "_dropped" => page.counter(
+                "pubsub_dropped_total",
+                "Published messages that some other replica was not sent, for what waits for it.",
+                count,
+            ),
+            _ => {}
+        }
+    }
 }
 
 /// A page of metrics as it is written.

@@ -11,14 +11,14 @@ use std::{
 use crate::common::{Authority, Node};
 use trireme_proto::topology::Durability;
 
-struct Redis {
+pub struct Redis {
     process: Child,
-    at: SocketAddr,
+    pub at: SocketAddr,
 }
 
 impl Redis {
     /// `None` where it is not installed.
-    fn start(dir: &Path, more: &[&str]) -> Option<Redis> {
+    pub fn start(dir: &Path, more: &[&str]) -> Option<Redis> {
         // Redis does not say which port the system chose, so a free one is chosen first.
         let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let arguments = ["--port", &at.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
@@ -47,7 +47,7 @@ impl Drop for Redis {
 }
 
 /// Everything that is answered to these bytes, when nothing follows them.
-fn answer(at: SocketAddr, bytes: &[u8]) -> String {
+pub fn answer(at: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(at).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.write_all(bytes).unwrap();
@@ -107,7 +107,7 @@ const DIALOGUES: [&[&str]; 9] = [
 ];
 
 /// One command after the other, in one piece.
-fn dialogue(commands: &[&str]) -> Vec<u8> {
+pub fn dialogue(commands: &[&str]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for command in commands {
         let words: Vec<&str> = command.split(' ').collect();

@@ -26,6 +26,7 @@ pub(crate) struct Pause {
 impl Client {
     fn doing(&self, now_us: u64) -> Doing {
         let marks = [
+            (self.state.subscribes(), 'P'),
             (self.transaction.is_some(), 'x'),
             (self.blocked.is_some(), 'b'),
             (self.is_ending(), 'c'),
@@ -44,7 +45,7 @@ impl Client {
     }
 
     fn kind(&self) -> ClientKind {
-        ClientKind::Normal
+        if self.state.subscribes() { ClientKind::Subscriber } else { ClientKind::Normal }
     }
 
     fn is_meant(&self, killed: &Killed<'_>) -> bool {

@@ -43,7 +43,11 @@ impl Replica {
                 self.answer(id, |reply| reply.verbatim("txt", text.as_bytes()));
                 Flow::Done
             }
+            ConnectionCommand::Publish | ConnectionCommand::SPublish => self.publish(id, which, args),
+            ConnectionCommand::PubSub => self.pubsub(id, spec, args),
+            _ if which.subscribes() => self.subscribe(id, which, args),
             ConnectionCommand::Reset => {
+                self.clients.forget_subscriptions(id);
                 let must_authenticate = !self.clients.password.is_empty();
                 if let Some(client) = self.clients.get_mut(id) {
                     client.reset();
@@ -117,7 +121,7 @@ impl Replica {
     /// Queues a command of an open transaction.
     pub(super) fn queue(&mut self, id: ClientId, spec: &Spec, args: &[&[u8]]) -> Flow {
         // A transaction is executed as one on the leader, where this connection may not be.
-        if matches!(spec.handler, Handler::Connection(which) if !which.is_stateless()) {
+        if matches!(spec.handler, Handler::Connection(which) if !which.is_stateless() && !which.publishes()) {
             return self.refuse(id, &Error::Fixed("ERR Command not allowed inside a transaction"));
         }
         if spec.has(flag::ALONE) {

@@ -11,7 +11,7 @@ use crate::{
     engine::{
         At, Effect, Engine,
         command::{
-            self, Error, Handler, NOT_ALONE, Reply, Spec,
+            self, ConnectionCommand, Error, Handler, NOT_ALONE, Reply, Spec,
             auth::{NO_AUTH, NO_AUTH_EXEC},
             table::flag,
         },
@@ -28,6 +28,7 @@ use super::{
     Flow,
     client::{Args, Client},
     held::{Of, Reach},
+    pubsub::{self, PubSub},
     slow::Asker,
 };
 
@@ -81,6 +82,9 @@ impl Replica {
         if client.state.must_authenticate && !spec.has(flag::NO_AUTH) {
             let exec = matches!(spec.handler, Handler::Connection(command::ConnectionCommand::Exec));
             return self.refuse(id, if exec { &NO_AUTH_EXEC } else { &NO_AUTH });
+        }
+        if client.state.subscribes() && !client.state.resp3 && !is_for_subscribers(spec) {
+            return self.refuse_to_subscriber(id, spec);
         }
         let queues = client.transaction.is_some() && !connection_in_transaction(spec);
         if args.iter().map(|arg| arg.len()).sum::<usize>() > self.clients.limits.unit_bytes {
@@ -200,6 +204,7 @@ impl Replica {
             return self.wait_here(id, work);
         }
         let seq = if effect.wrote { self.append_delta(None) } else { effect.depends_on };
+        let published = std::mem::take(&mut self.clients.pubsub.spread.executed);
         if !self.clients.get_mut(id).is_some_and(|client| client.state.takes_reply()) {
             out.truncate(before);
         }
@@ -223,6 +228,8 @@ impl Replica {
         if let Some(reach) = reach.filter(|_| goes) {
             self.note_reach(id, bytes, reach);
         }
+        self.clients.pubsub.spread.executed = published;
+        self.publish_executed(seq);
         Flow::Done
     }
 
@@ -249,6 +256,7 @@ impl Replica {
             return Executed::Nothing(effect.depends_on);
         }
         if !effect.wrote {
+            self.publish_executed(effect.depends_on);
             return Executed::Reply(out, effect.depends_on, Of::Read);
         }
         let view = RequestView {
@@ -260,6 +268,7 @@ impl Replica {
         };
         let seq = self.append_delta(Some(&view));
         self.requests.note(seq, &view);
+        self.publish_executed(seq);
         Executed::Reply(out, seq, Of::Write)
     }
 
@@ -289,6 +298,9 @@ impl Replica {
                     let args: Args<'_> = queued.args.iter().map(|arg| &arg[..]).collect();
                     match command::resolve(&args) {
                         Ok(spec) if spec.has(flag::ALONE) => Error::Fixed(NOT_ALONE).write(&mut reply),
+                        Ok(Spec { handler: Handler::Connection(which), .. }) if which.publishes() => {
+                            publish_in_transaction(&mut self.clients.pubsub, *which, &args, &mut reply);
+                        }
                         Ok(spec) => command::run(access, spec, &args, random.wrapping_add(i as u64), &mut reply),
                         Err(error) => error.write(&mut reply),
                     }
@@ -305,6 +317,7 @@ impl Replica {
 
     /// The unit just executed would make an entry, or a reply to another replica, that nobody could read: it is undone, and refused.
     fn take_back(&mut self, effect: Effect, reply_bytes: usize, reply: &mut Reply<'_>) -> Effect {
+        self.clients.pubsub.spread.executed.clear();
         if effect.wrote {
             self.engine.undo_after(self.batch_last);
             self.engine.take_conflicts();
@@ -424,6 +437,23 @@ pub(super) fn note_session(client: &mut Client, seq: u64, wrote: bool) {
     if wrote {
         client.written_seq = client.written_seq.max(seq);
     }
+}
+
+/// PUBLISH in a transaction: who listens to it here hears it when the transaction is committed.
+fn publish_in_transaction(pubsub: &mut PubSub, which: ConnectionCommand, args: &[&[u8]], reply: &mut Reply<'_>) {
+    match pubsub::check(args) {
+        Ok(()) => {
+            let message = pubsub::message_of(which, args);
+            reply.count(pubsub.subscriptions.receivers(&message.channel, message.shard));
+            pubsub.spread.executed.push(message);
+        }
+        Err(why) => reply.error(why.as_bytes()),
+    }
+}
+
+/// Whether a client that listens in RESP2 may say it.
+fn is_for_subscribers(spec: &Spec) -> bool {
+    matches!(spec.handler, Handler::Connection(which) if which.is_for_subscribers())
 }
 
 /// Commands that are executed at once even while a transaction is open.

@@ -10,7 +10,8 @@ use crate::{
 };
 
 /// Sections that INFO shows when none is named.
-const SECTIONS: [&str; 7] = ["server", "clients", "memory", "persistence", "replication", "conflicts", "keyspace"];
+const SECTIONS: [&str; 8] =
+    ["server", "clients", "memory", "persistence", "stats", "replication", "conflicts", "keyspace"];
 
 impl Replica {
     /// The sections asked for, or all.
@@ -125,6 +126,11 @@ impl Replica {
                 format!("durable_seq:{}", self.durable),
                 format!("checkpoint_seq:{}", self.checkpoint.seq),
             ],
+            "stats" => {
+                let mut lines = vec!["# Stats".to_owned()];
+                lines.extend(self.pubsub_counts().map(|(what, count)| format!("pubsub{what}:{count}")));
+                lines
+            }
             "replication" => self.info_of_replication(&report),
             "conflicts" => {
                 let mut lines = vec!["# Conflicts".to_owned(), format!("conflicts_kept:{}", self.conflicts.kept())];

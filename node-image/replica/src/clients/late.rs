@@ -18,6 +18,7 @@ impl Replica {
     /// Replies that wait for entries after `seq` will not be released: those of writes are in doubt, those of reads may be asked again.
     pub(crate) fn fail_replies(&mut self, seq: u64, why: &str) {
         let cut = self.clients.held.cut(seq);
+        self.clients.pubsub.spread.forget_after(seq);
         self.fail_held(cut, why);
     }
 

@@ -13,7 +13,7 @@
 //!   or, where there is none, at the coordinator. `waiting`: how a leader serves them.
 //! * `admin`: CLIENT KILL, LIST, PAUSE. `server`: ROLE, DEBUG and their like. `limits`: what clients may take. [`slow`]: how long commands took.
 //! * `late`: what is answered instead of what did not come. `execute`: one unit of work on the state. `connection`: commands about the connection itself. `consistency`, `conflicts`: the
-//!   commands of those names. `forward`: the forwarder's side of a forwarded request. `serve`: the leader's side. [`homes`]: keys that one region writes. [`elsewhere`]: commands for another one's. `info`: the text of INFO. [`probe`]: writes of nothing.
+//!   commands of those names. `forward`: the forwarder's side of a forwarded request. `serve`: the leader's side. [`homes`]: keys that one region writes. [`elsewhere`]: commands for another one's. [`pubsub`]: who listens to what. `info`: the text of INFO. [`probe`]: writes of nothing.
 //!
 //! Invariants: replies of one client leave in the order of its commands; nothing is shown before it is committed; a client is never shown a state
 //! older than one it has seen here; a command that waits is answered within the store's request time-out, whatever happens, and one that waits for keys
@@ -35,6 +35,7 @@ mod late;
 mod limits;
 mod listed;
 pub(crate) mod probe;
+pub(crate) mod pubsub;
 pub mod requests;
 pub(crate) mod serve;
 mod server;
@@ -61,6 +62,7 @@ use admin::Pause;
 use client::{Blocked, Client, Waiting};
 use elsewhere::Abroad;
 use held::{Held, HeldFor, HeldQueue, Leveled, Of, Reach};
+use pubsub::PubSub;
 use slow::Slow;
 use waiters::Waiters;
 
@@ -111,6 +113,8 @@ pub(crate) struct Clients {
     blocked: Vec<ClientId>,
     /// Commands that wait for keys.
     pub(crate) waiters: Waiters,
+    /// Who listens to what, and what is on its way to them.
+    pub(crate) pubsub: PubSub,
     /// The round that the command at hand has waited for, and the one that it has to wait for now.
     pub(crate) permit: Option<u64>,
     pub(crate) stamp: Option<u64>,
@@ -338,6 +342,7 @@ impl Replica {
 
     /// A client is gone: what it had under way goes on, its replies go nowhere.
     pub(crate) fn client_closed(&mut self, id: ClientId) {
+        self.clients.forget_subscriptions(id);
         let Some(client) = self.clients.map.remove(&id) else { return };
         let connection = self.connection_of(id);
         if client.asked > 0 {

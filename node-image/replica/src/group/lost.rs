@@ -74,7 +74,7 @@ impl Replica {
     }
 
     /// The log agrees with that of the record's leader, or is that.
-    pub(super) fn note_history(&mut self) {
+    pub(crate) fn note_history(&mut self) {
         let Some(topology) = &self.meta.topology else { return };
         let agrees = match &self.role {
             Role::Leader(leader) => leader.epoch == topology.epoch,

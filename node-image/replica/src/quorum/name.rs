@@ -39,6 +39,7 @@ impl Replica {
         self.persist(DiskOp::Meta(Box::new(self.meta.clone())), newer.then_some(Becomes::Promise(epoch)));
         self.gossip();
         self.become_peer();
+        self.note_history();
         if let Role::Peer(peer) = &mut self.role
             && lapsed
         {

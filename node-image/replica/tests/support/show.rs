@@ -104,9 +104,8 @@ pub fn message(message: &Message) -> Option<String> {
         Message::CutSuffix(m) if m.ends > 0 => format!("cut suffix: offer {} ends", m.ends),
         Message::CutSuffix(m) => format!("cut suffix {}", entries(&m.entries)),
         Message::SuffixTaken(m) => format!("cut suffix: offer {} taken, up to {}", m.ends, m.at),
-        Message::Leads(_) | Message::Packed(_) | Message::Regions(_) | Message::Probe(_) | Message::Probed(_) => {
-            return None;
-        }
+        Message::Leads(_) | Message::Packed(_) | Message::Published(_) | Message::Regions(_) => return None,
+        Message::Probe(_) | Message::Probed(_) => return None,
         Message::Feed(_) | Message::Compare(_) | Message::Differ(_) | Message::States(_) => return None,
         Message::Digests(_) | Message::Hello(_) | Message::Report(_) | Message::Ended(_) => return None,
     })

@@ -14,7 +14,7 @@ use super::rig::Rig;
 const SEEDS: u64 = 400;
 /// One message of so many is damaged.
 const ONE_OF: u32 = 12;
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "SET a 1",
     "INCR c",
     "DEL a c",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 12] = [
     "BLPOP l 0",
     "WAIT 1 50",
     "SPOP s",
+    "PUBLISH n 1",
 ];
 
 /// The bytes of a message with a few changes; `None` where they are no message any more.

@@ -5,6 +5,7 @@ mod blocking;
 mod hostile;
 mod lag;
 mod probe;
+mod pubsub;
 pub(crate) mod rig;
 mod sessions;
 

@@ -1,7 +1,7 @@
 //! Commands that concern nothing but the client's own connection: names, protocol, what the server is and what it can
 //! do.
 //!
-//! CONFLICTS, CONSISTENCY, MULTI, EXEC, DISCARD, WATCH, UNWATCH, READONLY, READWRITE, WAIT, WAITAOF, SESSION, INFO, ROLE, SLOWLOG, DEBUG and their like need the
+//! CONFLICTS, CONSISTENCY, MULTI, EXEC, DISCARD, WATCH, UNWATCH, READONLY, READWRITE, WAIT, WAITAOF, SESSION, INFO, ROLE, SLOWLOG, DEBUG, PUBLISH, SUBSCRIBE and their like need the
 //! replica or the queue of the connection, and so do CLIENT KILL, LIST, PAUSE and UNBLOCK; who holds those executes them, with [`ConnectionState::reset`]
 //! for RESET.
 
@@ -52,6 +52,8 @@ pub struct ConnectionState {
     pub reply_mode: ReplyMode,
     /// There is a password, and the client has not said it yet.
     pub must_authenticate: bool,
+    /// How many channels, patterns and shard channels it listens to.
+    pub subscriptions: [u32; 3],
     /// The connection is to be closed once its replies are written.
     pub close: bool,
 }
@@ -64,6 +66,11 @@ impl ConnectionState {
         self.no_evict = false;
         self.no_touch = false;
         self.reply_mode = ReplyMode::On;
+    }
+
+    /// Whether it listens to anything.
+    pub fn subscribes(&self) -> bool {
+        self.subscriptions != [0; 3]
     }
 
     /// Whether the reply of the command just executed is to be sent. To be called once after each command.
@@ -93,7 +100,7 @@ impl ConnectionState {
             flags.push('N');
         }
         format!(
-            "id={} addr={} laddr={} fd=0 name={} age={age} idle={} flags={flags} db=0 sub=0 psub=0 ssub=0 multi={} \
+            "id={} addr={} laddr={} fd=0 name={} age={age} idle={} flags={flags} db=0 sub={} psub={} ssub={} multi={} \
              watch={} qbuf=0 qbuf-free=0 argv-mem={} multi-mem={} rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} events=r \
              cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}\n",
             self.id,
@@ -101,6 +108,9 @@ impl ConnectionState {
             self.local_address,
             text(&self.name),
             doing.idle_s,
+            self.subscriptions[0],
+            self.subscriptions[1],
+            self.subscriptions[2],
             doing.queued.map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX)),
             doing.watched,
             doing.waiting_bytes,
@@ -119,7 +129,7 @@ impl ConnectionState {
 /// What a connection is doing, for CLIENT INFO and CLIENT LIST.
 #[derive(Clone, Debug, Default)]
 pub struct Doing {
-    /// Letters for what it is in: `x` a transaction, `b` waiting, `c` closing, `r` READONLY.
+    /// Letters for what it is in: `x` a transaction, `b` waiting, `P` listening, `c` closing, `r` READONLY.
     pub flags: String,
     /// Seconds since its last command.
     pub idle_s: u64,
@@ -175,7 +185,7 @@ fn execute(
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
     match command {
-        ConnectionCommand::Ping => ping(args, reply),
+        ConnectionCommand::Ping => ping(state, args, reply),
         ConnectionCommand::Echo => {
             check_arity(args)?;
             reply.bulk(args[1]);
@@ -224,7 +234,16 @@ fn execute(
         | ConnectionCommand::Session
         | ConnectionCommand::Wait
         | ConnectionCommand::WaitAof
-        | ConnectionCommand::Watch => Err(Error::Fixed("ERR This command is not allowed here")),
+        | ConnectionCommand::Watch
+        | ConnectionCommand::PubSub
+        | ConnectionCommand::Publish
+        | ConnectionCommand::SPublish
+        | ConnectionCommand::Subscribe
+        | ConnectionCommand::Unsubscribe
+        | ConnectionCommand::PSubscribe
+        | ConnectionCommand::PUnsubscribe
+        | ConnectionCommand::SSubscribe
+        | ConnectionCommand::SUnsubscribe => Err(Error::Fixed("ERR This command is not allowed here")),
     }
 }
 
@@ -234,8 +253,15 @@ fn check_arity(args: &[&[u8]]) -> Result<&'static str, Error> {
     Ok(name.split_once('|').map_or(name, |(_, own)| own))
 }
 
-fn ping(args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
+fn ping(state: &ConnectionState, args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
+    // A client that listens in RESP2 gets what looks like a message.
+    let listens = state.subscribes() && !state.resp3;
     match args {
+        [_, rest @ ..] if listens && rest.len() <= 1 => {
+            reply.array(2);
+            reply.bulk(b"pong");
+            reply.bulk(rest.first().unwrap_or(&&b""[..]));
+        }
         [_] => reply.simple("PONG"),
         [_, message] => reply.bulk(message),
         _ => return Err(Error::Arity("ping")),

@@ -54,7 +54,7 @@ mod databases;
 mod expiry;
 mod extended;
 mod float;
-mod glob;
+pub(crate) mod glob;
 mod hashes;
 mod keys;
 mod lcs;

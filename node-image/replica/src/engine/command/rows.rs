@@ -7,7 +7,7 @@ use super::table::ConnectionCommand as C;
 use super::table::Handler::{self, Connection, Data};
 use super::table::flag::{
     ADMIN, ALLOW_BUSY, ALONE, BLIND, BLOCKING, DANGEROUS, DENYOOM, FAST, LOADING, MOVABLEKEYS, NO_AUTH, NOSCRIPT,
-    READONLY, SKIP_SLOWLOG, STALE, WRITE,
+    PUBSUB, READONLY, SKIP_SLOWLOG, STALE, WRITE,
 };
 use super::table::{Group, Spec};
 use super::{
@@ -232,6 +232,16 @@ pub static ROWS: &[Spec] = rows! {
     "waitaof" 4 [NOSCRIPT] 0 0 0 Generic "7.2.0" "Waits until the writes of this connection are on disk, here and on other replicas." Connection(C::WaitAof);
     "info" -1 [LOADING STALE DANGEROUS] 0 0 0 Server "1.0.0" "The state of the server." Connection(C::Info);
     "cluster" -2 [] 0 0 0 Cluster "3.0.0" "Redis Cluster, which this store is not." Connection(C::Cluster), CLUSTER_SUBCOMMANDS;
+    // Publishing and subscribing.
+    "publish" 3 [PUBSUB LOADING STALE FAST] 0 0 0 PubSub "2.0.0" "Gives a message to those who subscribe to a channel." Connection(C::Publish);
+    "subscribe" -2 [PUBSUB NOSCRIPT LOADING STALE] 0 0 0 PubSub "2.0.0" "Listens to channels." Connection(C::Subscribe);
+    "unsubscribe" -1 [PUBSUB NOSCRIPT LOADING STALE] 0 0 0 PubSub "2.0.0" "Stops listening to channels." Connection(C::Unsubscribe);
+    "psubscribe" -2 [PUBSUB NOSCRIPT LOADING STALE] 0 0 0 PubSub "2.0.0" "Listens to all channels whose names match patterns." Connection(C::PSubscribe);
+    "punsubscribe" -1 [PUBSUB NOSCRIPT LOADING STALE] 0 0 0 PubSub "2.0.0" "Stops listening to what matches patterns." Connection(C::PUnsubscribe);
+    "ssubscribe" -2 [PUBSUB NOSCRIPT LOADING STALE] 1 -1 1 PubSub "7.0.0" "Listens to shard channels: a name space of its own." Connection(C::SSubscribe);
+    "sunsubscribe" -1 [PUBSUB NOSCRIPT LOADING STALE] 1 -1 1 PubSub "7.0.0" "Stops listening to shard channels." Connection(C::SUnsubscribe);
+    "spublish" 3 [PUBSUB LOADING STALE FAST] 1 1 1 PubSub "7.0.0" "Gives a message to those who subscribe to a shard channel." Connection(C::SPublish);
+    "pubsub" -2 [] 0 0 0 PubSub "2.8.0" "Who listens to what, on this replica." Connection(C::PubSub), PUBSUB_SUBCOMMANDS;
 };
 
 const OBJECT_HANDLER: Handler = Data(object::object);
@@ -353,4 +363,14 @@ const CLUSTER_SUBCOMMANDS: &[Spec] = rows! {
     "cluster|help" 2 [LOADING STALE] 0 0 0 Cluster "5.0.0" "What CLUSTER can do." CLUSTER_HANDLER;
     "cluster|info" 2 [STALE] 0 0 0 Cluster "3.0.0" "Refused: not a Redis Cluster." CLUSTER_HANDLER;
     "cluster|myid" 2 [STALE] 0 0 0 Cluster "3.0.0" "Refused: not a Redis Cluster." CLUSTER_HANDLER;
+};
+
+const PUBSUB_HANDLER: Handler = Connection(C::PubSub);
+const PUBSUB_SUBCOMMANDS: &[Spec] = rows! {
+    "pubsub|channels" -2 [PUBSUB LOADING STALE] 0 0 0 PubSub "2.8.0" "The channels that somebody listens to." PUBSUB_HANDLER;
+    "pubsub|help" 2 [LOADING STALE] 0 0 0 PubSub "6.2.0" "What PUBSUB can do." PUBSUB_HANDLER;
+    "pubsub|numpat" 2 [PUBSUB LOADING STALE] 0 0 0 PubSub "2.8.0" "How many patterns somebody listens to." PUBSUB_HANDLER;
+    "pubsub|numsub" -2 [PUBSUB LOADING STALE] 0 0 0 PubSub "2.8.0" "How many listen to channels." PUBSUB_HANDLER;
+    "pubsub|shardchannels" -2 [PUBSUB LOADING STALE] 0 0 0 PubSub "7.0.0" "The shard channels that somebody listens to." PUBSUB_HANDLER;
+    "pubsub|shardnumsub" -2 [PUBSUB LOADING STALE] 0 0 0 PubSub "7.0.0" "How many listen to shard channels." PUBSUB_HANDLER;
 };

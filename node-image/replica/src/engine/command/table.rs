@@ -37,8 +37,10 @@ pub mod flag {
     pub const NO_ASYNC_LOADING: u32 = 1 << 12;
     /// It waits until its keys have something: where it finds nothing it writes nothing, and answers null or an error.
     pub const BLOCKING: u32 = 1 << 13;
+    /// It publishes or subscribes.
+    pub const PUBSUB: u32 = 1 << 14;
     /// Not shown as a flag: it belongs to the category `@dangerous`.
-    pub const DANGEROUS: u32 = 1 << 14;
+    pub const DANGEROUS: u32 = 1 << 17;
     /// Not shown: neither its effect nor its reply depends on what its keys hold, but for options that say otherwise.
     pub const BLIND: u32 = 1 << 15;
 
@@ -46,7 +48,7 @@ pub mod flag {
     pub const ALONE: u32 = 1 << 16;
 
     /// The names of the flags, by bit.
-    pub const NAMES: [&str; 14] = [
+    pub const NAMES: [&str; 15] = [
         "write",
         "readonly",
         "denyoom",
@@ -61,6 +63,7 @@ pub mod flag {
         "movablekeys",
         "no_async_loading",
         "blocking",
+        "pubsub",
     ];
 }
 
@@ -87,6 +90,8 @@ pub enum Group {
     Server,
     /// MULTI and what belongs to it.
     Transactions,
+    /// PUBLISH, SUBSCRIBE and their like.
+    PubSub,
     /// Redis Cluster's own.
     Cluster,
     /// Scripts and functions, of which there are none here.
@@ -107,6 +112,7 @@ impl Group {
             Self::Connection => "connection",
             Self::Server => "server",
             Self::Transactions => "transactions",
+            Self::PubSub => "pubsub",
             Self::Cluster => "cluster",
             Self::Scripting => "scripting",
         }
@@ -136,6 +142,10 @@ pub enum ConnectionCommand {
     Move,
     Multi,
     Ping,
+    PSubscribe,
+    Publish,
+    PubSub,
+    PUnsubscribe,
     Quit,
     ReadOnly,
     ReadWrite,
@@ -144,9 +154,14 @@ pub enum ConnectionCommand {
     Script,
     Select,
     SlowLog,
+    SPublish,
+    SSubscribe,
+    Subscribe,
+    SUnsubscribe,
     SwapDb,
     Session,
     Time,
+    Unsubscribe,
     Unwatch,
     Wait,
     WaitAof,
@@ -321,7 +336,7 @@ impl Spec {
 
     /// The names of its categories, without the `@`, in no order.
     pub fn categories(&self) -> impl Iterator<Item = &'static str> {
-        use flag::{ADMIN, BLOCKING, DANGEROUS, FAST, READONLY, WRITE};
+        use flag::{ADMIN, BLOCKING, DANGEROUS, FAST, PUBSUB, READONLY, WRITE};
         let family = match self.group {
             Group::String => Some("string"),
             Group::Bitmap => Some("bitmap"),
@@ -347,6 +362,7 @@ impl Spec {
             self.has(READONLY).then_some("read"),
             admin.then_some("admin"),
             self.has(BLOCKING).then_some("blocking"),
+            self.has(PUBSUB).then_some("pubsub"),
             (admin || self.has(DANGEROUS)).then_some("dangerous"),
             Some(if self.has(FAST) { "fast" } else { "slow" }),
         ]

@@ -6,9 +6,12 @@ use super::value::{self, Value};
 use super::{Store, real_server};
 use fastrand::Rng;
 
-/// Random sequences, and commands in each.
-const SEQUENCES: u64 = 60;
+/// Random sequences, each with this many commands, at as many servers at the same time.
+const SEQUENCES: u64 = 140;
 const COMMANDS: usize = 400;
+const SERVERS: u64 = 2;
+/// Commands that a server is sent at once: so few that it has room for them and their replies.
+const AT_ONCE: usize = 50;
 
 #[test]
 fn golden_files_are_what_a_real_server_replies() {
@@ -41,36 +44,87 @@ fn golden_files_are_what_a_real_server_replies() {
 
 #[test]
 fn random_commands_have_the_replies_of_a_real_server() {
-    let Some(mut server) = real_server() else { return };
-    for seed in 0..SEQUENCES {
-        let mut random = Rng::with_seed(seed);
-        let mut store = Store::new();
-        let wall = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock after 1970");
-        store.now_ms = u64::try_from(wall.as_millis()).expect("milliseconds");
-        server.execute(&[b"flushall"]);
-        let protocol: &[u8] = if random.bool() { b"3" } else { b"2" };
-        server.execute(&[b"hello", protocol]);
-        store.execute(&[b"hello", protocol]);
-        for number in 0..COMMANDS {
-            let command = command(&mut random);
-            compare(&mut server, &mut store, &command, &format!("seed {seed}, command {number}"));
+    std::thread::scope(|scope| {
+        for part in 0..SERVERS {
+            scope.spawn(move || {
+                let Some(mut server) = real_server() else { return };
+                for seed in (0..SEQUENCES).filter(|seed| seed % SERVERS == part) {
+                    let mut random = Rng::with_seed(seed);
+                    let protocol = if random.bool() { "hello 3" } else { "hello 2" };
+                    let commands: Vec<String> = (0..COMMANDS).map(|_| command(&mut random)).collect();
+                    if let Err(difference) = run(&mut server, protocol, &commands) {
+                        let (least, difference) = shrink(&mut server, protocol, commands, difference);
+                        panic!("seed {seed}: {difference}\nafter\n{}", least.join("\n"));
+                    }
+                }
+            });
         }
-        compare_states(&mut server, &mut store, seed);
+    });
+}
+
+/// As few of these commands as still make a difference, one after the other left out.
+fn shrink(
+    server: &mut super::server::Server,
+    protocol: &str,
+    mut commands: Vec<String>,
+    mut difference: String,
+) -> (Vec<String>, String) {
+    let mut part = commands.len() / 2;
+    while part > 0 {
+        let mut at = 0;
+        while at < commands.len() {
+            let mut fewer = commands.clone();
+            fewer.drain(at..(at + part).min(commands.len()));
+            match run(server, protocol, &fewer) {
+                Err(still) => (commands, difference) = (fewer, still),
+                Ok(()) => at += part,
+            }
+        }
+        part /= 2;
     }
+    (commands, difference)
+}
+
+/// Executes commands on both, from nothing on: what differs.
+fn run(server: &mut super::server::Server, protocol: &str, commands: &[String]) -> Result<(), String> {
+    let mut store = Store::new();
+    let wall = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock after 1970");
+    store.now_ms = u64::try_from(wall.as_millis()).expect("milliseconds");
+    server.execute(&[b"flushall"]);
+    for one in [protocol].map(words) {
+        server.execute(&one);
+        store.execute(&one);
+    }
+    for some in commands.chunks(AT_ONCE) {
+        server.send(some.iter().map(|command| words(command)));
+        let replies: Vec<_> = some.iter().map(|_| server.receive()).collect();
+        for (command, reply) in some.iter().zip(replies) {
+            judge(&mut store, command, reply)?;
+        }
+    }
+    compare_states(server, &mut store)
+}
+
+fn words(command: &str) -> Vec<&[u8]> {
+    command.split(' ').map(|word| if word == "''" { &b""[..] } else { word.as_bytes() }).collect()
 }
 
 /// Executes one command on both.
-fn compare(server: &mut super::server::Server, store: &mut Store, command: &str, place: &str) {
-    let args: Vec<&[u8]> =
-        command.split(' ').map(|word| if word == "''" { &b""[..] } else { word.as_bytes() }).collect();
+fn compare(server: &mut super::server::Server, store: &mut Store, command: &str) -> Result<(), String> {
+    let reply = server.execute(&words(command));
+    judge(store, command, reply)
+}
+
+/// Executes a command that the server has answered.
+fn judge(store: &mut Store, command: &str, (theirs, meaning): (Vec<u8>, Value)) -> Result<(), String> {
+    let args = words(command);
     let ours = store.execute(&args);
-    let (theirs, meaning) = server.execute(&args);
     let same = match unordered(&args, store.client.resp3) {
         Some(group) => ours.first() == theirs.first() && value::parse(&ours).sorted(group) == meaning.sorted(group),
         None => ours == theirs,
     };
     let shown = [&ours, &theirs].map(|reply| String::from_utf8_lossy(reply).into_owned());
-    assert!(same, "{place}: {command}\nours:  {:?}\nredis: {:?}", shown[0], shown[1]);
+    if same { Ok(()) } else { Err(format!("{command}\nours:  {:?}\nredis: {:?}", shown[0], shown[1])) }
 }
 
 /// For commands whose reply is in no order: how many elements belong together.
@@ -86,9 +140,9 @@ fn unordered(args: &[&[u8]], resp3: bool) -> Option<usize> {
 }
 
 /// Every key with its type, value and time of expiry.
-fn compare_states(server: &mut super::server::Server, store: &mut Store, seed: u64) {
-    compare(server, store, "keys *", &format!("seed {seed}, at the end"));
-    compare(server, store, "dbsize", &format!("seed {seed}, at the end"));
+fn compare_states(server: &mut super::server::Server, store: &mut Store) -> Result<(), String> {
+    compare(server, store, "keys *")?;
+    compare(server, store, "dbsize")?;
     let Value::Array(keys) = value::parse(&store.execute(&[b"keys", b"*"])) else { panic!("no array of keys") };
     for key in keys.iter().map(Value::text) {
         for command in ["type", "pexpiretime", "get", "hgetall", "smembers", "zrange", "lrange"] {
@@ -97,7 +151,7 @@ fn compare_states(server: &mut super::server::Server, store: &mut Store, seed: u
                 "lrange" => " 0 -1",
                 _ => "",
             };
-            compare(server, store, &format!("{command} {key}{more}"), &format!("seed {seed}, at the end"));
+            compare(server, store, &format!("{command} {key}{more}"))?;
         }
     }
     for (scan, of) in [("scan", None), ("hscan", Some("h1")), ("sscan", Some("s1")), ("zscan", Some("z1"))] {
@@ -111,9 +165,12 @@ fn compare_states(server: &mut super::server::Server, store: &mut Store, seed: u
         if fits {
             let ours = whole_scan(scan, of, |args| value::parse(&store.execute(args)));
             let theirs = whole_scan(scan, of, |args| server.execute(args).1);
-            assert_eq!(ours, theirs, "seed {seed}: {scan}");
+            if ours != theirs {
+                return Err(format!("{scan}\nours:  {ours:?}\nredis: {theirs:?}"));
+            }
         }
     }
+    Ok(())
 }
 
 fn whole_scan(scan: &str, of: Option<&str>, mut execute: impl FnMut(&[&[u8]]) -> Value) -> Vec<Value> {

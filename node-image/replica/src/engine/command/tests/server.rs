@@ -45,13 +45,27 @@ impl Server {
 
     /// Executes a command.
     pub fn execute(&mut self, args: &[&[u8]]) -> (Vec<u8>, Value) {
-        let mut command = format!("*{}\r\n", args.len()).into_bytes();
-        for arg in args {
-            command.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
-            command.extend_from_slice(arg);
-            command.extend_from_slice(b"\r\n");
+        self.send([args]);
+        self.receive()
+    }
+
+    /// Sends commands, whose replies are then to be received.
+    pub fn send<'a>(&mut self, commands: impl IntoIterator<Item = impl AsRef<[&'a [u8]]>>) {
+        let mut bytes = Vec::new();
+        for args in commands {
+            let args = args.as_ref();
+            bytes.extend_from_slice(format!("*{}\r\n", args.len()).as_bytes());
+            for arg in args {
+                bytes.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+                bytes.extend_from_slice(arg);
+                bytes.extend_from_slice(b"\r\n");
+            }
         }
-        self.stream.get_mut().write_all(&command).expect("redis-server takes a command");
+        self.stream.get_mut().write_all(&bytes).expect("redis-server takes commands");
+    }
+
+    /// The next reply.
+    pub fn receive(&mut self) -> (Vec<u8>, Value) {
         value::read(&mut self.stream).expect("redis-server answers")
     }
 }

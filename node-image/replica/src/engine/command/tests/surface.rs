@@ -35,7 +35,7 @@ const FAMILIES: [(&str, &str, &str); 16] = [
 
 /// Why a command is not there; by its name, or by its family.
 #[rustfmt::skip]
-const WHY_NOT: [(&str, &str); 29] = [
+const WHY_NOT: [(&str, &str); 28] = [
     ("acl", "there is one user, `default`, and its password is the resource's"),
     ("bgrewriteaof", "checkpoints are written by themselves"),
     ("bgsave", "checkpoints are written by themselves"),
@@ -59,7 +59,6 @@ const WHY_NOT: [(&str, &str); 29] = [
     ("memory|stats", "a replica's figures are at its HTTP port"),
     ("module", "no modules can be loaded"),
     ("monitor", "not there yet"),
-    ("pubsub", "not there yet"),
     ("scripting", "no scripts: what they do would have to be known as deltas before they run"),
     ("geo", "not there yet"),
     ("hyperloglog", "not there yet"),
