@@ -50,6 +50,8 @@ struct Publisher {
     /// Its latest processes, the newest last, and the number of the last message of each.
     processes: VecDeque<(u64, u64)>,
     arrived: VecDeque<Arrived>,
+    /// Of all that has arrived.
+    bytes: usize,
 }
 
 impl Publisher {
@@ -113,7 +115,8 @@ impl Replica {
         if self.clients.pubsub.spread.executed.is_empty() {
             return;
         }
-        let waits = self.must_hold(seq);
+        // Not before what was executed before, maybe by the same client.
+        let waits = self.must_hold(seq) || !self.clients.pubsub.spread.uncommitted.is_empty();
         for message in std::mem::take(&mut self.clients.pubsub.spread.executed) {
             match waits {
                 true => self.clients.pubsub.spread.uncommitted.push_back((seq, message)),
@@ -196,6 +199,7 @@ impl Replica {
             messages: batch.messages,
         };
         let publisher = self.clients.pubsub.spread.publishers.entry(batch.publisher).or_default();
+        publisher.bytes += bytes_of(&arrived.messages);
         publisher.arrived.push_back(arrived);
         self.deliver_arrived();
     }
@@ -205,14 +209,13 @@ impl Replica {
         let mut due = Vec::new();
         let applied = if self.leads() { self.commit } else { self.applied };
         for publisher in self.clients.pubsub.spread.publishers.values_mut() {
-            let mut bytes: usize = publisher.arrived.iter().map(|arrived| bytes_of(&arrived.messages)).sum();
             while let Some(first) = publisher.arrived.front() {
                 let has_come = first.commit <= applied && self.engine.received().covers(&first.seen);
                 let late = first.since_us + WAIT_US <= self.now.mono_us;
-                if !has_come && !late && bytes <= ARRIVED_BYTES_MAX {
+                if !has_come && !late && publisher.bytes <= ARRIVED_BYTES_MAX {
                     break;
                 }
-                bytes -= bytes_of(&first.messages);
+                publisher.bytes -= bytes_of(&first.messages);
                 due.extend(publisher.arrived.pop_front().map_or_else(Vec::new, |arrived| arrived.messages));
             }
         }

@@ -85,6 +85,17 @@ fn a_transaction_publishes_when_it_is_committed() {
     rig.run(100);
     assert_eq!(rig.heard(1, 7), "+OK +QUEUED +QUEUED +QUEUED *3 +OK :0 :0");
     assert_eq!(rig.heard(2, 8), "*3 $7 message $1 a $1 1");
+    // Behind one whose commit is awaited: one that waits for nothing comes after it.
+    rig.nodes.get_mut(&2).unwrap().disk = false;
+    for command in ["MULTI", "SET k 1", "PUBLISH a 1", "EXEC", "MULTI", "PUBLISH a 2", "EXEC"] {
+        rig.say(1, 7, command);
+    }
+    rig.run(100);
+    assert_eq!(rig.heard(2, 8), "");
+    rig.nodes.get_mut(&2).unwrap().disk = true;
+    rig.run(100);
+    rig.heard(1, 7);
+    assert_eq!(rig.heard(2, 8), "*3 $7 message $1 a $1 1 *3 $7 message $1 a $1 2");
     // From a follower's client the leader executes it, and publishes.
     ["MULTI", "SET k 2", "PUBLISH a 2", "EXEC"].iter().for_each(|command| rig.say(3, 9, command));
     rig.run(100);
