@@ -18,6 +18,26 @@ use super::{Clients, Flow, client::bytes_of, execute::Work};
 const VOID: u64 = u64::MAX;
 
 impl Replica {
+    /// A client is gone: what it had under way goes on, its replies go nowhere.
+    pub(crate) fn client_closed(&mut self, id: ClientId) {
+        self.clients.forget_subscriptions(id);
+        let Some(client) = self.clients.map.remove(&id) else { return };
+        let connection = self.connection_of(id);
+        if client.asked > 0 {
+            let own = self.identity.group;
+            client
+                .elsewhere
+                .groups
+                .iter()
+                .chain([&own])
+                .for_each(|group| self.forward_to(*group).ended.push(connection));
+        }
+        if client.key_wait().is_some() {
+            let owner = if self.is_leaderless() { (0, id) } else { (self.identity.incarnation, connection) };
+            self.clients.waiters.forget(owner);
+        }
+    }
+
     /// Runs a connection command.
     pub(super) fn run_connection(
         &mut self,

@@ -340,26 +340,6 @@ impl Replica {
         u64::from(self.setting(|settings| settings.request_timeout_ms)) * 1_000
     }
 
-    /// A client is gone: what it had under way goes on, its replies go nowhere.
-    pub(crate) fn client_closed(&mut self, id: ClientId) {
-        self.clients.forget_subscriptions(id);
-        let Some(client) = self.clients.map.remove(&id) else { return };
-        let connection = self.connection_of(id);
-        if client.asked > 0 {
-            let own = self.identity.group;
-            client
-                .elsewhere
-                .groups
-                .iter()
-                .chain([&own])
-                .for_each(|group| self.forward_to(*group).ended.push(connection));
-        }
-        if client.key_wait().is_some() {
-            let owner = if self.is_leaderless() { (0, id) } else { (self.identity.incarnation, connection) };
-            self.clients.waiters.forget(owner);
-        }
-    }
-
     /// The state may be shown again: who has waited for that goes on.
     pub(crate) fn look_if_whole_again(&mut self) {
         if self.clients.wait_for_whole && self.shows_whole() {
