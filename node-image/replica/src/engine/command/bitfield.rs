@@ -75,12 +75,15 @@ impl Field {
         }
     }
 
+    /// The largest number that it has.
+    fn most(&self) -> i128 {
+        (1 << (self.bits - u32::from(self.signed))) - 1
+    }
+
     /// The number that is kept of this one; none: it does not fit, and is refused.
     fn fit(&self, number: i128, overflow: Overflow) -> Option<i128> {
-        let (least, most) = match self.signed {
-            true => (-(1i128 << (self.bits - 1)), (1i128 << (self.bits - 1)) - 1),
-            false => (0, (1i128 << self.bits) - 1),
-        };
+        let most = self.most();
+        let least = if self.signed { -most - 1 } else { 0 };
         if (least..=most).contains(&number) {
             return Some(number);
         }
@@ -162,6 +165,12 @@ pub fn bitfield(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>)
             }
             // A negative number is the largest one there is where there are no negative ones.
             What::Set(number, overflow) if !field.signed => field.fit(i128::from(number.cast_unsigned()), overflow),
+            // Redis looks in 64 bits how far a number is below the largest one: where these do not suffice, it is taken for one that is too large.
+            What::Set(number, Overflow::Saturate)
+                if field.bits < 64 && field.most() - i128::from(number) > i64::MAX.into() =>
+            {
+                Some(field.most())
+            }
             What::Set(number, overflow) => field.fit(number.into(), overflow),
             What::Add(by, overflow) => field.fit(before + i128::from(by), overflow),
         };
