@@ -141,6 +141,32 @@ func transactions(here, there *redis.Client) {
 	same(must(here.Get(ctx, "balance").Int()), 100)
 }
 
+func subscribers(here, there *redis.Client) {
+	sub := here.Subscribe(ctx, "news")
+	defer sub.Close()
+	same(must(sub.Receive(ctx)).(*redis.Subscription).Count, 1)
+	no(sub.PSubscribe(ctx, "weather.*"))
+	same(must(sub.Receive(ctx)).(*redis.Subscription).Count, 2)
+	no(sub.Ping(ctx, "hi"))
+	same(must(sub.Receive(ctx)).(*redis.Pong).Payload, "hi")
+	hear := sub.Channel()
+	next := func() string {
+		select {
+		case message := <-hear:
+			return message.Pattern + message.Channel + ": " + message.Payload
+		case <-time.After(patience):
+			return "nothing"
+		}
+	}
+	for number := range 10 {
+		no(there.Publish(ctx, "news", fmt.Sprint("item ", number)).Err())
+		same(next(), fmt.Sprint("news: item ", number))
+		no(here.Publish(ctx, "weather.rome", fmt.Sprint(number, " degrees")).Err())
+		same(next(), fmt.Sprint("weather.*weather.rome: ", number, " degrees"))
+	}
+	same(must(here.PubSubChannels(ctx, "*").Result()), []string{"news"})
+}
+
 func blocking(here, there *redis.Client) {
 	same(here.BLPop(ctx, time.Second, "queue").Err(), error(redis.Nil))
 	found := make(chan []string)
@@ -286,7 +312,7 @@ func main() {
 		name string
 		step func(here, there *redis.Client)
 	}{
-		{"hello", hello}, {"pipelines", pipelines}, {"transactions", transactions},
+		{"hello", hello}, {"pipelines", pipelines}, {"transactions", transactions}, {"subscribers", subscribers},
 		{"blocking", blocking}, {"scans", scans}, {"timeouts", timeouts}, {"scripts", scripts},
 	}
 	for _, one := range steps {

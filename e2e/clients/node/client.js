@@ -77,6 +77,25 @@ async function transactions(here, there) {
   assert.equal(await here.get('balance'), '100');
 }
 
+async function subscribers(here, there) {
+  const sub = await connect(addresses[0]);
+  const heard = [];
+  const hear = (message, channel) => heard.push(`${channel}: ${message}`);
+  await sub.subscribe('news', hear);
+  await sub.pSubscribe('weather.*', hear);
+  const sent = [];
+  for (let number = 0; number < 10; number++) {
+    await there.publish('news', `item ${number}`);
+    await here.publish('weather.rome', `${number} degrees`);
+    sent.push(`news: item ${number}`, `weather.rome: ${number} degrees`);
+    await until(() => heard.length === sent.length, () => `heard ${heard}, sent ${sent}`);
+  }
+  assert.deepEqual(heard, sent);
+  assert.deepEqual(await here.pubSubChannels(), ['news']);
+  await sub.unsubscribe('news');
+  await sub.close();
+}
+
 async function blocking(here, there) {
   const waiter = await connect(addresses[0], { name: 'waiter' });
   assert.equal(await waiter.blPop('queue', 0.1), null);
@@ -162,7 +181,7 @@ async function failover() {
 
 async function main() {
   const [here, there] = [await connect(addresses[0]), await connect(addresses[1])];
-  for (const step of [hello, pipelines, transactions, blocking, scans, timeouts, scripts]) {
+  for (const step of [hello, pipelines, transactions, subscribers, blocking, scans, timeouts, scripts]) {
     await step(here, there);
     console.log(step.name);
   }

@@ -94,6 +94,33 @@ def transactions(here, there):
     same(here.get("balance"), "101")
 
 
+def hears(sub, wanted):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        message = sub.get_message(timeout=1)
+        if message is not None:
+            same((message["type"], message["channel"], message["data"]), wanted)
+            return
+    raise AssertionError(f"never heard {wanted}")
+
+
+def subscribers(here, there):
+    sub = here.pubsub()
+    sub.subscribe("news")
+    hears(sub, ("subscribe", "news", 1))
+    sub.psubscribe("weather.*")
+    hears(sub, ("psubscribe", "weather.*", 2))
+    for number in range(10):
+        there.publish("news", f"item {number}")
+        here.publish("weather.rome", f"{number} degrees")
+        hears(sub, ("message", "news", f"item {number}"))
+        hears(sub, ("pmessage", "weather.rome", f"{number} degrees"))
+    same(here.pubsub_channels(), ["news"])
+    sub.unsubscribe("news")
+    hears(sub, ("unsubscribe", "news", 1))
+    sub.close()
+
+
 def blocking(here, there):
     same(here.blpop("queue", timeout=0.1), None)
     found = []
@@ -204,6 +231,7 @@ def main():
         "hello": lambda: hello(addresses, protocol, here, there),
         "pipelines": lambda: pipelines(here, there),
         "transactions": lambda: transactions(here, there),
+        "subscribers": lambda: subscribers(here, there),
         "blocking": lambda: blocking(here, there),
         "scans": lambda: scans(here, there),
         "timeouts": lambda: timeouts(addresses[0], protocol),

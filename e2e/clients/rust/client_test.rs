@@ -111,6 +111,27 @@ fn transactions(here: &mut Connection, there: &mut Connection) {
     assert_eq!(there.get::<_, i64>("balance").unwrap(), 101);
 }
 
+fn subscribers(at: &Address, here: &mut Connection, there: &mut Connection) {
+    let mut connection = at.connect();
+    let mut sub = connection.as_pubsub();
+    sub.subscribe("news").unwrap();
+    sub.psubscribe("weather.*").unwrap();
+    let mut hear = || {
+        let message = sub.get_message().unwrap();
+        format!("{}: {}", message.get_channel_name(), message.get_payload::<String>().unwrap())
+    };
+    for number in 0..10 {
+        let _: () = there.publish("news", format!("item {number}")).unwrap();
+        assert_eq!(hear(), format!("news: item {number}"));
+        let _: () = here.publish("weather.rome", format!("{number} degrees")).unwrap();
+        assert_eq!(hear(), format!("weather.rome: {number} degrees"));
+    }
+    assert_eq!(ask::<Vec<String>>(here, "PUBSUB CHANNELS").unwrap(), ["news"]);
+    drop(sub);
+    // Without its subscriptions it is an ordinary connection again.
+    assert_eq!(connection.get::<_, Option<String>>("nothing").unwrap(), None);
+}
+
 fn blocking(at: &Address, here: &mut Connection, there: &mut Connection) {
     assert_eq!(here.blpop::<_, Option<Value>>("queue", 0.1).unwrap(), None);
     let at = at.clone();
@@ -240,6 +261,8 @@ fn main() {
     did("pipelines");
     transactions(here, there);
     did("transactions");
+    subscribers(at, here, there);
+    did("subscribers");
     blocking(at, here, there);
     did("blocking");
     scans(here, there);

@@ -17,7 +17,8 @@ const SPEC: &str = "  mode: SingleLeader\n  r: 2\n";
 /// Longest that a program says nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What each does, with every reply as it must be, before its leader is killed.
-const STEPS: [&str; 8] = ["hello", "pipelines", "transactions", "blocking", "scans", "timeouts", "scripts", "writing"];
+const STEPS: [&str; 9] =
+    ["hello", "pipelines", "transactions", "subscribers", "blocking", "scans", "timeouts", "scripts", "writing"];
 /// Writes that it must have been told OK at the least, before and after that.
 const WRITES_MIN: u64 = 800;
 
