@@ -65,6 +65,10 @@ pub struct Holds {
     /// The name under which it writes; none before it may.
     #[prost(message, optional, tag = "3")]
     pub origin: Option<Origin>,
+    /// The sender's monotonic clock in microseconds, where nothing of its own was committed by then that is not in here. None where somebody else may lead
+    /// its group without its knowledge; an older version does not say.
+    #[prost(uint64, optional, tag = "60")]
+    pub as_of_us: Option<u64>,
 }
 
 /// A question to everybody: the clock, and the state of keys. First by their slots: who has nothing there that the sender lacks need not look at keys.

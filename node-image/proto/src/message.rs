@@ -376,6 +376,15 @@ pub struct Request {
     /// Where `seen` is what its session has seen, for how many milliseconds it is waited for; 0 where it is not.
     #[prost(uint32, tag = "60")]
     pub seen_wait_ms: u32,
+    /// A read: by how many milliseconds who executes it may be behind other groups.
+    #[prost(uint64, optional, tag = "61")]
+    pub max_lag_ms: Option<u64>,
+    /// The same in entries.
+    #[prost(uint64, optional, tag = "62")]
+    pub max_lag_entries: Option<u64>,
+    /// A read: its client wants to know with the reply how far behind that was.
+    #[prost(bool, tag = "63")]
+    pub tells_staleness: bool,
 }
 
 /// A command as the client sent it.

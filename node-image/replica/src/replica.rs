@@ -186,10 +186,11 @@ impl Replica {
 
     /// Takes in one thing that happened. What is to be done about it is in the next [`Replica::take_output`].
     pub fn step(&mut self, input: Input<'_>, now: Now) {
-        self.now = now;
+        let before = std::mem::replace(&mut self.now, now);
         if self.tick_us > 0 && now.mono_us > self.tick_us + STOPPED_US {
             self.awake_since_us = now.mono_us;
         }
+        self.note_sleep(before);
         match input {
             Input::Command { client, args } => self.command(client, args),
             Input::LastWords { client, words } => self.last_words(client, words),

@@ -4,7 +4,8 @@
 //! CONSISTENCY                              this connection's level: its name, w, r, and n
 //! CONSISTENCY <level>                      for what this connection asks from now on
 //! CONSISTENCY <level> CALL <command ...>   for one command on data
-//! CONSISTENCY REPORT ON|OFF                with each answer of a command on data, in RESP3: the w and r that it had, as an attribute before it
+//! CONSISTENCY REPORT ON|OFF                with each answer of a command on data, in RESP3: the w and r that it had, as an attribute before it; and in every mode,
+//!                                          with each read, how far behind who has read it was
 //! CONSISTENCY maxlag=<n>ms|<n>|off         reads are answered by a replica that is no further behind: in every mode, see [`super::session::staleness`]
 //! CONSISTENCY LAST                         the same of the last answer, in both protocols
 //!
@@ -87,6 +88,9 @@ impl Replica {
             1 => self.tell_level(id),
             2 if is(1, "last") => self.tell_last(id),
             3 if is(1, "report") && (is(2, "on") || is(2, "off")) => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.session_mut().tells_staleness = is(2, "on");
+                }
                 self.change_consistency(id, |consistency| consistency.reports = is(2, "on"))
             }
             2 | 3 => match Level::parse(&args[1..]) {
@@ -194,9 +198,12 @@ impl Replica {
         if reach.told {
             let mut attribute = Vec::new();
             let mut reply = Reply::new(&mut attribute, true);
-            reply.attribute(1);
+            reply.attribute(1 + usize::from(reach.behind.is_some()));
             reply.bulk(b"consistency");
             write_numbers(w, reach.r, &mut reply);
+            if let Some(behind) = reach.behind {
+                behind.write(&mut reply);
+            }
             let at = client.ready - bytes;
             client.ready += attribute.len();
             client.out.splice(at..at, attribute);

@@ -170,7 +170,8 @@ impl Replica {
         let (applied, store) = (self.applied, self.store_guarantees());
         let Some(client) = self.clients.get_mut(id) else { return false };
         let seen = client.reads_after(store) <= applied || broken(Breakage::ReadBehindSession);
-        whole && seen && (client.readonly || one_replica_confirms)
+        let here = client.session.as_ref().is_none_or(|session| !session.to_leader);
+        whole && seen && here && (client.readonly || one_replica_confirms)
     }
 
     /// The state is one that the store has had, not one on its way there.
@@ -184,8 +185,11 @@ impl Replica {
         let tells = client.session.as_ref().is_some_and(|session| session.tells_staleness) && !work.writes();
         let (mut out, resp3) = (std::mem::take(&mut client.out), client.state.resp3);
         let before = out.len();
+        let peer = matches!(self.role, Role::Peer(_));
         let began_us = self.begin_to_measure(work);
-        if tells && resp3 {
+        // Where nobody leads it is said with the numbers of copies.
+        let behind = (tells && resp3 && peer).then(|| self.staleness());
+        if tells && resp3 && !peer {
             self.write_staleness(&mut Reply::new(&mut out, resp3));
         }
         let effect = self.execute(work, resp3, &mut out, false);
@@ -209,7 +213,6 @@ impl Replica {
             out.truncate(before);
         }
         let bytes = out.len() - before;
-        let peer = matches!(self.role, Role::Peer(_));
         let own = if peer { self.own_upto(seq) } else { (0, 0) };
         let waits = match reach.quorum {
             Quorum::Store => self.must_hold(seq),
@@ -223,7 +226,7 @@ impl Replica {
         note_session(client, seen, effect.wrote);
         client.wrote = wrote.or(client.wrote);
         let told = client.consistency.reports && resp3;
-        let reach = peer.then_some(Reach { own, told, wrote: effect.wrote, ..reach });
+        let reach = peer.then_some(Reach { own, told, wrote: effect.wrote, behind, ..reach });
         let goes = self.clients.replied(id, bytes, hold, reach, self.now.mono_us, &mut self.output);
         if let Some(reach) = reach.filter(|_| goes) {
             self.note_reach(id, bytes, reach);
@@ -248,6 +251,9 @@ impl Replica {
     ) -> Executed {
         let mut out = Vec::new();
         let began_us = self.begin_to_measure(work);
+        if request.tells_staleness && request.resp3 {
+            self.write_staleness(&mut Reply::new(&mut out, true));
+        }
         let effect = self.execute(work, request.resp3, &mut out, true);
         if let Some(began_us) = began_us {
             self.measured(began_us, work, Asker::Replica(forwarder.0));

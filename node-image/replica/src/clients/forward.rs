@@ -78,7 +78,7 @@ impl Replica {
             Work::Transaction(commands, watched) => (commands.to_vec(), watched.to_vec(), true),
         };
         let (resp3, mute) = (client.state.resp3, !client.state.takes_reply());
-        let request = Request {
+        let mut request = Request {
             connection,
             number: client.asked,
             confirmed: client.confirmed,
@@ -89,8 +89,11 @@ impl Replica {
             wait_us: wait.map_or(0, |wait| left_us(wait.until_us, now_us)),
             seen,
             seen_wait_ms,
+            ..Request::default()
         };
         client.note_elsewhere(group, own);
+        self.put_bound(id, work, &mut request);
+        let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         // Its place first: a leader of these days answers itself at once.
         let bytes = bytes_of(&request.commands);
         let since_us = wait.map_or(now_us, |wait| wait.until_us);

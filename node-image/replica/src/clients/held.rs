@@ -9,6 +9,8 @@ use trireme_proto::{ReplicaId, message::Reply};
 
 use crate::{io::ClientId, quorum::level::Quorum};
 
+use super::session::staleness::Staleness;
+
 /// One reply.
 #[derive(Debug)]
 pub(crate) struct Held {
@@ -36,6 +38,8 @@ pub(crate) struct Reach {
     pub(crate) w: usize,
     /// The client wants to be told with the reply.
     pub(crate) told: bool,
+    /// Of a read of such a client: how far behind this replica was then.
+    pub(crate) behind: Option<Staleness>,
 }
 
 /// What it is the reply of: what is said if the commit does not come.

@@ -98,7 +98,7 @@ pub(crate) struct Clients {
     /// What was measured of commands.
     pub(crate) slow: Slow,
     /// What tokens of sessions are sealed with.
-    pub(crate) token_key: Option<session::token::Key>,
+    pub(crate) token_keys: session::token::Keys,
     /// Some command waits for what its session has seen, the first of them until then.
     session_due_us: Option<u64>,
     map: HashMap<ClientId, Client, FixedState>,

@@ -222,6 +222,9 @@ impl Replica {
 
     fn refuse_early(&mut self, waiting: Waiting) {
         let Waiting { from, request, .. } = &waiting;
+        if let Some(why) = self.why_too_old_for(request) {
+            return self.reply_to(*from, reply_of(request, format!("-{why}\r\n").into(), 0));
+        }
         if request.seen_wait_ms == 0 {
             return self.refuse_waiting(waiting, "entries of other regions that it depends on have not come");
         }
@@ -269,6 +272,7 @@ impl Replica {
     fn try_to_work(&mut self, forwarder: (ReplicaId, u64), request: &Request, work: &Work<'_>) -> Option<Executed> {
         match self.where_is(work) {
             Where::Here(_) if !self.shows_whole() && work.looks() => return Some(Executed::Early),
+            Where::Here(_) if self.is_too_old_for(request) => return Some(Executed::Early),
             Where::Here(_) if self.has_received(&sets::from_message(&request.seen)) => {}
             Where::Here(_) => {
                 let said = |why| Executed::Reply(format!("-{why}\r\n").into(), 0, Of::Read);

@@ -355,7 +355,7 @@ impl Replica {
         {
             feeds.said.insert(from, received.clone());
         }
-        self.note_fresh(from, &received);
+        self.note_fresh(from, holds.as_of_us, &received);
         self.note_target(from, &received, version >= known);
         self.compare_totals(from, &received, holds.digest);
         self.look_what_is_lacking(from, received);

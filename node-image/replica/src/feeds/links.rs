@@ -147,11 +147,14 @@ impl Replica {
     /// With each heartbeat: what is held here.
     pub(crate) fn say_what_is_held(&mut self) {
         let (digest, leaderless) = (self.engine.digest_total(), self.is_leaderless());
+        // A leader that has lost its lease does not know what its group has.
+        let as_of_us = (leaderless || self.lease_holds()).then_some(self.now.mono_us);
         let (Some(feeds), Some(topology)) = (&mut self.feeds, &self.meta.topology) else { return };
         let holds = Holds {
             received: sets::to_message(&feeds.held),
             digest: if feeds.nothing_lands() { digest } else { 0 },
             origin: feeds.origin,
+            as_of_us,
         };
         for link in feeds.links.values_mut().filter(|link| link.connected) {
             link.out.holds = Some(holds.clone());

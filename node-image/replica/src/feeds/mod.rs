@@ -57,7 +57,7 @@ use trireme_proto::{
 pub(crate) use landing::slot_of_state;
 
 use crate::{
-    clients::session::staleness::Freshness,
+    clients::session::freshness::Freshness,
     engine::{Engine, ReceivedSet},
     log::record::{self, Kind},
 };
@@ -125,7 +125,7 @@ pub(crate) struct Link {
     /// What it holds durably of this replica's entries, under its present name.
     pub(crate) acknowledged: ReceivedSet,
     /// How old what is here of its own entries is.
-    pub(crate) fresh: Freshness,
+    pub(crate) fresh: Freshness<Vec<Dot>>,
     /// What it holds of everything, as last heard; none before it has said so on this connection.
     pub(crate) holds: Option<ReceivedSet>,
     /// Up to this seq of the own log it is known to have received everything, and to hold it durably, own entries aside.
@@ -221,6 +221,9 @@ impl Link {
     /// The connection is a new one, or gone: what was under way is not.
     fn reset(&mut self, connected: bool) {
         (self.connected, self.live) = (connected, connected);
+        if connected {
+            self.fresh.reconnected();
+        }
         (self.holds, self.walk) = (None, None);
         self.exchange = None;
         (self.knows_upto, self.holds_upto) = (0, 0);

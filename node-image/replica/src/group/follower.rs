@@ -62,9 +62,8 @@ impl Replica {
         }
         self.append_entries(from, append);
         self.advance_commit(append.commit);
-        let applied = self.applied;
-        if let (Role::Follower(follower), true) = (&mut self.role, append.leased) {
-            follower.fresh.hear(now_us, append.commit, applied, (append.behind_ms, append.behind_entries));
+        if append.leased {
+            self.note_leader_fresh(append.sent_us, append.commit, (append.behind_ms, append.behind_entries));
         }
     }
 

@@ -17,8 +17,8 @@ use super::{Leader, Role};
 /// How much of the lease is given up for clocks that run at different rates.
 const DRIFT_PERCENT: u64 = 2;
 
-/// A process that was stopped listens for so long before it says who is missing.
-const LISTENS_US: u64 = 200_000;
+/// A process that was stopped listens for so long before it says who is missing, or that what it hears is new.
+pub(crate) const LISTENS_US: u64 = 200_000;
 
 impl Replica {
     /// Whether this replica leads.

@@ -40,11 +40,12 @@ use std::collections::BTreeMap;
 use trireme_proto::{Epoch, Incarnation, ReplicaId, message::CutSuffix};
 
 use crate::{
-    clients::session::staleness::Freshness,
+    clients::session::freshness::Freshness,
     clients::{homes::Settling, serve::Backlog},
     quorum::Peer,
 };
 use install::Install;
+pub(crate) use lease::LISTENS_US;
 use progress::Progress;
 
 /// What a replica does.
@@ -78,7 +79,7 @@ pub(crate) struct Follower {
     /// What was cut off here was offered to the leader, on this connection.
     pub(crate) offered: bool,
     /// How old its state is.
-    pub(crate) fresh: Freshness,
+    pub(crate) fresh: Freshness<u64>,
     pub(crate) install: Option<Box<Install>>,
 }
 

@@ -8,7 +8,7 @@ use trireme_proto::{
 };
 
 use crate::{
-    clients::{homes::Homes, session::staleness::Freshness},
+    clients::{homes::Homes, session::freshness::Freshness},
     disk_queue::Becomes,
     io::{DiskOp, Event},
     replica::Replica,

@@ -40,7 +40,7 @@ impl Replica {
     pub(in crate::clients) fn keep_session(&mut self, id: ClientId, work: &Work<'_>) -> Result<(), Flow> {
         let session = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut());
         let Some(session) = session else { return Ok(()) };
-        session.asks = None;
+        (session.asks, session.to_leader) = (None, false);
         if let Some(bound) = session.max_lag {
             self.keep_bound(id, work, bound)?;
         }

@@ -33,6 +33,7 @@
 //! known to have: an entry that its own group has lost may have reached others. Where nobody leads: every life that can still write, and of the others what not
 //! every member is known to have.
 
+pub(crate) mod freshness;
 pub(crate) mod gate;
 pub(crate) mod guarantees;
 mod prefix;
@@ -82,6 +83,9 @@ pub(crate) struct Session {
     pub(crate) asks: Option<Quorum>,
     /// How far behind a replica may be that answers its reads.
     pub(crate) max_lag: Option<MaxLag>,
+    /// Since when its next command waits for a replica within it; and whether that is the leader.
+    stale_since_us: Option<u64>,
+    pub(crate) to_leader: bool,
     /// It wants to know how far behind that was, with each answer.
     pub(crate) tells_staleness: bool,
 }
@@ -133,7 +137,7 @@ impl Clients {
 impl Replica {
     /// The secret that the store's tokens are sealed with.
     pub(crate) fn set_session_key(&mut self, secret: &[u8]) {
-        self.clients.token_key = Key::new(&self.identity.store, secret);
+        self.clients.token_keys.change(Key::new(&self.identity.store, secret), self.now.mono_us);
     }
 
     /// What the store promises every connection.
@@ -187,7 +191,7 @@ impl Replica {
     }
 
     fn session_token(&mut self, id: ClientId) -> Flow {
-        if self.clients.token_key.is_none() {
+        if self.clients.token_keys.sealing(self.now.mono_us).is_none() {
             return self.refuse(id, &Error::Fixed(NO_KEY));
         }
         let known = self.is_settled_state();
@@ -201,7 +205,7 @@ impl Replica {
         if token.seen.origins().len() > ORIGINS_MAX {
             return self.refuse(id, &Error::Fixed(TOO_MANY));
         }
-        let text = self.clients.token_key.as_ref().map(|key| key.seal(&token)).unwrap_or_default();
+        let text = self.clients.token_keys.sealing(self.now.mono_us).map(|key| key.seal(&token)).unwrap_or_default();
         self.answer(id, |reply| reply.bulk(text.as_bytes()));
         Flow::Done
     }
@@ -279,10 +283,10 @@ impl Replica {
     }
 
     fn session_resume(&mut self, id: ClientId, text: &[u8]) -> Flow {
-        let Some(key) = &self.clients.token_key else {
+        let Some(opened) = self.clients.token_keys.open(text) else {
             return self.refuse(id, &Error::Fixed(NO_KEY));
         };
-        match key.open(text) {
+        match opened {
             Ok(token) => {
                 if let Some(client) = self.clients.get_mut(id).filter(|_| !token.is_empty()) {
                     let session = client.session_mut();
@@ -360,5 +364,6 @@ fn write_names(all: Guarantees, reply: &mut crate::engine::command::Reply<'_>) {
     all.names().for_each(|name| reply.bulk(name.as_bytes()));
 }
 
-const NO_KEY: &str = "ERR this replica has no key for session tokens: it was started without --session-key-file";
+const NO_KEY: &str =
+    "ERR this replica has no key for session tokens: none could be read from its --session-key-file, or it has none";
 const TOO_MANY: &str = "ERR the session has seen entries of more groups than a token can name";

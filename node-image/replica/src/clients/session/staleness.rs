@@ -1,12 +1,15 @@
 //! How far behind this replica may be, and what is answered where that is too much: `CONSISTENCY maxlag=200ms`, or `maxlag=100` entries.
 //!
-//! Who leads is not behind as long as its lease holds. A follower is as old as the last message of a leader with a lease whose commit is applied here: the
-//! time is taken when it comes in, by this machine's own clock, so a message's way is not counted. Between groups, and where nobody leads, a replica is as old
-//! as the last word of each other one whose own entries are all here; of several the oldest counts, and whoever has not been heard since the start makes it
-//! unknown. Entries are told by the same words, and are unknown when these are older than the suspicion time.
+//! Who leads is not behind as long as its lease holds. A follower is as old as the last message of a leader with a lease whose commit is applied here.
+//! Between groups, and where nobody leads, a replica is as old as the last word of each other one whose own entries are all here for good; a group with a
+//! leader is believed as long as that one has a lease. Of several the oldest counts, and whoever has not been heard since the start makes it unknown. Entries
+//! are told by the same words, and are unknown when these are older than the suspicion time. How old a word is: [`super::freshness`].
 //!
-//! A read that this replica is too old for goes to the leader, or where nobody leads to so many members that a later read cannot be older. Where that
-//! cannot be, and where it is another region that is behind, it is answered `-STALE`. Writes are not asked about.
+//! A read that this replica is too old for goes to the leader, with the bound, which who executes it looks at, too; or where nobody leads to so many members
+//! that a later read cannot be older. Where that cannot be, and where it is another region that is behind, it waits as long as a session does, and is then
+//! answered `-STALE`. Writes are not asked about.
+
+use trireme_proto::{ids::Dot, message::Request};
 
 use crate::{
     clients::{Flow, execute::Work},
@@ -15,10 +18,12 @@ use crate::{
         command::{Error, Reply},
     },
     group::Role,
-    io::ClientId,
+    io::{ClientId, Now},
     quorum::level::{Quorum, Side},
     replica::Replica,
 };
+
+use super::freshness::{Behind, Times, UNKNOWN};
 
 /// How far behind a replica may be that answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,44 +39,6 @@ pub(crate) enum MaxLag {
 pub(crate) struct Staleness {
     pub(crate) ms: Option<u64>,
     pub(crate) entries: Option<u64>,
-}
-
-/// What a follower has heard of its leader's commit.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Freshness {
-    /// When the last message came of a leader with a lease that had committed no more than is applied here; 0: none.
-    fresh_us: u64,
-    /// When the last one came at all, and its commit.
-    heard_us: u64,
-    commit: u64,
-    /// How old its leader is by what it has of other groups, and how many of their entries it lacks, as it says.
-    behind_ms: u64,
-    behind_entries: u64,
-}
-
-impl Freshness {
-    /// A leader with a lease says that so much is committed; `applied` is what is here then.
-    pub(crate) fn hear(&mut self, now_us: u64, commit: u64, applied: u64, behind: (u64, u64)) {
-        (self.heard_us, self.commit) = (now_us, commit);
-        (self.behind_ms, self.behind_entries) = behind;
-        if applied >= commit {
-            self.fresh_us = now_us;
-        }
-    }
-
-    /// The leader's own, as it last said.
-    fn of_leader(&self) -> Staleness {
-        Staleness { ms: Some(self.behind_ms), entries: Some(self.behind_entries) }
-    }
-
-    fn staleness(&self, now_us: u64, applied: u64, suspicion_us: u64) -> Staleness {
-        let age_ms = |us: u64| Some(now_us.saturating_sub(us) / 1_000).filter(|_| us > 0);
-        let heard = self.heard_us > 0 && self.heard_us.saturating_add(suspicion_us) >= now_us;
-        Staleness {
-            ms: age_ms(self.fresh_us).map(|ms| ms.saturating_add(self.behind_ms)),
-            entries: heard.then(|| self.commit.saturating_sub(applied).saturating_add(self.behind_entries)),
-        }
-    }
 }
 
 impl MaxLag {
@@ -92,6 +59,11 @@ impl MaxLag {
             Some(ms) => number(ms).map(|ms| Some(MaxLag::Millis(ms))),
             None => number(&bound).map(|entries| Some(MaxLag::Entries(entries))),
         }
+    }
+
+    /// The one that goes with a request.
+    fn of_request(request: &Request) -> Option<MaxLag> {
+        request.max_lag_ms.map(MaxLag::Millis).or(request.max_lag_entries.map(MaxLag::Entries))
     }
 
     fn covers(self, staleness: Staleness) -> bool {
@@ -122,8 +94,7 @@ impl Replica {
         match &self.role {
             Role::Leader(leader) if leader.serving && self.lease_holds() => self.behind_others(),
             Role::Follower(follower) => {
-                let suspicion_us = u64::from(self.setting(|settings| settings.suspicion_ms)) * 1_000;
-                follower.fresh.staleness(now_us, self.applied, suspicion_us)
+                follower.fresh.staleness(now_us, self.suspicion_us(), |commit| commit.saturating_sub(self.applied))
             }
             Role::Peer(_) => self.behind_others(),
             Role::Leader(_) | Role::Idle => unknown,
@@ -140,11 +111,11 @@ impl Replica {
             // Nobody is old because an edge is away.
             false => topology.groups.iter().filter(|row| !row.is_edge() && row.is_fed()).map(|row| row.group).collect(),
         };
-        let suspicion_us = u64::from(topology.settings.suspicion_ms) * 1_000;
+        let (now_us, suspicion_us, here) = (self.now.mono_us, self.suspicion_us(), self.engine.committed());
         let one = |group: &u32| {
-            feeds.links.get(group).map_or_else(Staleness::default, |link| {
-                let fresh = &link.fresh;
-                fresh.staleness(self.now.mono_us, 0, suspicion_us)
+            let link = feeds.links.get(group);
+            link.map_or_else(Staleness::default, |link| {
+                link.fresh.staleness(now_us, suspicion_us, |said| lacking(here, said))
             })
         };
         others.iter().map(one).fold(none, |all, one| Staleness {
@@ -153,8 +124,12 @@ impl Replica {
         })
     }
 
+    fn suspicion_us(&self) -> u64 {
+        u64::from(self.setting(|settings| settings.suspicion_ms)) * 1_000
+    }
+
     /// What a leader tells its followers of that; none without a lease.
-    pub(crate) fn behind_for_followers(&self) -> Option<(u64, u64)> {
+    pub(crate) fn behind_for_followers(&self) -> Option<Behind> {
         let Role::Leader(leader) = &self.role else { return None };
         if !leader.serving || !self.lease_holds() {
             return None;
@@ -163,19 +138,53 @@ impl Replica {
         Some((behind.ms.unwrap_or(UNKNOWN), behind.entries.unwrap_or(UNKNOWN)))
     }
 
-    /// Another group has said what it holds: so many of its own entries are not here.
-    pub(crate) fn note_fresh(&mut self, from: u32, said: &ReceivedSet) {
-        let now_us = self.now.mono_us;
-        let received = self.engine.received();
+    fn times_of(&self, sent_us: u64) -> Times {
+        Times { now_us: self.now.mono_us, sent_us, awake_since_us: self.awake_since_us }
+    }
+
+    /// The leader has said, with a lease, how much is committed.
+    pub(crate) fn note_leader_fresh(&mut self, sent_us: u64, commit: u64, behind: Behind) {
+        let (times, applied) = (self.times_of(sent_us), self.applied);
+        let Role::Follower(follower) = &mut self.role else { return };
+        follower.fresh.hear(times, commit, behind, |commit| commit.saturating_sub(applied));
+        self.clients.wake_sessions(None);
+    }
+
+    /// Another group has said what it holds. Without a time somebody else may lead it, or it is of an older version: then nothing is known.
+    pub(crate) fn note_fresh(&mut self, from: u32, sent_us: Option<u64>, said: &ReceivedSet) {
+        let Some(times) = sent_us.map(|sent_us| self.times_of(sent_us)) else { return };
         let own = said.origins().iter().filter(|seen| seen.origin.group == from);
-        let lacks: u64 = own.map(|seen| seen.upto.saturating_sub(received.upto(seen.origin))).sum();
+        let own: Vec<Dot> = own.map(|seen| Dot { origin: seen.origin, seq: seen.upto }).collect();
+        // What may still be undone is not here.
+        let here = self.engine.committed();
         if let Some(link) = self.feeds.as_mut().and_then(|feeds| feeds.links.get_mut(&from)) {
-            link.fresh.hear(now_us, lacks, 0, (0, 0));
+            link.fresh.hear(times, own, (0, 0), |own| lacking(here, own));
         }
+        self.clients.wake_sessions(None);
+    }
+
+    /// Time has passed since then. While a machine sleeps its monotonic clock may stand still: then what is here is older than it says, and what is read
+    /// first was said before.
+    pub(crate) fn note_sleep(&mut self, before: Now) {
+        let wall_us = self.now.wall_ms.saturating_sub(before.wall_ms).saturating_mul(1_000);
+        let slept_us = wall_us.saturating_sub(self.now.mono_us.saturating_sub(before.mono_us));
+        if slept_us < SLEPT_US {
+            return;
+        }
+        self.awake_since_us = self.now.mono_us;
+        if let Role::Follower(follower) = &mut self.role {
+            follower.fresh.slept(slept_us);
+        }
+        let links = self.feeds.iter_mut().flat_map(|feeds| feeds.links.values_mut());
+        links.for_each(|link| link.fresh.slept(slept_us));
     }
 
     /// A read that would be answered here by a connection with a bound: nothing is to be done where this replica is within it.
     pub(super) fn keep_bound(&mut self, id: ClientId, work: &Work<'_>, bound: MaxLag) -> Result<(), Flow> {
+        let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) else {
+            return Ok(());
+        };
+        let since_us = session.stale_since_us.take();
         if work.writes() || self.meta.topology.is_none() {
             return Ok(());
         }
@@ -187,26 +196,69 @@ impl Replica {
         if bound.covers(staleness) || self.reads_all_acknowledged(id) {
             return Ok(());
         }
-        let own = self.identity.group;
         let leader = match &self.role {
-            Role::Follower(follower) => follower.fresh.of_leader(),
+            Role::Follower(follower) => follower.fresh.of_sender(self.now.mono_us, self.suspicion_us()),
             _ => Staleness::default(),
         };
-        if bound.covers(leader) && self.may_ask(own) {
-            return Err(self.forward(id, work, (own, 0)));
-        }
-        if self.is_leaderless() && self.asks_enough(id, work) {
+        let leader_may = bound.covers(leader) && self.may_ask(self.identity.group);
+        if !leader_may && self.is_leaderless() && self.asks_enough(id, work) {
             return Ok(());
         }
+        let (now_us, wait_us) = (self.now.mono_us, self.session_wait_us());
+        let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) else {
+            return Ok(());
+        };
+        session.to_leader = leader_may;
+        if leader_may {
+            return Ok(());
+        }
+        let until_us = since_us.unwrap_or(now_us).saturating_add(wait_us);
+        if now_us < until_us {
+            session.stale_since_us = since_us.or(Some(now_us));
+            self.counters.session_waits += u64::from(since_us.is_none());
+            self.clients.await_session(until_us);
+            return Err(Flow::NotNow);
+        }
+        let why = self.why_too_old(staleness, bound);
+        Err(self.refuse(id, &Error::Text(why.into_bytes())))
+    }
+
+    fn why_too_old(&mut self, staleness: Staleness, bound: MaxLag) -> String {
+        self.counters.stale_answers += 1;
         let told =
             |what: Option<u64>, unit: &str| what.map_or_else(|| format!("unknown {unit}"), |n| format!("{n} {unit}"));
-        let why = format!(
+        format!(
             "STALE this replica is {} and {} behind, and the connection wants {bound}: nothing was read, and who has more cannot be asked",
             told(staleness.ms, "ms"),
             told(staleness.entries, "entries")
-        );
-        self.counters.stale_answers += 1;
-        Err(self.refuse(id, &Error::Text(why.into_bytes())))
+        )
+    }
+
+    /// What goes with a read to who executes it: its client's bound, and whether it wants to know. A bound is waited for as a session is.
+    pub(in crate::clients) fn put_bound(&mut self, id: ClientId, work: &Work<'_>, request: &mut Request) {
+        let wait_ms = self.session_wait_ms().max(1);
+        let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref()) else { return };
+        if work.writes() {
+            return;
+        }
+        request.tells_staleness = session.tells_staleness;
+        match session.max_lag {
+            Some(MaxLag::Millis(ms)) => request.max_lag_ms = Some(ms),
+            Some(MaxLag::Entries(entries)) => request.max_lag_entries = Some(entries),
+            None => return,
+        }
+        request.seen_wait_ms = wait_ms;
+    }
+
+    /// Whether this leader is too far behind other groups for a request.
+    pub(in crate::clients) fn is_too_old_for(&self, request: &Request) -> bool {
+        MaxLag::of_request(request).is_some_and(|bound| !bound.covers(self.behind_others()))
+    }
+
+    /// Why a request is refused for which it still is.
+    pub(in crate::clients) fn why_too_old_for(&mut self, request: &Request) -> Option<String> {
+        let bound = MaxLag::of_request(request).filter(|_| self.is_too_old_for(request))?;
+        Some(self.why_too_old(self.behind_others(), bound))
     }
 
     /// Nobody leads, and what the connection reads is asked of so many members anyway that no acknowledged write is missed.
@@ -234,11 +286,17 @@ impl Replica {
 
     /// Where it was asked for: how far behind what is read is, as an attribute before the reply.
     pub(in crate::clients) fn write_staleness(&self, reply: &mut Reply<'_>) {
-        let staleness = self.staleness();
         reply.attribute(1);
+        self.staleness().write(reply);
+    }
+}
+
+impl Staleness {
+    /// As an entry of an attribute.
+    pub(in crate::clients) fn write(self, reply: &mut Reply<'_>) {
         reply.bulk(b"staleness");
         reply.map(2);
-        for (name, number) in [("ms", staleness.ms), ("entries", staleness.entries)] {
+        for (name, number) in [("ms", self.ms), ("entries", self.entries)] {
             reply.bulk(name.as_bytes());
             match number {
                 Some(number) => reply.integer(i64::try_from(number).unwrap_or(i64::MAX)),
@@ -248,8 +306,13 @@ impl Replica {
     }
 }
 
-/// What a leader says that does not know how far behind it is: longer than anybody allows.
-const UNKNOWN: u64 = 1 << 40;
+/// How many of these entries, and of those before them, are not in a set.
+fn lacking(here: &ReceivedSet, said: &[Dot]) -> u64 {
+    said.iter().map(|dot| dot.seq.saturating_sub(here.upto(dot.origin))).sum()
+}
+
+/// By how much the clock on the wall must have got ahead of the monotonic one to say that the machine was asleep. It may be set by less at any time.
+const SLEPT_US: u64 = 200_000;
 
 #[cfg(test)]
 mod tests {
@@ -266,22 +329,5 @@ mod tests {
         {
             assert_eq!(MaxLag::parse(word), None, "{}", String::from_utf8_lossy(word));
         }
-    }
-
-    #[test]
-    fn a_follower_is_as_old_as_the_last_message_whose_commit_it_has() {
-        let mut fresh = Freshness::default();
-        assert_eq!(fresh.staleness(5_000_000, 7, 1_000_000), Staleness::default());
-        fresh.hear(5_000_000, 7, 7, (0, 0));
-        fresh.hear(5_050_000, 12, 7, (0, 0));
-        assert_eq!(fresh.staleness(5_100_000, 7, 1_000_000), Staleness { ms: Some(100), entries: Some(5) });
-        fresh.hear(5_150_000, 12, 12, (30, 2));
-        assert_eq!(fresh.staleness(5_150_000, 12, 1_000_000), Staleness { ms: Some(30), entries: Some(2) });
-        let late = fresh.staleness(6_200_000, 12, 1_000_000);
-        assert_eq!(
-            late,
-            Staleness { ms: Some(1_080), entries: None },
-            "what was heard so long ago says nothing of entries"
-        );
     }
 }

@@ -97,6 +97,12 @@ impl std::fmt::Debug for Key {
     }
 }
 
+impl PartialEq for Key {
+    fn eq(&self, other: &Key) -> bool {
+        self.store == other.store && self.seal_of(b"").finalize() == other.seal_of(b"").finalize()
+    }
+}
+
 fn mark_of(what: &[u8], bytes: &[u8]) -> [u8; MARK_BYTES] {
     let mut hash = Sha256::new();
     hash.update(what);
@@ -173,6 +179,44 @@ impl Key {
         }
         self.seal_of(said).verify_truncated_left(seal).map_err(|_| TokenError::Forged)?;
         read(origins).ok_or(TokenError::Cut)
+    }
+}
+
+/// For how long a store's replicas may have different keys after a change: a kubelet brings a new Secret within a minute or two, each at its own time.
+const KEYS_DIFFER_US: u64 = 180_000_000;
+
+/// The keys that a replica has had. Tokens of the newest and of the one before are taken, until the process ends; new ones are sealed with the one before as
+/// long as other replicas may not have the newest.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    newest: Option<Key>,
+    before: Option<Key>,
+    /// Since when there is the newest.
+    since_us: u64,
+}
+
+impl Keys {
+    /// The store's secret, as it is now; perhaps it is the same.
+    pub(crate) fn change(&mut self, newest: Option<Key>, now_us: u64) {
+        let Some(newest) = newest else { return *self = Keys::default() };
+        if self.newest.as_ref() != Some(&newest) {
+            *self = Keys { before: self.newest.take(), newest: Some(newest), since_us: now_us };
+        }
+    }
+
+    /// What tokens are sealed with now.
+    pub(crate) fn sealing(&self, now_us: u64) -> Option<&Key> {
+        let spreads = now_us < self.since_us.saturating_add(KEYS_DIFFER_US);
+        self.before.as_ref().filter(|_| spreads).or(self.newest.as_ref())
+    }
+
+    /// See [`Key::open`]; none where there is no key.
+    pub(crate) fn open(&self, text: &[u8]) -> Option<Result<Token, TokenError>> {
+        let opened = self.newest.as_ref()?.open(text);
+        Some(match (&self.before, opened) {
+            (Some(before), Err(TokenError::Key | TokenError::Forged)) => before.open(text),
+            (_, opened) => opened,
+        })
     }
 }
 
@@ -268,6 +312,33 @@ mod tests {
         }
         assert!(Key::new("store", b"").is_none());
         assert!(!format!("{:?}", key()).contains("secret"));
+    }
+
+    #[test]
+    fn a_new_key_is_taken_at_once_and_used_when_all_have_it() {
+        let key = |secret: &str| Key::new("store", secret.as_bytes());
+        let text = |keys: &Keys, now_us| keys.sealing(now_us).map(|key| key.seal(&token(1, 5)));
+        let (mut one, mut other) = (Keys::default(), Keys::default());
+        assert!(one.open(b"x").is_none() && one.sealing(0).is_none());
+        one.change(key("first"), 1_000_000);
+        other.change(key("first"), 1_000_000);
+        let first = text(&one, 1_000_001).unwrap();
+        one.change(key("second"), 2_000_000);
+        one.change(key("second"), 3_000_000); // It is read again, and is the same.
+        assert_eq!(text(&one, 3_000_000).unwrap(), first, "the other one has not got it yet");
+        other.change(key("second"), 92_000_000);
+        let second = text(&one, 2_000_000 + KEYS_DIFFER_US).unwrap();
+        assert_ne!(second, first);
+        for keys in [&one, &other] {
+            for text in [&first, &second] {
+                assert_eq!(keys.open(text.as_bytes()), Some(Ok(token(1, 5))));
+            }
+        }
+        one.change(key("third"), 400_000_000);
+        assert_eq!(one.open(first.as_bytes()), Some(Err(TokenError::Key)), "two are kept");
+        assert!(one.open(second.as_bytes()).unwrap().is_ok());
+        one.change(None, 500_000_000);
+        assert!(one.open(second.as_bytes()).is_none());
     }
 
     #[test]

@@ -255,7 +255,7 @@ impl Rig {
         self.activate(best);
     }
 
-    fn seal(&mut self, of: ReplicaId) {
+    pub(crate) fn seal(&mut self, of: ReplicaId) {
         let record = self.record_of(of);
         record.version += 1;
         record.epoch.number += 1;
@@ -264,7 +264,7 @@ impl Rig {
         self.run(300);
     }
 
-    fn activate(&mut self, leader: ReplicaId) {
+    pub(crate) fn activate(&mut self, leader: ReplicaId) {
         let record = self.record_of(leader);
         record.version += 1;
         (record.phase, record.leader) = (Phase::Active as i32, leader);

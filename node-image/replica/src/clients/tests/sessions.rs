@@ -1,6 +1,9 @@
 //! Sessions that go on at another replica.
 
-use trireme_proto::topology::WriteOrder;
+use trireme_proto::{
+    Message,
+    topology::{Home, WriteOrder},
+};
 
 use super::rig::Rig;
 use crate::io::Input;
@@ -118,6 +121,8 @@ fn a_token_that_cannot_be_gone_on_from_says_why() {
     assert!(heard.starts_with("-BADTOKEN it is no session token"), "{heard}");
     assert_eq!(rig.report(2).counters.session_refusals, 2);
     rig.step(2, Input::SessionKey(b"another secret, newer"));
+    assert_eq!(rig.ask(2, C, &format!("SESSION RESUME {token}")), "+OK", "not all have the newer one yet");
+    rig.step(2, Input::SessionKey(b"a third secret of it"));
     let heard = rig.ask(2, C, &format!("SESSION RESUME {token}"));
     assert!(heard.starts_with("-BADTOKEN it was made under another key"), "{heard}");
     rig.step(2, Input::SessionKey(b""));
@@ -333,7 +338,12 @@ fn a_bound_on_how_old_answers_are_is_kept_or_said() {
     assert_eq!(rig.ask(3, C, "GET a"), "$1 1", "no bound");
     for (bound, within) in [("maxlag=10000ms", true), ("maxlag=200ms", false), ("maxlag=off", true)] {
         assert_eq!(rig.ask(3, C, &format!("CONSISTENCY {bound}")), "+OK");
-        let heard = rig.ask(3, C, "GET a");
+        let mut heard = rig.ask(3, C, "GET a");
+        if !within {
+            assert_eq!(heard, "", "{bound}: it may come yet");
+            rig.run(1_000);
+            heard = rig.heard(3, C);
+        }
         assert_eq!(heard == "$1 1", within, "{bound}: {heard}");
         assert_eq!(heard.starts_with("-STALE this replica is"), !within, "{bound}: {heard}");
     }
@@ -375,7 +385,9 @@ fn where_nobody_leads_as_many_are_asked_as_a_bound_needs() {
     rig.run(400);
     assert_eq!(rig.ask(3, C, "GET a"), "$1 1", "no bound");
     assert_eq!(rig.ask(3, C, "CONSISTENCY maxlag=200ms"), "+OK");
-    let heard = rig.ask(3, C, "GET a");
+    rig.say(3, C, "GET a");
+    rig.run(1_100);
+    let heard = rig.heard(3, C);
     assert!(heard.starts_with("-STALE this replica is"), "{heard}");
     rig.connect(2, 3);
     rig.run(20);
@@ -397,7 +409,191 @@ fn another_region_is_as_old_as_its_last_word() {
     }
     rig.run(400);
     for at in [11, 12] {
-        let heard = rig.ask(at, C, "GET a");
+        rig.say(at, C, "GET a");
+        rig.run(1_100);
+        let heard = rig.heard(at, C);
         assert!(heard.starts_with("-STALE this replica is"), "at {at}: {heard}");
     }
+}
+
+/// Time passes in which what these messages are does not arrive.
+fn run_without(rig: &mut Rig, ms: u64, lost: impl Fn(u32, u32, &Message) -> bool) {
+    for _ in 0..ms {
+        rig.now_us += 1_000;
+        for _ in 0..6 {
+            rig.under_way.retain(|(from, to, message)| !lost(*from, *to, message));
+            rig.turn();
+        }
+    }
+}
+
+#[test]
+fn what_was_said_before_a_stop_is_not_new_after_it() {
+    let mut rig = with_key(Rig::serving(3, 2));
+    assert_eq!(rig.ask(1, C, "SET a 1"), "+OK");
+    rig.run(300);
+    for command in ["READONLY", "CONSISTENCY maxlag=1000ms"] {
+        assert_eq!(rig.ask(3, C, command), "+OK");
+    }
+    // A heartbeat is on its way when 3 is stopped, and read when it goes on.
+    while rig.under_way.is_empty() {
+        rig.now_us += 1_000;
+        rig.turn_of(1);
+    }
+    let (kept, others): (Vec<_>, Vec<_>) = rig.under_way.drain(..).partition(|(_, to, _)| *to == 3);
+    assert!(kept.iter().any(|(.., message)| matches!(message, Message::Append(_))));
+    rig.under_way.extend(others);
+    rig.nodes.get_mut(&3).unwrap().running = false;
+    assert_eq!(rig.ask(1, C, "SET a 2"), "+OK");
+    rig.run(10_000);
+    rig.nodes.get_mut(&3).unwrap().running = true;
+    kept.into_iter().for_each(|message| rig.deliver(message));
+    rig.say(3, C, "GET a");
+    rig.turn_of(3);
+    assert_eq!(rig.heard(3, C), "");
+    rig.run(400);
+    assert_eq!(rig.heard(3, C), "$1 2");
+}
+
+#[test]
+fn a_machine_that_slept_knows_that_it_is_old() {
+    let mut rig = with_key(Rig::serving(3, 2));
+    assert_eq!(rig.ask(1, C, "SET a 1"), "+OK");
+    rig.run(300);
+    rig.disconnect(1, 3);
+    for (command, reply) in [("READONLY", "+OK"), ("CONSISTENCY maxlag=5000ms", "+OK"), ("GET a", "$1 1")] {
+        assert_eq!(rig.ask(3, C, command), reply);
+    }
+    // Its monotonic clock stood still.
+    rig.skew_ms.insert(3, 3_600_000);
+    rig.run(1);
+    assert_eq!(rig.ask(3, C, "GET a"), "");
+    rig.run(1_000);
+    assert!(rig.heard(3, C).starts_with("-STALE this replica is unknown ms"));
+}
+
+#[test]
+fn a_leader_without_a_lease_says_nothing_of_its_region() {
+    let mut rig = with_key(Rig::regions(2, 2, 2));
+    assert_eq!(rig.ask(1, C, "SET a 1"), "+OK");
+    rig.run(300);
+    // Another one may lead there, and not be heard from here.
+    rig.disconnect(1, 2);
+    rig.disconnect(2, 11);
+    rig.disconnect(2, 12);
+    rig.run(1_500);
+    assert_eq!(rig.ask(11, C, "CONSISTENCY maxlag=1000ms"), "+OK");
+    rig.say(11, C, "GET a");
+    rig.run(1_100);
+    let heard = rig.heard(11, C);
+    assert!(heard.starts_with("-STALE this replica is"), "{heard}");
+}
+
+#[test]
+fn what_may_still_be_undone_is_not_here() {
+    let mut rig = with_key(Rig::regions(2, 2, 2));
+    assert_eq!(rig.ask(1, C, "SET a 1"), "+OK");
+    rig.run(300);
+    rig.nodes.get_mut(&12).unwrap().disk = false;
+    assert_eq!(rig.ask(1, C, "SET a 2"), "+OK");
+    rig.run(60);
+    assert_eq!(rig.ask(11, C, "GET a"), "", "it has come, and is not committed there");
+    rig.open(11, D);
+    let info = rig.ask(11, D, "INFO replication");
+    assert!(info.contains("replica_lag_entries:1 "), "{info}");
+    rig.nodes.get_mut(&12).unwrap().disk = true;
+    rig.run(20);
+    let info = rig.ask(11, D, "INFO replication");
+    assert!(info.contains("replica_lag_entries:0 "), "{info}");
+}
+
+#[test]
+fn who_executes_looks_at_the_bound_too() {
+    let mut rig = with_key(Rig::regions(2, 2, 2));
+    assert_eq!(rig.ask(1, C, "SET a 1"), "+OK");
+    rig.run(300);
+    for command in ["READONLY", "CONSISTENCY maxlag=150ms"] {
+        assert_eq!(rig.ask(12, C, command), "+OK");
+    }
+    // The last that 12 hears of its leader is that this one has just heard the other region, which it then does not any more.
+    for (one, other) in [(1, 11), (1, 12), (2, 11), (2, 12)] {
+        rig.disconnect(one, other);
+    }
+    run_without(&mut rig, 400, |from, to, message| (from, to) == (11, 12) && matches!(message, Message::Append(_)));
+    rig.say(12, C, "GET a");
+    rig.run(900);
+    assert_eq!(rig.heard(12, C), "", "the leader waits for the other region");
+    rig.run(400);
+    let heard = rig.heard(12, C);
+    assert!(heard.starts_with("-STALE this replica is"), "{heard}");
+}
+
+#[test]
+fn a_bound_waits_where_everybody_does() {
+    let mut rig = with_key(Rig::serving(3, 2));
+    assert_eq!(rig.ask(1, C, "SET a 1"), "+OK");
+    assert_eq!(rig.ask(1, C, "CONSISTENCY maxlag=100ms"), "+OK");
+    rig.disconnect(1, 2);
+    rig.disconnect(1, 3);
+    rig.run(400);
+    // The lease is over.
+    assert_eq!(rig.ask(1, C, "GET a"), "");
+    rig.connect(1, 2);
+    rig.run(200);
+    assert_eq!(rig.heard(1, C), "$1 1");
+    // A follower in a failover.
+    assert_eq!(rig.ask(3, C, "READONLY"), "+OK");
+    assert_eq!(rig.ask(3, C, "CONSISTENCY maxlag=100ms"), "+OK");
+    rig.seal(2);
+    assert_eq!(rig.ask(3, C, "GET a"), "");
+    rig.activate(2);
+    rig.run(400);
+    assert_eq!(rig.heard(3, C), "$1 1");
+}
+
+#[test]
+fn reports_tell_it_wherever_the_answer_comes_from() {
+    let mut rig = with_key(Rig::serving(2, 2));
+    assert_eq!(rig.ask(1, C, "SET a 1"), "+OK");
+    rig.run(300);
+    rig.ask(2, C, "HELLO 3");
+    for command in ["READONLY", "CONSISTENCY REPORT ON", "CONSISTENCY maxlag=0ms"] {
+        assert_eq!(rig.ask(2, C, command), "+OK");
+    }
+    let heard = rig.ask(2, C, "GET a");
+    assert_eq!(heard, "|1 $9 staleness %2 $2 ms :0 $7 entries :0 $1 1", "the leader's");
+    let mut rig = with_key(Rig::peers(3, 2, 1));
+    assert_eq!(rig.ask(1, C, "SET a 1"), "+OK");
+    rig.run(300);
+    rig.ask(3, C, "HELLO 3");
+    assert_eq!(rig.ask(3, C, "CONSISTENCY REPORT ON"), "+OK");
+    let heard = rig.ask(3, C, "GET a");
+    assert!(heard.starts_with("|2 $11 consistency %2 $1 w :") && heard.contains(" $9 staleness %2 $2 ms :"), "{heard}");
+    assert!(rig.ask(3, C, "SET a 2").starts_with("|1 $11 consistency %2 $1 w :"), "of writes there is nothing to say");
+}
+
+#[test]
+fn a_bound_does_not_lead_past_what_was_seen_at_home() {
+    let mut rig = with_key(Rig::regions(2, 2, 2));
+    let home = Home { prefix: "eu:".into(), group: 1, epoch: 1, ..Home::default() };
+    for record in std::iter::once(&mut rig.record).chain(&mut rig.others) {
+        record.version += 1;
+        record.homes = vec![home.clone()];
+    }
+    rig.tell();
+    rig.run(300);
+    for command in ["READONLY", "CONSISTENCY maxlag=100ms"] {
+        assert_eq!(rig.ask(12, C, command), "+OK");
+    }
+    let to_12 = |from: u32, to: u32, message: &Message| (from, to) == (11, 12) && matches!(message, Message::Append(_));
+    let to_11 = |from: u32, to: u32, message: &Message| (from, to) == (1, 11) && matches!(message, Message::Feed(_));
+    run_without(&mut rig, 150, to_12);
+    rig.say(12, C, "SET eu:k 1");
+    run_without(&mut rig, 20, |from, to, message| to_12(from, to, message) || to_11(from, to, message));
+    assert_eq!(rig.heard(12, C), "+OK");
+    rig.say(12, C, "GET eu:k");
+    run_without(&mut rig, 20, |from, to, message| to_12(from, to, message) || to_11(from, to, message));
+    assert_eq!(rig.heard(12, C), "");
+    rig.run(800);
+    assert_eq!(rig.heard(12, C), "$1 1");
 }
