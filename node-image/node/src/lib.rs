@@ -102,7 +102,7 @@ fn start<S: Future<Output = ()> + 'static>(
     let clock = Clock::start();
     config.check()?;
     let password = config.password_file.as_deref().map(password::read).transpose()?;
-    let session_key = config.session_key_file.as_deref().map(password::read_key).transpose()?;
+    let session_key = config.session_key_file.as_deref().and_then(password::session_key);
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()

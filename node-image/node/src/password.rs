@@ -62,6 +62,11 @@ pub(crate) fn read_key(path: &Path) -> Result<Vec<u8>, NodeError> {
     }
 }
 
+/// The same at the start: a replica without one gives and takes no tokens, and does everything else until there is one.
+pub(crate) fn session_key(path: &Path) -> Option<Vec<u8>> {
+    read_key(path).inspect_err(|error| tracing::warn!(%error, "goes on without session tokens")).ok()
+}
+
 /// What changes when the file is written, or replaced behind its links as a Secret is.
 fn mark(path: &Path) -> Option<(u64, u64, i64, i64, u64)> {
     let found = fs::metadata(path).ok()?;
@@ -80,7 +85,7 @@ pub(crate) async fn follow(shell: Rc<Shell>) {
 /// The same with what session tokens are sealed with.
 pub(crate) async fn follow_key(shell: Rc<Shell>) {
     let Some(path) = shell.config.session_key_file.clone() else { return };
-    follow_file(&path, "the last session key stays in force", || {
+    follow_file(&path, "what was read last stays in force", || {
         read_key(&path).map(|key| shell.step(Input::SessionKey(&key)))
     })
     .await;
@@ -126,6 +131,10 @@ mod tests {
         assert_eq!(read_key(&path).unwrap(), b"0123456789abcdef\n");
         std::fs::write(&path, b"short").unwrap();
         assert!(read_key(&path).unwrap_err().to_string().contains("5 bytes"));
+        assert_eq!(session_key(&path), None);
+        assert_eq!(session_key(&dir.path().join("none")), None);
+        std::fs::write(&path, [b'x'; 16]).unwrap();
+        assert_eq!(session_key(&path), Some(vec![b'x'; 16]));
         assert!(read(&dir.path().join("none")).unwrap_err().to_string().contains("none"));
     }
 }
