@@ -29,7 +29,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use trireme_crds::kubernetes::{ReplicatedStore, StoreTopology};
 
 use crate::{
-    build::{EDGES_KEY, MANAGER, STORE, edges_name},
+    build::{EDGES_KEY, MANAGER, SESSION_KEY, STORE, edges_name},
     metrics::Metrics,
     store::Key,
 };
@@ -135,7 +135,12 @@ pub(crate) fn watch(
         accounts: watcher.namespaced(&ours, belonging, |_| {}),
         secrets: watcher.namespaced(&ours, belonging, |secret: &mut Secret| {
             // A password is the replicas' business and its users'; what edges are known by is made here.
-            let key = |key: &String, _: &mut ByteString| key == EDGES_KEY;
+            let key = |key: &String, value: &mut ByteString| {
+                if key == SESSION_KEY {
+                    value.0.fill(0); // How long it is is enough to say that it is one.
+                }
+                key == EDGES_KEY || key == SESSION_KEY
+            };
             secret.data.iter_mut().for_each(|data| data.retain(key));
         }),
         budgets: watcher.namespaced(&ours, belonging, |_| {}),

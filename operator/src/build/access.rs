@@ -11,6 +11,8 @@ use crate::store::wanted::{Auth, Wanted};
 pub(crate) const PASSWORD_KEY: &str = "password";
 /// Key of what session tokens are sealed with, in its Secret.
 pub(crate) const SESSION_KEY: &str = "key";
+/// Fewest and most bytes that a replica takes for it.
+const SESSION_KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=4096;
 /// Key of what the keys of edges are made from, in its Secret.
 pub(crate) const EDGES_KEY: &str = "secret";
 
@@ -38,6 +40,21 @@ pub(crate) fn session_name(store: &str) -> String {
 pub(super) fn session(wanted: &Wanted) -> Secret {
     let metadata = metadata(wanted, session_name(&wanted.name));
     Secret { metadata, type_: Some("Opaque".to_owned()), ..Secret::default() }
+}
+
+/// Why replicas seal no session tokens with this Secret, if they do not.
+pub(crate) fn no_session_key(secret: &Secret) -> Option<String> {
+    let (name, data) = (secret.metadata.name.as_deref().unwrap_or_default(), secret.data.as_ref());
+    let goes_on = "replicas go on without session tokens until it has one";
+    match data.and_then(|data| data.get(SESSION_KEY)).map(|value| value.0.len()) {
+        None => Some(format!("Secret {name} has no key {SESSION_KEY}: {goes_on}")),
+        Some(bytes) if !SESSION_KEY_BYTES.contains(&bytes) => Some(format!(
+            "the key {SESSION_KEY} of Secret {name} has {bytes} bytes, and {} to {} are allowed: {goes_on}",
+            SESSION_KEY_BYTES.start(),
+            SESSION_KEY_BYTES.end()
+        )),
+        Some(_) => None,
+    }
 }
 
 /// Name of the Secret that the keys of a store's edges are made from, and of the Service that they come by.

@@ -20,7 +20,7 @@ use k8s_openapi::{
 use std::collections::BTreeMap;
 use trireme_planner::DesiredReplica;
 
-pub(crate) use access::{EDGES_KEY, PASSWORD_KEY, SESSION_KEY, edges_name, with_value};
+pub(crate) use access::{EDGES_KEY, PASSWORD_KEY, SESSION_KEY, edges_name, no_session_key, with_value};
 pub(crate) use network::superseded_budgets;
 pub(crate) use pods::{regional_name, revision_of, set_of};
 

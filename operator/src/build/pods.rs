@@ -152,9 +152,14 @@ fn pod(wanted: &Wanted, place: Place<'_>, numbers: Numbers) -> PodSpec {
         Auth::None => None,
         Auth::Generated(name) | Auth::Named(name) => Some(name),
     };
+    // Without a password nobody gets in; without a session key there are no tokens, and everything else goes on.
     let secret = |name: &str, of: String| Volume {
         name: name.to_owned(),
-        secret: Some(SecretVolumeSource { secret_name: Some(of), ..SecretVolumeSource::default() }),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(of),
+            optional: (name == "session").then_some(true),
+            ..SecretVolumeSource::default()
+        }),
         ..Volume::default()
     };
     PodSpec {

@@ -124,6 +124,26 @@ fn the_password_is_where_the_user_says() {
 }
 
 #[test]
+fn a_store_goes_on_without_a_key_for_its_sessions() {
+    let objects = built(&wanted("{}"));
+    let pod = objects.statefulsets[0].spec.clone().unwrap().template.spec.unwrap();
+    let optional = |name: &str| {
+        let volume = pod.volumes.iter().flatten().find(|volume| volume.name == name);
+        volume.and_then(|volume| volume.secret.clone()).unwrap().optional
+    };
+    assert_eq!([optional("session"), optional("auth")], [Some(true), None]);
+    let why = |key: &str, bytes: usize| {
+        let data = [(key.to_owned(), k8s_openapi::ByteString(vec![0; bytes]))].into();
+        no_session_key(&Secret { data: Some(data), ..objects.session.clone() })
+    };
+    assert_eq!([why("key", 16), why("key", 4096)], [None, None]);
+    assert!(why("key", 15).unwrap().contains("Secret orders-session has 15 bytes"));
+    assert!(why("key", 4097).is_some());
+    assert!(why("password", 44).unwrap().contains("Secret orders-session has no key key"));
+    assert!(no_session_key(&objects.session).is_some());
+}
+
+#[test]
 fn services_choose_by_role() {
     let services = built(&wanted(r#"{"service": {"type": "LoadBalancer", "annotations": {"a": "b"}}}"#)).services;
     let of = |service: &Service| {

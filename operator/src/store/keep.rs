@@ -80,6 +80,7 @@ impl Keeper {
             None => self.named_secret(work, &mut outcome).await,
         }
         self.secret(&session, SESSION_KEY, &owner, &mut outcome).await;
+        self.session_secret(&session, &mut outcome).await;
         match &edges {
             Some(secret) => self.secret(secret, EDGES_KEY, &owner, &mut outcome).await,
             None => self.no_door(&owner, &mut outcome).await,
@@ -138,6 +139,18 @@ impl Keeper {
             }
             Err(error) => outcome.trouble.push(format!("no password could be made for Secret {name}: {error}")),
         }
+    }
+
+    /// Somebody else may have made the Secret with the session key, or put another one into it: replicas then go on without one, and warn.
+    async fn session_secret(&self, session: &Secret, outcome: &mut Outcome) {
+        let name = session.name_any();
+        let there = match self.context.cluster.secrets.get(&self.key.namespace, &name) {
+            Some(ours) => Some(Secret::clone(&ours)),
+            // It is looked up only where there is trouble: else what was made is in the watch in a moment.
+            None if outcome.trouble.is_empty() => None,
+            None => self.api::<Secret>().get_opt(&name).await.unwrap_or_default(),
+        };
+        outcome.trouble.extend(there.as_ref().and_then(build::no_session_key));
     }
 
     /// The Secret that the user names is the user's. A pod waits for it without a word that is seen from here, so while one does not run it is looked for.
