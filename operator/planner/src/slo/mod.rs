@@ -13,7 +13,7 @@
 //! * A replica whose process is known to have ended shows nobody anything old, and is not looked at; nor is one that is on its way in.
 //! * A group is measured from when it has first acknowledged one. While whoever measures was stopped, nothing is known, and nothing counted.
 //!
-//! [`budget`]: what of it failed over a window.
+//! `budget`: what of it failed over a window.
 
 mod budget;
 #[cfg(test)]
