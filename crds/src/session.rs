@@ -17,7 +17,7 @@ pub enum Guarantee {
     WritesFollowReads,
     /// A write is executed where the session's earlier writes are.
     MonotonicWrites,
-    /// Entries become visible whole and in causal order. That is how they are joined: to leave it out changes nothing.
+    /// Entries become visible whole and in causal order. Where there are leaders that is how they are joined; where nobody leads reads of several keys wait for it.
     ConsistentPrefix,
 }
 

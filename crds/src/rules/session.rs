@@ -24,9 +24,9 @@ pub const RULES: &[Rule] = &[
         id: "session-wait-range",
         path: "spec.session.waitMs",
         cel: "!has(self.session) || !has(self.session.waitMs) || self.session.waitMs <= 60000",
-        says: "'a command would wait ' + string(self.session.waitMs) + ' ms for what its session has seen'",
+        says: "",
         check: Check::Object(|_, s| s.session.wait_ms() <= WAIT_MS_MAX),
-        message: |_, s| format!("a command would wait {} ms for what its session has seen", s.session.wait_ms()),
+        message: |_, _| "a command would wait too long for what its session has seen".to_owned(),
         allowed: "0 to 60000",
     },
 ];
