@@ -94,8 +94,10 @@ fn value(key: &str) -> String {
 async fn held(address: SocketAddr, keys: &[String]) -> Result<u64, Failure> {
     let mut client = Client::connect(address, None).await.map_err(Failure::from_error)?;
     let exists: Vec<&[u8]> = [&b"EXISTS"[..]].into_iter().chain(keys.iter().map(|key| key.as_bytes())).collect();
+    // As it is, also while it shows effects of what has not come.
     client.add(&[b"READONLY"]);
-    let replies = pipeline(&mut client, &[exists], 1).await?;
+    client.add(&[b"SESSION", b"GUARANTEES", b"NONE"]);
+    let replies = pipeline(&mut client, &[exists], 2).await?;
     match replies.last() {
         Some(Reply::Bytes(count)) => String::from_utf8_lossy(count).parse().map_err(Failure::from_error),
         other => Err(Failure::Failed(format!("{address}: EXISTS was answered {other:?}"))),

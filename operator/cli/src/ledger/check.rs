@@ -31,9 +31,11 @@ pub struct Found {
 /// Where the replica cannot be read.
 pub async fn check(address: SocketAddr, password: Option<&str>, outcomes: &[Vec<Outcome>]) -> io::Result<Found> {
     let mut connection = Client::connect(address, password).await?;
-    // From its own state: asked for without this, a follower would have its leader answer.
-    if let Reply::Error(error) = connection.call(&[b"READONLY"]).await? {
-        return Err(io::Error::other(format!("{address}: READONLY: {error}")));
+    // From its own state, as it is: asked for without this, it would have its leader answer, or ask others.
+    for words in [&[&b"READONLY"[..]][..], &[b"SESSION", b"GUARANTEES", b"NONE"]] {
+        if let Reply::Error(error) = connection.call(words).await? {
+            return Err(io::Error::other(format!("{address}: {}: {error}", String::from_utf8_lossy(words[0]))));
+        }
     }
     let mut found = Found::default();
     let mut under_way = VecDeque::with_capacity(PIPELINE);

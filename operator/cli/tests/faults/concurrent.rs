@@ -15,6 +15,7 @@ const ROUNDS: usize = 60;
 fn local(replica: &Replica) -> Client {
     let mut client = replica.client();
     assert_eq!(client.call(&["READONLY"]).unwrap(), "+OK");
+    assert_eq!(client.call(&["SESSION", "GUARANTEES", "NONE"]).unwrap(), "+OK");
     client
 }
 

@@ -129,6 +129,7 @@ fn dynamo_w_and_r_of_n_are_honoured_where_two_of_three_are_down() {
     let message = condition(&status, "Ready")["message"].as_str().unwrap();
     assert!(dead.iter().all(|replica| message.contains(&replica.name)), "{message}");
     assert_eq!(client.call(&["READONLY"]).unwrap(), "+OK");
+    assert_eq!(client.call(&["SESSION", "GUARANTEES", "NONE"]).unwrap(), "+OK");
     assert_eq!(
         client.call(&["GET", "before"]).unwrap(),
         "$before",

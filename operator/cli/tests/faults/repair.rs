@@ -25,6 +25,7 @@ fn write_much(client: &mut Client, name: &str, count: usize) -> Vec<String> {
 fn held(replica: &Replica, keys: &[String]) -> usize {
     let mut client = replica.client();
     assert_eq!(client.call(&["READONLY"]).unwrap(), "+OK");
+    assert_eq!(client.call(&["SESSION", "GUARANTEES", "NONE"]).unwrap(), "+OK");
     let count = |keys: &[String]| {
         let command: Vec<&str> = ["EXISTS"].into_iter().chain(keys.iter().map(String::as_str)).collect();
         client.call(&command).unwrap().trim_start_matches(':').parse::<usize>().unwrap()
