@@ -24,6 +24,8 @@ pub struct Luggage {
     /// The last token, and what the session had done and seen then.
     token: Option<(Vec<u8>, Session)>,
     sessions: usize,
+    /// Writes that were acknowledged after it: what goes on from it has not seen them, and writes beside them.
+    loose: Vec<(Key, u64)>,
     doubtful: Doubtful,
 }
 
@@ -49,6 +51,7 @@ impl Luggage {
             session: Session::new(number),
             token: None,
             sessions,
+            loose: Vec::new(),
             doubtful: doubtful.clone(),
         })
     }
@@ -85,6 +88,7 @@ impl Client {
     /// It is done here, or its connection is gone.
     pub fn put_down(&mut self) -> Option<Luggage> {
         let mut luggage = self.visit.take()?.luggage;
+        luggage.loose.drain(..).for_each(|(key, number)| luggage.doubtful.add(&[key], number));
         match &luggage.token {
             Some((_, then)) => luggage.session.back_to(then),
             None => luggage.session.forget(),
@@ -138,7 +142,7 @@ impl Client {
     pub(super) fn seen(&mut self, step: Step, reply: Reply) -> Result<(), String> {
         let id = self.id;
         let Some(visit) = &mut self.visit else { return Ok(()) };
-        let Luggage { session, token, doubtful, .. } = &mut visit.luggage;
+        let Luggage { session, token, loose, doubtful, .. } = &mut visit.luggage;
         if let Some(code) = reply.error_code() {
             if let ("INDOUBT", Step::Wrote(keys, number)) = (code, &step) {
                 doubtful.add(keys, *number);
@@ -154,7 +158,10 @@ impl Client {
             };
         }
         match (step, reply) {
-            (Step::Wrote(keys, number), _) => keys.into_iter().for_each(|key| session.wrote(key, number)),
+            (Step::Wrote(keys, number), _) => {
+                keys.iter().for_each(|key| session.wrote(*key, number));
+                loose.extend(keys.into_iter().map(|key| (key, number)));
+            }
             (Step::Read(keys), Reply::Array(values)) => {
                 let value = |reply: Reply| match reply {
                     Reply::Bulk(text) => Value::read(&String::from_utf8_lossy(&text)).unwrap_or_default(),
@@ -167,7 +174,10 @@ impl Client {
                     .collect();
                 session.saw(&shown).map_err(|violation| format!("client {id}: {violation}"))?;
             }
-            (Step::Token, Reply::Bulk(text)) => *token = Some((text, session.clone())),
+            (Step::Token, Reply::Bulk(text)) => {
+                loose.clear();
+                *token = Some((text, session.clone()));
+            }
             _ => {}
         }
         Ok(())
