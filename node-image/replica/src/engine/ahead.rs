@@ -24,9 +24,7 @@ impl Engine {
     /// Whether everything has been received that the state shows something of. What origins wrote that are not `awaited` any more will not come, and counts
     /// for nothing.
     pub fn is_whole(&mut self, awaited: impl Fn(Origin) -> bool) -> bool {
-        if std::mem::take(&mut self.ahead.stale) {
-            self.ahead.shown = self.shown_beside_slots();
-        }
+        self.look_again();
         if self.ahead.shown.is_empty() {
             return true;
         }
@@ -38,6 +36,13 @@ impl Engine {
         whole
     }
 
+    /// After something was undone what images have shown is what is left beside the slots.
+    fn look_again(&mut self) {
+        if std::mem::take(&mut self.ahead.stale) {
+            self.ahead.shown = self.shown_beside_slots();
+        }
+    }
+
     /// Whether that may not be so: a look at one field.
     #[must_use]
     pub fn is_ahead(&self) -> bool {
@@ -46,7 +51,8 @@ impl Engine {
 
     /// Whether everything may have been received that a delta in the state depends on, or an image shows something of; where it has not, what is missing.
     pub(crate) fn missing_causes(&mut self) -> Option<ReceivedSet> {
-        if !self.is_ahead() && self.ahead.causes.is_empty() {
+        self.look_again();
+        if self.ahead.shown.is_empty() && self.ahead.causes.is_empty() {
             return None;
         }
         let mut missing = self.ahead.causes.without(&self.received);
@@ -66,7 +72,7 @@ impl Engine {
     /// How many deltas are to come until [`Engine::is_whole`].
     #[must_use]
     pub fn lacking(&self) -> u64 {
-        self.ahead.shown.without(&self.received).origins().iter().map(Seen::count).sum()
+        self.ahead.shown.without(&self.received).count()
     }
 
     /// Something was undone.

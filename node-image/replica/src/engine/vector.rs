@@ -141,14 +141,29 @@ impl ReceivedSet {
 
     /// Adds everything in `other`.
     pub fn merge(&mut self, other: &ReceivedSet) {
-        for seen in &other.origins {
-            if seen.upto > 0 {
-                self.insert_range(seen.origin, 1, seen.upto);
-            }
-            for &(first, last) in &seen.beyond {
-                self.insert_range(seen.origin, first, last);
-            }
+        other.origins.iter().for_each(|seen| self.insert_seen(seen));
+    }
+
+    /// Adds what of one origin is in `seen`.
+    pub(crate) fn insert_seen(&mut self, seen: &Seen) {
+        if seen.upto > 0 {
+            self.insert_range(seen.origin, 1, seen.upto);
         }
+        for &(first, last) in &seen.beyond {
+            self.insert_range(seen.origin, first, last);
+        }
+    }
+
+    /// Whether none of it is in this set.
+    pub(crate) fn lacks(&self, seen: &Seen) -> bool {
+        let mut one = ReceivedSet::default();
+        one.insert_seen(seen);
+        one.without(self) == one
+    }
+
+    /// How many deltas are in it.
+    pub(crate) fn count(&self) -> u64 {
+        self.origins.iter().map(Seen::count).sum()
     }
 
     /// Everything that is not in `other`.

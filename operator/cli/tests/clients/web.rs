@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::{
     programs::{Program, installed, is_installed},
     support::{PATIENCE, Replica, Store},
-    tools::{eventually, isolated, run},
+    tools::{eventually, firewall, isolated},
 };
 
 /// Notes of one visitor; each is put up at one instance and looked for at the other.
@@ -110,15 +110,6 @@ fn a_visitor_sees_what_he_wrote_at_the_other_instance_also_when_the_leader_is_ki
     store.stop();
 }
 
-/// Cuts (`-A`) or mends (`-D`) what a replica hears and says, but to its clients.
-fn cut(what: &str, replica: &Replica) {
-    let address = replica.address.ip().to_string();
-    for side in ["-s", "-d"] {
-        let rule = ["INPUT", "-p", "tcp", "-m", "multiport", "--ports", "7600", side, &address, "-j", "DROP"];
-        run("iptables", &[&["-w", what][..], &rule].concat());
-    }
-}
-
 #[test]
 fn without_the_cookie_an_instance_beside_a_replica_that_is_behind_shows_less() {
     if !is_installed("python")
@@ -135,7 +126,7 @@ fn without_the_cookie_an_instance_beside_a_replica_that_is_behind_shows_less() {
     let (status, page) = other.look(&mut visitor);
     assert!(status == 200 && page.contains("first-"), "{status} {page}");
 
-    cut("-A", &behind);
+    firewall("-A", &behind);
     one.put_up(&mut visitor, "second-");
     one.put_up(&mut forgetful, "third-");
     let (status, page) = other.look(&mut forgetful);
@@ -144,7 +135,7 @@ fn without_the_cookie_an_instance_beside_a_replica_that_is_behind_shows_less() {
     let (status, page) = other.look(&mut visitor);
     assert!(status == 503 && !page.contains("first-"), "{status} {page}");
     println!("where it cannot be shown: {page}");
-    cut("-D", &behind);
+    firewall("-D", &behind);
     eventually("shown", || {
         let (status, page) = other.look(&mut visitor);
         assert!(status == 503 || page.contains("second-"), "{status} {page}");

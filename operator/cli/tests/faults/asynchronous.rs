@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     support::{Replica, Store},
-    tools::{Load, acknowledged, assert_healed, assert_undisturbed, missing},
+    tools::{Load, acknowledged, assert_healed, assert_undisturbed, leader_alone, missing},
 };
 
 /// Writes that only the leader has: few, they have to be done before the others are started again.
@@ -44,13 +44,7 @@ fn the_others_go_on_after_the_time_to_give_up() {
 
 /// Has the leader acknowledge writes alone, and be replaced; it comes back when this returns. The keys, and the old leader's name.
 fn lose_a_tail(store: &mut Store) -> (Vec<String>, String) {
-    let leader = store.replica(&store.leader()).clone();
-    for other in store.replicas.iter().filter(|r| r.name != leader.name) {
-        other.signal(Signal::KILL);
-    }
-    for _ in 1..store.replicas.len() {
-        store.wait_for(|e| e["event"] == "ended");
-    }
+    let leader = leader_alone(store);
     let mut client = leader.client();
     let keys: Vec<String> = (0..ALONE).map(|number| format!("alone:{number}")).collect();
     for key in &keys {

@@ -8,19 +8,8 @@ use std::{
 
 use crate::{
     support::{Replica, Store},
-    tools::{Load, SPEC, acknowledged, assert_healed, assert_undisturbed, eventually, isolated, run},
+    tools::{Load, SPEC, acknowledged, assert_healed, assert_undisturbed, eventually, firewall, isolated},
 };
-
-/// Cuts (`-A`) or mends (`-D`) everything between this replica's address and the peer ports, its own too.
-fn firewall(what: &str, replica: &Replica) {
-    let address = replica.address.ip().to_string();
-    for side in ["-s", "-d"] {
-        run(
-            "iptables",
-            &["-w", what, "INPUT", "-p", "tcp", "-m", "multiport", "--ports", "7600", side, &address, "-j", "DROP"],
-        );
-    }
-}
 
 /// What a client at the leader that is cut off saw.
 #[derive(Default)]

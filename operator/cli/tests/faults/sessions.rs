@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::{
     regions::{TWO, region},
     support::{Client, Replica, Store},
-    tools::{Load, SPEC, assert_undisturbed, eventually, metric},
+    tools::{Load, SPEC, assert_undisturbed, eventually, leader_alone, metric},
 };
 
 /// No leader, and neither writes nor reads ask another replica.
@@ -139,13 +139,7 @@ fn what_was_lost_with_a_leader_is_said_to_who_has_seen_it_and_then_recovered() {
     let root = tempfile::tempdir().unwrap();
     let spec = "  mode: SingleLeader\n  w: 1\n  failover: { giveUpAfter: 300ms }\n";
     let mut store = Store::up(root.path(), spec, &[]);
-    let leader = store.replica(&store.leader()).clone();
-    for other in store.replicas.iter().filter(|r| r.name != leader.name) {
-        other.signal(Signal::KILL);
-    }
-    for _ in 1..store.replicas.len() {
-        store.wait_for(|e| e["event"] == "ended");
-    }
+    let leader = leader_alone(&mut store);
     let mut client = leader.client();
     for number in 0..10 {
         assert_eq!(ask(&mut client, &["SET", &format!("k{number}"), "1"]), "+OK");

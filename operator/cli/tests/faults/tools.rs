@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{Client, PATIENCE, Replica, Store};
@@ -276,6 +277,29 @@ pub fn assert_all_hold(store: &Store, keys: &[String]) {
             &missing[..missing.len().min(5)]
         );
     }
+}
+
+/// Cuts (`-A`) or mends (`-D`) everything between this replica's address and the peer ports, its own too.
+pub fn firewall(what: &str, replica: &Replica) {
+    let address = replica.address.ip().to_string();
+    for side in ["-s", "-d"] {
+        run(
+            "iptables",
+            &["-w", what, "INPUT", "-p", "tcp", "-m", "multiport", "--ports", "7600", side, &address, "-j", "DROP"],
+        );
+    }
+}
+
+/// Kills all replicas but the leader, which is alone until they are started again.
+pub fn leader_alone(store: &mut Store) -> Replica {
+    let leader = store.replica(&store.leader()).clone();
+    for other in store.replicas.iter().filter(|r| r.name != leader.name) {
+        other.signal(Signal::KILL);
+    }
+    for _ in 1..store.replicas.len() {
+        store.wait_for(|e| e["event"] == "ended");
+    }
+    leader
 }
 
 /// Keys that do not have themselves as their value in the replica's own state.

@@ -29,16 +29,10 @@ pub(crate) struct Missing {
     pub(super) back: u64,
 }
 
-/// How many entries are in a set.
-pub(super) fn entries(set: &ReceivedSet) -> u64 {
-    let of = |seen: &Seen| seen.intervals().iter().map(|(first, last)| last - first + 1).sum::<u64>();
-    set.origins().iter().map(of).sum()
-}
-
 impl Replica {
     /// A command of a connection that goes on from a token: nothing is to be done where it may be placed as any other one.
     pub(in crate::clients) fn keep_session(&mut self, id: ClientId, work: &Work<'_>) -> Result<(), Flow> {
-        let session = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut());
+        let session = self.clients.session_of_mut(id);
         let Some(session) = session else { return Ok(()) };
         (session.asks, session.to_leader) = (None, false);
         if let Some(bound) = session.max_lag {
@@ -59,7 +53,7 @@ impl Replica {
             self.session_is_here(id);
             return Ok(());
         }
-        let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) else {
+        let Some(session) = self.clients.session_of_mut(id) else {
             return Ok(());
         };
         let (needed, all) = (needed(&session.token, guarantees, work.writes()), session.token.seen.clone());
@@ -86,7 +80,7 @@ impl Replica {
             return Err(self.forward(id, work, (self.identity.group, 0)));
         }
         if self.may_ask_all(work) {
-            if let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) {
+            if let Some(session) = self.clients.session_of_mut(id) {
                 session.asks = Some(Quorum::All);
             }
             return Ok(());
@@ -98,7 +92,7 @@ impl Replica {
     }
 
     /// Whether all that a session has seen is here, in what the store's history is: what only a former leader has does not count.
-    fn has_all(&mut self, id: ClientId) -> bool {
+    fn has_all(&self, id: ClientId) -> bool {
         if !self.is_settled_state() || (self.leads() && !self.lease_holds()) {
             return false;
         }
@@ -120,14 +114,14 @@ impl Replica {
 
     /// The command at hand waits no more.
     fn session_goes_on(&mut self, id: ClientId) {
-        if let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) {
+        if let Some(session) = self.clients.session_of_mut(id) {
             session.since_us = None;
         }
     }
 
     fn wait_for_session(&mut self, id: ClientId) -> Flow {
         let (now_us, wait_us) = (self.now.mono_us, self.session_wait_us());
-        let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) else {
+        let Some(session) = self.clients.session_of_mut(id) else {
             return Flow::Done;
         };
         if session.since_us.is_none() {
@@ -194,7 +188,7 @@ impl Replica {
             return self.is_past(seen.origin);
         }
         // What a group had lost may have reached another one before: it comes from there. Only a leader hears what others have.
-        let nobody_has = self.feeds.as_ref().is_some_and(|feeds| feeds.said.values().all(|said| lacks(said, seen)));
+        let nobody_has = self.feeds.as_ref().is_some_and(|feeds| feeds.said.values().all(|said| said.lacks(seen)));
         waited && self.is_past(seen.origin) && self.leads() && nobody_has
     }
 
@@ -231,7 +225,7 @@ impl Replica {
     /// Whether every member has said what it holds, and none holds any of it.
     pub(super) fn none_holds(&self, seen: &Seen) -> bool {
         let me = self.identity.id;
-        self.met(Side::Reads, Quorum::All, |id| id == me || self.held_by(id).is_some_and(|held| lacks(held, seen)))
+        self.met(Side::Reads, Quorum::All, |id| id == me || self.held_by(id).is_some_and(|held| held.lacks(seen)))
     }
 
     fn held_by(&self, id: u32) -> Option<&ReceivedSet> {
@@ -240,9 +234,8 @@ impl Replica {
 
     /// The session goes on without what is lost.
     fn tell_lost(&mut self, id: ClientId, lost: &ReceivedSet) -> Flow {
-        let why = self.why_lost(lost);
-        self.counters.lost_writes_told += 1;
-        if let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) {
+        let why = self.say_lost(lost);
+        if let Some(session) = self.clients.session_of_mut(id) {
             session.token.seen = session.token.seen.without(lost);
             session.lost.merge(lost);
             session.since_us = None;
@@ -263,8 +256,7 @@ impl Replica {
             self.counters.stale_answers += 1;
             return self.why_stale(&missing.waits);
         }
-        self.counters.lost_writes_told += 1;
-        self.why_lost(&missing.lost)
+        self.say_lost(&missing.lost)
     }
 
     /// What a request's session is told at once: that what it has seen is lost.
@@ -273,14 +265,14 @@ impl Replica {
             return None;
         }
         let lost = self.missing(&sets::from_message(&request.seen), false).lost;
-        self.counters.lost_writes_told += u64::from(!lost.is_empty());
-        (!lost.is_empty()).then(|| self.why_lost(&lost))
+        (!lost.is_empty()).then(|| self.say_lost(&lost))
     }
 
-    fn why_lost(&self, lost: &ReceivedSet) -> String {
+    fn say_lost(&mut self, lost: &ReceivedSet) -> String {
+        self.counters.lost_writes_told += 1;
         format!(
             "LOSTWRITE {} entries that this session has seen or written are lost with a failover: {}; nothing was done now, and the session goes on without them",
-            entries(lost),
+            lost.count(),
             self.by_origin(lost)
         )
     }
@@ -291,10 +283,10 @@ impl Replica {
         let mut over = ReceivedSet::default();
         for seen in session.token.seen.without(self.here()).origins() {
             if self.is_past(seen.origin) {
-                insert(&mut over, seen);
+                over.insert_seen(seen);
             }
         }
-        if let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) {
+        if let Some(session) = self.clients.session_of_mut(id) {
             session.token.seen = session.token.seen.without(&over);
             session.lost.merge(&over);
         }
@@ -303,7 +295,7 @@ impl Replica {
     pub(in crate::clients) fn why_stale(&self, missing: &ReceivedSet) -> String {
         format!(
             "STALE {} entries that this session has seen have not come here within {} ms: {}; nothing was done",
-            entries(missing),
+            missing.count(),
             self.session_wait_us() / 1_000,
             self.by_origin(missing)
         )
@@ -312,29 +304,16 @@ impl Replica {
     /// How many entries there are of whom.
     pub(super) fn by_origin(&self, set: &ReceivedSet) -> String {
         let one = |seen: &Seen| {
-            let count: u64 = seen.intervals().iter().map(|(first, last)| last - first + 1).sum();
             let topology = self.meta.topology.as_ref();
             let name = match self.is_leaderless() {
                 true => topology.and_then(|topology| topology.replica(seen.origin.group)).map(|row| row.name.clone()),
                 false => self.is_multi_leader().then(|| format!("region {}", self.region_named(seen.origin.group))),
             };
             let name = name.unwrap_or_else(|| format!("group {}", seen.origin.group));
-            format!("{count} of {name}, generation {}", seen.origin.generation)
+            format!("{} of {name}, generation {}", seen.count(), seen.origin.generation)
         };
         set.origins().iter().map(one).collect::<Vec<_>>().join("; ")
     }
-}
-
-/// Adds one origin's to a set.
-pub(super) fn insert(set: &mut ReceivedSet, seen: &Seen) {
-    seen.intervals().into_iter().for_each(|(first, last)| set.insert_range(seen.origin, first, last));
-}
-
-/// Whether none of it is in a set.
-fn lacks(held: &ReceivedSet, seen: &Seen) -> bool {
-    let mut one = ReceivedSet::default();
-    insert(&mut one, seen);
-    one.without(held) == one
 }
 
 fn ignores_token(work: &Work<'_>) -> bool {

@@ -53,7 +53,7 @@ use crate::{
 };
 
 use super::{Clients, Flow, client::Client};
-use gate::{Missing, insert};
+use gate::Missing;
 use guarantees::{Guarantees, NAMES};
 use staleness::MaxLag;
 use token::{Key, ORIGINS_MAX, Token};
@@ -73,8 +73,6 @@ pub(crate) struct Session {
     pub(crate) guarantees: Option<Guarantees>,
     /// What its client was told is lost.
     lost: ReceivedSet,
-    /// Entries that came back under other names.
-    recovered: u64,
     /// Since when its next command waits for what it has seen.
     since_us: Option<u64>,
     /// The same for what its next read would show an effect of.
@@ -114,6 +112,10 @@ impl Client {
 impl Clients {
     fn session_of(&self, id: ClientId) -> Option<&Session> {
         self.map.get(&id)?.session.as_deref()
+    }
+
+    fn session_of_mut(&mut self, id: ClientId) -> Option<&mut Session> {
+        self.map.get_mut(&id)?.session.as_deref_mut()
     }
 
     /// A command waits for what its session has seen, until then.
@@ -270,13 +272,13 @@ impl Replica {
                 }
             };
             if needed {
-                insert(&mut named, seen);
+                named.insert_seen(seen);
             }
         }
         // State that was joined may show entries that have not come yet.
         for seen in self.engine.shown_ahead().without(all).origins() {
             if !(self.is_leaderless() && self.is_past(seen.origin) && self.none_holds(seen)) {
-                insert(&mut named, seen);
+                named.insert_seen(seen);
             }
         }
         named
@@ -333,23 +335,23 @@ impl Replica {
         let (store, wait_ms) = (self.store_guarantees(), self.session_wait_us() / 1_000);
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         let guarantees = client.guarantees(store);
-        let (token, lost, recovered) = match &client.session {
-            Some(session) => (session.token.clone(), session.lost.clone(), session.recovered),
-            None => (Token::default(), ReceivedSet::default(), 0),
+        let (token, lost) = match &client.session {
+            Some(session) => (session.token.clone(), session.lost.clone()),
+            None => (Token::default(), ReceivedSet::default()),
         };
         let Missing { waits, back, .. } = self.missing(&token.seen, false);
         // What was lost may have been appended again since.
         let since = self.missing(&lost, false).back;
-        let lost = gate::entries(&lost) - since;
+        let lost = lost.count() - since;
         self.answer(id, |reply| {
             reply.map(5);
             reply.bulk(b"guarantees");
             write_names(guarantees, reply);
             for (name, number) in [
                 ("wait_ms", wait_ms),
-                ("entries_missing", gate::entries(&waits)),
+                ("entries_missing", waits.count()),
                 ("entries_lost", lost),
-                ("entries_recovered", recovered + since + back),
+                ("entries_recovered", since + back),
             ] {
                 reply.bulk(name.as_bytes());
                 reply.integer(number as i64);

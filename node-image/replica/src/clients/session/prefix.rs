@@ -18,17 +18,16 @@ use crate::{
     replica::Replica,
 };
 
-use super::{Guarantees, gate::entries};
+use super::Guarantees;
 
 impl Replica {
     /// Whether a unit of work that shows so many keys or more may run; else it waits, and is refused in the end.
     pub(crate) fn keep_prefix(&mut self, id: ClientId, work: &Work<'_>, keys: usize) -> Result<(), Flow> {
-        let Some(missing) = self.causes_to_come() else { return self.prefix_is_here(id) };
-        let store = self.store_guarantees();
-        let Some(client) = self.clients.get_mut(id) else { return Err(Flow::Done) };
-        if !client.guarantees(store).has(Guarantees::CONSISTENT_PREFIX) || keys_shown(work) < keys {
-            return self.prefix_is_here(id);
-        }
+        let missing = self.causes_to_come().filter(|_| keys_shown(work) >= keys && self.keeps_prefix(id));
+        let Some(missing) = missing else {
+            self.prefix_is_here(id);
+            return Ok(());
+        };
         let (now_us, wait_us) = (self.now.mono_us, self.session_wait_us());
         let Some(client) = self.clients.get_mut(id) else { return Err(Flow::Done) };
         let until_us = client.session_mut().prefix_since_us.get_or_insert(now_us).saturating_add(wait_us);
@@ -36,11 +35,11 @@ impl Replica {
             self.clients.await_session(until_us);
             return Err(Flow::NotNow);
         }
-        let _ = self.prefix_is_here(id);
+        self.prefix_is_here(id);
         self.counters.stale_answers += 1;
         let why = format!(
             "STALE {} entries that what is here depends on have not come within {} ms: {}; nothing was done",
-            entries(&missing),
+            missing.count(),
             wait_us / 1_000,
             self.by_origin(&missing)
         );
@@ -55,20 +54,27 @@ impl Replica {
         {
             return false;
         }
-        let store = self.store_guarantees();
+        if !self.keeps_prefix(id) {
+            return false;
+        }
         let Some(client) = self.clients.get_mut(id) else { return false };
-        if !client.guarantees(store).has(Guarantees::CONSISTENT_PREFIX) || client.session_mut().asks.is_some() {
+        if client.session_mut().asks.is_some() {
             return false;
         }
         self.asks_enough(id, work)
     }
 
     /// The next command waits anew.
-    fn prefix_is_here(&mut self, id: ClientId) -> Result<(), Flow> {
-        if let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) {
+    fn prefix_is_here(&mut self, id: ClientId) {
+        if let Some(session) = self.clients.session_of_mut(id) {
             session.prefix_since_us = None;
         }
-        Ok(())
+    }
+
+    /// Whether that is promised to a connection.
+    fn keeps_prefix(&mut self, id: ClientId) -> bool {
+        let store = self.store_guarantees();
+        self.clients.get_mut(id).is_some_and(|client| client.guarantees(store).has(Guarantees::CONSISTENT_PREFIX))
     }
 
     /// What has still to come of what the state depends on. What was lost with a disk, and nobody has, does not.

@@ -181,7 +181,7 @@ impl Replica {
 
     /// A read that would be answered here by a connection with a bound: nothing is to be done where this replica is within it.
     pub(super) fn keep_bound(&mut self, id: ClientId, work: &Work<'_>, bound: MaxLag) -> Result<(), Flow> {
-        let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) else {
+        let Some(session) = self.clients.session_of_mut(id) else {
             return Ok(());
         };
         let since_us = session.stale_since_us.take();
@@ -205,7 +205,7 @@ impl Replica {
             return Ok(());
         }
         let (now_us, wait_us) = (self.now.mono_us, self.session_wait_us());
-        let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) else {
+        let Some(session) = self.clients.session_of_mut(id) else {
             return Ok(());
         };
         session.to_leader = leader_may;
@@ -237,7 +237,7 @@ impl Replica {
     /// What goes with a read to who executes it: its client's bound, and whether it wants to know. A bound is waited for as a session is.
     pub(in crate::clients) fn put_bound(&mut self, id: ClientId, work: &Work<'_>, request: &mut Request) {
         let wait_ms = self.session_wait_ms().max(1);
-        let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref()) else { return };
+        let Some(session) = self.clients.session_of(id) else { return };
         if work.writes() {
             return;
         }
@@ -278,7 +278,7 @@ impl Replica {
         if !by_key || self.too_few_peers(Side::Reads, enough, false).is_some() {
             return false;
         }
-        if let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_deref_mut()) {
+        if let Some(session) = self.clients.session_of_mut(id) {
             session.asks = Some(enough);
         }
         true
