@@ -309,6 +309,7 @@ impl Scenario {
                 self.think_us = rng.u64(2_000..8_000);
                 self.fault_every_us = rng.u64(100_000..400_000);
             }
+            3 => return self.with_narrow_ways(rng),
             _ => {}
         }
         if rng.u8(0..4) == 0 {
@@ -318,6 +319,16 @@ impl Scenario {
             self.sync_us = (2_000, 30_000);
             self.fault_every_us = rng.u64(20_000..120_000);
         }
+    }
+
+    /// What is written comes to one other replica and not to the next: whoever is shown it there has everybody shown it afterwards.
+    fn with_narrow_ways(&mut self, rng: &mut Rng) {
+        (self.n, self.w, self.settings.r) = [(4, 3, 2), (5, 4, 2)][rng.usize(0..2)];
+        self.settings.read_repair = ReadRepair::Blocking as i32;
+        self.settings.feed_bytes_per_second = 0;
+        self.faults = vec![Fault::Narrow];
+        self.fault_every_us = rng.u64(200_000..500_000);
+        self.think_us = rng.u64(1_000..5_000);
     }
 
     /// The groups of a store with a leader in each region.

@@ -59,6 +59,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "trireme-local",
             "trireme-planner",
             "trireme-proto",
+            "trireme-sessions",
             "trireme-sim",
         ],
     ),

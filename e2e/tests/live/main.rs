@@ -31,6 +31,7 @@ mod ownership;
 mod requests;
 mod rollout;
 mod scale;
+mod sessions;
 mod slo;
 mod volumes;
 
@@ -60,6 +61,7 @@ const SUBJECTS: &[&[Case]] = &[
     operators::CASES,
     control_plane::CASES,
     slo::CASES,
+    sessions::CASES,
 ];
 
 fn main() -> ExitCode {

@@ -83,3 +83,11 @@ pub struct Regions {
     #[prost(uint32, tag = "3")]
     pub told_by: u32,
 }
+
+/// An edge is not let in any more.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct TurnedAway {
+    /// Why, for people.
+    #[prost(string, tag = "1")]
+    pub why: String,
+}

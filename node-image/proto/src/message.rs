@@ -15,7 +15,7 @@ pub struct Frame {
     /// Its content; a frame of a later version may have one that is not known here.
     #[prost(
         oneof = "Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 30, 50, 61, 62"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 30, 50, 61, 62"
     )]
     pub message: Option<Message>,
 }
@@ -92,12 +92,15 @@ pub enum Message {
     /// And their state.
     #[prost(message, tag = "23")]
     States(States),
-    /// A group's leader to all replicas of other groups, with its heartbeats, where there are home regions: here is who executes.
+    /// A group's leader to all replicas of other groups, with its heartbeats: here is who executes.
     #[prost(message, tag = "24")]
     Leads(Leads),
     /// A group's leader to an edge: what its record says that the edge needs to know.
     #[prost(message, tag = "25")]
     Regions(Box<Regions>),
+    /// A group's leader to an edge that it lets in no more, before it closes the connection. An older edge hears it where it knocks next.
+    #[prost(message, tag = "26")]
+    TurnedAway(TurnedAway),
     /// Replica to replica: what clients have published. An older one does not know it: its clients hear nothing from elsewhere.
     #[prost(message, tag = "30")]
     Published(Published),

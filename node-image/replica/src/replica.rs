@@ -227,7 +227,7 @@ impl Replica {
         self.look_at_sleepers();
         self.time_out_waiters();
         self.serve_waiters();
-        self.clients.wake_sessions(Some(self.now.mono_us));
+        self.clients.wake_sessions(self.now.mono_us, false);
         self.run_waiting();
         self.land_waiting();
         self.join_staged();
@@ -380,7 +380,11 @@ impl Replica {
             Message::CutSuffix(suffix) => self.on_cut_suffix(from, suffix),
             Message::SuffixTaken(taken) => self.on_suffix_taken(from, &taken),
             Message::Digests(digests) => self.on_digests(from, &digests),
-            Message::Hello(_) | Message::Report(_) | Message::Ended(_) | Message::Packed(_) => {}
+            Message::Hello(_)
+            | Message::Report(_)
+            | Message::Ended(_)
+            | Message::Packed(_)
+            | Message::TurnedAway(_) => {}
             Message::Probe(_) | Message::Probed(_) => {}
         }
     }
@@ -468,8 +472,9 @@ impl Replica {
     }
 
     fn deadline_us(&self) -> u64 {
-        let clients = [self.clients.waiters.next_deadline_us(), self.clients.session_due_us(), self.next_wake_us()];
-        let soon = clients.into_iter().chain([self.soon_us()]).flatten().min();
+        let sessions = [self.clients.session_due_us(), self.early_due_us()];
+        let clients = [self.clients.waiters.next_deadline_us(), self.next_wake_us()].into_iter().chain(sessions);
+        let soon = clients.chain([self.soon_us()]).flatten().min();
         soon.map_or(self.tick_us, |soon| soon.min(self.tick_us))
     }
 

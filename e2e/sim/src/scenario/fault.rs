@@ -45,6 +45,8 @@ pub enum Fault {
     ChangeR,
     /// A wall clock is set, by seconds or by minutes.
     ClockJump,
+    /// One replica reaches one other, and is reached by it, and by no third one.
+    Narrow,
 }
 
 impl Fault {

@@ -56,6 +56,7 @@ impl World {
             Fault::Terminate => self.terminate(id),
             Fault::Partition => self.partition(id),
             Fault::Isolate => self.isolate(id),
+            Fault::Narrow => self.narrow(id),
             Fault::Cut => self.cut(id),
             Fault::SlowDisk | Fault::DiskFull => self.disk_trouble(fault, id),
             Fault::Worker => self.change_workers(),
@@ -188,6 +189,20 @@ impl World {
         }
         let (least, most) = self.scenario.isolated_us;
         let lasts = self.rng.u64(least..most);
+        self.queue.after(lasts, Event::Heal(Healing::Network));
+    }
+
+    fn narrow(&mut self, id: ReplicaId) {
+        let peers = self.everybody().into_iter().filter(|peer| matches!(peer, Peer::Replica(other) if *other != id));
+        let mut cut: Vec<Peer> = peers.collect();
+        if !cut.is_empty() {
+            cut.remove(self.rng.usize(0..cut.len()));
+        }
+        for other in cut {
+            self.network.block(Peer::Replica(id), other);
+            self.network.block(other, Peer::Replica(id));
+        }
+        let lasts = self.rng.u64(50_000..300_000);
         self.queue.after(lasts, Event::Heal(Healing::Network));
     }
 

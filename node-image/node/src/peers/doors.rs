@@ -8,10 +8,10 @@ use std::{rc::Rc, time::Duration};
 
 use tokio::{net::TcpStream, time::sleep};
 use trireme_proto::{
-    edge,
+    Message, ReplicaId, edge, frame,
     ids::Peer,
-    message::Hello,
-    topology::{Edge, Topology},
+    message::{Hello, TurnedAway},
+    topology::{Group, Topology},
 };
 
 use super::{
@@ -44,34 +44,53 @@ pub(super) fn admit(shell: &Shell, theirs: &Hello) -> Result<(), HelloError> {
 
 /// Whether the record has an edge with this number, and this key.
 fn is_known(topology: Option<&Topology>, theirs: &Hello) -> Result<(), HelloError> {
-    // A replica that is new has no record yet: that says nothing of whoever knocks.
+    let is_its = |row: &&Group| row.replicas.iter().any(|replica| replica.id == theirs.from);
+    let row = edge_of(topology, theirs.group)?.filter(is_its);
+    may_stay(row, theirs.from, &edge::verifier(&theirs.key))
+}
+
+/// An edge's row in the record.
+///
+/// # Errors
+/// A replica that is new has no record yet: that says nothing of whoever knocks.
+fn edge_of(topology: Option<&Topology>, group: u32) -> Result<Option<&Group>, HelloError> {
     let topology = topology.ok_or(HelloError::LeadsNot)?;
-    let row = topology.groups.iter().find(|row| row.is_edge() && row.group == theirs.group);
-    let row = row.filter(|row| row.replicas.iter().any(|replica| replica.id == theirs.from));
-    let known = row.and_then(|row| row.edge.as_ref().map(|edge| (row, edge)));
-    match known {
-        Some((row, edge)) if edge.verifier == edge::verifier(&theirs.key) => match edge.revoked {
+    Ok(topology.groups.iter().find(|row| row.is_edge() && row.group == group))
+}
+
+/// Whether a key, known by its verifier, is that of this edge still.
+fn may_stay(row: Option<&Group>, from: ReplicaId, verifier: &[u8]) -> Result<(), HelloError> {
+    match row.and_then(|row| row.edge.as_ref().map(|edge| (row, edge))) {
+        Some((row, edge)) if edge.verifier == verifier => match edge.revoked {
             true => Err(HelloError::Revoked(row.region.clone())),
             false => Ok(()),
         },
-        _ => Err(HelloError::Key(theirs.from)),
+        _ => Err(HelloError::Key(from)),
     }
 }
 
-/// Cuts connections of edges that would not be let in any more.
+/// Cuts connections of edges that would not be let in any more. Where that is for good they are told why first: when the last edge is revoked there is no door
+/// any more at which they could ask.
 pub(crate) fn look_after(shell: &Shell) {
     if shell.links.edges() == 0 {
         return;
     }
     let core = shell.core.borrow();
     let (speaks, topology) = (core.speaks_for_group(), core.topology());
-    let row = |group: u32| topology.and_then(|topology| topology.groups.iter().find(|row| row.group == group));
-    let edge = |group: u32| row(group).and_then(|row| row.edge.as_ref());
-    // One whose feeds are paused stays connected: it is not turned away. One whose key is none any more is.
-    let stays = |group: u32, key: &[u8]| edge(group).is_some_and(|edge: &Edge| !edge.revoked && edge.verifier == key);
     let open = shell.links.open.borrow();
-    let edges = open.values().filter_map(|link| Some((link, link.edge.as_ref()?)));
-    for (link, _) in edges.filter(|(link, key)| !(speaks && stays(link.group, key))) {
+    for link in open.values().filter(|link| !link.outbox.is_broken()) {
+        let (Some(key), Peer::Replica(from)) = (&link.edge, link.peer) else { continue };
+        // One whose feeds are paused stays connected: it is not turned away.
+        let stays = edge_of(topology, link.group).and_then(|row| may_stay(row, from, key));
+        match stays {
+            Ok(()) if speaks => continue,
+            Err(why) if why.is_refusal() => {
+                let message = Message::TurnedAway(TurnedAway { why: why.to_string() });
+                frame::encode(message, &mut link.outbox.buffer());
+                link.outbox.flush();
+            }
+            _ => {}
+        }
         link.outbox.cut();
     }
 }
@@ -117,7 +136,7 @@ async fn knock(shell: &Shell, door: &str) -> Result<(TcpStream, Greeted), HelloE
 
 #[cfg(test)]
 mod tests {
-    use trireme_proto::topology::{Edge, Group, Replica};
+    use trireme_proto::topology::{Edge, Replica};
 
     use super::*;
 

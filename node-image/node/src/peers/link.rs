@@ -15,7 +15,7 @@ use tokio::{
     io::AsyncReadExt,
     net::{TcpStream, tcp::OwnedReadHalf},
 };
-use trireme_proto::{Incarnation, Message, edge::verifier, frame, ids::Peer};
+use trireme_proto::{Incarnation, Message, edge::verifier, frame, ids::Peer, message::TurnedAway};
 use trireme_replica::io::Input;
 
 use super::{
@@ -165,6 +165,10 @@ impl Reader<'_> {
                 Some(Message::Hello(_)) => return Err("it said Hello twice".into()),
                 Some(Message::Packed(_)) => return Err("it packed what was packed".into()),
                 // What it knows of the store it was told.
+                Some(Message::TurnedAway(TurnedAway { why })) if shell.config.edge.is_some() => {
+                    // Whoever said so closes the connection.
+                    shell.links.turned_away.replace(Some(why));
+                }
                 Some(Message::Regions(_)) if self.link.edge.is_some() => {
                     return Err("an edge tells of the store's regions".into());
                 }

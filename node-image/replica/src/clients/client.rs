@@ -9,7 +9,10 @@ use trireme_proto::{
     message::{Command, Request, Watched},
 };
 
-use super::{held::Reach, session::Session};
+use super::{
+    held::Reach,
+    session::{Session, fetch::Asks},
+};
 use crate::engine::{ReceivedSet, command::connection::ConnectionState};
 use crate::io::ClientId;
 use crate::quorum::level::{Level, Quorum};
@@ -165,6 +168,8 @@ pub(crate) struct Consistency {
 pub(crate) struct Elsewhere {
     /// Those whose leaders have been asked: they are told when the connection ends.
     pub(crate) groups: SmallVec<[u32; 2]>,
+    /// Those of them that were asked to write.
+    pub(crate) wrote: SmallVec<[u32; 2]>,
     /// What was shown there: nothing without it is shown here.
     pub(crate) seen: ReceivedSet,
 }
@@ -285,9 +290,12 @@ impl Client {
     }
 
     /// A group's leader is asked: if it is another group's, that is told when the connection ends.
-    pub(crate) fn note_elsewhere(&mut self, group: u32, own: u32) {
-        if group != own && !self.elsewhere.groups.contains(&group) {
-            self.elsewhere.groups.push(group);
+    pub(crate) fn note_elsewhere(&mut self, group: u32, own: u32, writes: bool) {
+        let Elsewhere { groups, wrote, .. } = &mut self.elsewhere;
+        for noted in [Some(groups), Some(wrote).filter(|_| writes)].into_iter().flatten() {
+            if group != own && !noted.contains(&group) {
+                noted.push(group);
+            }
         }
     }
 
@@ -322,10 +330,10 @@ impl Client {
         self.places.push_back(place);
     }
 
-    /// The group that a request is asked of, if that still waits for its reply.
-    pub(crate) fn group_of_place(&self, asked: u64) -> Option<u32> {
+    /// The group that a request is asked of, if that still waits for its reply, and whether it may write.
+    pub(crate) fn group_of_place(&self, asked: u64) -> Option<(u32, bool)> {
         self.places.iter().find(|place| place.is_of(asked)).and_then(|place| match place {
-            Place::Asked { group, .. } => Some(*group),
+            Place::Asked { group, writes, .. } => Some((*group, *writes)),
             Place::Answered(_) => None,
         })
     }
@@ -401,7 +409,8 @@ impl Client {
     pub(crate) fn level(&self) -> Level {
         let level = self.consistency.once.unwrap_or(self.consistency.level);
         match self.session.as_ref().and_then(|session| session.asks) {
-            Some(r) => Level { r, ..level },
+            Some(Asks::Quorum(r)) => Level { r, ..level },
+            Some(Asks::Member(id)) => Level { with: Some(id), ..level },
             None => level,
         }
     }

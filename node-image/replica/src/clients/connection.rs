@@ -58,6 +58,7 @@ impl Replica {
             ConnectionCommand::Consistency => self.consistency(id, args),
             ConnectionCommand::Conflicts => self.conflicts(id, args),
             ConnectionCommand::Session => self.session(id, args),
+            ConnectionCommand::Hello => self.hello(id, args),
             ConnectionCommand::Info => {
                 let text = self.info(&args[1..]);
                 self.answer(id, |reply| reply.verbatim("txt", text.as_bytes()));
@@ -84,24 +85,29 @@ impl Replica {
             ConnectionCommand::Config if spec.name == "config|set" => self.config_set(id, args),
             ConnectionCommand::Client => match self.client_command(id, spec, args) {
                 Some(flow) => flow,
-                None => self.run_plain(id, which, args),
+                None => self.done_plain(id, which, args),
             },
             _ => {
                 if spec.name == "config|resetstat" {
                     self.reset_statistics();
                 }
-                self.run_plain(id, which, args)
+                self.done_plain(id, which, args)
             }
         }
     }
 
-    /// Those that concern nothing but the connection's own state.
-    fn run_plain(&mut self, id: ClientId, which: ConnectionCommand, args: &[&[u8]]) -> Flow {
+    fn done_plain(&mut self, id: ClientId, which: ConnectionCommand, args: &[&[u8]]) -> Flow {
+        self.run_plain(id, which, args);
+        Flow::Done
+    }
+
+    /// Those that concern nothing but the connection's own state: whether it was done.
+    pub(super) fn run_plain(&mut self, id: ClientId, which: ConnectionCommand, args: &[&[u8]]) -> bool {
         let role = if self.leads() || self.may_coordinate() { "master" } else { "replica" };
         let now_us = self.now.wall_ms * 1_000;
         let Clients { password, parameters, map, .. } = &mut self.clients;
         let context = connection::Context { now_us, role, password: Some(password), parameters: Some(parameters) };
-        let Some(client) = map.get_mut(&id) else { return Flow::Done };
+        let Some(client) = map.get_mut(&id) else { return false };
         let mut bytes = Vec::new();
         let resp3 = client.state.resp3;
         connection::connection(which, &mut client.state, &context, args, &mut Reply::new(&mut bytes, resp3));
@@ -113,7 +119,7 @@ impl Replica {
             }
         }
         self.answer(id, |reply| reply.raw(&bytes));
-        Flow::Done
+        !bytes.starts_with(b"-")
     }
 
     pub(super) fn with_client(&mut self, id: ClientId, change: impl FnOnce(&mut super::client::Client)) -> Flow {

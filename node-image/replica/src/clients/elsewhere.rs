@@ -39,10 +39,10 @@ pub(crate) struct Abroad {
 }
 
 impl Replica {
-    /// With each heartbeat, where there are homes: here is who executes.
+    /// With each heartbeat: here is who executes.
     pub(crate) fn say_who_leads(&mut self) {
         let Role::Leader(leader) = &self.role else { return };
-        if !leader.serving || self.homes.is_empty() {
+        if !leader.serving {
             return;
         }
         let leads = Message::Leads(Leads { epoch: leader.epoch });
@@ -207,7 +207,9 @@ impl Replica {
             let (own, shown) = (self.identity.group, self.shown());
             let mut again = Vec::new();
             for place in &mut places {
-                let Place::Asked { request, sent: sent @ false, group, home_epoch, .. } = place else { continue };
+                let Place::Asked { request, sent: sent @ false, group, home_epoch, writes, .. } = place else {
+                    continue;
+                };
                 if let Ok(Where::There(home) | Where::Soon(home)) = with_work(request, |work| self.where_is(work))
                     && home.epoch >= *home_epoch
                 {
@@ -221,17 +223,17 @@ impl Replica {
                 match *sent {
                     true => {
                         let wait_us = left.min(request.wait_us);
-                        again.push((*group, Request { confirmed, wait_us, ..request.clone() }));
+                        again.push((*group, *writes, Request { confirmed, wait_us, ..request.clone() }));
                     }
                     false => drop(self.clients.moved.insert(id)),
                 }
             }
             let Some(client) = self.clients.get_mut(id) else { continue };
             client.places = places;
-            for (group, _) in &again {
-                client.note_elsewhere(*group, own);
+            for (group, writes, _) in &again {
+                client.note_elsewhere(*group, own, *writes);
             }
-            for (group, request) in again {
+            for (group, _, request) in again {
                 self.ask(group, request);
             }
         }

@@ -91,7 +91,7 @@ impl Replica {
             seen_wait_ms,
             ..Request::default()
         };
-        client.note_elsewhere(group, own);
+        client.note_elsewhere(group, own, work.writes());
         self.put_bound(id, work, &mut request);
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         // Its place first: a leader of these days answers itself at once.
@@ -219,14 +219,16 @@ impl Replica {
     pub(crate) fn take_reply(&mut self, reply: message::Reply, group: u32) {
         let (Some(id), number) = (self.client_of(reply.connection), reply.number) else { return };
         let Some(client) = self.clients.get_mut(id) else { return };
-        if client.group_of_place(number) != Some(group) {
+        let Some((_, writes)) = client.group_of_place(number).filter(|(asked, _)| *asked == group) else {
             return; // It was answered before, or is asked elsewhere now.
-        }
+        };
         if let Some(moved) = reply.moved {
             return self.moved(id, number, moved);
         }
-        if group != self.identity.group {
-            self.note_shown_elsewhere(id, &reply);
+        match group == self.identity.group {
+            true => {}
+            false if writes => self.note_shown_elsewhere(id, &reply),
+            false => self.note_fetched(id, group, &reply),
         }
         if reply.bytes.starts_with(b"-LOSTWRITE") {
             self.was_told_of_loss(id);
@@ -250,16 +252,14 @@ impl Replica {
         let now = self.now.mono_us;
         let open = self.clients.get_mut(id).and_then(|client| client.open_group());
         let why = match open.filter(|group| *group != self.identity.group) {
-            Some(group) => {
-                format!("no leader of region {}, where its keys are at home, takes it up", self.region_named(group))
-            }
+            Some(group) => format!("no leader of region {} takes it up, where it belongs", self.region_named(group)),
             None => self.why_not_now(),
         };
         let Some(client) = self.clients.get_mut(id) else { return };
         let resp3 = client.state.resp3;
-        let (mut doubts, mut refusals) = (0, 0);
+        let (mut doubts, mut refusals, mut stale) = (0, 0, 0);
         client.answer_places(|place| {
-            let Place::Asked { since_us, sent, .. } = place else { return None };
+            let Place::Asked { request, since_us, sent, writes, .. } = place else { return None };
             if since_us.saturating_add(timeout_us) > now {
                 return None;
             }
@@ -269,6 +269,9 @@ impl Replica {
                     "INDOUBT the command may or may not have been executed: no leader answered within {} ms",
                     timeout_us / 1_000
                 )
+            } else if !*writes && request.seen_wait_ms > 0 {
+                stale += 1;
+                format!("STALE what this session has seen has not come here, and {why}; nothing was done")
             } else {
                 refusals += 1;
                 format!("NOREPLICAS {why}; nothing was done")
@@ -279,6 +282,7 @@ impl Replica {
         });
         self.counters.in_doubt += doubts;
         self.counters.no_replicas += refusals;
+        self.counters.stale_answers += stale;
         self.settle(id);
     }
 

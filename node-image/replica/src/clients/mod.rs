@@ -99,8 +99,8 @@ pub(crate) struct Clients {
     pub(crate) slow: Slow,
     /// What tokens of sessions are sealed with.
     pub(crate) token_keys: session::token::Keys,
-    /// Some command waits for what its session has seen, the first of them until then.
-    session_due_us: Option<u64>,
+    /// Commands that wait for what their sessions have seen.
+    sessions: session::Awaiting,
     map: HashMap<ClientId, Client, FixedState>,
     pub(crate) held: HeldQueue,
     pub(crate) leveled: Leveled,

@@ -26,6 +26,7 @@ use super::{
     held::{Held, HeldFor, Of},
     homes::Where,
     requests::{CONNECTIONS_MAX, Known, Requests},
+    session::Look,
     waiters::{Owner, Waiter, Who},
 };
 
@@ -40,6 +41,8 @@ pub(crate) struct Backlog {
     bytes: usize,
     /// Whose they are.
     owners: BTreeSet<Owner>,
+    /// When those that wait for entries to come were looked at.
+    look: Look,
 }
 
 /// A request that waits.
@@ -200,10 +203,13 @@ impl Replica {
         };
         let partial = !self.shows_whole();
         let Role::Leader(leader) = &mut self.role else { return };
-        if partial && !leader.early.queue.front().is_some_and(late) {
-            return; // None of them can be served before all has come.
+        let rests = leader.early.look.rests_until_us(leader.early.queue.len(), now_us).is_some();
+        if (partial || rests) && !leader.early.queue.front().is_some_and(late) {
+            return; // None of them can be served before all has come; or they were just looked at.
         }
-        for waiting in std::mem::take(&mut leader.early).queue {
+        let waiting = std::mem::take(&mut leader.early).queue;
+        leader.early.look.note(now_us);
+        for waiting in waiting {
             if late(&waiting) {
                 if partial {
                     let why = self.why_not_whole();
@@ -220,10 +226,20 @@ impl Replica {
         }
     }
 
+    /// When requests that wait for entries are looked at again, if that is soon.
+    pub(crate) fn early_due_us(&self) -> Option<u64> {
+        let Role::Leader(leader) = &self.role else { return None };
+        leader.early.look.rests_until_us(leader.early.queue.len(), self.now.mono_us)
+    }
+
     fn refuse_early(&mut self, waiting: Waiting) {
         let Waiting { from, request, .. } = &waiting;
         if let Some(why) = self.why_too_old_for(request) {
             return self.reply_to(*from, reply_of(request, format!("-{why}\r\n").into(), 0));
+        }
+        if let Some(moved) = self.fetched_from(request) {
+            let reply = Reply { moved: Some(moved), ..reply_of(request, Bytes::new(), 0) };
+            return self.reply_to(*from, reply);
         }
         if request.seen_wait_ms == 0 {
             return self.refuse_waiting(waiting, "entries of other regions that it depends on have not come");

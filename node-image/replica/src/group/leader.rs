@@ -327,7 +327,7 @@ impl Replica {
         if !matches!(self.role, Role::Leader(_) | Role::Peer(_)) {
             self.clients.wake = true;
         }
-        self.clients.wake_sessions(None);
+        self.clients.wake_sessions(self.now.mono_us, true);
     }
 
     /// Joins committed entries into the state.

@@ -178,7 +178,7 @@ impl Replica {
         };
         // READONLY is about what the store would do; a level that was asked for stands above it.
         let local = local && level.r == Quorum::Store && !writes;
-        if local || self.met(Side::Reads, level.r, |id| id == me) {
+        if level.with.is_none() && (local || self.met(Side::Reads, level.r, |id| id == me)) {
             return need;
         }
         depends_on(work, |key, shows| {

@@ -3,6 +3,8 @@
 //! A level is a quorum for writes (w) and one for reads (r). Each stands for itself in each configuration in force, so it means the same while n changes.
 //! How many that are, and whether they are there, is counted in `feeds::count`.
 
+use trireme_proto::ReplicaId;
+
 /// Which members are enough.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Quorum {
@@ -33,6 +35,8 @@ pub(crate) enum Side {
 pub(crate) struct Level {
     pub(crate) w: Quorum,
     pub(crate) r: Quorum,
+    /// This member is among those that a read asks.
+    pub(crate) with: Option<ReplicaId>,
 }
 
 /// Levels that have a name.
@@ -64,7 +68,7 @@ impl Level {
         if let [name] = words
             && let Some((_, quorum)) = NAMED.iter().find(|(named, _)| name.eq_ignore_ascii_case(named.as_bytes()))
         {
-            return Some(Level { w: *quorum, r: *quorum });
+            return Some(Level { w: *quorum, r: *quorum, with: None });
         }
         let (mut w, mut r) = (None, None);
         for word in words {
@@ -82,7 +86,7 @@ impl Level {
                 return None;
             }
         }
-        (!words.is_empty()).then_some(Level { w: w.unwrap_or_default(), r: r.unwrap_or_default() })
+        (!words.is_empty()).then_some(Level { w: w.unwrap_or_default(), r: r.unwrap_or_default(), with: None })
     }
 
     /// How it is called: what [`Level::parse`] takes.

@@ -257,7 +257,7 @@ impl Replica {
         let (me, before) = (self.identity.id, (round.clocked, round.gathered, round.mended));
         let answered = |id: ReplicaId| id == me || round.answered.contains(&id);
         let clocked = self.enough(Replica::all_but_w, answered);
-        let gathered = self.met(Side::Reads, round.level.r, answered);
+        let gathered = self.met(Side::Reads, round.level.r, answered) && round.level.with.is_none_or(answered);
         round.clocked |= clocked;
         if gathered && !round.gathered {
             round.gathered = true;

@@ -107,7 +107,9 @@ pub fn message(message: &Message) -> Option<String> {
         Message::Leads(_) | Message::Packed(_) | Message::Published(_) | Message::Regions(_) => return None,
         Message::Probe(_) | Message::Probed(_) => return None,
         Message::Feed(_) | Message::Compare(_) | Message::Differ(_) | Message::States(_) => return None,
-        Message::Digests(_) | Message::Hello(_) | Message::Report(_) | Message::Ended(_) => return None,
+        Message::Digests(_) | Message::Hello(_) | Message::Report(_) | Message::Ended(_) | Message::TurnedAway(_) => {
+            return None;
+        }
     })
 }
 

@@ -198,3 +198,19 @@ fn an_edge_that_lost_its_disk_begins_under_another_name_and_its_twin_waits_outsi
     anna.stop();
     store.stop();
 }
+
+#[test]
+fn the_last_edge_is_told_before_its_door_goes() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = Store::up(root.path(), &spec(&["anna"]), &[]);
+    let token = token(&store, "anna");
+    let mut anna = Store::join(&root.path().join("anna"), &token);
+    assert_eq!(anna.replicas[0].client().call(&["SET", "x", "1"]).unwrap(), "+OK");
+    agreed(&store, &["GET", "x"], "$1");
+    store.apply(&spec(&[]));
+    let event = anna.wait_for(|e| e["event"] == "turnedAway");
+    assert_eq!(event["why"], "the edge anna was revoked: its token lets nobody in any more", "{event}");
+    assert_eq!(anna.replicas[0].client().call(&["SET", "x", "2"]).unwrap(), "+OK");
+    anna.stop();
+    store.stop();
+}

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::{
-    regions::{TWO, region},
+    regions::{THREE, TWO, firewall, region},
     support::{Client, Replica, Store},
-    tools::{Load, SPEC, assert_undisturbed, eventually, leader_alone, metric},
+    tools::{Load, SPEC, assert_undisturbed, eventually, isolated, leader_alone, metric},
 };
 
 /// No leader, and neither writes nor reads ask another replica.
@@ -185,5 +185,44 @@ fn a_region_that_is_behind_says_so() {
     assert!(said == "$2" || said.starts_with("-STALE 1 entries"), "{said}");
     region(&store, "eu").iter().for_each(|replica| replica.signal(Signal::CONT));
     eventually("arrived", || ask(&mut reads, &["GET", "a"]) == "$2");
+    store.stop();
+}
+
+#[test]
+fn a_read_goes_to_a_region_that_has_what_its_session_has_seen() {
+    if !isolated("sessions::a_read_goes_to_a_region_that_has_what_its_session_has_seen") {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let spec = format!("{THREE}  session: {{ waitMs: 200 }}\n  feedBytesPerSecond: 64Ki\n  feedCompression: Off\n");
+    let mut store = Store::up(root.path(), &spec, &[]);
+    let [eu, us, asia] = ["eu", "us", "asia"].map(|name| region(&store, name)[0].clone());
+    let (mut client, mut reads) = (eu.client(), asia.client());
+    assert_eq!(ask(&mut client, &["SET", "a", "old"]), "+OK");
+    eventually("arrived", || ask(&mut reads, &["GET", "a"]) == "$old");
+    // Another region has it at once; what that one passes on of it takes half a minute.
+    firewall("-A", &[&eu], &[&asia]);
+    let (large, value) = ("x".repeat(2 << 20), "new");
+    assert_eq!(ask(&mut client, &["SET", "large", &large]), "+OK");
+    assert_eq!(ask(&mut client, &["SET", "a", value]), "+OK");
+    eventually("there", || ask(&mut us.client(), &["GET", "a"]) == "$new");
+    let token = token(&mut client);
+    assert_eq!(ask(&mut reads, &["GET", "a"]), "$old", "without a token");
+    resume(&mut reads, &token);
+    eventually("fetched", || match ask(&mut reads, &["GET", "a"]).as_str() {
+        "$new" => true,
+        // The other region has not said yet what it holds.
+        said => {
+            assert!(said.starts_with("-STALE"), "{said}");
+            false
+        }
+    });
+    let since = Instant::now();
+    assert_eq!(ask(&mut reads, &["GET", "a"]), "$new");
+    assert!(since.elapsed() < Duration::from_millis(200), "it has waited before: {:?}", since.elapsed());
+    assert_eq!(ask(&mut asia.client(), &["GET", "a"]), "$old", "it has not come here meanwhile");
+    let said = ask(&mut reads, &["SET", "b", "1"]);
+    assert!(said.starts_with("-STALE"), "{said}");
+    firewall("-D", &[&eu], &[&asia]);
     store.stop();
 }

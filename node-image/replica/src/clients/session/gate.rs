@@ -67,7 +67,14 @@ impl Replica {
             return Err(self.tell_lost(id, &lost));
         }
         let missing = self.missing(&needed, waited);
-        if missing.waits.is_empty() || self.goes_to_who_has_it(id, work) {
+        let may_go_on = missing.waits.is_empty();
+        if !may_go_on
+            && (waited || self.fetches(id).is_some())
+            && let Some(placed) = self.fetch(id, work, &missing.waits, &needed)
+        {
+            return placed;
+        }
+        if may_go_on || self.goes_to_who_has_it(id, work) {
             self.session_goes_on(id);
             return Ok(());
         }
@@ -78,12 +85,6 @@ impl Replica {
             // Its leader has more.
             self.session_goes_on(id);
             return Err(self.forward(id, work, (self.identity.group, 0)));
-        }
-        if self.may_ask_all(work) {
-            if let Some(session) = self.clients.session_of_mut(id) {
-                session.asks = Some(Quorum::All);
-            }
-            return Ok(());
         }
         let why = self.why_stale(&missing.waits);
         self.session_goes_on(id);
@@ -108,12 +109,12 @@ impl Replica {
             if !session.token.written.is_empty() {
                 client.written_seq = client.written_seq.max(commit);
             }
-            (session.token.seen, session.since_us) = (ReceivedSet::default(), None);
+            (session.token.seen, session.since_us, session.fetches) = (ReceivedSet::default(), None, None);
         }
     }
 
     /// The command at hand waits no more.
-    fn session_goes_on(&mut self, id: ClientId) {
+    pub(super) fn session_goes_on(&mut self, id: ClientId) {
         if let Some(session) = self.clients.session_of_mut(id) {
             session.since_us = None;
         }
@@ -141,12 +142,6 @@ impl Replica {
             }
             Role::Leader(_) | Role::Peer(_) => false,
         }
-    }
-
-    /// Whether all members can be asked for what a command reads.
-    fn may_ask_all(&self, work: &Work<'_>) -> bool {
-        let by_key = matches!(work, Work::One(spec, _) if spec.names_keys() && !spec.is_write());
-        by_key && matches!(self.role, Role::Peer(_)) && self.too_few_peers(Side::Reads, Quorum::All, false).is_none()
     }
 
     /// What a request has to find at the leader.
@@ -228,7 +223,7 @@ impl Replica {
         self.met(Side::Reads, Quorum::All, |id| id == me || self.held_by(id).is_some_and(|held| held.lacks(seen)))
     }
 
-    fn held_by(&self, id: u32) -> Option<&ReceivedSet> {
+    pub(super) fn held_by(&self, id: u32) -> Option<&ReceivedSet> {
         self.feeds.as_ref()?.links.get(&id).filter(|link| link.connected)?.holds.as_ref()
     }
 

@@ -6,6 +6,7 @@
 //! SESSION GUARANTEES [<name> ... | DEFAULT | NONE]
 //! SESSION STATUS                             guarantees, how long is waited, what has still to come, what was lost and what of that recovered
 //! SESSION RESET                              what was seen so far counts no more
+//! HELLO [2|3] [AUTH ...] [SETNAME ...] SESSION <token>    the same as RESUME, with what a client library says first on every connection
 //! ```
 //!
 //! **What is promised.** Each can be left out, by the store's `session.guarantees` or by the connection:
@@ -19,8 +20,8 @@
 //! a follower's read compares it with what is applied. A token is the same for other replicas: it is made only when it is asked for, from all that is committed
 //! here by then. A resumed one is looked at ([`super::session::gate`]) until everything that it names is here; then it is forgotten, and only the number goes on.
 //!
-//! What it names and is not here is waited for, up to the store's `session.waitMs`; it is tried again with each commit. Then the command goes to who has it:
-//! to the leader, or where nobody leads to all members; who still has not, or cannot be asked, answers `-STALE` with the number of entries that are missing.
+//! What it names and is not here is waited for, up to the store's `session.waitMs`; it is tried again with each commit. Then a read goes to who has it
+//! ([`super::session::fetch`]); where nobody has, or can be asked, it is `-STALE` with the number of entries that are missing.
 //!
 //! A token may name entries that a failover was allowed to lose. Who knows that they will not come, because a later generation of their origin goes on without
 //! them, says `-LOSTWRITE` once, with their number, and the session goes on without them. Those that were recovered under other names are not lost; SESSION
@@ -33,6 +34,7 @@
 //! known to have: an entry that its own group has lost may have reached others. Where nobody leads: every life that can still write, and of the others what not
 //! every member is known to have.
 
+pub(crate) mod fetch;
 pub(crate) mod freshness;
 pub(crate) mod gate;
 pub(crate) mod guarantees;
@@ -45,14 +47,14 @@ use trireme_proto::ids::Dot;
 use crate::{
     engine::{
         ReceivedSet,
-        command::{Error, session::HELP},
+        command::{ConnectionCommand, Error, connection, session::HELP},
     },
     io::ClientId,
-    quorum::level::Quorum,
     replica::Replica,
 };
 
 use super::{Clients, Flow, client::Client};
+use fetch::Asks;
 use gate::Missing;
 use guarantees::{Guarantees, NAMES};
 use staleness::MaxLag;
@@ -77,8 +79,10 @@ pub(crate) struct Session {
     since_us: Option<u64>,
     /// The same for what its next read would show an effect of.
     prefix_since_us: Option<u64>,
-    /// Nobody leads, and what that command reads is asked of so many members.
-    pub(crate) asks: Option<Quorum>,
+    /// Nobody leads, and what that command reads is asked of these members, too.
+    pub(crate) asks: Option<Asks>,
+    /// Reads that wait for what it has seen are asked of this group, or where nobody leads of others, without waiting.
+    fetches: Option<u32>,
     /// How far behind a replica may be that answers its reads.
     pub(crate) max_lag: Option<MaxLag>,
     /// Since when its next command waits for a replica within it; and whether that is the leader.
@@ -86,6 +90,39 @@ pub(crate) struct Session {
     pub(crate) to_leader: bool,
     /// It wants to know how far behind that was, with each answer.
     pub(crate) tells_staleness: bool,
+}
+
+/// When commands that wait for what has still to come were looked at. A few are whenever something has come; many, so that it costs no more than it is worth,
+/// once in a while.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Look {
+    at_us: u64,
+}
+
+impl Look {
+    /// So many are few.
+    const FEW: usize = 64;
+    /// Pause between looks at many, in microseconds.
+    const PAUSE_US: u64 = 1_000;
+
+    /// Until when so many are not looked at; none: they may be now.
+    pub(crate) fn rests_until_us(self, waiting: usize, now_us: u64) -> Option<u64> {
+        let until_us = self.at_us.saturating_add(Look::PAUSE_US);
+        Some(until_us).filter(|until_us| waiting > Look::FEW && now_us < *until_us)
+    }
+
+    pub(crate) fn note(&mut self, now_us: u64) {
+        self.at_us = now_us;
+    }
+}
+
+/// Commands that wait for what their sessions have seen.
+#[derive(Debug, Default)]
+pub(crate) struct Awaiting {
+    /// The first of them waits until then; none: there is none.
+    due_us: Option<u64>,
+    count: usize,
+    look: Look,
 }
 
 impl Client {
@@ -120,19 +157,27 @@ impl Clients {
 
     /// A command waits for what its session has seen, until then.
     pub(crate) fn await_session(&mut self, until_us: u64) {
-        self.session_due_us = Some(self.session_due_us.map_or(until_us, |due| due.min(until_us)));
+        let awaiting = &mut self.sessions;
+        awaiting.due_us = Some(awaiting.due_us.map_or(until_us, |due| due.min(until_us)));
+        awaiting.count += 1;
     }
 
-    /// More is committed here, or it is this time: who waits for what its session has seen may go on.
-    pub(crate) fn wake_sessions(&mut self, now_us: Option<u64>) {
-        if self.session_due_us.is_some_and(|due| now_us.is_none_or(|now| due <= now)) {
-            (self.session_due_us, self.wake) = (None, true);
+    /// It is this time, and with `news` more has come: who waits for what its session has seen may go on.
+    pub(crate) fn wake_sessions(&mut self, now_us: u64, news: bool) {
+        let Awaiting { due_us: Some(due_us), count, look } = &mut self.sessions else { return };
+        match look.rests_until_us(*count, now_us) {
+            _ if *due_us <= now_us => {}
+            Some(until_us) if news => return *due_us = until_us.min(*due_us),
+            None if news => {}
+            _ => return,
         }
+        look.note(now_us);
+        (self.sessions.due_us, self.sessions.count, self.wake) = (None, 0, true);
     }
 
-    /// When the first of them has waited long enough.
+    /// When the first of them has waited long enough, or is looked at again.
     pub(crate) fn session_due_us(&self) -> Option<u64> {
-        self.session_due_us
+        self.sessions.due_us
     }
 }
 
@@ -229,7 +274,7 @@ impl Replica {
                     seq: seen.beyond.last().map_or(seen.upto, |beyond| beyond.1),
                 }));
             };
-        client.elsewhere.groups.iter().for_each(|group| wrote(*group));
+        client.elsewhere.wrote.iter().for_each(|group| wrote(*group));
         match client.wrote.filter(|dot| token.seen.contains(*dot)) {
             Some(dot) => token.written.push(dot),
             None if client.written_seq > 0 => wrote(own),
@@ -285,23 +330,45 @@ impl Replica {
     }
 
     fn session_resume(&mut self, id: ClientId, text: &[u8]) -> Flow {
-        let Some(opened) = self.clients.token_keys.open(text) else {
-            return self.refuse(id, &Error::Fixed(NO_KEY));
-        };
-        match opened {
+        match self.open_token(text) {
             Ok(token) => {
-                if let Some(client) = self.clients.get_mut(id).filter(|_| !token.is_empty()) {
-                    let session = client.session_mut();
-                    session.token.merge(&token);
-                    session.since_us = None;
-                }
+                self.resume(id, &token);
                 self.answer(id, |reply| reply.ok());
+                Flow::Done
             }
-            Err(error) => {
-                self.counters.session_refusals += 1;
-                let why = format!("BADTOKEN {error}; nothing was resumed");
-                return self.refuse(id, &Error::Text(why.into_bytes()));
-            }
+            Err(error) => self.refuse(id, &error),
+        }
+    }
+
+    fn open_token(&mut self, text: &[u8]) -> Result<Token, Error> {
+        let opened = self.clients.token_keys.open(text).ok_or(Error::Fixed(NO_KEY))?;
+        opened.map_err(|error| {
+            self.counters.session_refusals += 1;
+            Error::Text(format!("BADTOKEN {error}; nothing was resumed").into_bytes())
+        })
+    }
+
+    fn resume(&mut self, id: ClientId, token: &Token) {
+        if let Some(client) = self.clients.get_mut(id).filter(|_| !token.is_empty()) {
+            let session = client.session_mut();
+            session.token.merge(token);
+            session.since_us = None;
+        }
+    }
+
+    /// HELLO, one of whose options goes on with a session.
+    pub(super) fn hello(&mut self, id: ClientId, args: &[&[u8]]) -> Flow {
+        let Some(at) = connection::session_option(args) else {
+            self.run_plain(id, ConnectionCommand::Hello, args);
+            return Flow::Done;
+        };
+        let token = match self.open_token(args[at + 1]) {
+            Ok(token) => token,
+            Err(error) => return self.refuse(id, &error),
+        };
+        let others = [&args[..at], &args[at + 2..]].concat();
+        if self.run_plain(id, ConnectionCommand::Hello, &others) {
+            self.resume(id, &token);
         }
         Flow::Done
     }
@@ -369,3 +436,26 @@ fn write_names(all: Guarantees, reply: &mut crate::engine::command::Reply<'_>) {
 const NO_KEY: &str =
     "ERR this replica has no key for session tokens: none could be read from its --session-key-file, or it has none";
 const TOO_MANY: &str = "ERR the session has seen entries of more groups than a token can name";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_are_looked_at_whenever_something_comes_and_many_once_in_a_while() {
+        let mut clients = Clients::default();
+        let mut woken = |now_us: u64, waiting: usize, news: bool| {
+            (clients.sessions.due_us, clients.sessions.count, clients.wake) = (None, 0, false);
+            (0..waiting).for_each(|_| clients.await_session(1_000_000));
+            clients.wake_sessions(now_us, news);
+            (clients.wake, clients.session_due_us())
+        };
+        assert_eq!(woken(10_000, 0, true), (false, None));
+        assert_eq!(woken(10_000, 1_000, false), (false, Some(1_000_000)));
+        assert_eq!(woken(10_000, 1_000, true), (true, None));
+        assert_eq!(woken(10_900, 1_000, true), (false, Some(11_000)), "they were looked at just now");
+        assert_eq!(woken(10_900, 64, true), (true, None));
+        assert_eq!(woken(11_900, 65, true), (true, None), "a millisecond has passed");
+        assert_eq!(woken(1_000_000, 1_000, false), (true, None), "the first of them has waited long enough");
+    }
+}

@@ -23,7 +23,10 @@ use crate::{
     replica::Replica,
 };
 
-use super::freshness::{Behind, Times, UNKNOWN};
+use super::{
+    fetch::Asks,
+    freshness::{Behind, Times, UNKNOWN},
+};
 
 /// How far behind a replica may be that answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +150,7 @@ impl Replica {
         let (times, applied) = (self.times_of(sent_us), self.applied);
         let Role::Follower(follower) = &mut self.role else { return };
         follower.fresh.hear(times, commit, behind, |commit| commit.saturating_sub(applied));
-        self.clients.wake_sessions(None);
+        self.clients.wake_sessions(self.now.mono_us, true);
     }
 
     /// Another group has said what it holds. Without a time somebody else may lead it, or it is of an older version: then nothing is known.
@@ -160,7 +163,7 @@ impl Replica {
         if let Some(link) = self.feeds.as_mut().and_then(|feeds| feeds.links.get_mut(&from)) {
             link.fresh.hear(times, own, (0, 0), |own| lacking(here, own));
         }
-        self.clients.wake_sessions(None);
+        self.clients.wake_sessions(self.now.mono_us, true);
     }
 
     /// Time has passed since then. While a machine sleeps its monotonic clock may stand still: then what is here is older than it says, and what is read
@@ -279,7 +282,7 @@ impl Replica {
             return false;
         }
         if let Some(session) = self.clients.session_of_mut(id) {
-            session.asks = Some(enough);
+            session.asks = Some(Asks::Quorum(enough));
         }
         true
     }

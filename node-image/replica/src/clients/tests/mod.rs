@@ -2,6 +2,7 @@
 
 mod admin;
 mod blocking;
+mod fetch;
 mod hostile;
 mod lag;
 mod probe;

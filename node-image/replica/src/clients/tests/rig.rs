@@ -35,6 +35,8 @@ pub(crate) struct Rig {
     pub(crate) under_way: VecDeque<(ReplicaId, ReplicaId, Message)>,
     pub(crate) now_us: u64,
     pub(crate) cut: BTreeSet<(ReplicaId, ReplicaId)>,
+    /// From one of these to the other no entries and no state of other groups come, though all else does.
+    pub(crate) starved: BTreeSet<(ReplicaId, ReplicaId)>,
     pub(crate) record: Topology,
     /// Where there are several groups: those of the others.
     pub(crate) others: Vec<Topology>,
@@ -112,6 +114,7 @@ impl Rig {
             under_way: VecDeque::new(),
             now_us: 1_000_000,
             cut: BTreeSet::new(),
+            starved: BTreeSet::new(),
             record,
             others: Vec::new(),
             probed: Vec::new(),
@@ -289,8 +292,15 @@ impl Rig {
 
     /// What is under way arrives, then every replica has its turn.
     pub(crate) fn turn(&mut self) {
-        for message in std::mem::take(&mut self.under_way) {
-            self.deliver(message);
+        for (from, to, mut message) in std::mem::take(&mut self.under_way) {
+            if self.starved.contains(&(from, to)) {
+                match &mut message {
+                    Message::Feed(feed) => feed.entries.clear(),
+                    Message::Compare(_) | Message::Differ(_) | Message::States(_) => continue,
+                    _ => {}
+                }
+            }
+            self.deliver((from, to, message));
         }
         for id in self.running() {
             self.turn_of(id);

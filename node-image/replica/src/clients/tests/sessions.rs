@@ -8,10 +8,10 @@ use trireme_proto::{
 use super::rig::Rig;
 use crate::io::Input;
 
-const C: u64 = 7;
-const D: u64 = 8;
+pub(super) const C: u64 = 7;
+pub(super) const D: u64 = 8;
 
-fn with_key(mut rig: Rig) -> Rig {
+pub(super) fn with_key(mut rig: Rig) -> Rig {
     let ids: Vec<u32> = rig.nodes.keys().copied().collect();
     for id in ids {
         rig.step(id, Input::SessionKey(b"a secret of the store"));
@@ -20,7 +20,7 @@ fn with_key(mut rig: Rig) -> Rig {
     rig
 }
 
-fn token(rig: &mut Rig, id: u32) -> String {
+pub(super) fn token(rig: &mut Rig, id: u32) -> String {
     let heard = rig.ask(id, C, "SESSION TOKEN");
     let (length, token) = heard.split_once(' ').unwrap_or_else(|| panic!("{heard}"));
     assert!(length.starts_with('$'), "{heard}");

@@ -280,6 +280,21 @@ fn select(args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
     }
 }
 
+/// Where among the words of a HELLO its option SESSION stands, which is none of Redis's and has a value; none: it has none, or is wrong before it.
+pub fn session_option(args: &[&[u8]]) -> Option<usize> {
+    let mut at = 2;
+    while at < args.len() {
+        let values = match args[at] {
+            option if parse::is(option, "session") => return Some(at).filter(|_| at + 1 < args.len()),
+            option if parse::is(option, "auth") => 2,
+            option if parse::is(option, "setname") => 1,
+            _ => return None,
+        };
+        at += 1 + values;
+    }
+    None
+}
+
 fn hello(
     state: &mut ConnectionState,
     context: &Context<'_>,
