@@ -39,7 +39,7 @@ pub struct Settings {
 pub enum Scenario {
     /// SET, durability Memory, against redis with two replicas and WAIT 1.
     SetMemory,
-    /// The same in batches of 16.
+    /// SET in batches of 16, durability Memory, against a single redis.
     SetMemoryP16,
     /// SET, durability Disk, against redis with two replicas, `appendfsync always` and WAIT 1.
     SetDisk,
@@ -53,6 +53,16 @@ pub enum Scenario {
     Get,
     /// The same in batches of 16.
     GetP16,
+    /// ZADD in batches of 16, durability Memory, against a single redis.
+    ZAddP16,
+    /// HSET, the same.
+    HSetP16,
+    /// LPUSH, the same.
+    LPushP16,
+    /// SADD, the same.
+    SAddP16,
+    /// INCR, the same.
+    IncrP16,
     /// The leader is killed under load.
     Kill,
     /// The leader is stopped under load.
@@ -95,7 +105,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, in the order of the table.
-    pub const ALL: [Scenario; 27] = [
+    pub const ALL: [Scenario; 32] = [
         Scenario::SetMemory,
         Scenario::SetMemoryP16,
         Scenario::SetDisk,
@@ -104,6 +114,11 @@ impl Scenario {
         Scenario::SetOne,
         Scenario::Get,
         Scenario::GetP16,
+        Scenario::ZAddP16,
+        Scenario::HSetP16,
+        Scenario::LPushP16,
+        Scenario::SAddP16,
+        Scenario::IncrP16,
         Scenario::Kill,
         Scenario::Pause,
         Scenario::Restart,
@@ -136,6 +151,11 @@ impl Scenario {
             Scenario::SetOne => "set-one",
             Scenario::Get => "get",
             Scenario::GetP16 => "get-p16",
+            Scenario::ZAddP16 => "zadd-p16",
+            Scenario::HSetP16 => "hset-p16",
+            Scenario::LPushP16 => "lpush-p16",
+            Scenario::SAddP16 => "sadd-p16",
+            Scenario::IncrP16 => "incr-p16",
             Scenario::Kill => "kill",
             Scenario::Pause => "pause",
             Scenario::Restart => "restart",

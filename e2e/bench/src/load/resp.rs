@@ -20,7 +20,18 @@ pub enum Command {
     Incr,
     /// Four GETs for each SET.
     Mixed,
+    /// ZADD of a member, with another score each time.
+    ZAdd,
+    /// HSET of a field.
+    HSet,
+    /// LPUSH of a short element.
+    LPush,
+    /// SADD of a member.
+    SAdd,
 }
+
+/// So many keys hold what ZADD, HSET, LPUSH and SADD add.
+const HOLDERS: u64 = 1_000;
 
 /// When a SET counts as done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,18 +51,28 @@ pub struct Resp {
     wait: Wait,
     key_bytes: usize,
     set: Template,
-    get: Template,
-    incr: Template,
+    other: Template,
     wait_request: Vec<u8>,
 }
 
-/// A request in which only key and number change.
+/// A request in which only some numbers change.
 #[derive(Clone, Debug)]
 struct Template {
     bytes: Vec<u8>,
-    key_at: usize,
-    /// Where the number of the request goes, if there is room for it in the value.
-    number_at: Option<usize>,
+    /// Where they go, how long they are, and which.
+    fields: Vec<(usize, usize, Field)>,
+}
+
+/// A number in a request.
+#[derive(Clone, Copy, Debug)]
+enum Field {
+    /// That of the key.
+    Key,
+    /// That of the key, as that of a member of one of fewer keys; and of that one.
+    Member,
+    Holder,
+    /// That of the request.
+    Request,
 }
 
 /// Digits of a request's number at the start of its value.
@@ -85,15 +106,31 @@ impl Resp {
             Wait::No => 0,
             Wait::WithBatch(replicas) | Wait::TwoStep(replicas) => replicas,
         };
+        let numbered = Some(Field::Request).filter(|_| value_bytes >= NUMBER_DIGITS);
         Ok(Resp {
             command,
             wait,
             key_bytes,
-            set: Template::new(&[b"SET", &key, &value], value_bytes >= NUMBER_DIGITS),
-            get: Template::new(&[b"GET", &key], false),
-            incr: Template::new(&[b"INCR", &key], false),
+            set: Template::new(&[b"SET", &key, &value], &[None, Some(Field::Key), numbered]),
+            other: Resp::other(command, &key, &value),
             wait_request: encode(&[b"WAIT", replicas.to_string().as_bytes(), WAIT_TIMEOUT_MS.to_string().as_bytes()]),
         })
+    }
+
+    /// The command that is no SET.
+    fn other(command: Command, key: &[u8], value: &[u8]) -> Template {
+        let (holder, member) = (Some(Field::Holder), Some(Field::Member));
+        match command {
+            Command::Set | Command::Get | Command::Mixed => Template::new(&[b"GET", key], &[None, Some(Field::Key)]),
+            Command::Incr => Template::new(&[b"INCR", key], &[None, Some(Field::Key)]),
+            Command::ZAdd => {
+                let score = [b'0'; NUMBER_DIGITS];
+                Template::new(&[b"ZADD", key, &score, key], &[None, holder, Some(Field::Request), member])
+            }
+            Command::HSet => Template::new(&[b"HSET", key, key, value], &[None, holder, member]),
+            Command::LPush => Template::new(&[b"LPUSH", key, key], &[None, holder, member]),
+            Command::SAdd => Template::new(&[b"SADD", key, key], &[None, holder, member]),
+        }
     }
 
     fn key_prefix(key_bytes: usize) -> Vec<u8> {
@@ -119,30 +156,41 @@ impl Resp {
     fn template(&self, request: Request) -> &Template {
         match self.command {
             Command::Set => &self.set,
-            Command::Get => &self.get,
-            Command::Incr => &self.incr,
             Command::Mixed if request.number.is_multiple_of(MIXED_SET_OF) => &self.set,
-            Command::Mixed => &self.get,
+            _ => &self.other,
         }
     }
 }
 
 impl Template {
-    fn new(arguments: &[&[u8]], numbered: bool) -> Self {
-        let before_key = encode(&arguments[..1]).len() + format!("${}\r\n", arguments[1].len()).len();
-        let bytes = encode(arguments);
-        let number_at = numbered.then(|| bytes.len() - 2 - arguments[2].len());
-        Template { bytes, key_at: before_key, number_at }
+    /// Of these arguments, in which these numbers stand: at the end of a key, at the beginning of a value.
+    fn new(arguments: &[&[u8]], numbers: &[Option<Field>]) -> Self {
+        let (mut at, mut fields) = (format!("*{}\r\n", arguments.len()).len(), Vec::new());
+        for (i, argument) in arguments.iter().enumerate() {
+            at += format!("${}\r\n", argument.len()).len();
+            match numbers.get(i).copied().flatten() {
+                Some(Field::Request) => fields.push((at, NUMBER_DIGITS, Field::Request)),
+                Some(field) => fields.push((at, argument.len(), field)),
+                None => {}
+            }
+            at += argument.len() + 2;
+        }
+        Template { bytes: encode(arguments), fields }
     }
 
-    fn append(&self, request: Request, key_bytes: usize, out: &mut Vec<u8>) {
+    fn append(&self, request: Request, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&self.bytes);
-        let bytes = &mut out[start..];
-        write_decimal(&mut bytes[self.key_at..self.key_at + key_bytes], request.key);
-        if let Some(at) = self.number_at {
-            bytes[at..at + NUMBER_DIGITS].fill(b'0');
-            write_decimal(&mut bytes[at..at + NUMBER_DIGITS], request.number);
+        for (at, length, field) in &self.fields {
+            let bytes = &mut out[start + at..start + at + length];
+            match field {
+                Field::Key | Field::Member => write_decimal(bytes, request.key),
+                Field::Holder => write_decimal(bytes, request.key % HOLDERS),
+                Field::Request => {
+                    bytes.fill(b'0');
+                    write_decimal(bytes, request.number);
+                }
+            }
         }
     }
 }
@@ -176,7 +224,7 @@ impl Protocol for Resp {
 
     fn requests(&self, state: &mut State, batch: &[Request], out: &mut Vec<u8>) {
         for request in batch {
-            self.template(*request).append(*request, self.key_bytes, out);
+            self.template(*request).append(*request, out);
         }
         if self.wait != Wait::No {
             *state = State { before_wait: batch.len(), batch: batch.len(), failed: None };
@@ -290,6 +338,22 @@ mod tests {
         assert!(text.starts_with("*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000042\r\n$20\r\n0000000000000007"), "{text}");
         assert_eq!(resp.key(42), b"key:000000000042");
         assert_eq!(Resp::number_in(b"0000000000000007abcd"), Some(7));
+    }
+
+    #[test]
+    fn members_are_told_apart_and_their_keys_are_few() {
+        let sent = |command| {
+            let mut out = Vec::new();
+            let resp = Resp::new(command, Wait::No, 16, 20, 100_000).unwrap();
+            resp.requests(&mut State::default(), &[request(98_042, 7)], &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let (key, member) = ("$16\r\nkey:000000000042\r\n", "$16\r\nkey:000000098042\r\n");
+        assert_eq!(sent(Command::ZAdd), format!("*4\r\n$4\r\nZADD\r\n{key}$16\r\n0000000000000007\r\n{member}"));
+        assert_eq!(sent(Command::SAdd), format!("*3\r\n$4\r\nSADD\r\n{key}{member}"));
+        assert_eq!(sent(Command::LPush), format!("*3\r\n$5\r\nLPUSH\r\n{key}{member}"));
+        assert!(sent(Command::HSet).starts_with(&format!("*4\r\n$4\r\nHSET\r\n{key}{member}$20\r\n")));
+        assert_eq!(sent(Command::Incr), format!("*2\r\n$4\r\nINCR\r\n{member}"));
     }
 
     #[test]

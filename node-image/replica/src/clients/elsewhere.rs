@@ -1,4 +1,5 @@
-//! Commands whose keys are at home in another group: asked of that group's leader, wherever this replica's client is connected.
+//! Commands whose keys are at home in another group, and reads that only another one can answer ([`super::session::fetch`]): asked of that group's leader,
+//! wherever this replica's client is connected.
 //!
 //! Who leads there says so with each heartbeat, to every replica of other groups. A request is asked again of each new leader like one of the own group; a
 //! leader whose group is not the home any more answers where it belongs, having made sure that its group has not executed it, and it is asked there. So a

@@ -1,7 +1,8 @@
 //! The forwarder's side: commands that this replica's clients send and a leader executes.
 //!
-//! That is its own group's leader, or that of the group where the command's keys are at home ([`super::elsewhere`]). A request keeps its id (this replica's incarnation, the connection, a number) until its reply has come, and is asked again, in order, of every new
-//! leader and on every new connection. What was executed before is then answered from the leader's log, so the client sees a pause and nothing else.
+//! That is its own group's leader, or that of the group where the command's keys are at home, or that has what a read needs ([`super::elsewhere`]). A request
+//! keeps its id (this replica's incarnation, the connection, a number) until its reply has come, and is asked again, in order, of every new leader and on every
+//! new connection. What was executed before is then answered from the leader's log, so the client sees a pause and nothing else.
 
 use bytes::Bytes;
 use trireme_proto::{
