@@ -33,8 +33,8 @@ pub const KEYS: [Key; 28] = [
     Key { name: "tally4", family: Family::Tally },
     Key { name: "tally5", family: Family::Tally },
     Key { name: "levels", family: Family::Levels },
-    Key { name: "{causal}cause", family: Family::Causal },
-    Key { name: "{causal}effect", family: Family::Causal },
+    Key { name: "what:cause", family: Family::Causal },
+    Key { name: "what:effect", family: Family::Causal },
     Key { name: "home/count", family: Family::Home },
 ];
 /// From here on, keys of stores without a leader: what everybody sets, what one client sets and removes, and what one client counts.

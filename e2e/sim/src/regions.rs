@@ -25,7 +25,7 @@ use crate::{
     machine::Machine,
     network::{ConnectionId, Delays, Network},
     queue::Queue,
-    scenario::{Focus, Scenario, group_of},
+    scenario::{Focus, Scenario, group_of, has_short_logs},
     trace::Keep,
     world::{Summary, World},
 };
@@ -103,13 +103,16 @@ impl Regions {
     /// The regions of these scenarios, none of which leaves.
     fn of(scenarios: &[Scenario], mut rng: Rng, keep: Keep) -> Regions {
         let far = rng.u64(1_000..40_000);
-        let delays = Delays {
+        let mut delays = Delays {
             min_us: far,
             spread_us: far / 4 + 100,
             slow_one_in: rng.u32(20..400),
             slow_us: rng.u64(10_000..200_000),
         };
-        let fault_every_us = rng.u64(200_000..1_500_000);
+        let mut fault_every_us = rng.u64(200_000..1_500_000);
+        if has_short_logs(scenarios[0].seed) {
+            (delays.slow_one_in, delays.slow_us, fault_every_us) = (3, 150_000, 600_000);
+        }
         let all: Vec<u32> = scenarios.iter().map(|scenario| scenario.place.group).collect();
         let mut queue = Queue::default();
         queue.after(rng.u64(100_000..fault_every_us), Event::Fault);

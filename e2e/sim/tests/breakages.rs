@@ -5,7 +5,7 @@ use trireme_sim::campaign::{self, Finding};
 use trireme_sim::scenario::Focus;
 
 /// Seeds of the rule's focus that may be run before it must have been found: one in eight of this range.
-const SEEDS: u64 = 8 * 800;
+const SEEDS: u64 = 8 * 2_000;
 
 /// Findings that say "slow", not "wrong", prove nothing about a safety rule.
 fn proves(finding: &Finding) -> bool {
