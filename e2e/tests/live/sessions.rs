@@ -30,7 +30,7 @@ const LARGE: usize = 1 << 20;
 
 fn sessions(stage: &Stage) -> Outcome {
     let wait = json!({ "waitMs": 300 });
-    let single = json!({ "mode": "SingleLeader", "r": 1, "session": wait });
+    let single = json!({ "mode": "SingleLeader", "r": 1, "session": wait, "requestTimeout": "2s" });
     let store = stage.store("one", &single)?;
     store.all_pods_ready(3)?;
     let (at, behind) = (store.leader()?, store.follower()?);

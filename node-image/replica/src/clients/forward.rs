@@ -264,15 +264,14 @@ impl Replica {
             if since_us.saturating_add(timeout_us) > now {
                 return None;
             }
-            let text = if *sent {
-                doubts += 1;
-                format!(
-                    "INDOUBT the command may or may not have been executed: no leader answered within {} ms",
-                    timeout_us / 1_000
-                )
-            } else if !*writes && request.seen_wait_ms > 0 {
+            let unanswered = format!("no leader answered within {} ms", timeout_us / 1_000);
+            let text = if !*writes && request.seen_wait_ms > 0 {
                 stale += 1;
+                let why = if *sent { &unanswered } else { &why };
                 format!("STALE what this session has seen has not come here, and {why}; nothing was done")
+            } else if *sent {
+                doubts += 1;
+                format!("INDOUBT the command may or may not have been executed: {unanswered}")
             } else {
                 refusals += 1;
                 format!("NOREPLICAS {why}; nothing was done")
