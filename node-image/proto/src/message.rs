@@ -388,6 +388,9 @@ pub struct Request {
     /// A read: its client wants to know with the reply how far behind that was.
     #[prost(bool, tag = "63")]
     pub tells_staleness: bool,
+    /// A read whose sender may be told that another group has what it needs.
+    #[prost(bool, tag = "64")]
+    pub may_be_fetched: bool,
 }
 
 /// A command as the client sent it.

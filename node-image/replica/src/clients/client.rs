@@ -409,8 +409,7 @@ impl Client {
     pub(crate) fn level(&self) -> Level {
         let level = self.consistency.once.unwrap_or(self.consistency.level);
         match self.session.as_ref().and_then(|session| session.asks) {
-            Some(Asks::Quorum(r)) => Level { r, ..level },
-            Some(Asks::Member(id)) => Level { with: Some(id), ..level },
+            Some(Asks { quorum, member }) => Level { r: quorum.unwrap_or(level.r), with: member, ..level },
             None => level,
         }
     }

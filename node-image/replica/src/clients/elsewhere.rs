@@ -69,12 +69,10 @@ impl Replica {
 
     /// A connection to a replica of another group is gone.
     pub(crate) fn leader_abroad_closed(&mut self, id: ReplicaId) {
-        self.clients
-            .abroad
-            .values_mut()
-            .filter(|abroad| abroad.leader == Some(id))
-            .for_each(|abroad| abroad.leader = None);
+        let led = self.clients.abroad.iter_mut().filter(|(_, abroad)| abroad.leader == Some(id));
+        let without: Vec<u32> = led.map(|(group, abroad)| (abroad.leader = None, *group).1).collect();
         self.forget_forwarder(id);
+        without.into_iter().for_each(|group| self.fetch_again(group));
     }
 
     /// The leader of another group to whom requests can be sent.
@@ -185,12 +183,14 @@ impl Replica {
     pub(super) fn moved(&mut self, id: ClientId, number: u64, moved: Moved) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let place = client.places.iter_mut().find(|place| place.is_of(number));
-        let Some(Place::Asked { sent, group, home_epoch, .. }) = place else { return };
+        let Some(Place::Asked { sent, group, home_epoch, writes, .. }) = place else { return };
         *sent = false;
+        let (writes, own) = (*writes, self.identity.group);
         let news = moved.epoch > *home_epoch;
         if moved.epoch >= *home_epoch {
             (*group, *home_epoch) = (moved.group, moved.epoch);
         }
+        client.note_elsewhere(moved.group, own, writes);
         self.clients.moved.insert(id);
         if news {
             self.ask_moved();
@@ -200,6 +200,7 @@ impl Replica {
     /// Asks what was found to belong elsewhere: of the home that is known from the highest epoch.
     pub(crate) fn ask_moved(&mut self) {
         for id in std::mem::take(&mut self.clients.moved) {
+            let shows_all = self.shows_all_seen(id);
             let Some(client) = self.clients.get_mut(id) else { continue };
             let now_us = self.now.mono_us;
             let left = client.key_wait().map_or(0, |wait| left_us(wait.until_us, now_us));
@@ -220,7 +221,8 @@ impl Replica {
                     // What its session needs stays with it.
                     request.seen = merged(&request.seen, &shown);
                 }
-                *sent = self.may_ask(*group);
+                // What is asked elsewhere says what its client has been shown here: that has to be here.
+                *sent = self.may_ask(*group) && (*writes || shows_all);
                 match *sent {
                     true => {
                         let wait_us = left.min(request.wait_us);

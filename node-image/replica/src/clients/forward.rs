@@ -18,6 +18,7 @@ use super::{
     client::{Blocked, Place, bytes_of},
     execute::{Work, note_session},
     requests::{CONNECTIONS_MAX, OUTSTANDING_MAX},
+    session::fetch::{KEPT_HERE, can_be_fetched},
 };
 
 /// Bytes of requests in one message, but for a single one that has more.
@@ -90,6 +91,7 @@ impl Replica {
             wait_us: wait.map_or(0, |wait| left_us(wait.until_us, now_us)),
             seen,
             seen_wait_ms,
+            may_be_fetched: can_be_fetched(work),
             ..Request::default()
         };
         client.note_elsewhere(group, own, work.writes());
@@ -217,14 +219,17 @@ impl Replica {
     }
 
     /// One reply: it takes its place in its client's order.
-    pub(crate) fn take_reply(&mut self, reply: message::Reply, group: u32) {
+    pub(crate) fn take_reply(&mut self, mut reply: message::Reply, group: u32) {
         let (Some(id), number) = (self.client_of(reply.connection), reply.number) else { return };
         let Some(client) = self.clients.get_mut(id) else { return };
         let Some((_, writes)) = client.group_of_place(number).filter(|(asked, _)| *asked == group) else {
             return; // It was answered before, or is asked elsewhere now.
         };
-        if let Some(moved) = reply.moved {
-            return self.moved(id, number, moved);
+        if let Some(moved) = reply.moved.take() {
+            if writes || self.may_be_fetched(id, number) {
+                return self.moved(id, number, moved);
+            }
+            reply.bytes = Bytes::from_static(KEPT_HERE);
         }
         match group == self.identity.group {
             true => {}
@@ -283,6 +288,9 @@ impl Replica {
         self.counters.in_doubt += doubts;
         self.counters.no_replicas += refusals;
         self.counters.stale_answers += stale;
+        if stale > 0 {
+            self.fetches_no_more(id);
+        }
         self.settle(id);
     }
 

@@ -94,7 +94,7 @@ impl Replica {
         }
     }
 
-    fn members_linked(&self) -> Vec<ReplicaId> {
+    pub(crate) fn members_linked(&self) -> Vec<ReplicaId> {
         let Some(topology) = &self.meta.topology else { return Vec::new() };
         let counts = |id: &ReplicaId| {
             let configs = [Some(&topology.config), topology.old.as_ref()];

@@ -5,9 +5,12 @@
 //!   where nobody leads ──▶ one member that holds what is missing, among those that the read asks; else all of them
 //! ```
 //!
-//! A read is executed there as if the client were connected there, and its reply says what it has shown: that is part of the session from then on. As long as
-//! that has not come here the session's reads go there at once, without waiting again. Writes are not asked of others: they would be written elsewhere
-//! than their client believes, so they wait, and are refused.
+//! A read is executed there as if the client were connected there, after all that it was shown here, and its reply says what it has shown: that is part of the
+//! session from then on. As long as that has not come here the session's reads go there at once, without waiting again. Writes are not asked of others: they
+//! would be written elsewhere than their client believes, so they wait, and are refused.
+//!
+//! Commands of a connection are executed in their order. So nothing else of it is under way, here or there, while a read of it is asked of another group; a
+//! follower's read behind which others wait at their leader stays, and is refused.
 
 use trireme_proto::{
     ReplicaId,
@@ -15,7 +18,11 @@ use trireme_proto::{
 };
 
 use crate::{
-    clients::{Flow, execute::Work, serve::with_work},
+    clients::{
+        Flow,
+        client::{Client, Place},
+        execute::Work,
+    },
     engine::ReceivedSet,
     feeds::sets,
     group::Role,
@@ -24,17 +31,24 @@ use crate::{
     replica::Replica,
 };
 
-/// Of whom a read is asked, where nobody leads, beside what it would ask anyway.
+/// Of whom a read is asked, where nobody leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asks {
-    /// So many.
-    Quorum(Quorum),
-    /// This one.
-    Member(ReplicaId),
+pub(crate) struct Asks {
+    /// So many; none: as many as without a session.
+    pub(crate) quorum: Option<Quorum>,
+    /// This one among them.
+    pub(crate) member: Option<ReplicaId>,
 }
 
+/// What is said of a read that others stand behind: they may be executed before another group could answer.
+pub(in crate::clients) const KEPT_HERE: &[u8] =
+    b"-STALE what this session has seen has not come here in time, and commands behind this one keep it from \
+being asked of another region; nothing was done\r\n";
+/// Answers that show nothing.
+const SHOWS_NOTHING: [&[u8]; 4] = [b"-STALE", b"-TRYAGAIN", b"-NOREPLICAS", b"-INDOUBT"];
+
 /// Whether it can be executed elsewhere: a read of keys.
-fn can_be_fetched(work: &Work<'_>) -> bool {
+pub(in crate::clients) fn can_be_fetched(work: &Work<'_>) -> bool {
     matches!(work, Work::One(spec, _) if spec.names_keys() && !spec.is_write() && !work.waits())
 }
 
@@ -52,7 +66,7 @@ impl Replica {
         }
         let group = match &self.role {
             Role::Peer(_) => {
-                let asks = self.members_to_ask(missing)?;
+                let asks = self.members_to_ask(id, missing)?;
                 let session = self.clients.session_of_mut(id)?;
                 (session.asks, session.fetches) = (Some(asks), Some(self.identity.id));
                 self.session_goes_on(id);
@@ -62,6 +76,9 @@ impl Replica {
             // Its leader has found it, and said so.
             Role::Follower(_) | Role::Idle => self.fetches(id).filter(|group| self.may_ask(*group))?,
         };
+        if !self.shows_all_seen(id) {
+            return None;
+        }
         let client = self.clients.get_mut(id)?;
         // What is before it is answered first.
         if client.held > 0 || !client.may_follow(group, 0) {
@@ -77,40 +94,101 @@ impl Replica {
         self.clients.session_of(id)?.fetches
     }
 
-    fn members_to_ask(&self, missing: &ReceivedSet) -> Option<Asks> {
-        let feeds = self.feeds.as_ref()?;
-        let has = |id: &ReplicaId| self.held_by(*id).is_some_and(|held| held.covers(missing));
-        let asked = |id: &ReplicaId| self.too_few_peers(Side::Reads, Quorum::Store, false).is_none() && has(id);
-        if let Some(id) = feeds.links.keys().copied().find(asked) {
-            return Some(Asks::Member(id));
+    /// Its next read waits again.
+    pub(in crate::clients) fn fetches_no_more(&mut self, id: ClientId) {
+        if let Some(session) = self.clients.session_of_mut(id) {
+            session.fetches = None;
         }
-        let all = self.too_few_peers(Side::Reads, Quorum::All, false).is_none();
-        all.then_some(Asks::Quorum(Quorum::All))
     }
 
-    /// Another group that has said that it holds all of this, and whose leader can be asked: the one heard last.
+    /// Whether everything that a connection was shown here is here: of what it wrote and read by its leader a follower may not have heard yet.
+    pub(in crate::clients) fn shows_all_seen(&mut self, id: ClientId) -> bool {
+        let (store, here) = (self.store_guarantees(), self.applied.min(self.commit));
+        self.clients.get_mut(id).is_some_and(|client| client.reads_after(store) <= here)
+    }
+
+    /// Where nobody leads: one member that has it, among as many as a bound asks for, or what the state shows the effects of; else all.
+    fn members_to_ask(&mut self, id: ClientId, missing: &ReceivedSet) -> Option<Asks> {
+        let bound = self.clients.session_of(id)?.asks.and_then(|asks| asks.quorum);
+        let prefix = self.causes_to_come().is_some() && self.keeps_prefix(id);
+        let quorum = bound.or_else(|| prefix.then(|| self.meets_every_write()));
+        let enough = self.too_few_peers(Side::Reads, quorum.unwrap_or_default(), false).is_none();
+        let oldest_us = self.now.mono_us.saturating_sub(self.suspicion_us());
+        let has = |id: &ReplicaId| {
+            let link = self.feeds.as_ref().and_then(|feeds| feeds.links.get(id));
+            let heard = link.is_some_and(|link| link.connected && link.heard_us >= oldest_us);
+            heard && self.held_by(*id).is_some_and(|held| held.covers(missing))
+        };
+        if let Some(member) = self.members_linked().into_iter().find(has).filter(|_| enough) {
+            return Some(Asks { quorum, member: Some(member) });
+        }
+        let all = self.too_few_peers(Side::Reads, Quorum::All, false).is_none();
+        all.then_some(Asks { quorum: Some(Quorum::All), member: None })
+    }
+
+    /// Another group that has said that it holds all of this, and whose leader can be asked: best one that holds all that is here, too, then the one heard last.
     fn group_that_has(&self, needed: &ReceivedSet) -> Option<u32> {
         let feeds = self.feeds.as_ref().filter(|_| !needed.is_empty())?;
-        let has = |group: &u32| feeds.said.get(group).is_some_and(|said| said.covers(needed));
-        let linked = feeds.links.iter().filter(|(group, link)| link.connected && has(group) && !self.is_edge(**group));
-        let asked = linked.filter(|(group, _)| self.may_ask(**group));
-        asked.max_by_key(|(group, link)| (link.heard_us, std::cmp::Reverse(**group))).map(|(group, _)| *group)
+        let said = |group: &u32| feeds.said.get(group).filter(|said| said.covers(needed));
+        let linked = feeds.links.iter().filter(|(group, link)| link.connected && !self.is_edge(**group));
+        let asked = linked.filter_map(|(group, link)| Some((*group, link, said(group)?)));
+        let best = asked
+            .filter(|(group, ..)| self.may_ask(*group))
+            .max_by_key(|(group, link, said)| (said.covers(self.here()), link.heard_us, std::cmp::Reverse(*group)));
+        best.map(|(group, ..)| group)
     }
 
     /// Where a request belongs whose client has seen what has not come here in time.
     pub(in crate::clients) fn fetched_from(&self, request: &Request) -> Option<Moved> {
-        if request.seen_wait_ms == 0 || !with_work(request, can_be_fetched).unwrap_or(false) {
+        if request.seen_wait_ms == 0 || !request.may_be_fetched {
             return None;
         }
         let group = self.group_that_has(&sets::from_message(&request.seen))?;
         Some(Moved { group, ..Moved::default() })
     }
 
-    /// A read was answered by another group: what it has shown is what its session has seen. If it was not what it should be, the next one waits.
+    /// Whether a read that its leader cannot answer may be asked of another group: nothing stands behind it.
+    pub(in crate::clients) fn may_be_fetched(&mut self, id: ClientId, number: u64) -> bool {
+        let last = |client: &mut Client| client.places.back().is_some_and(|place| place.is_of(number));
+        self.clients.get_mut(id).is_some_and(last)
+    }
+
+    /// A read was answered by another group: what it has shown, and is not here, is what its session has seen.
     pub(in crate::clients) fn note_fetched(&mut self, id: ClientId, group: u32, reply: &Reply) {
+        if SHOWS_NOTHING.iter().any(|code| reply.bytes.starts_with(code)) {
+            return self.fetches_no_more(id);
+        }
+        let shown = sets::from_message(&reply.seen);
+        // It has said so itself, since its last heartbeat.
+        if let Some(said) = self.feeds.as_mut().and_then(|feeds| feeds.said.get_mut(&group)) {
+            said.merge(&shown);
+        }
+        let (new, commit) = (shown.without(self.here()), self.commit);
         let Some(client) = self.clients.get_mut(id) else { return };
-        let session = client.session_mut();
-        session.token.seen.merge(&sets::from_message(&reply.seen));
-        session.fetches = Some(group).filter(|_| !reply.bytes.starts_with(b"-"));
+        // It was reset meanwhile: that is forgotten, too.
+        let Some(session) = client.session.as_deref_mut() else { return };
+        session.token.seen.merge(&new);
+        session.fetches = Some(group);
+        client.session_seq = client.session_seq.max(commit);
+    }
+
+    /// The leader of this group is not there any more: reads that were asked of it are asked of the own group's, which may have by now what they need.
+    pub(in crate::clients) fn fetch_again(&mut self, lost: u32) {
+        let own = self.identity.group;
+        for id in self.clients.ids() {
+            let Some(client) = self.clients.get_mut(id) else { continue };
+            let mut again = false;
+            for place in &mut client.places {
+                if let Place::Asked { sent, group, writes: false, .. } = place
+                    && *group == lost
+                {
+                    (*group, *sent, again) = (own, false, true);
+                }
+            }
+            if again {
+                self.fetches_no_more(id);
+                self.clients.moved.insert(id);
+            }
+        }
     }
 }

@@ -62,14 +62,16 @@ impl Replica {
             return Err(Flow::NotNow);
         }
         let waited = waits_for.is_some_and(|us| us >= self.session_wait_us());
-        let lost = self.missing(&all, waited).lost;
+        let fetches = self.fetches(id).is_some();
+        // One whose reads are asked of others has waited before: what nobody has is lost.
+        let lost = self.missing(&all, waited || fetches).lost;
         if !lost.is_empty() {
             return Err(self.tell_lost(id, &lost));
         }
         let missing = self.missing(&needed, waited);
         let may_go_on = missing.waits.is_empty();
         if !may_go_on
-            && (waited || self.fetches(id).is_some())
+            && (waited || fetches)
             && let Some(placed) = self.fetch(id, work, &missing.waits, &needed)
         {
             return placed;
@@ -83,6 +85,10 @@ impl Replica {
         }
         if let Role::Follower(_) | Role::Idle = &self.role {
             // Its leader has more.
+            let own = self.identity.group;
+            if self.clients.get_mut(id).is_some_and(|client| !client.may_follow(own, 0)) {
+                return Err(Flow::NotNow);
+            }
             self.session_goes_on(id);
             return Err(self.forward(id, work, (self.identity.group, 0)));
         }

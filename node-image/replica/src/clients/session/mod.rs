@@ -362,11 +362,18 @@ impl Replica {
             self.run_plain(id, ConnectionCommand::Hello, args);
             return Flow::Done;
         };
+        let others = [&args[..at], &args[at + 2..]].concat();
+        let says = |word: &[u8]| others.iter().any(|arg| arg.eq_ignore_ascii_case(word));
+        // A stranger is told that it is one.
+        let stranger = self.clients.get_mut(id).is_some_and(|client| client.state.must_authenticate);
+        if stranger && !says(b"auth") {
+            self.run_plain(id, ConnectionCommand::Hello, &others);
+            return Flow::Done;
+        }
         let token = match self.open_token(args[at + 1]) {
             Ok(token) => token,
             Err(error) => return self.refuse(id, &error),
         };
-        let others = [&args[..at], &args[at + 2..]].concat();
         if self.run_plain(id, ConnectionCommand::Hello, &others) {
             self.resume(id, &token);
         }

@@ -72,13 +72,13 @@ impl Replica {
     }
 
     /// Whether that is promised to a connection.
-    fn keeps_prefix(&mut self, id: ClientId) -> bool {
+    pub(super) fn keeps_prefix(&mut self, id: ClientId) -> bool {
         let store = self.store_guarantees();
         self.clients.get_mut(id).is_some_and(|client| client.guarantees(store).has(Guarantees::CONSISTENT_PREFIX))
     }
 
     /// What has still to come of what the state depends on. What was lost with a disk, and nobody has, does not.
-    fn causes_to_come(&mut self) -> Option<ReceivedSet> {
+    pub(super) fn causes_to_come(&mut self) -> Option<ReceivedSet> {
         let missing = self.engine.missing_causes()?;
         if broken(Breakage::ShowBeforeCause) {
             return None;

@@ -127,7 +127,7 @@ impl Replica {
         })
     }
 
-    fn suspicion_us(&self) -> u64 {
+    pub(super) fn suspicion_us(&self) -> u64 {
         u64::from(self.setting(|settings| settings.suspicion_ms)) * 1_000
     }
 
@@ -275,16 +275,21 @@ impl Replica {
 
     /// Whether so many members can be asked for the keys of a read that one of them is among those of any write: then they are.
     pub(super) fn asks_enough(&mut self, id: ClientId, work: &Work<'_>) -> bool {
-        let (w, n) = self.number_of(Side::Writes, Quorum::Store);
-        let enough = Quorum::Count(u32::try_from((n + 1).saturating_sub(w)).unwrap_or(u32::MAX));
+        let enough = self.meets_every_write();
         let by_key = matches!(work, Work::One(spec, _) if spec.names_keys());
         if !by_key || self.too_few_peers(Side::Reads, enough, false).is_some() {
             return false;
         }
         if let Some(session) = self.clients.session_of_mut(id) {
-            session.asks = Some(Asks::Quorum(enough));
+            session.asks = Some(Asks { quorum: Some(enough), member: None });
         }
         true
+    }
+
+    /// So many members that one of them is among those of any write.
+    pub(super) fn meets_every_write(&self) -> Quorum {
+        let (w, n) = self.number_of(Side::Writes, Quorum::Store);
+        Quorum::Count(u32::try_from((n + 1).saturating_sub(w)).unwrap_or(u32::MAX))
     }
 
     /// Where it was asked for: how far behind what is read is, as an attribute before the reply.

@@ -87,6 +87,8 @@ fn where_nobody_leads_one_member_that_has_it_is_enough() {
     let token = token(&mut rig, 1);
     assert_eq!(rig.ask(3, C, "GET a"), "$1 1", "r = 1: no token, no promise");
     assert_eq!(rig.ask(3, C, &format!("SESSION RESUME {token}")), "+OK");
+    // That nothing is seen without its cause would take so many as meet every write, and one of them is away.
+    assert_eq!(rig.ask(3, C, "SESSION GUARANTEES ReadYourWrites MonotonicReads"), "+OK");
     rig.say(3, C, "GET a");
     rig.run(900);
     assert_eq!(rig.heard(3, C), "");
@@ -162,4 +164,70 @@ fn many_that_wait_are_looked_at_once_in_a_while() {
     for id in 100..300 {
         assert_eq!(rig.heard(3, id), "$1 2", "client {id}");
     }
+}
+
+#[test]
+fn nothing_of_a_connection_overtakes_a_read_that_is_asked_elsewhere() {
+    let (mut rig, token) = third_region_behind();
+    rig.starved.insert((11, 21));
+    rig.run(200);
+    assert_eq!(rig.ask(22, C, &format!("SESSION RESUME {token}")), "+OK");
+    assert_eq!(rig.ask(22, C, "SESSION GUARANTEES ReadYourWrites MonotonicReads"), "+OK");
+    // A write stands behind it that the leader may execute before another group could answer.
+    rig.say(22, C, "GET a");
+    rig.say(22, C, "SET c 1");
+    rig.run(2_300);
+    let heard = rig.heard(22, C);
+    assert!(heard.starts_with("-STALE") && heard.ends_with("+OK"), "{heard}");
+    rig.say(22, C, "GET a");
+    rig.run(2_300);
+    assert_eq!(rig.heard(22, C), "$1 2");
+    // What it writes here is not there yet: its read is not asked there before.
+    rig.starved.insert((21, 11));
+    rig.say(22, C, "SET a 9");
+    rig.say(22, C, "GET a");
+    rig.run(20);
+    let heard = rig.heard(22, C);
+    assert!(heard == "+OK" || heard == "+OK $1 9", "{heard}");
+}
+
+#[test]
+fn a_read_comes_back_when_who_was_asked_is_gone() {
+    let (mut rig, token) = third_region_behind();
+    rig.starved.insert((11, 21));
+    rig.run(200);
+    assert_eq!(rig.ask(22, C, &format!("SESSION RESUME {token}")), "+OK");
+    rig.say(22, C, "GET a");
+    rig.run(2_300);
+    assert_eq!(rig.heard(22, C), "$1 2");
+    // Its leader does not answer, and then its connection breaks.
+    rig.nodes.get_mut(&11).unwrap().running = false;
+    rig.say(22, C, "GET a");
+    rig.run(200);
+    assert_eq!(rig.heard(22, C), "");
+    rig.disconnect(11, 22);
+    rig.disconnect(11, 21);
+    rig.run(2_300);
+    let heard = rig.heard(22, C);
+    assert!(heard.starts_with("-STALE 1 entries"), "{heard}");
+}
+
+#[test]
+fn where_nobody_leads_what_a_bound_asks_for_is_asked_beside_what_a_session_needs() {
+    let mut rig = with_key(Rig::peers_with(3, 1, 1, |record| {
+        record.settings.write_order = WriteOrder::Clock as i32;
+    }));
+    assert_eq!(rig.ask(1, C, "SET a 1"), "+OK");
+    rig.run(60);
+    rig.disconnect(1, 3);
+    rig.starved.insert((2, 3));
+    assert_eq!(rig.ask(1, C, "SET a 2"), "+OK");
+    rig.run(100);
+    let token = token(&mut rig, 1);
+    assert_eq!(rig.ask(3, C, &format!("SESSION RESUME {token}")), "+OK");
+    assert_eq!(rig.ask(3, C, "CONSISTENCY maxlag=1ms"), "+OK");
+    rig.say(3, C, "GET a");
+    rig.run(3_000);
+    let heard = rig.heard(3, C);
+    assert!(heard.starts_with("-STALE"), "one member that has it is not all that the bound asks: {heard}");
 }
