@@ -34,6 +34,7 @@ mod feed;
 pub mod frame;
 pub mod ids;
 pub mod message;
+mod probe;
 mod published;
 pub mod report;
 pub mod topology;

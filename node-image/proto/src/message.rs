@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-pub use crate::{connection::*, feed::*, published::*};
+pub use crate::{connection::*, feed::*, probe::*, published::*};
 use crate::{
-    ids::{Dot, Epoch, Incarnation, Position},
+    ids::{Epoch, Incarnation, Position},
     report::Report,
     topology::Topology,
 };
@@ -113,29 +113,6 @@ pub enum Message {
     /// Whoever leads, or coordinates, to the operator: it is.
     #[prost(message, tag = "62")]
     Probed(Probed),
-}
-
-/// "Write nothing": whoever leads, or where nobody does whoever is asked, makes an entry without a change and answers when it is committed, or has its copies.
-/// Who cannot do so at once does not do it, and does not answer.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
-pub struct Probe {
-    /// Number of the question.
-    #[prost(uint64, tag = "1")]
-    pub number: u64,
-}
-
-/// A write of nothing is acknowledged.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
-pub struct Probed {
-    /// Number of the question.
-    #[prost(uint64, tag = "1")]
-    pub number: u64,
-    /// Its place in the log of the group that made it.
-    #[prost(uint64, tag = "2")]
-    pub seq: u64,
-    /// Its name everywhere.
-    #[prost(message, required, tag = "3")]
-    pub dot: Dot,
 }
 
 /// "I lead my group, and serve."
