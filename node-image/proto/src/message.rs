@@ -15,7 +15,7 @@ pub struct Frame {
     /// Its content; a frame of a later version may have one that is not known here.
     #[prost(
         oneof = "Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 30, 50, 61, 62"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 30, 31, 50, 61, 62"
     )]
     pub message: Option<Message>,
 }
@@ -104,6 +104,9 @@ pub enum Message {
     /// Replica to replica: what clients have published. An older one does not know it: its clients hear nothing from elsewhere.
     #[prost(message, tag = "30")]
     Published(Published),
+    /// Replica to replica, when it changes and on each new connection. An older one does not know it: what its clients do makes no events.
+    #[prost(message, tag = "31")]
+    KeyspaceEvents(KeyspaceEvents),
     /// Only to who said in its Hello that it unpacks: a piece of a stream of frames.
     #[prost(message, tag = "50")]
     Packed(Packed),

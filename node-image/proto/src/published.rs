@@ -30,6 +30,24 @@ pub struct Published {
     pub messages: Vec<PublishedMessage>,
 }
 
+/// Which keyspace events a store's replicas tell: what CONFIG SET has said last of that, at any of them. A state: to hear it again changes nothing, and of two the
+/// one with the larger (clock, replica) is the later one.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct KeyspaceEvents {
+    /// When it was said, in milliseconds since 1970 by the clock of who said it, and after all that it had heard.
+    #[prost(uint64, tag = "1")]
+    pub clock_ms: u64,
+    /// At which replica.
+    #[prost(uint32, tag = "2")]
+    pub replica: ReplicaId,
+    /// The classes, as letters.
+    #[prost(string, tag = "3")]
+    pub classes: String,
+    /// In place of what the record had then: where it has something else now, that counts.
+    #[prost(string, tag = "4")]
+    pub in_place_of: String,
+}
+
 /// One message.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct PublishedMessage {

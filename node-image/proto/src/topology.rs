@@ -368,6 +368,9 @@ pub struct Settings {
     /// Milliseconds that a command waits for what its session has seen; none: the default.
     #[prost(uint32, optional, tag = "63")]
     pub session_wait_ms: Option<u32>,
+    /// Classes of keyspace events that are told, as letters of Redis's `notify-keyspace-events`, unless CONFIG SET has said otherwise since.
+    #[prost(string, tag = "70")]
+    pub keyspace_events: String,
 }
 
 /// What clients may take of a replica. Of each, 0 is the default.
@@ -422,6 +425,7 @@ impl Settings {
             limits: None,
             session_off: 0,
             session_wait_ms: None,
+            keyspace_events: String::new(),
         }
     }
 }

@@ -364,6 +364,7 @@ impl Replica {
             Message::Forward(forward) => self.on_forward(from, forward),
             Message::ForwardReply(reply) => self.on_forward_reply(from, reply),
             Message::Published(batch) => self.on_published(from, batch),
+            Message::KeyspaceEvents(said) => self.on_keyspace_events(from, &said),
             // Another group's log is of no account here.
             _ if !own => {}
             Message::Append(append) => self.on_append(from, &append),
@@ -422,6 +423,7 @@ impl Replica {
                 } else {
                     self.link_opened(id);
                 }
+                self.repeat_keyspace_events(id);
             }
         }
         self.report_due = true;

@@ -292,6 +292,8 @@ impl Replica {
             return Effect { wrote: false, depends_on: 0 };
         }
         let mut reply = Reply::new(out, resp3);
+        let classes = self.clients.parameters.tuning().events;
+        self.engine.tell_events(classes);
         let ((), effect) = self.engine.execute(&at, &mut self.delta, |access| match work {
             Work::One(spec, args) => command::run(access, spec, args, random, &mut reply),
             Work::Transaction(commands, watched) => {
@@ -310,9 +312,11 @@ impl Replica {
                         Ok(spec) => command::run(access, spec, &args, random.wrapping_add(i as u64), &mut reply),
                         Err(error) => error.write(&mut reply),
                     }
+                    self.clients.pubsub.spread.execute_events(access.take_events(), classes);
                 }
             }
         });
+        self.clients.pubsub.spread.execute_events(self.engine.take_events(), classes);
         let reply_bytes = if forwarded { out.len() - before } else { 0 };
         if self.delta.len() + reply_bytes > self.clients.limits.entry_bytes {
             out.truncate(before);

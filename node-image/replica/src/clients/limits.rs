@@ -43,6 +43,8 @@ impl Replica {
     pub(crate) fn look_at_limits(&mut self) {
         let limits = self.setting(|settings| settings.limits).unwrap_or_default();
         self.clients.parameters.follow(&limits);
+        let events = self.setting(|settings| settings.keyspace_events.clone());
+        self.clients.parameters.follow_events(&events);
         let (now_us, idle_us) = (self.now.mono_us, self.tuning().idle_s.saturating_mul(1_000_000));
         if idle_us == 0 || now_us < self.clients.looked_us.saturating_add(LOOK_US) {
             return;

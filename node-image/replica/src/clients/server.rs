@@ -91,7 +91,10 @@ impl Replica {
     /// CONFIG SET.
     pub(super) fn config_set(&mut self, id: ClientId, args: &[&[u8]]) -> Flow {
         match self.clients.parameters.set(args) {
-            Ok(()) => self.with_client(id, |_| {}),
+            Ok(()) => {
+                self.say_keyspace_events(args);
+                self.with_client(id, |_| {})
+            }
             Err(error) => self.refuse(id, &error),
         }
     }

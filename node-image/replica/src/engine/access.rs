@@ -1,6 +1,7 @@
 //! What commands are written against: typed reads and writes within one unit of work. Every write takes effect at once, is noted in the
 //! delta, and can be undone. An expired key is absent; the first write to it removes what was left.
 
+mod events;
 pub mod kept;
 pub mod siblings;
 
@@ -64,6 +65,8 @@ pub struct Access<'a> {
     last_key: Option<(usize, usize)>,
     depends_on: Cell<u64>,
     wrote: bool,
+    /// The next write into a key is in place of what it has held: it is not new.
+    replaces: bool,
     w: Write<'static>,
 }
 
@@ -84,7 +87,7 @@ impl<'a> Access<'a> {
             known: false,
         };
         let depends_on = Cell::new(0);
-        Access { engine, delta, now_ms: at.now_ms, dot, last_key: None, depends_on, wrote: false, w }
+        Access { engine, delta, now_ms: at.now_ms, dot, last_key: None, depends_on, wrote: false, replaces: false, w }
     }
 
     pub(super) fn effect(&self) -> Effect {
@@ -189,6 +192,7 @@ impl<'a> Access<'a> {
 
     /// Before a write that needs the key to be there or not: what is left of an expired key goes.
     fn clean(&mut self, key: &[u8]) {
+        self.tell_new(key);
         let (_, handle) = self.find(key);
         if handle.is_some_and(|h| self.kind_of(h).is_none()) {
             self.clear(key);
@@ -218,6 +222,7 @@ impl<'a> Access<'a> {
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let (_, Some(handle)) = self.find(key) else { return false };
         let there = self.kind_of(handle).is_some();
+        self.tell_expired(key, Some(handle));
         self.clear(key);
         there
     }
@@ -268,6 +273,7 @@ impl<'a> Access<'a> {
         if keep_expiry && self.visible(key).is_none() {
             keep_expiry = false;
         }
+        self.tell_new(key);
         self.write_resets(key, None);
         self.write(key, Change::Set { keep_expiry, value });
     }

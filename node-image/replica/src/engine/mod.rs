@@ -6,6 +6,7 @@
 //! - `delta`: the bytes of a delta. `join`: a delta joined, or made anew under another name (`moved`).
 //! - [`conflicts`]: what was joined beside, or against, something that its writer had not seen.
 //! - `state`: keys and values in memory, the undo journal, and the changes themselves (one code for origin and join).
+//! - [`events`]: what commands do to keys, for who listens to that.
 //! - `ahead`: whether the state is one that causality allows to be shown. [`vector`]: received sets. [`clock`]: hybrid logical clock. `digest`, [`slot`]. `image`: state as bytes, and its join.
 //!
 //! **The rule, for every type: a command removes only what it has seen; what it has not seen survives.** A record is named by the
@@ -24,6 +25,7 @@ pub mod command;
 pub mod conflicts;
 mod delta;
 mod digest;
+pub mod events;
 mod image;
 mod join;
 mod moved;
@@ -47,6 +49,7 @@ use trireme_proto::ids::{Dot, Origin};
 
 use self::ahead::Ahead;
 use self::delta::Header;
+use self::events::{Classes, Event, Events};
 use self::moved::Moved;
 use self::state::State;
 
@@ -93,6 +96,7 @@ pub struct Engine {
     /// Deltas of cut suffixes that were appended again.
     moved: Moved,
     ahead: Ahead,
+    events: Events,
     /// State is being read from images: no delta has been executed or joined yet.
     loading: bool,
     /// No other group has written so far: adding a member that is there need not be told anybody.
@@ -121,6 +125,7 @@ impl Engine {
             heard: Vec::new(),
             moved: Moved::default(),
             ahead: Ahead::default(),
+            events: Events::default(),
             loading: true,
             alone: true,
             shared: false,
@@ -150,6 +155,7 @@ impl Engine {
     /// No changes: no bytes, and no dot is used.
     pub fn execute<R>(&mut self, at: &At, delta: &mut Vec<u8>, f: impl FnOnce(&mut Access<'_>) -> R) -> (R, Effect) {
         self.loading = false;
+        self.events.told.clear();
         self.state.begin();
         let dot = self.next_dot();
         let clock = clock::tick(self.clock, at.now_ms);
@@ -225,8 +231,8 @@ impl Engine {
         if keys.is_empty() {
             return Effect::default();
         }
-        let clear = |access: &mut Access<'_>| keys.iter().for_each(|k| access.clear(k));
-        self.execute(at, delta, clear).1
+        let remove = |access: &mut Access<'_>| keys.iter().for_each(|key| _ = access.remove(key));
+        self.execute(at, delta, remove).1
     }
 
     /// When the next key expires, in milliseconds since 1970.
@@ -335,6 +341,16 @@ impl Engine {
     /// The conflicts that were noted since the last call: to be called after each unit of work, so that what is undone is not mixed with others.
     pub fn take_conflicts(&mut self) -> Noted {
         if self.state.notes.is_empty() { Noted::default() } else { self.state.notes.take() }
+    }
+
+    /// Which keyspace events are told from now on.
+    pub fn tell_events(&mut self, classes: Classes) {
+        self.events.classes = classes;
+    }
+
+    /// What the last unit of work has told so far, in order, since the last call: to be called after it, as the next one begins with nothing.
+    pub fn take_events(&mut self) -> std::vec::Drain<'_, Event> {
+        self.events.told.drain(..)
     }
 
     fn write_header(&self, out: &mut Vec<u8>, dot: Dot, clock: u64) {

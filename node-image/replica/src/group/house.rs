@@ -31,10 +31,12 @@ impl Replica {
         let homes = std::mem::take(&mut self.homes);
         let group = self.identity.group;
         let at_home = |key: &[u8]| homes.of(key).is_none_or(|home| home.group == group);
+        self.engine.tell_events(self.tuning().events);
         let effect = self.engine.expire(&at, &mut self.delta, EXPIRED_KEYS_MAX, at_home);
         self.homes = homes;
         if effect.wrote {
-            self.append_delta(None);
+            let seq = self.append_delta(None);
+            self.publish_events(seq);
         }
     }
 

@@ -105,6 +105,7 @@ pub fn message(message: &Message) -> Option<String> {
         Message::CutSuffix(m) => format!("cut suffix {}", entries(&m.entries)),
         Message::SuffixTaken(m) => format!("cut suffix: offer {} taken, up to {}", m.ends, m.at),
         Message::Leads(_) | Message::Packed(_) | Message::Published(_) | Message::Regions(_) => return None,
+        Message::KeyspaceEvents(_) => return None,
         Message::Probe(_) | Message::Probed(_) => return None,
         Message::Feed(_) | Message::Compare(_) | Message::Differ(_) | Message::States(_) => return None,
         Message::Digests(_) | Message::Hello(_) | Message::Report(_) | Message::Ended(_) | Message::TurnedAway(_) => {

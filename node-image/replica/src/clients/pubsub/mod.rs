@@ -14,9 +14,12 @@
 //! * The answer of PUBLISH counts who listens on the replica that was asked, as it does in a Redis Cluster; so does PUBSUB.
 //! * One who reads slowly is disconnected (by the shell: [`SUBSCRIBER_BYTES_HARD`]); what a peer cannot be sent is dropped and counted ([`spread`]).
 //!
+//! Keyspace events are such messages, too: see `events`.
+//!
 //! What differs from Redis: a transaction cannot subscribe; a message has at most [`MESSAGE_BYTES_MAX`] bytes, since nobody could listen to a larger one
 //! without being disconnected; shard channels are delivered on every replica.
 
+mod events;
 pub(crate) mod spread;
 pub(crate) mod subscriptions;
 

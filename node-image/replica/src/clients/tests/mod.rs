@@ -2,6 +2,7 @@
 
 mod admin;
 mod blocking;
+mod events;
 mod fetch;
 mod hostile;
 mod lag;

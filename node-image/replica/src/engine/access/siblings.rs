@@ -193,6 +193,7 @@ impl Access<'_> {
         if context.contains(self.dot) {
             return Err(PutError::Impossible);
         }
+        self.tell_new(key);
         self.wrote = true;
         super::Header::write(self.delta, self.dot, self.w.clock, Some(&context), &[]);
         let header = Header::Set(context);

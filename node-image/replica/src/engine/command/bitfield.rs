@@ -3,6 +3,7 @@
 use super::bits::{NOT_AN_OFFSET, grown, in_string};
 use super::{Args, Error, Reply, parse};
 use crate::engine::access::Access;
+use crate::engine::events::Classes;
 
 /// A field: an integer of so many bits, from there on.
 #[derive(Clone, Copy, Debug)]
@@ -150,10 +151,14 @@ fn answer(reply: &mut Reply<'_>, number: i128) {
 pub fn bitfield(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let (key, operations) = (args[1], parse_operations(&args[2..])?);
     let written = operations.iter().filter(|(_, what)| !matches!(what, What::Get)).map(|(field, _)| field.last());
-    let Some(last) = written.max() else { return read(access, key, &operations, reply) };
+    let Some(last) = written.max() else {
+        access.tell_miss(key);
+        return read(access, key, &operations, reply);
+    };
     let old = access.string(key)?;
     // As in Redis, room is made for what then may be refused.
-    let mut changed = old.as_ref().is_none_or(|value| value.len() <= last >> 3);
+    let grown_by_it = old.as_ref().is_none_or(|value| value.len() <= last >> 3);
+    let (mut changed, mut told) = (grown_by_it, false);
     let mut value = grown(old, last);
     reply.array(operations.len());
     for (field, what) in operations {
@@ -180,10 +185,14 @@ pub fn bitfield(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>)
         };
         field.write(&mut value, kept);
         changed |= kept != before;
+        told |= grown_by_it || kept != before;
         answer(reply, if matches!(what, What::Set(..)) { before } else { kept });
     }
     if changed {
         access.put_string(key, &value, true);
+    }
+    if told {
+        access.tell(Classes::STRING, "setbit", key);
     }
     Ok(())
 }

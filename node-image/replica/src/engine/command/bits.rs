@@ -4,6 +4,7 @@
 use super::strings::LONGEST;
 use super::{Args, Error, Reply, parse};
 use crate::engine::access::Access;
+use crate::engine::events::Classes;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -47,6 +48,7 @@ pub fn setbit(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -
         let mask = 0x80 >> (at & 7);
         value[at >> 3] = value[at >> 3] & !mask | if bit == 1 { mask } else { 0 };
         access.put_string(args[1], &value, true);
+        access.tell(Classes::STRING, "setbit", args[1]);
     }
     reply.integer(before.unwrap_or(0).into());
     Ok(())
@@ -168,10 +170,12 @@ pub fn bitop(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) ->
     };
     let (target, sources) = (args[2], &args.list()[3..]);
     let mut result = access.string(sources[0])?.map_or_else(Vec::new, Cow::into_owned);
+    access.tell_miss(sources[0]);
     if parse::is(args[1], "not") {
         result.iter_mut().for_each(|byte| *byte = operation(0, *byte));
     }
     for source in &sources[1..] {
+        access.tell_miss(source);
         let other = access.string(source)?.unwrap_or_default();
         // The shorter one goes on with zeros.
         result.resize(result.len().max(other.len()), 0);
@@ -179,9 +183,10 @@ pub fn bitop(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) ->
         result.iter_mut().zip(others).for_each(|(byte, other)| *byte = operation(*byte, other));
     }
     if result.is_empty() {
-        access.remove(target);
+        access.remove_and_tell(target);
     } else {
         access.put_string(target, &result, false);
+        access.tell(Classes::STRING, "set", target);
     }
     reply.count(result.len());
     Ok(())

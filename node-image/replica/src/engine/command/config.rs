@@ -2,13 +2,15 @@
 //!
 //! A store is configured by its resource. What Redis's parameters would change here is fixed: it is told as it is, and setting it to anything else is
 //! refused. What bounds clients, memory and the slow log has its meaning ([`Tuning`]), for this replica, until its process ends; so is what tunes memory, logs
-//! and housekeeping of Redis and means nothing here: it is accepted as strictly as Redis does, kept, and given back.
+//! and housekeeping of Redis and means nothing here: it is accepted as strictly as Redis does, kept, and given back. One is the store's, whichever replica it is
+//! set at, as who executes a command is seldom the one that a client is connected to: `notify-keyspace-events` ([`Parameters::hear_events`]).
 
 use std::collections::BTreeMap;
 
-use trireme_proto::topology::ClientLimits;
+use trireme_proto::{message::KeyspaceEvents, topology::ClientLimits};
 
 use super::{Error, Reply, connection::Context, connection::help, glob, parse, resolve};
+use crate::engine::events::Classes;
 
 /// What a parameter's value may be.
 #[derive(Clone, Copy, Debug)]
@@ -25,9 +27,11 @@ enum Form {
     OneOf(&'static [&'static str]),
     /// Of classes of clients: most bytes of replies, and most for so many seconds.
     Output,
+    /// Classes of keyspace events.
+    Events,
 }
 
-use Form::{Fixed, Integer, Memory, OneOf, Output, YesNo};
+use Form::{Events, Fixed, Integer, Memory, OneOf, Output, YesNo};
 
 const INT_MAX: i64 = i32::MAX as i64;
 const INT_MIN: i64 = i32::MIN as i64;
@@ -81,7 +85,7 @@ const PARAMETERS: &[Parameter] = &[
     ("maxmemory-policy", "", "noeviction", Fixed),
     ("maxmemory-samples", "", "5", Integer(1, INT_MAX)),
     ("no-appendfsync-on-rewrite", "", "no", YesNo),
-    ("notify-keyspace-events", "", "", Fixed),
+    (EVENTS, "", "", Events),
     ("proto-max-bulk-len", "", "536870912", Fixed),
     ("rdb-save-incremental-fsync", "", "yes", YesNo),
     ("rdbcompression", "", "yes", YesNo),
@@ -102,6 +106,8 @@ const PARAMETERS: &[Parameter] = &[
     ("zset-max-listpack-entries", "zset-max-ziplist-entries", "128", LONG),
     ("zset-max-listpack-value", "zset-max-ziplist-value", "64", LONG),
 ];
+
+const EVENTS: &str = "notify-keyspace-events";
 
 /// Bounds of replies that a client has not taken; 0 for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,6 +139,8 @@ pub struct Tuning {
     pub slow_length: usize,
     /// `latency-monitor-threshold`: milliseconds; 0 for none.
     pub latency_ms: u64,
+    /// `notify-keyspace-events`, where something is told of them.
+    pub events: Classes,
 }
 
 /// What has been set on a replica, by the index of the parameter, and what that means.
@@ -143,6 +151,8 @@ pub struct Parameters {
     /// The same by parameter, where they are not the default.
     base: BTreeMap<usize, String>,
     set: BTreeMap<usize, String>,
+    /// What was said last of keyspace events, at any replica of the store.
+    events: Option<KeyspaceEvents>,
     tuning: Tuning,
 }
 
@@ -152,6 +162,7 @@ impl Default for Parameters {
             record: ClientLimits::default(),
             base: BTreeMap::new(),
             set: BTreeMap::new(),
+            events: None,
             tuning: Tuning::NONE,
         };
         new.tuning = new.read_tuning();
@@ -175,6 +186,7 @@ impl Tuning {
         slow_us: 0,
         slow_length: 0,
         latency_ms: 0,
+        events: Classes::NONE,
     };
 }
 
@@ -209,6 +221,57 @@ impl Parameters {
         self.tuning = self.read_tuning();
     }
 
+    /// Takes over what the store's record says of keyspace events.
+    pub fn follow_events(&mut self, classes: &str) {
+        let Some(index) = index_of(EVENTS).filter(|_| self.of_record(EVENTS) != classes) else { return };
+        self.base.insert(index, classes.to_owned());
+        self.settle_events();
+    }
+
+    /// What was said at any replica of the store of keyspace events: says whether that is news.
+    pub fn hear_events(&mut self, said: &KeyspaceEvents) -> bool {
+        let stamp = |said: &KeyspaceEvents| (said.clock_ms, said.replica);
+        let news = self.events.as_ref().is_none_or(|known| stamp(known) < stamp(said));
+        if news {
+            self.events = Some(said.clone());
+            self.settle_events();
+        }
+        news
+    }
+
+    /// The last that was said, if anything was.
+    pub fn events(&self) -> Option<&KeyspaceEvents> {
+        self.events.as_ref()
+    }
+
+    /// What is to be said to all replicas of the store, if this CONFIG SET, which was executed here, is about keyspace events.
+    pub fn say_events(&self, args: &[&[u8]], replica: u32, now_ms: u64) -> Option<KeyspaceEvents> {
+        args.iter().skip(2).step_by(2).find(|name| parse::is(name, EVENTS))?;
+        let after = self.events.as_ref().map_or(0, |known| known.clock_ms.saturating_add(1));
+        let in_place_of = self.of_record(EVENTS).to_owned();
+        Some(KeyspaceEvents {
+            clock_ms: after.max(now_ms),
+            replica,
+            classes: self.named(EVENTS).to_owned(),
+            in_place_of,
+        })
+    }
+
+    /// What a parameter is by the record.
+    fn of_record(&self, name: &str) -> &str {
+        index_of(name).and_then(|index| self.base.get(&index)).map_or("", String::as_str)
+    }
+
+    fn settle_events(&mut self) {
+        let Some(index) = index_of(EVENTS) else { return };
+        let said = self.events.as_ref().filter(|said| said.in_place_of == self.of_record(EVENTS));
+        match said.map(|said| said.classes.clone()) {
+            Some(classes) => self.set.insert(index, classes),
+            None => self.set.remove(&index),
+        };
+        self.tuning = self.read_tuning();
+    }
+
     fn read_tuning(&self) -> Tuning {
         let number = |name: &str| self.named(name).parse().unwrap_or(0);
         let limits = output_limits(self.named("client-output-buffer-limit")).unwrap_or_default();
@@ -223,6 +286,7 @@ impl Parameters {
             slow_us: self.named("slowlog-log-slower-than").parse().unwrap_or(-1),
             slow_length: usize::try_from(number("slowlog-max-len")).unwrap_or(usize::MAX).min(SLOW_MAX),
             latency_ms: number("latency-monitor-threshold"),
+            events: Classes::parse(self.named(EVENTS).as_bytes()).unwrap_or_default().told(),
         }
     }
 
@@ -325,6 +389,10 @@ impl Form {
                 };
                 Ok(limits.iter().map(text).collect::<Vec<_>>().join(" "))
             }
+            Events => match Classes::parse(text) {
+                Some(classes) => Ok(classes.to_string()),
+                None => Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".into()),
+            },
             YesNo if ["yes", "no"].contains(&&*word()) => Ok(word()),
             YesNo => Err("argument must be 'yes' or 'no'".into()),
             OneOf(words) if words.contains(&&*word()) => Ok(word()),
@@ -373,12 +441,13 @@ fn bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-const HELP: [&str; 11] = [
+const HELP: [&str; 12] = [
     "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "GET <pattern> [<pattern> ...]",
     "    Return parameters matching the glob-like <pattern> and their values.",
     "SET <directive> <value> [<directive> <value> ...]",
     "    For this replica, until it ends; refused where it would be the store's, which is configured by its resource.",
+    "    notify-keyspace-events: for the store, at whichever replica it is set, until all of them end.",
     "RESETSTAT",
     "    Accepted.",
     "REWRITE",

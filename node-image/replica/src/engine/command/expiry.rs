@@ -3,6 +3,7 @@
 use super::parse::{self, Unit};
 use super::{Args, Error, Reply};
 use crate::engine::access::Access;
+use crate::engine::events::Classes;
 
 pub fn expire(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let now = access.now_ms();
@@ -85,9 +86,12 @@ fn set(
         return Ok(());
     }
     match u64::try_from(at) {
-        Ok(at) if at > access.now_ms() => access.set_expiry(key, Some(at)),
-        _ => access.remove(key),
-    };
+        Ok(at) if at > access.now_ms() => {
+            access.set_expiry(key, Some(at));
+            access.tell(Classes::GENERIC, "expire", key);
+        }
+        _ => _ = access.remove_and_tell(key),
+    }
     reply.integer(1);
     Ok(())
 }
@@ -96,6 +100,7 @@ pub fn persist(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) 
     let expires = access.expires_at(args[1]).is_some();
     if expires {
         access.set_expiry(args[1], None);
+        access.tell(Classes::GENERIC, "persist", args[1]);
     }
     reply.integer(i64::from(expires));
     Ok(())

@@ -4,6 +4,7 @@ use super::random::Random;
 use super::strings::add_float;
 use super::{Args, Error, Reply, parse, scan};
 use crate::engine::access::{Access, IncrementError};
+use crate::engine::events::Classes;
 
 pub fn hset(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let added = put_pairs(access, args, "hset")?;
@@ -27,6 +28,7 @@ fn put_pairs(access: &mut Access<'_>, args: &Args<'_>, command: &'static str) ->
     for pair in pairs {
         added += usize::from(access.put_field(args[1], pair[0], pair[1])?);
     }
+    access.tell(Classes::HASH, "hset", args[1]);
     Ok(added)
 }
 
@@ -34,6 +36,7 @@ pub fn hsetnx(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -
     let absent = access.field(args[1], args[2])?.is_none();
     if absent {
         access.put_field(args[1], args[2], args[3])?;
+        access.tell(Classes::HASH, "hset", args[1]);
     }
     reply.integer(i64::from(absent));
     Ok(())
@@ -78,6 +81,9 @@ pub fn hdel(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     for field in &args[2..] {
         removed += usize::from(access.remove_field(args[1], field)?);
     }
+    if removed > 0 {
+        access.tell_taken(Classes::HASH, "hdel", args[1]);
+    }
     reply.count(removed);
     Ok(())
 }
@@ -103,6 +109,7 @@ pub fn hincrby(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) 
         IncrementError::NotAnInteger => Error::FieldNotInteger,
         other => other.into(),
     })?;
+    access.tell(Classes::HASH, "hincrby", args[1]);
     reply.integer(sum);
     Ok(())
 }
@@ -117,6 +124,7 @@ pub fn hincrbyfloat(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<
     let sum = add_float(old.as_deref(), args[3], Error::FieldNotFloat)?;
     drop(old);
     access.put_field(args[1], args[2], &sum)?;
+    access.tell(Classes::HASH, "hincrbyfloat", args[1]);
     reply.bulk(&sum);
     Ok(())
 }

@@ -2,12 +2,13 @@
 
 use super::{Args, Error, Reply, glob, parse, scan, sorted};
 use crate::engine::access::{Access, Kind};
+use crate::engine::events::Classes;
 
 /// Slots of the key space.
 const SLOTS: u16 = 16_384;
 
 pub fn del(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let removed = args[1..].iter().filter(|key| access.remove(key)).count();
+    let removed = args[1..].iter().filter(|key| access.remove_and_tell(key)).count();
     reply.count(removed);
     Ok(())
 }
@@ -121,6 +122,8 @@ fn move_key(access: &mut Access<'_>, from: &[u8], to: &[u8], replace: bool) -> R
     if from != to {
         access.remove(from);
         value.write(access, to, expires)?;
+        access.tell(Classes::GENERIC, "rename_from", from);
+        access.tell(Classes::GENERIC, "rename_to", to);
     }
     Ok(true)
 }
@@ -143,9 +146,11 @@ pub fn copy(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     if from == to {
         return Err(Error::Fixed("ERR source and destination objects are the same"));
     }
+    access.tell_miss(from);
     let copied = match Value::read(access, from)? {
         Some((value, expires)) if replace || access.kind(to).is_none() => {
             value.write(access, to, expires)?;
+            access.tell(Classes::GENERIC, "copy_to", to);
             true
         }
         _ => false,

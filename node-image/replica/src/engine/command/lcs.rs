@@ -41,6 +41,7 @@ impl Options {
 }
 
 pub fn lcs(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    args[1..3].iter().for_each(|key| access.tell_miss(key));
     let mut string = |key| match access.string(key) {
         Ok(value) => Ok(value.unwrap_or_default().into_owned()),
         Err(_) => Err(Error::Fixed("ERR The specified keys must contain string values")),

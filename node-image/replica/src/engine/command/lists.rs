@@ -3,6 +3,7 @@
 use super::sorted::several_keys;
 use super::{Args, Error, Reply, parse};
 use crate::engine::access::{Access, Kind};
+use crate::engine::events::Classes;
 
 /// The two ends, as arguments.
 pub const ENDS: [&str; 2] = ["left", "right"];
@@ -23,6 +24,15 @@ pub fn rpushx(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -
     push(access, args, (true, true), reply)
 }
 
+/// What putting elements at an end of a list, and taking some there, is called.
+fn push_event(at_end: bool) -> &'static str {
+    if at_end { "rpush" } else { "lpush" }
+}
+
+fn pop_event(from_end: bool) -> &'static str {
+    if from_end { "rpop" } else { "lpop" }
+}
+
 fn push(
     access: &mut Access<'_>,
     args: &Args<'_>,
@@ -35,6 +45,7 @@ fn push(
             access.list_insert(args[1], if at_end { length } else { 0 }, value)?;
             length += 1;
         }
+        access.tell(Classes::LIST, push_event(at_end), args[1]);
     }
     reply.count(length);
     Ok(())
@@ -77,6 +88,9 @@ pub fn pop(access: &mut Access<'_>, key: &[u8], from_end: bool, count: usize) ->
     let mut popped: Vec<Vec<u8>> =
         access.list_range(key, indices.clone())?.into_iter().map(|value| value.into_owned()).collect();
     access.list_remove(key, indices)?;
+    if count > 0 {
+        access.tell_taken(Classes::LIST, pop_event(from_end), key);
+    }
     if from_end {
         popped.reverse();
     }
@@ -149,6 +163,7 @@ pub fn lset(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     }
     let index = index(length, parse::integer_argument(args[2])?).ok_or(Error::Fixed("ERR index out of range"))?;
     access.list_set(args[1], index, args[3])?;
+    access.tell(Classes::LIST, "lset", args[1]);
     reply.ok();
     Ok(())
 }
@@ -166,6 +181,7 @@ pub fn linsert(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) 
         None => reply.integer(-1),
         Some(at) => {
             access.list_insert(args[1], at + behind, args[4])?;
+            access.tell(Classes::LIST, "linsert", args[1]);
             reply.count(length + 1);
         }
     }
@@ -188,6 +204,9 @@ pub fn lrem(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     for at in found.iter().rev() {
         access.list_remove(args[1], *at..at + 1)?;
     }
+    if !found.is_empty() {
+        access.tell_taken(Classes::LIST, "lrem", args[1]);
+    }
     reply.count(found.len());
     Ok(())
 }
@@ -203,6 +222,9 @@ pub fn ltrim(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) ->
     } else {
         access.list_remove(args[1], kept.end..length)?;
         access.list_remove(args[1], 0..kept.start)?;
+    }
+    if length > 0 {
+        access.tell_taken(Classes::LIST, "ltrim", args[1]);
     }
     reply.ok();
     Ok(())
@@ -315,6 +337,8 @@ pub fn move_element(
         let end = access.list_length(to)?;
         access.list_insert(to, if to_end { end } else { 0 }, &value)?;
     }
+    access.tell(Classes::LIST, push_event(to_end), to);
+    access.tell_taken(Classes::LIST, pop_event(from_end), from);
     reply.bulk(&value);
     Ok(())
 }

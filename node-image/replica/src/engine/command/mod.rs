@@ -15,6 +15,7 @@
 //! Invariants:
 //! - **An error has no effect**: a function checks all that can fail before its first change, so the caller never has
 //!   to undo for it.
+//! - What a command does to keys it tells ([`Access::tell`]) where it does it, by Redis's names and in its order.
 //! - A reply is complete or replaced: what was written before an error was found is taken back by [`run`].
 //! - Rows are checked against a real server's `COMMAND INFO`, replies against a real server's bytes (`tests`).
 //!
@@ -86,6 +87,7 @@ pub use siblings::NOT_ALONE;
 pub use table::{ConnectionCommand, Handler, Spec, lookup, resolve};
 
 use super::access::Access;
+use super::events::Classes;
 use connection::{ConnectionState, Context};
 use std::ops::Deref;
 
@@ -127,7 +129,11 @@ pub fn run(access: &mut Access<'_>, spec: &Spec, args: &[&[u8]], random: u64, re
     let mark = reply.mark();
     let result = match spec.handler {
         Handler::Data(function) => {
-            spec.check_arity(args.len()).and_then(|()| function(access, &Args::new(args, random), reply))
+            let result = spec.check_arity(args.len()).and_then(|()| function(access, &Args::new(args, random), reply));
+            if access.tells(Classes::MISS) && result.is_ok() && spec.reads_all_keys() {
+                spec.keys(args).for_each(|key| access.tell_miss(key));
+            }
+            result
         }
         Handler::Connection(command) if command.is_stateless() => {
             let (mut state, now_us) = (ConnectionState::default(), access.now_ms().saturating_mul(1000));

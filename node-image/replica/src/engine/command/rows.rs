@@ -7,7 +7,7 @@ use super::table::ConnectionCommand as C;
 use super::table::Handler::{self, Connection, Data};
 use super::table::flag::{
     ADMIN, ALLOW_BUSY, ALONE, BLIND, BLOCKING, DANGEROUS, DENYOOM, FAST, LOADING, MOVABLEKEYS, NO_AUTH, NOSCRIPT,
-    PUBSUB, READONLY, SKIP_SLOWLOG, STALE, WRITE,
+    PUBSUB, READONLY, SKIP_SLOWLOG, STALE, TELLS_MISSES, WRITE,
 };
 use super::table::{Group, Spec};
 use super::{
@@ -55,7 +55,7 @@ pub static ROWS: &[Spec] = rows! {
     "getrange" 4 [READONLY] 1 1 1 String "2.4.0" "A part of a string." Data(strings::getrange);
     "substr" 4 [READONLY] 1 1 1 String "1.0.0" "A part of a string: the old name of GETRANGE." Data(strings::getrange);
     "setrange" 4 [WRITE DENYOOM] 1 1 1 String "2.2.0" "Overwrites a part of a string." Data(strings::setrange);
-    "lcs" -3 [READONLY] 1 2 1 String "7.0.0" "The longest common subsequence of two strings." Data(lcs::lcs);
+    "lcs" -3 [READONLY TELLS_MISSES] 1 2 1 String "7.0.0" "The longest common subsequence of two strings." Data(lcs::lcs);
     "incr" 2 [WRITE DENYOOM FAST] 1 1 1 String "1.0.0" "Adds one to a counter." Data(strings::incr);
     "decr" 2 [WRITE DENYOOM FAST] 1 1 1 String "1.0.0" "Takes one from a counter." Data(strings::decr);
     "incrby" 3 [WRITE DENYOOM FAST] 1 1 1 String "1.0.0" "Adds to a counter." Data(strings::incrby);
@@ -96,13 +96,13 @@ pub static ROWS: &[Spec] = rows! {
     "spop" -2 [WRITE FAST] 1 1 1 Set "1.0.0" "Removes random members of a set and returns them." Data(sets::spop);
     "srandmember" -2 [READONLY] 1 1 1 Set "1.0.0" "Random members of a set." Data(sets::srandmember);
     "smove" 4 [WRITE FAST] 1 2 1 Set "1.0.0" "Moves a member from one set to another." Data(sets::smove);
-    "sinter" -2 [READONLY] 1 -1 1 Set "1.0.0" "The members that all of these sets have." Data(set_algebra::sinter);
-    "sunion" -2 [READONLY] 1 -1 1 Set "1.0.0" "The members that any of these sets has." Data(set_algebra::sunion);
-    "sdiff" -2 [READONLY] 1 -1 1 Set "1.0.0" "The members that the first set has and the others have not." Data(set_algebra::sdiff);
+    "sinter" -2 [READONLY TELLS_MISSES] 1 -1 1 Set "1.0.0" "The members that all of these sets have." Data(set_algebra::sinter);
+    "sunion" -2 [READONLY TELLS_MISSES] 1 -1 1 Set "1.0.0" "The members that any of these sets has." Data(set_algebra::sunion);
+    "sdiff" -2 [READONLY TELLS_MISSES] 1 -1 1 Set "1.0.0" "The members that the first set has and the others have not." Data(set_algebra::sdiff);
     "sinterstore" -3 [WRITE DENYOOM] 1 -1 1 Set "1.0.0" "Stores the members that all of these sets have." Data(set_algebra::sinterstore);
     "sunionstore" -3 [WRITE DENYOOM] 1 -1 1 Set "1.0.0" "Stores the members that any of these sets has." Data(set_algebra::sunionstore);
     "sdiffstore" -3 [WRITE DENYOOM] 1 -1 1 Set "1.0.0" "Stores the members that the first set has and the others have not." Data(set_algebra::sdiffstore);
-    "sintercard" -3 [READONLY MOVABLEKEYS] 0 0 0 Set "7.0.0" "How many members all of these sets have." Data(set_algebra::sintercard);
+    "sintercard" -3 [READONLY TELLS_MISSES MOVABLEKEYS] 0 0 0 Set "7.0.0" "How many members all of these sets have." Data(set_algebra::sintercard);
     "sscan" -3 [READONLY] 1 1 1 Set "2.8.0" "Goes through a set step by step." Data(sets::sscan);
     // Sorted sets.
     "zadd" -4 [WRITE DENYOOM FAST] 1 1 1 SortedSet "1.2.0" "Sets scores of members of a sorted set, with conditions." Data(sorted::zadd);
@@ -129,12 +129,12 @@ pub static ROWS: &[Spec] = rows! {
     "zpopmax" -2 [WRITE FAST] 1 1 1 SortedSet "5.0.0" "Removes the members with the highest scores and returns them." Data(sorted::zpopmax);
     "zmpop" -4 [WRITE MOVABLEKEYS] 0 0 0 SortedSet "7.0.0" "Removes members of the first sorted set that has any, and returns them." Data(sorted::zmpop);
     "zrandmember" -2 [READONLY] 1 1 1 SortedSet "6.2.0" "Random members of a sorted set." Data(sorted::zrandmember);
-    "zunion" -3 [READONLY MOVABLEKEYS] 0 0 0 SortedSet "6.2.0" "The members that any of these sorted sets has." Data(sorted_algebra::zunion);
+    "zunion" -3 [READONLY TELLS_MISSES MOVABLEKEYS] 0 0 0 SortedSet "6.2.0" "The members that any of these sorted sets has." Data(sorted_algebra::zunion);
     "zunionstore" -4 [WRITE DENYOOM MOVABLEKEYS] 1 1 1 SortedSet "2.0.0" "Stores the members that any of these sorted sets has." Data(sorted_algebra::zunionstore);
-    "zinter" -3 [READONLY MOVABLEKEYS] 0 0 0 SortedSet "6.2.0" "The members that all of these sorted sets have." Data(sorted_algebra::zinter);
+    "zinter" -3 [READONLY TELLS_MISSES MOVABLEKEYS] 0 0 0 SortedSet "6.2.0" "The members that all of these sorted sets have." Data(sorted_algebra::zinter);
     "zinterstore" -4 [WRITE DENYOOM MOVABLEKEYS] 1 1 1 SortedSet "2.0.0" "Stores the members that all of these sorted sets have." Data(sorted_algebra::zinterstore);
-    "zintercard" -3 [READONLY MOVABLEKEYS] 0 0 0 SortedSet "7.0.0" "How many members all of these sorted sets have." Data(sorted_algebra::zintercard);
-    "zdiff" -3 [READONLY MOVABLEKEYS] 0 0 0 SortedSet "6.2.0" "The members that the first sorted set has and the others have not." Data(sorted_algebra::zdiff);
+    "zintercard" -3 [READONLY TELLS_MISSES MOVABLEKEYS] 0 0 0 SortedSet "7.0.0" "How many members all of these sorted sets have." Data(sorted_algebra::zintercard);
+    "zdiff" -3 [READONLY TELLS_MISSES MOVABLEKEYS] 0 0 0 SortedSet "6.2.0" "The members that the first sorted set has and the others have not." Data(sorted_algebra::zdiff);
     "zdiffstore" -4 [WRITE DENYOOM MOVABLEKEYS] 1 1 1 SortedSet "6.2.0" "Stores the members that the first sorted set has and the others have not." Data(sorted_algebra::zdiffstore);
     "zscan" -3 [READONLY] 1 1 1 SortedSet "2.8.0" "Goes through a sorted set step by step." Data(sorted::zscan);
     // Lists.
@@ -177,7 +177,7 @@ pub static ROWS: &[Spec] = rows! {
     "renamenx" 3 [WRITE FAST] 1 2 1 Generic "1.0.0" "Gives a key another name, unless that exists." Data(keys::renamenx);
     "copy" -3 [WRITE DENYOOM] 1 2 1 Generic "6.2.0" "Copies a key." Data(keys::copy);
     "sort" -2 [WRITE DENYOOM MOVABLEKEYS DANGEROUS] 1 1 1 Generic "1.0.0" "The elements of a list, set or sorted set in an order, or what they name elsewhere." Data(sort::sort);
-    "sort_ro" -2 [READONLY MOVABLEKEYS DANGEROUS] 1 1 1 Generic "7.0.0" "The same, and stores nothing." Data(sort::sort_ro);
+    "sort_ro" -2 [READONLY TELLS_MISSES MOVABLEKEYS DANGEROUS] 1 1 1 Generic "7.0.0" "The same, and stores nothing." Data(sort::sort_ro);
     "dbsize" 1 [READONLY FAST] 0 0 0 Server "1.0.0" "How many keys there are." Data(keys::dbsize);
     "flushdb" -1 [WRITE DANGEROUS] 0 0 0 Server "1.0.0" "Removes all keys." Data(keys::flush);
     "flushall" -1 [WRITE DANGEROUS] 0 0 0 Server "1.0.0" "Removes all keys." Data(keys::flush);

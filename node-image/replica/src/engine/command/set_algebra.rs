@@ -4,6 +4,7 @@
 
 use super::{Args, Error, Reply, parse};
 use crate::engine::access::{Access, Kind};
+use crate::engine::events::Classes;
 
 /// Combines the sets at these keys.
 type Combine = fn(&mut Access<'_>, &[&[u8]]) -> Result<Vec<Vec<u8>>, Error>;
@@ -21,15 +22,15 @@ pub fn sdiff(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) ->
 }
 
 pub fn sinterstore(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    store(access, args, intersection, reply)
+    store(access, args, (intersection, "sinterstore"), reply)
 }
 
 pub fn sunionstore(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    store(access, args, union, reply)
+    store(access, args, (union, "sunionstore"), reply)
 }
 
 pub fn sdiffstore(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    store(access, args, difference, reply)
+    store(access, args, (difference, "sdiffstore"), reply)
 }
 
 pub fn sintercard(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
@@ -63,11 +64,19 @@ fn tell(access: &mut Access<'_>, args: &Args<'_>, combine: Combine, reply: &mut 
     Ok(())
 }
 
-fn store(access: &mut Access<'_>, args: &Args<'_>, combine: Combine, reply: &mut Reply<'_>) -> Result<(), Error> {
+fn store(
+    access: &mut Access<'_>,
+    args: &Args<'_>,
+    (combine, event): (Combine, &'static str),
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
     let members = combine(access, &args[2..])?;
-    access.remove(args[1]);
+    access.clear_for_result(args[1], !members.is_empty());
     for member in &members {
         access.add_member(args[1], member)?;
+    }
+    if !members.is_empty() {
+        access.tell(Classes::SET, event, args[1]);
     }
     reply.count(members.len());
     Ok(())
@@ -75,8 +84,14 @@ fn store(access: &mut Access<'_>, args: &Args<'_>, combine: Combine, reply: &mut
 
 /// Every key is checked, also where the result is known before.
 fn check_sets(access: &mut Access<'_>, keys: &[&[u8]]) -> Result<(), Error> {
-    let all_sets = keys.iter().all(|key| access.kind(key).is_none_or(|kind| kind == Kind::Set));
-    if all_sets { Ok(()) } else { Err(Error::WrongType) }
+    for key in keys {
+        match access.kind(key) {
+            None => access.tell_miss(key),
+            Some(Kind::Set) => {}
+            Some(_) => return Err(Error::WrongType),
+        }
+    }
+    Ok(())
 }
 
 fn sorted_members(access: &mut Access<'_>, key: &[u8]) -> Result<Vec<Vec<u8>>, Error> {

@@ -4,11 +4,15 @@ use super::hashes::{choose, random_count};
 use super::random::Random;
 use super::{Args, Error, Reply, parse, scan};
 use crate::engine::access::{Access, Kind};
+use crate::engine::events::Classes;
 
 pub fn sadd(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let mut added = 0;
     for member in &args[2..] {
         added += usize::from(access.add_member(args[1], member)?);
+    }
+    if added > 0 {
+        access.tell(Classes::SET, "sadd", args[1]);
     }
     reply.count(added);
     Ok(())
@@ -18,6 +22,9 @@ pub fn srem(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     let mut removed = 0;
     for member in &args[2..] {
         removed += usize::from(access.remove_member(args[1], member)?);
+    }
+    if removed > 0 {
+        access.tell_taken(Classes::SET, "srem", args[1]);
     }
     reply.count(removed);
     Ok(())
@@ -60,7 +67,10 @@ pub fn smove(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) ->
     }
     if moved && from != to {
         access.remove_member(from, member)?;
-        access.add_member(to, member)?;
+        access.tell_taken(Classes::SET, "srem", from);
+        if access.add_member(to, member)? {
+            access.tell(Classes::SET, "sadd", to);
+        }
     }
     reply.integer(i64::from(moved));
     Ok(())
@@ -99,6 +109,7 @@ pub fn spop(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
         let popped = access.members(args[1])?.nth(index).map(<[u8]>::to_vec);
         if let Some(member) = &popped {
             access.remove_member(args[1], member)?;
+            access.tell_taken(Classes::SET, "spop", args[1]);
         }
         reply.bulk_or_null(popped.as_deref());
         return Ok(());
@@ -111,6 +122,9 @@ pub fn spop(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     for member in &popped {
         access.remove_member(args[1], member)?;
         reply.bulk(member);
+    }
+    if !popped.is_empty() {
+        access.tell_taken(Classes::SET, "spop", args[1]);
     }
     Ok(())
 }

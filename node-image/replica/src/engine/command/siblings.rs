@@ -17,6 +17,7 @@ use trireme_proto::ids::Dot;
 use super::{Args, Error, Reply, parse};
 use crate::engine::access::Access;
 use crate::engine::access::siblings::{Context, PutError};
+use crate::engine::events::Classes;
 
 /// Whose a value is: the clock and the name of the delta that wrote it, four entries of a map.
 pub(super) fn write_name(clock: u64, dot: Dot, reply: &mut Reply<'_>) {
@@ -61,6 +62,7 @@ pub fn put(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> R
     let context = Context::from_token(args[1], args[4]).ok_or(Error::Fixed(damaged))?;
     match access.put_over(args[1], args[2], &context) {
         Ok(()) => {
+            access.tell(Classes::STRING, "set", args[1]);
             reply.ok();
             Ok(())
         }

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use super::{Args, Error, Reply, float, parse};
 use crate::engine::access::{Access, Kind};
+use crate::engine::events::Classes;
 
 /// What was asked for.
 #[derive(Default)]
@@ -91,6 +92,7 @@ pub fn sort_ro(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) 
 fn run(access: &mut Access<'_>, args: &Args<'_>, may_store: bool, reply: &mut Reply<'_>) -> Result<(), Error> {
     let mut options = Options::parse(&args[2..], may_store)?;
     let kind = access.kind(args[1]);
+    access.tell_miss(args[1]);
     let elements = elements_of(access, args[1], kind)?;
     // By a name that is the same for all: in no other order than they are in.
     let mut as_they_are = options.by.is_some_and(|pattern| !pattern.contains(&b'*'));
@@ -110,9 +112,12 @@ fn run(access: &mut Access<'_>, args: &Args<'_>, may_store: bool, reply: &mut Re
             results.iter().for_each(|result| reply.bulk_or_null(result.as_deref()));
         }
         Some(key) => {
-            access.remove(key);
+            access.clear_for_result(key, !results.is_empty());
             for (at, result) in results.iter().enumerate() {
                 access.list_insert(key, at, result.as_deref().unwrap_or_default())?;
+            }
+            if !results.is_empty() {
+                access.tell(Classes::LIST, "sortstore", key);
             }
             reply.count(results.len());
         }
@@ -149,9 +154,10 @@ fn in_order(access: &mut Access<'_>, elements: Vec<Vec<u8>>, options: &Options<'
     }
     let mut keyed = Vec::with_capacity(elements.len());
     for element in elements {
-        let number = value_of(&element).map_or(Some(0.0), |value| number(&value));
-        let number = number.ok_or(Error::Fixed("ERR One or more scores can't be converted into double"))?;
-        keyed.push((number, element));
+        keyed.push((value_of(&element).map_or(Some(0.0), |value| number(&value)), element));
+    }
+    if keyed.iter().any(|(number, _)| number.is_none()) {
+        return Err(Error::Fixed("ERR One or more scores can't be converted into double"));
     }
     keyed.sort_by(|(a, x), (b, y)| directed(a.partial_cmp(b).unwrap_or(Ordering::Equal).then_with(|| x.cmp(y))));
     Ok(keyed.into_iter().map(|(_, element)| element).collect())
@@ -183,6 +189,7 @@ fn value_at(access: &mut Access<'_>, pattern: &[u8], element: &[u8]) -> Option<V
     let arrow = after.windows(2).position(|pair| pair == b"->").filter(|arrow| arrow + 2 < after.len());
     let after_name = arrow.map_or(after, |arrow| &after[..arrow]);
     let key = [before, element, after_name].concat();
+    access.tell_miss(&key);
     let value = match arrow {
         Some(arrow) => access.field(&key, &after[arrow + 2..]),
         None => access.string(&key),

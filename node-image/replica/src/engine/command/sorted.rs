@@ -4,6 +4,7 @@ use super::hashes::{choose, random_count};
 use super::random::Random;
 use super::{Args, Error, Reply, float, parse, scan};
 use crate::engine::access::Access;
+use crate::engine::events::Classes;
 
 const NOT_A_NUMBER: Error = Error::Fixed("ERR resulting score is not a number (NaN)");
 
@@ -103,6 +104,9 @@ fn add(
         updated += usize::from(old.is_some_and(|old| old != new));
         result = Some(new);
     }
+    if added + updated > 0 {
+        access.tell(Classes::SORTED_SET, if options.increment { "zincr" } else { "zadd" }, args[1]);
+    }
     match (options.increment, result) {
         (false, _) => reply.count(if options.changed { added + updated } else { added }),
         (true, Some(score)) => reply.double(score),
@@ -118,6 +122,9 @@ pub fn zrem(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     let mut removed = 0;
     for member in &args[2..] {
         removed += usize::from(access.remove_scored(args[1], member)?);
+    }
+    if removed > 0 {
+        access.tell_taken(Classes::SORTED_SET, "zrem", args[1]);
     }
     reply.count(removed);
     Ok(())
@@ -220,6 +227,9 @@ pub fn pop(access: &mut Access<'_>, key: &[u8], from_end: bool, count: usize) ->
     }
     for (member, _) in &popped {
         access.remove_scored(key, member)?;
+    }
+    if !popped.is_empty() {
+        access.tell_taken(Classes::SORTED_SET, if from_end { "zpopmax" } else { "zpopmin" }, key);
     }
     Ok(popped)
 }

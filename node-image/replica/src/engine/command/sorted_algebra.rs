@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::sorted::{Scored, write_scored};
 use super::{Args, Error, Reply, float, parse};
 use crate::engine::access::{Access, Kind};
+use crate::engine::events::Classes;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {
@@ -102,9 +103,12 @@ impl<'a> Request<'a> {
         }
         let count = usize::try_from(count).ok().filter(|&count| count < args.len()).ok_or(Error::Syntax)?;
         let (keys, mut rest) = args[1..].split_at(count);
-        let fits = |kind| matches!(kind, Kind::SortedSet | Kind::Set);
-        if !keys.iter().all(|key| access.kind(key).is_none_or(fits)) {
-            return Err(Error::WrongType);
+        for key in keys {
+            match access.kind(key) {
+                None => access.tell_miss(key),
+                Some(Kind::SortedSet | Kind::Set) => {}
+                Some(_) => return Err(Error::WrongType),
+            }
         }
         let mut request = Self {
             sources: keys.iter().map(|key| (*key, 1.0)).collect(),
@@ -142,7 +146,7 @@ impl<'a> Request<'a> {
 }
 
 fn combine(access: &mut Access<'_>, args: &Args<'_>, what: What, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let (_, operation, target) = what;
+    let (name, operation, target) = what;
     let first = if target == Target::Store { 2 } else { 1 };
     let mut request = Request::parse(access, &args.list()[first..], what)?;
     if operation != Operation::Difference {
@@ -164,9 +168,12 @@ fn combine(access: &mut Access<'_>, args: &Args<'_>, what: What, reply: &mut Rep
         Target::Reply => write_scored(reply, &found, request.with_scores, reply.is_resp3()),
         Target::Count => reply.count(if request.limit == 0 { found.len() } else { found.len().min(request.limit) }),
         Target::Store => {
-            access.remove(args[1]);
+            access.clear_for_result(args[1], !found.is_empty());
             for (member, score) in &found {
                 access.put_score(args[1], member, *score)?;
+            }
+            if !found.is_empty() {
+                access.tell(Classes::SORTED_SET, name, args[1]);
             }
             reply.count(found.len());
         }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::sorted::{owned, write_scored};
 use super::{Args, Error, Reply, float, parse};
 use crate::engine::access::Access;
+use crate::engine::events::Classes;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
@@ -205,9 +206,13 @@ fn range(access: &mut Access<'_>, args: &[&[u8]], fixed: Fixed, reply: &mut Repl
         return Ok(());
     }
     let found = owned(found);
-    access.remove(args[0]);
+    access.tell_miss(source[0]);
+    access.clear_for_result(args[0], !found.is_empty());
     for (member, score) in &found {
         access.put_score(args[0], member, *score)?;
+    }
+    if !found.is_empty() {
+        access.tell(Classes::SORTED_SET, "zrangestore", args[0]);
     }
     reply.count(found.len());
     Ok(())
@@ -226,22 +231,30 @@ pub fn zlexcount(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>
 }
 
 pub fn zremrangebyrank(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    remove(access, args, By::Rank, reply)
+    remove(access, args, (By::Rank, "zremrangebyrank"), reply)
 }
 
 pub fn zremrangebyscore(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    remove(access, args, By::Score, reply)
+    remove(access, args, (By::Score, "zremrangebyscore"), reply)
 }
 
 pub fn zremrangebylex(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    remove(access, args, By::Member, reply)
+    remove(access, args, (By::Member, "zremrangebylex"), reply)
 }
 
-fn remove(access: &mut Access<'_>, args: &Args<'_>, by: By, reply: &mut Reply<'_>) -> Result<(), Error> {
+fn remove(
+    access: &mut Access<'_>,
+    args: &Args<'_>,
+    (by, event): (By, &'static str),
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
     let ranks = Bounds::parse(by, args[2], args[3])?.ranks(access, args[1], false)?;
     let found = owned(access.scored_range(args[1], ranks)?);
     for (member, _) in &found {
         access.remove_scored(args[1], member)?;
+    }
+    if !found.is_empty() {
+        access.tell_taken(Classes::SORTED_SET, event, args[1]);
     }
     reply.count(found.len());
     Ok(())

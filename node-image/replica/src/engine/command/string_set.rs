@@ -3,6 +3,7 @@
 use super::parse::{self, Unit};
 use super::{Args, Error, Reply};
 use crate::engine::access::Access;
+use crate::engine::events::Classes;
 
 /// What becomes of the key's time to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +83,7 @@ fn timed(option: &[u8]) -> Option<(Unit, bool)> {
 pub fn set(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     if args.len() == 3 {
         // By far the most frequent form looks at nothing and reads nothing.
-        access.put_string(args[1], args[2], false);
+        put(access, args[1], args[2], None, false);
         reply.ok();
         return Ok(());
     }
@@ -95,7 +96,7 @@ pub fn set(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> R
         _ => None,
     };
     if options.return_old {
-        reply.bulk_or_null(access.string(key)?.as_deref());
+        read_old(access, key, reply)?;
     }
     let wanted = match options.condition {
         Condition::Always => true,
@@ -116,15 +117,27 @@ pub fn set(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> R
 /// Puts a string, with a time at which it expires if one is given.
 fn put(access: &mut Access<'_>, key: &[u8], value: &[u8], expires: Option<u64>, keep: bool) {
     access.put_string(key, value, keep);
+    access.tell(Classes::STRING, "set", key);
     if expires.is_some() {
         access.set_expiry(key, expires);
+        access.tell(Classes::GENERIC, "expire", key);
     }
+}
+
+/// Replies with what a key holds before it is changed. Says whether there was anything.
+fn read_old(access: &mut Access<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<bool, Error> {
+    let value = access.string(key)?;
+    let there = value.is_some();
+    reply.bulk_or_null(value.as_deref());
+    drop(value);
+    access.tell_miss(key);
+    Ok(there)
 }
 
 pub fn setnx(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let absent = access.kind(args[1]).is_none();
     if absent {
-        access.put_string(args[1], args[2], false);
+        put(access, args[1], args[2], None, false);
     }
     reply.integer(i64::from(absent));
     Ok(())
@@ -152,17 +165,14 @@ fn set_expiring(
 }
 
 pub fn getset(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    reply.bulk_or_null(access.string(args[1])?.as_deref());
-    access.put_string(args[1], args[2], false);
+    read_old(access, args[1], reply)?;
+    put(access, args[1], args[2], None, false);
     Ok(())
 }
 
 pub fn getdel(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let value = access.string(args[1])?;
-    reply.bulk_or_null(value.as_deref());
-    if value.is_some() {
-        drop(value);
-        access.remove(args[1]);
+    if read_old(access, args[1], reply)? {
+        access.remove_and_tell(args[1]);
     }
     Ok(())
 }
@@ -170,24 +180,22 @@ pub fn getdel(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -
 pub fn getex(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let (key, options) = (args[1], Options::parse(args, 2, false)?);
     let now = access.now_ms();
-    match access.string(key)? {
-        Some(value) => reply.bulk(&value),
-        None => {
-            reply.null();
-            return Ok(());
-        }
+    if !read_old(access, key, reply)? {
+        return Ok(());
     }
     match options.expiry {
         Expiry::In { text, unit, absolute } => {
             let at = parse::time_to_live(text, unit, if absolute { None } else { Some(now) }, "getex")?;
             if at <= now {
-                access.remove(key);
+                access.remove_and_tell(key);
             } else {
                 access.set_expiry(key, Some(at));
+                access.tell(Classes::GENERIC, "expire", key);
             }
         }
         Expiry::Persist if access.expires_at(key).is_some() => {
             access.set_expiry(key, None);
+            access.tell(Classes::GENERIC, "persist", key);
         }
         _ => {}
     }
@@ -197,7 +205,7 @@ pub fn getex(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) ->
 pub fn mset(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let pairs = pairs(args, "mset")?;
     for pair in pairs {
-        access.put_string(pair[0], pair[1], false);
+        put(access, pair[0], pair[1], None, false);
     }
     reply.ok();
     Ok(())
@@ -208,7 +216,7 @@ pub fn msetnx(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -
     let absent = pairs.clone().all(|pair| access.kind(pair[0]).is_none());
     if absent {
         for pair in pairs {
-            access.put_string(pair[0], pair[1], false);
+            put(access, pair[0], pair[1], None, false);
         }
     }
     reply.integer(i64::from(absent));

@@ -3,6 +3,7 @@
 use super::extended::Extended;
 use super::{Args, Error, Reply, parse};
 use crate::engine::access::Access;
+use crate::engine::events::Classes;
 
 /// The longest string, in bytes (Redis's proto-max-bulk-len).
 pub(super) const LONGEST: usize = 512 << 20;
@@ -53,6 +54,7 @@ pub fn append(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -
     }
     value.extend_from_slice(added);
     access.put_string(key, &value, true);
+    access.tell(Classes::STRING, "append", key);
     reply.count(value.len());
     Ok(())
 }
@@ -73,6 +75,7 @@ pub fn setrange(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>)
     }
     value[offset..end].copy_from_slice(added);
     access.put_string(key, &value, true);
+    access.tell(Classes::STRING, "setrange", key);
     reply.count(value.len());
     Ok(())
 }
@@ -97,6 +100,7 @@ pub fn decrby(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -
 
 fn increment(access: &mut Access<'_>, key: &[u8], by: i64, reply: &mut Reply<'_>) -> Result<(), Error> {
     reply.integer(access.increment(key, by)?);
+    access.tell(Classes::STRING, "incrby", key);
     Ok(())
 }
 
@@ -105,6 +109,7 @@ pub fn incrbyfloat(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'
     let sum = add_float(old.as_deref(), args[2], Error::NotFloat)?;
     drop(old);
     access.put_string(args[1], &sum, true);
+    access.tell(Classes::STRING, "incrbyfloat", args[1]);
     reply.bulk(&sum);
     Ok(())
 }

@@ -46,6 +46,8 @@ pub mod flag {
 
     /// Not shown: a unit of work of its own, no part of a transaction.
     pub const ALONE: u32 = 1 << 16;
+    /// Not shown: it tells by itself which keys it reads and has not found.
+    pub const TELLS_MISSES: u32 = 1 << 18;
 
     /// The names of the flags, by bit.
     pub const NAMES: [&str; 15] = [
@@ -246,6 +248,11 @@ impl Spec {
     /// Whether it has all of these bits of [`flag`].
     pub fn has(&self, flags: Flags) -> bool {
         self.flags & flags == flags
+    }
+
+    /// It reads each of the keys that its row names, and nothing else, and does not tell itself which it has not found.
+    pub fn reads_all_keys(&self) -> bool {
+        self.has(flag::READONLY) && !self.has(flag::TELLS_MISSES) && self.first_key == 1
     }
 
     /// Checks the number of arguments, the name included.

@@ -12,7 +12,7 @@ const SEQUENCES: u64 = 1_250;
 const COMMANDS: usize = 800;
 const SERVERS: u64 = 2;
 /// Commands that a server is sent at once: so few that it has room for them and their replies.
-const AT_ONCE: usize = 50;
+pub(super) const AT_ONCE: usize = 50;
 
 #[test]
 fn golden_files_are_what_a_real_server_replies() {
@@ -56,7 +56,8 @@ fn random_commands_have_the_replies_of_a_real_server() {
                     let protocol = if random.bool() { "hello 3" } else { "hello 2" };
                     let commands: Vec<String> = (0..COMMANDS).map(|_| command(&mut random)).collect();
                     if let Err(difference) = run(&mut server, protocol, &commands) {
-                        let (least, difference) = shrink(&mut server, protocol, commands, difference);
+                        let run = |commands: &[String]| run(&mut server, protocol, commands);
+                        let (least, difference) = shrink(run, commands, difference);
                         panic!("seed {seed}: {difference}\nafter\n{}", least.join("\n"));
                     }
                     compared.fetch_add(COMMANDS as u64, Ordering::Relaxed);
@@ -68,9 +69,8 @@ fn random_commands_have_the_replies_of_a_real_server() {
 }
 
 /// As few of these commands as still make a difference, one after the other left out.
-fn shrink(
-    server: &mut super::server::Server,
-    protocol: &str,
+pub(super) fn shrink(
+    mut run: impl FnMut(&[String]) -> Result<(), String>,
     mut commands: Vec<String>,
     mut difference: String,
 ) -> (Vec<String>, String) {
@@ -80,7 +80,7 @@ fn shrink(
         while at < commands.len() {
             let mut fewer = commands.clone();
             fewer.drain(at..(at + part).min(commands.len()));
-            match run(server, protocol, &fewer) {
+            match run(&fewer) {
                 Err(still) => (commands, difference) = (fewer, still),
                 Ok(()) => at += part,
             }
@@ -104,7 +104,7 @@ fn run(server: &mut super::server::Server, protocol: &str, commands: &[String]) 
     compare_states(server, &mut store)
 }
 
-fn words(command: &str) -> Vec<&[u8]> {
+pub(super) fn words(command: &str) -> Vec<&[u8]> {
     command.split(' ').map(|word| if word == "''" { &b""[..] } else { word.as_bytes() }).collect()
 }
 
@@ -209,7 +209,7 @@ fn whole_scan(scan: &str, of: Option<&str>, mut execute: impl FnMut(&[&[u8]]) ->
 }
 
 /// A random command. Keys are few, so that types collide; numbers and options are often wrong.
-fn command(random: &mut Rng) -> String {
+pub(super) fn command(random: &mut Rng) -> String {
     const TEMPLATES: &[&str] = &[
         "get K",
         "set K V",

@@ -2,6 +2,7 @@
 //!
 //! - `golden`: every `golden/*.txt` is replayed on an engine, and its replies compared byte for byte.
 //! - `differential`: the same files, and seeded random commands, on an engine and on a real `redis-server`.
+//! - `events`: keyspace events of the same random commands, on an engine and on a real server.
 //! - `surface`: the page of all commands.
 //! - `rows`: the table against `golden/command_info.tsv`, and that file against the real server.
 //!
@@ -10,6 +11,7 @@
 //! unless the environment says `TRIREME_WITHOUT_REDIS=1`.
 
 mod differential;
+mod events;
 mod golden;
 mod rows;
 mod server;
@@ -21,6 +23,7 @@ use super::config::Parameters;
 use super::connection::{self, ConnectionState, Context, Doing};
 use super::table::flag;
 use super::{ConnectionCommand, Error, Handler, Reply, resolve, run};
+use crate::engine::events::Event;
 use crate::engine::{At, Engine};
 use trireme_proto::ids::Origin;
 
@@ -31,6 +34,8 @@ struct Store {
     now_ms: u64,
     seq: u64,
     parameters: Parameters,
+    /// What the last command has told of keys.
+    events: Vec<Event>,
 }
 
 impl Store {
@@ -43,6 +48,7 @@ impl Store {
             now_ms: 1_700_000_000_000,
             seq: 0,
             parameters: Parameters::default(),
+            events: Vec::new(),
         }
     }
 
@@ -87,6 +93,7 @@ impl Store {
 
     /// Executes a command as a client's connection would, and checks that errors and reads leave no delta.
     fn execute(&mut self, args: &[&[u8]]) -> Vec<u8> {
+        self.events.clear();
         let mut out = Vec::new();
         let mut reply = Reply::new(&mut out, self.client.resp3);
         let spec = match resolve(args) {
@@ -125,7 +132,9 @@ impl Store {
                 let (at, mut delta) = (At { seq: self.seq, now_ms: self.now_ms, keep_undo: false }, Vec::new());
                 let random = self.seq.wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 let act = |access: &mut super::Access<'_>| run(access, spec, args, random, &mut reply);
+                self.engine.tell_events(self.parameters.tuning().events);
                 let ((), effect) = self.engine.execute(&at, &mut delta, act);
+                self.events.extend(self.engine.take_events());
                 let command = || args.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" ");
                 assert!(!effect.wrote || spec.is_write(), "a command that only reads wrote: {}", command());
                 assert!(!effect.wrote || out[0] != b'-', "a command wrote and failed: {}", command());
@@ -142,7 +151,11 @@ impl Store {
 
 /// Whether there is a real server; without one, that has to be wanted.
 fn real_server() -> Option<server::Server> {
-    match server::Server::start() {
+    real_server_with(&[])
+}
+
+fn real_server_with(arguments: &[&str]) -> Option<server::Server> {
+    match server::Server::start(arguments) {
         Ok(server) => Some(server),
         Err(error) if std::env::var_os("TRIREME_WITHOUT_REDIS").is_some_and(|value| value == "1") => {
             eprintln!("SKIPPED, as TRIREME_WITHOUT_REDIS=1 asks for: {error}");

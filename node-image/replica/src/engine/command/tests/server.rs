@@ -3,7 +3,7 @@
 use super::value::{self, Value};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,8 +15,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one and connects to it.
-    pub fn start() -> Result<Self, String> {
+    /// Starts one, with these arguments, and connects to it.
+    pub fn start(more: &[&str]) -> Result<Self, String> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("trireme-commands-{}-{number}", std::process::id()));
@@ -27,6 +27,7 @@ impl Server {
             .arg(&socket)
             .arg("--dir")
             .arg(&directory)
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn();
@@ -38,9 +39,13 @@ impl Server {
         let mut log = BufReader::new(process.stdout.take().expect("a pipe")).lines();
         let ready = log.any(|line| line.is_ok_and(|line| line.contains("ready to accept connections")));
         assert!(ready, "redis-server ended before it was ready");
-        let stream = UnixStream::connect(&socket).expect("a connection to redis-server");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a bound on waiting");
-        Ok(Self { process, directory, stream: BufReader::new(stream) })
+        let stream = connect(&directory);
+        Ok(Self { process, directory, stream })
+    }
+
+    /// Another connection, whose replies are read from it.
+    pub fn another(&self) -> BufReader<UnixStream> {
+        connect(&self.directory)
     }
 
     /// Executes a command.
@@ -68,6 +73,12 @@ impl Server {
     pub fn receive(&mut self) -> (Vec<u8>, Value) {
         value::read(&mut self.stream).expect("redis-server answers")
     }
+}
+
+fn connect(directory: &Path) -> BufReader<UnixStream> {
+    let stream = UnixStream::connect(directory.join("redis.sock")).expect("a connection to redis-server");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a bound on waiting");
+    BufReader::new(stream)
 }
 
 impl Drop for Server {
