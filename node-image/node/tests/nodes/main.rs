@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends with whatever goes wrong; what helps tests counts as one")]
 
 mod common;
+mod oracle;
 mod pubsub;
 mod redis;
 

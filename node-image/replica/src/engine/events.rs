@@ -76,6 +76,12 @@ impl Classes {
         letters.iter().try_fold(Classes::default(), |all, letter| Some(Classes(all.0 | class(letter)?.0)))
     }
 
+    /// Letters that ask for exactly these. Beside `A` Redis gives no `n` back: see `Display`.
+    pub fn letters(self) -> String {
+        let hidden = self.0 & Classes::ALL.0 == Classes::ALL.0 && self.has(Classes::NEW);
+        format!("{self}{}", if hidden { "n" } else { "" })
+    }
+
     /// Whether any of these are among them.
     pub fn has(self, any: Classes) -> bool {
         self.0 & any.0 != 0
@@ -141,7 +147,9 @@ mod tests {
             ("KgK", "gK"),
             ("", ""),
         ] {
-            assert_eq!(Classes::parse(letters.as_bytes()).unwrap().to_string(), given, "{letters}");
+            let classes = Classes::parse(letters.as_bytes()).unwrap();
+            assert_eq!(classes.to_string(), given, "{letters}");
+            assert_eq!(Classes::parse(classes.letters().as_bytes()), Some(classes), "{letters}");
         }
         for letters in ["x y", "a", "G", "KEA,", "\0"] {
             assert_eq!(Classes::parse(letters.as_bytes()), None, "{letters}");

@@ -5,6 +5,7 @@
 //! and housekeeping of Redis and means nothing here: it is accepted as strictly as Redis does, kept, and given back. One is the store's, whichever replica it is
 //! set at, as who executes a command is seldom the one that a client is connected to: `notify-keyspace-events` ([`Parameters::hear_events`]).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use trireme_proto::{message::KeyspaceEvents, topology::ClientLimits};
@@ -193,6 +194,13 @@ impl Tuning {
 impl Parameters {
     fn value(&self, index: usize) -> &str {
         self.set.get(&index).or_else(|| self.base.get(&index)).map_or(PARAMETERS[index].2, String::as_str)
+    }
+
+    /// A value as CONFIG GET gives it back.
+    fn shown(&self, index: usize) -> Cow<'_, str> {
+        let value = self.value(index);
+        let events = (PARAMETERS[index].0 == EVENTS).then(|| Classes::parse(value.as_bytes())).flatten();
+        events.map_or(value.into(), |classes| classes.to_string().into())
     }
 
     /// What of it means something.
@@ -390,7 +398,7 @@ impl Form {
                 Ok(limits.iter().map(text).collect::<Vec<_>>().join(" "))
             }
             Events => match Classes::parse(text) {
-                Some(classes) => Ok(classes.to_string()),
+                Some(classes) => Ok(classes.letters()),
                 None => Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".into()),
             },
             YesNo if ["yes", "no"].contains(&&*word()) => Ok(word()),
@@ -466,13 +474,17 @@ pub fn config(context: &Context<'_>, args: &[&[u8]], reply: &mut Reply<'_>) -> R
             let wanted = |name: &str| patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes()));
             let names = |(index, (name, other, ..)): (usize, &'static Parameter)| [(*name, index), (*other, index)];
             let all = PARAMETERS.iter().enumerate().flat_map(names).filter(|(name, _)| !name.is_empty());
-            let known = all.map(|(name, index)| (name, parameters.value(index).as_bytes()));
-            let password = context.password.map(|password| ("requirepass", password));
-            let found: Vec<_> = known.chain(password).filter(|(name, _)| wanted(name)).collect();
-            reply.map(found.len());
+            let known = all.map(|(name, index)| (name, parameters.shown(index)));
+            let found: Vec<_> = known.filter(|(name, _)| wanted(name)).collect();
+            let password = context.password.filter(|_| wanted("requirepass"));
+            reply.map(found.len() + usize::from(password.is_some()));
             for (name, value) in found {
                 reply.bulk(name.as_bytes());
-                reply.bulk(value);
+                reply.bulk(value.as_bytes());
+            }
+            if let Some(password) = password {
+                reply.bulk(b"requirepass");
+                reply.bulk(password);
             }
         }
         "config|set" => {
