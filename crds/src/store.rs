@@ -217,6 +217,10 @@ pub struct ReplicatedStoreSpec {
     /// What a client's session is promised, whichever replica it comes to. Default: all guarantees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
+    /// What is told of keys to clients that subscribe to it, as letters of Redis's notify-keyspace-events: KEA tells of everything but misses and new keys.
+    /// CONFIG SET may say otherwise, at any replica, until all of them have ended. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyspace_events: Option<String>,
     /// What the store promises of writes and reads, which the operator then measures: status.slo says what is left of what may fail. Default: nothing, and
     /// nothing is measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -363,6 +367,8 @@ pub struct Settled {
     pub edges: Vec<String>,
     /// What a session is promised.
     pub session: Session,
+    /// Classes of keyspace events that are told, as letters.
+    pub keyspace_events: String,
     /// When a copy counts.
     pub durability: Durability,
     /// What to do when too few members answer a seal.
@@ -406,6 +412,7 @@ impl ReplicatedStoreSpec {
             conflicts: None,
             edges: Vec::new(),
             session: None,
+            keyspace_events: None,
             slo: None,
             durability: None,
             storage: None,
@@ -446,6 +453,7 @@ impl ReplicatedStoreSpec {
             conflicts: self.conflicts.as_ref().map(Conflicts::settle),
             edges: self.edges.iter().map(|edge| edge.name.clone()).collect(),
             session: self.session.clone().unwrap_or_default().settle(),
+            keyspace_events: self.keyspace_events.clone().unwrap_or_default(),
             durability: self.durability.unwrap_or_default(),
             policy: failover.policy.unwrap_or(if w >= 2 { Policy::NeverLose } else { Policy::PreferAvailable }),
             suspicion_ms: ms(failover.suspicion, 1_000),

@@ -308,4 +308,7 @@ pub struct SettingsRecord {
     /// What sessions are promised, where that is not everything, and how long they wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<crate::session::Session>,
+    /// Classes of keyspace events that are told, as letters.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keyspace_events: String,
 }

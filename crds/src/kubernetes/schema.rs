@@ -74,6 +74,7 @@ fn amendments() -> Vec<(&'static str, Value)> {
         ("edges[].name", json!({"minLength": 1, "maxLength": 50})),
         ("session.guarantees", json!({"maxItems": 5, "x-kubernetes-list-type": "set"})),
         ("session.waitMs", json!({"minimum": 0})),
+        ("keyspaceEvents", json!({"maxLength": 32})),
         ("slo.objective", json!({"maxLength": 16, "default": "99.9%"})),
         ("slo.window", json!({"default": "720h"})),
         ("durability", json!({"default": "Disk"})),

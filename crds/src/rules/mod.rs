@@ -82,6 +82,7 @@ mod advice;
 mod changes;
 mod conflicts;
 mod edges;
+mod events;
 mod homes;
 mod objects;
 mod odds;
@@ -170,6 +171,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
         conflicts::RULES,
         edges::RULES,
         session::RULES,
+        events::RULES,
         slo::RULES,
         objects::RULES,
         changes::RULES,

@@ -182,6 +182,7 @@ impl Desired {
                 feed_compression: settled.feed_compression,
                 conflicts: settled.conflicts,
                 session: Some(settled.session).filter(|session| !session.is_standard()),
+                keyspace_events: settled.keyspace_events,
             }),
             failover: Failover {
                 policy: settled.policy,

@@ -177,6 +177,7 @@ fn settings_to_object(settings: &Settings) -> SettingsRecord {
             .map(|lists| Conflicts { list: lists.name.clone(), length: Some(lists.length) }),
         session: Some(Session::without(settings.session_off, settings.session_wait_ms))
             .filter(|session| !session.is_standard()),
+        keyspace_events: settings.keyspace_events.clone(),
     }
 }
 
@@ -297,6 +298,7 @@ pub(crate) fn settings_from_object(settings: &SettingsRecord) -> Settings {
         limits: None,
         session_off: settings.session.as_ref().map_or(0, Session::left_out),
         session_wait_ms: settings.session.as_ref().map(Session::wait_ms),
+        keyspace_events: settings.keyspace_events.clone(),
     }
 }
 

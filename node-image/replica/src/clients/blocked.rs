@@ -40,7 +40,7 @@ pub(super) fn left_us(until_us: u64, now_us: u64) -> u64 {
 }
 
 /// Nothing was found in time.
-fn nothing(resp3: bool) -> Bytes {
+pub(super) fn nothing(resp3: bool) -> Bytes {
     let mut bytes = Vec::new();
     Reply::new(&mut bytes, resp3).null_array();
     bytes.into()

@@ -198,6 +198,16 @@ impl Replica {
         flow
     }
 
+    /// EXEC itself is wrong: what it would have executed is forgotten, and what is watched.
+    pub(super) fn refuse_exec(&mut self, id: ClientId, error: &Error) -> Flow {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.discard();
+        }
+        let why = error.to_string();
+        let why = why.strip_prefix("ERR ").unwrap_or(&why);
+        self.refuse_this(id, &format!("EXECABORT Transaction discarded because of: {why}"))
+    }
+
     fn discard(&mut self, id: ClientId) -> Flow {
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         if client.transaction.is_none() {

@@ -101,6 +101,9 @@ impl Replica {
 
     /// A command that cannot be run: a transaction that it would have been part of is refused, too.
     pub(super) fn refuse(&mut self, id: ClientId, error: &Error) -> Flow {
+        if *error == Error::Arity("exec") {
+            return self.refuse_exec(id, error);
+        }
         if let Some(client) = self.clients.get_mut(id) {
             client.transaction_refused |= client.transaction.is_some();
         }

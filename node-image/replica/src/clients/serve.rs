@@ -347,7 +347,7 @@ impl Replica {
         self.replies_out.remove(&from);
     }
 
-    fn reply_when_committed(&mut self, to: ReplicaId, reply: Reply, of: Of) {
+    pub(super) fn reply_when_committed(&mut self, to: ReplicaId, reply: Reply, of: Of) {
         if self.must_hold(reply.seq) {
             self.clients.held.push(Held {
                 seq: reply.seq,

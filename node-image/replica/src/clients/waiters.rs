@@ -69,7 +69,7 @@ impl Waiter {
         WAITER_BYTES + request + self.keys.iter().map(|key| key.len() + KEY_BYTES).sum::<usize>()
     }
 
-    fn places(&self) -> impl Iterator<Item = Awaited> {
+    pub(crate) fn places(&self) -> impl Iterator<Item = Awaited> {
         let sorted = self.kind == Kind::SortedSet;
         self.keys.iter().map(move |key| Awaited { slot: slot_of(key), sorted, key: key.clone() })
     }

@@ -12,15 +12,17 @@ use crate::{
     engine::{
         Access, At,
         command::{self, blocking},
+        slot_of,
     },
     group::Role,
     replica::Replica,
 };
 
 use super::{
-    blocked::left_us,
+    blocked::{left_us, nothing},
     client::Args,
     execute::MayExecute,
+    held::Of,
     requests::Known,
     serve::{Waiting, reply_of},
     waiters::{Awaited, TOO_MANY, Waiter, Who},
@@ -101,13 +103,19 @@ impl Replica {
         }
     }
 
-    /// A request has waited long enough: it is tried once more and answered.
+    /// A request has waited long enough: it is tried once more and answered. Where its keys hold nothing of their type, but of another one by now, that is
+    /// nothing, and no error.
     pub(crate) fn time_out_request(&mut self, number: u64) {
-        if let Some(Waiter { who: Who::Request { from, incarnation, request }, .. }) =
-            self.clients.waiters.remove(number)
-        {
-            self.serve(from, incarnation, Request { wait_us: 0, ..request });
+        let Some(waiter) = self.clients.waiters.remove(number) else { return };
+        let finds = waiter.places().any(|awaited| self.amount_of(&awaited) > 0);
+        let Waiter { who: Who::Request { from, incarnation, request }, keys, .. } = waiter else { return };
+        let new = self.requests.known(incarnation, request.connection, request.number) == Known::New;
+        let may = matches!(self.may_execute(true), MayExecute::Yes) && self.shows_whole();
+        if finds || !new || !may || !keys.iter().all(|key| self.is_at_home(key)) {
+            return self.serve(from, incarnation, Request { wait_us: 0, ..request });
         }
+        let seq = keys.iter().map(|key| self.engine.last_write(slot_of(key))).max().unwrap_or(0);
+        self.reply_when_committed(from, reply_of(&request, nothing(request.resp3), seq), Of::Read);
     }
 
     /// How many elements a key has of the type that is waited for.
