@@ -1,9 +1,10 @@
 //! Keyspace events: what commands do to keys, as messages to who listens (`notify-keyspace-events`).
 //!
 //! They are made where a command is executed, on the leader or, where nobody leads, at the coordinator, in each region for what is executed there; who joins an
-//! entry makes none, so none comes twice. From there on they are messages like those that a transaction publishes: heard at every replica of the store, once the
+//! entry makes none, so each comes once. From there on they are messages like those that a transaction publishes: heard at every replica of the store, once the
 //! entry is committed and where it has been applied, in the order in which they were executed; forgotten with an entry that a failover takes back; and delivered
-//! at most once, so those of an entry that is committed while its leader fails may not come. `expired` comes when the key is removed, as in Redis.
+//! at most once, so those of an entry that is committed while its leader fails may not come. `expired` comes when the key is removed, as in Redis; where there are
+//! several that remove what has expired, each tells it of a key whose removal has not come from another one.
 //!
 //! Which classes are told is one parameter of the whole store, as who executes is seldom who a client is connected to: it is what the record says (`in_place_of`)
 //! until CONFIG SET says otherwise, at any replica. That is told to all others, and each tells it to whoever connects with it, so it holds until every process

@@ -118,6 +118,55 @@ fn random_commands_tell_the_events_of_a_real_server() {
     println!("events of {} random commands, as a real server tells them", compared.into_inner());
 }
 
+/// What random commands cannot say, as clocks and choices differ, and what tells nothing.
+#[test]
+fn other_commands_tell_the_events_of_a_real_server() {
+    let Some(mut server) = real_server() else { return };
+    let mut listener = Listener::of(&server);
+    let commands = [
+        "setex k 100 v",
+        "psetex k 100000 v",
+        "set k v ex 100",
+        "set k v px 100000 get",
+        "set new v keepttl get",
+        "getex k ex 100",
+        "getex k px 100000",
+        "getex none px 100000",
+        "expire k 100",
+        "pexpire k 100000 gt",
+        "pexpire k 1 gt",
+        "expire none 100",
+        "sadd s a b",
+        "spop s",
+        "spop s",
+        "spop s",
+        "srandmember s",
+        "sadd s a",
+        "srandmember s",
+        "sadd s a",
+        "zadd z 1 a",
+        "zadd z 1 a",
+        "zincrby z 0 a",
+        "hsetnx h f v",
+        "hsetnx h f v",
+        "ltrim none 0 1",
+        "object encoding none",
+        "memory usage none",
+        "scan 0",
+        "randomkey",
+        "dbsize",
+        "mset a 1 a 2 b 3",
+        "flushdb",
+        "set a 1",
+        "flushall",
+        "get a",
+    ];
+    for classes in ["KEAmn", "KA", "EA", "Km", "A", ""] {
+        let commands: Vec<String> = commands.iter().map(|command| (*command).to_owned()).collect();
+        run(&mut server, &mut listener, classes, &commands).unwrap();
+    }
+}
+
 /// What is written into a key whose time is over: that is told before.
 #[test]
 fn a_key_that_has_expired_is_told_to_have_before_what_is_written_into_it() {

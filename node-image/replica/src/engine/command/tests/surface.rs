@@ -25,7 +25,7 @@ const FAMILIES: [(&str, &str, &str); 16] = [
     ("transactions", "Transactions", "One delta, which others see whole or not at all; WATCH compares with what the executing leader, or coordinator, has."),
     ("connection", "The connection", ""),
     ("server", "The server", "FLUSHALL removes what its origin saw; the others concern one replica."),
-    ("pubsub", "Publish and subscribe", ""),
+    ("pubsub", "Publish and subscribe", "What is published is heard at every replica of the store. So are keyspace notifications: `CONFIG SET notify-keyspace-events`, at any replica, is for all of them."),
     ("scripting", "Scripts and functions", ""),
     ("cluster", "Redis Cluster", ""),
     ("geo", "Geo", ""),
