@@ -29,6 +29,7 @@ pub mod explain;
 pub mod homes;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+pub mod limits;
 pub mod objects;
 pub mod parse;
 pub mod quantity;
@@ -45,6 +46,7 @@ pub use digests::Digests;
 pub use edges::Edge;
 pub use explain::{Explanation, Meaning, explain, meaning};
 pub use homes::{HomeRegion, HomeRule, WhenUnreachable};
+pub use limits::Limits;
 pub use objects::{Password, SettledObjects, Volumes};
 pub use parse::{Problem, parse};
 pub use quorums::Quorums;

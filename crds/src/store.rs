@@ -14,6 +14,7 @@ use crate::{
     conflicts::Conflicts,
     edges::Edge,
     homes::{HomeRegion, HomeRule},
+    limits::Limits,
     objects::{Auth, ImagePullPolicy, Monitoring, NetworkPolicy, PodSettings, SecretName, ServiceSettings, Volumes},
     quantity::{Bytes, Millis},
     session::Session,
@@ -240,6 +241,9 @@ pub struct ReplicatedStoreSpec {
     /// How much log is kept for replicas that are behind; past it they get a snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_retention: Option<LogRetention>,
+    /// What clients may take of each replica: connections, memory, what they leave unread. Default: as Redis has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// What becomes of the replicas' volumes when the store is deleted, and when n is lowered. Default Retain. Only Kubernetes uses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volumes: Option<Volumes>,
@@ -389,6 +393,8 @@ pub struct Settled {
     pub request_timeout_ms: u64,
     /// Log kept for replicas that are behind, in bytes.
     pub log_bytes_max: u64,
+    /// What clients may take.
+    pub limits: Limits,
     /// How long a replica may be gone before it is replaced by an empty one, in milliseconds; `None` for never.
     pub replace_lost_after_ms: Option<u64>,
     /// What is promised and measured.
@@ -419,6 +425,7 @@ impl ReplicatedStoreSpec {
             failover: None,
             request_timeout: None,
             log_retention: None,
+            limits: None,
             volumes: None,
             image: None,
             image_pull_policy: None,
@@ -466,6 +473,7 @@ impl ReplicatedStoreSpec {
             slo: self.slo.as_ref().map(Slo::settle),
             replace_lost_after_ms: failover.replace_lost_after.map(|v| v.0),
             log_bytes_max: self.log_retention.as_ref().and_then(|l| l.bytes).map_or(64 << 20, |b| b.0),
+            limits: self.limits.clone().unwrap_or_default().settle(),
         }
     }
 }

@@ -311,4 +311,7 @@ pub struct SettingsRecord {
     /// Classes of keyspace events that are told, as letters.
     #[serde(default, skip_serializing_if = "is_default")]
     pub keyspace_events: String,
+    /// What clients may take, where that is not the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<crate::limits::Limits>,
 }

@@ -57,7 +57,6 @@ fn text(length_max: u32, form: &str, what: &str) -> Schema {
 /// What the types do not say: bounds, so that the cost of every rule has one; defaults; keys of lists. `[]` is an item.
 fn amendments() -> Vec<(&'static str, Value)> {
     let free = json!({"minimum": null});
-    let map = |keys: &[&str]| json!({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys});
     vec![
         ("n", json!({"minimum": null, "default": 3})),
         ("w", free.clone()),
@@ -75,6 +74,7 @@ fn amendments() -> Vec<(&'static str, Value)> {
         ("session.guarantees", json!({"maxItems": 5, "x-kubernetes-list-type": "set"})),
         ("session.waitMs", json!({"minimum": 0})),
         ("keyspaceEvents", json!({"maxLength": 32})),
+        ("limits.maxClients", json!({"minimum": null})),
         ("slo.objective", json!({"maxLength": 16, "default": "99.9%"})),
         ("slo.window", json!({"default": "720h"})),
         ("durability", json!({"default": "Disk"})),
@@ -91,6 +91,13 @@ fn amendments() -> Vec<(&'static str, Value)> {
         ("logRetention", json!({"default": {}})),
         ("logRetention.bytes", json!({"default": "64Mi"})),
         ("volumes", json!({"default": "Retain"})),
+    ]
+}
+
+/// The same of what only Kubernetes knows, and of the status.
+fn object_amendments() -> Vec<(&'static str, Value)> {
+    let map = |keys: &[&str]| json!({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys});
+    vec![
         ("image", json!({"minLength": 1, "maxLength": 512})),
         (
             "imagePullSecrets",
@@ -129,7 +136,7 @@ fn amendments() -> Vec<(&'static str, Value)> {
 /// The schema of a store. YAML before 1.2, which kubectl reads, takes a bare `n` for `false`: the field of that name is there to say so.
 pub(super) fn store() -> Value {
     let (mut spec, mut status) = (schema_of::<ReplicatedStoreSpec>(), schema_of::<StoreStatus>());
-    for (path, more) in amendments() {
+    for (path, more) in amendments().into_iter().chain(object_amendments()) {
         match path.strip_prefix("status.") {
             Some(path) => amend(&mut status, path, &more),
             None => amend(&mut spec, path, &more),

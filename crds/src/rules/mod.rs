@@ -84,6 +84,7 @@ mod conflicts;
 mod edges;
 mod events;
 mod homes;
+mod limits;
 mod objects;
 mod odds;
 mod refused;
@@ -172,6 +173,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
         edges::RULES,
         session::RULES,
         events::RULES,
+        limits::RULES,
         slo::RULES,
         objects::RULES,
         changes::RULES,

@@ -45,6 +45,8 @@ pub(crate) struct Client {
     ending: Cell<bool>,
     /// The connection is cut when everything is written.
     closing: Cell<bool>,
+    /// Something was written since it was last looked whether it is idle.
+    written: Cell<bool>,
     /// Since when more replies wait than may for long.
     much_since: Cell<Option<Instant>>,
 }
@@ -77,8 +79,16 @@ impl Client {
 
     /// Writes its replies, unless it takes so few of them that it is given up.
     pub(crate) fn flush(&self, tuning: &Tuning, listens: impl FnOnce() -> bool) {
+        self.written.set(true);
         self.outbox.flush();
         self.look(tuning, listens);
+    }
+
+    /// One that has got nothing since the last call keeps no buffer.
+    pub(crate) fn rest(&self) {
+        if !self.written.replace(false) {
+            self.outbox.let_go();
+        }
     }
 
     /// Gives it up if too much of what it was told is unread, or much for too long.
@@ -113,6 +123,7 @@ pub(crate) async fn serve(shell: Rc<Shell>, stream: TcpStream) {
         paused: Cell::new(false),
         ending: Cell::new(false),
         closing: Cell::new(false),
+        written: Cell::new(false),
         much_since: Cell::new(None),
     });
     shell.clients.borrow_mut().insert(id, Rc::clone(&client));

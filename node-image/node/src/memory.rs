@@ -1,4 +1,4 @@
-//! Once a second: how much memory the process has, for the core; and clients that leave too much unread.
+//! Once a second: how much memory the process has, for the core; clients that leave too much unread; and those that are idle, whose buffers go.
 
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,9 @@ pub(crate) fn look(shell: &Shell, next: Instant) -> Instant {
     }
     let tuning = shell.core.borrow().tuning();
     let core = shell.core.borrow();
-    shell.clients.borrow().values().for_each(|client| client.look(&tuning, || core.subscribes(client.id())));
+    for client in shell.clients.borrow().values() {
+        client.look(&tuning, || core.subscribes(client.id()));
+        client.rest();
+    }
     now + EVERY
 }

@@ -80,6 +80,14 @@ impl<B: Buffer> Outbox<B> {
         self.buffer.borrow().len() - self.written.get()
     }
 
+    /// Gives the buffer's memory back, if nothing waits in it.
+    pub(crate) fn let_go(&self) {
+        let mut buffer = self.buffer.borrow_mut();
+        if buffer.is_empty() {
+            *buffer = B::default();
+        }
+    }
+
     /// Ends the connection: its task notices at once.
     pub(crate) fn cut(&self) {
         self.broken.set(true);

@@ -23,6 +23,9 @@ pub const ARGUMENT_BYTES_MAX: i64 = 512 << 20;
 /// The same two for a client that has not said the password.
 const STRANGER_ARGUMENTS_MAX: i64 = 10;
 const STRANGER_ARGUMENT_BYTES_MAX: i64 = 16 << 10;
+/// Places of arguments, and bytes of an inline command, that room is kept for between two commands.
+const RANGES_KEPT: usize = 64;
+const UNQUOTED_KEPT: usize = 256;
 
 /// Why a stream is not one of commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,7 +128,10 @@ impl Parser {
         loop {
             match self.expect {
                 Expect::Command => {
-                    let Some(first) = bytes.first() else { return Ok(None) };
+                    let Some(first) = bytes.first() else {
+                        self.let_go();
+                        return Ok(None);
+                    };
                     if *first != b'*' {
                         return self.parse_inline(bytes);
                     }
@@ -193,6 +199,16 @@ impl Parser {
         match self.expect {
             Expect::Argument(length) => self.at + length + 2,
             _ => self.at + 1,
+        }
+    }
+
+    /// Nothing has come yet of the next command: of a long one before it nothing is kept.
+    fn let_go(&mut self) {
+        if self.ranges.capacity() > RANGES_KEPT {
+            self.ranges = SmallVec::new();
+        }
+        if self.unquoted.capacity() > UNQUOTED_KEPT {
+            self.unquoted = Vec::new();
         }
     }
 

@@ -33,6 +33,7 @@ pub mod edge;
 mod feed;
 pub mod frame;
 pub mod ids;
+mod limits;
 pub mod message;
 mod probe;
 mod published;

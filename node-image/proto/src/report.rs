@@ -313,4 +313,10 @@ pub struct Counters {
     /// Commands answered `-LOSTWRITE`.
     #[prost(uint64, tag = "23")]
     pub lost_writes_told: u64,
+    /// Keys evicted by this replica while it led, because memory had reached its bound.
+    #[prost(uint64, tag = "30")]
+    pub evicted_keys: u64,
+    /// Commands answered `-OOM`.
+    #[prost(uint64, tag = "31")]
+    pub out_of_memory: u64,
 }

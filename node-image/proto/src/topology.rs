@@ -4,6 +4,8 @@ use bytes::Bytes;
 
 use crate::ids::{Dot, Epoch, Incarnation, ReplicaId};
 
+pub use crate::limits::{ClientLimits, Eviction, OutputLimit};
+
 /// The record. Replicas obey the largest ([`Topology::epoch`], [`Topology::version`]) that they have seen, from the operator or from a peer.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Topology {
@@ -371,26 +373,6 @@ pub struct Settings {
     /// Classes of keyspace events that are told, as letters of Redis's `notify-keyspace-events`, unless CONFIG SET has said otherwise since.
     #[prost(string, tag = "70")]
     pub keyspace_events: String,
-}
-
-/// What clients may take of a replica. Of each, 0 is the default.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
-pub struct ClientLimits {
-    /// Connections.
-    #[prost(uint64, tag = "1")]
-    pub clients: u64,
-    /// Seconds until a connection that says nothing is closed.
-    #[prost(uint64, tag = "2")]
-    pub idle_seconds: u64,
-    /// Memory of the process beyond which commands that need more are refused, in bytes.
-    #[prost(uint64, tag = "3")]
-    pub memory_bytes: u64,
-    /// The longest command, in bytes.
-    #[prost(uint64, tag = "4")]
-    pub query_bytes: u64,
-    /// Replies that a client may leave unread, in bytes.
-    #[prost(uint64, tag = "5")]
-    pub output_bytes: u64,
 }
 
 /// Lists of conflicts that a user can read, one for each region.

@@ -194,7 +194,7 @@ impl Replica {
         match input {
             Input::Command { client, args } => self.command(client, args),
             Input::LastWords { client, words } => self.last_words(client, words),
-            Input::Memory(bytes) => self.clients.memory = bytes,
+            Input::Memory(bytes) => self.note_memory(bytes),
             Input::Password(password) => self.clients.password = Bytes::copy_from_slice(password),
             Input::SessionKey(secret) => self.set_session_key(secret),
             Input::Persisted(ticket) => self.persisted(ticket),

@@ -183,6 +183,7 @@ impl Desired {
                 conflicts: settled.conflicts,
                 session: Some(settled.session).filter(|session| !session.is_standard()),
                 keyspace_events: settled.keyspace_events,
+                limits: Some(settled.limits).filter(|limits| !limits.is_standard()),
             }),
             failover: Failover {
                 policy: settled.policy,

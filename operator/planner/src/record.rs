@@ -2,6 +2,8 @@
 
 use trireme_crds::{
     Conflicts, Durability, FeedCompression, Mode, Quorums, ReadRepair, Unreplicated, WriteOrder,
+    limits::{Eviction, Limits, OutputBuffers, OutputLimit},
+    quantity::{Bytes, Millis},
     session::Session,
     topology::{
         ConfigRecord, DotRecord, EdgeRecord, GroupRecord, HomeRecord, LeavingRecord, MemberRecord, OtherGroupRecord,
@@ -11,7 +13,7 @@ use trireme_crds::{
 use trireme_proto::{
     Epoch, Topology,
     ids::{Dot, Origin},
-    topology::{self, Ceded, Config, Edge, Group, Home, Leaving, Member, Phase, Replica, Settings},
+    topology::{self, Ceded, ClientLimits, Config, Edge, Group, Home, Leaving, Member, Phase, Replica, Settings},
 };
 
 /// Why an object is no record.
@@ -178,6 +180,57 @@ fn settings_to_object(settings: &Settings) -> SettingsRecord {
         session: Some(Session::without(settings.session_off, settings.session_wait_ms))
             .filter(|session| !session.is_standard()),
         keyspace_events: settings.keyspace_events.clone(),
+        limits: settings.limits.as_ref().map(limits_to_object),
+    }
+}
+
+/// Of a number 0 is the default, and of an object what is left out.
+fn limits_to_object(limits: &ClientLimits) -> Limits {
+    let some = |number: u64| (number > 0).then_some(number);
+    let output = |limit: topology::OutputLimit| OutputLimit {
+        hard: Some(Bytes(limit.hard_bytes)),
+        soft: Some(Bytes(limit.soft_bytes)),
+        soft_seconds: u32::try_from(limit.soft_seconds).ok(),
+    };
+    Limits {
+        max_clients: some(limits.clients).map(|clients| u32::try_from(clients).unwrap_or(u32::MAX)),
+        idle_timeout: some(limits.idle_seconds).map(|seconds| Millis(seconds.saturating_mul(1_000))),
+        query_buffer: some(limits.query_bytes).map(Bytes),
+        output_buffers: Some(OutputBuffers {
+            replies: limits.replies.map(output),
+            subscribers: limits.subscribers.map(output),
+        })
+        .filter(|buffers| *buffers != OutputBuffers::default()),
+        max_memory: some(limits.memory_bytes).map(Bytes),
+        eviction: Some(match limits.eviction() {
+            topology::Eviction::NoEviction => Eviction::NoEviction,
+            topology::Eviction::AllKeysLru => Eviction::AllKeysLru,
+            topology::Eviction::VolatileTtl => Eviction::VolatileTtl,
+        })
+        .filter(|eviction| *eviction != Eviction::NoEviction),
+    }
+}
+
+fn limits_from_object(limits: &Limits) -> ClientLimits {
+    let output = |limit: &OutputLimit| topology::OutputLimit {
+        hard_bytes: limit.hard.unwrap_or_default().0,
+        soft_bytes: limit.soft.unwrap_or_default().0,
+        soft_seconds: limit.soft_seconds.unwrap_or_default().into(),
+    };
+    let buffers = limits.output_buffers.as_ref();
+    ClientLimits {
+        clients: limits.max_clients.unwrap_or_default().into(),
+        // What is no whole second is rounded up: 0 would be never.
+        idle_seconds: limits.idle_timeout.unwrap_or_default().0.div_ceil(1_000),
+        memory_bytes: limits.memory_bytes(),
+        query_bytes: limits.query_buffer.unwrap_or_default().0,
+        replies: buffers.and_then(|buffers| buffers.replies.as_ref()).map(output),
+        subscribers: buffers.and_then(|buffers| buffers.subscribers.as_ref()).map(output),
+        eviction: match limits.eviction() {
+            Eviction::NoEviction => topology::Eviction::NoEviction,
+            Eviction::AllKeysLru => topology::Eviction::AllKeysLru,
+            Eviction::VolatileTtl => topology::Eviction::VolatileTtl,
+        } as i32,
     }
 }
 
@@ -295,7 +348,7 @@ pub(crate) fn settings_from_object(settings: &SettingsRecord) -> Settings {
             .conflicts
             .as_ref()
             .map(|lists| topology::ConflictList { name: lists.list.clone(), length: lists.length() }),
-        limits: None,
+        limits: settings.limits.as_ref().map(limits_from_object),
         session_off: settings.session.as_ref().map_or(0, Session::left_out),
         session_wait_ms: settings.session.as_ref().map(Session::wait_ms),
         keyspace_events: settings.keyspace_events.clone(),
@@ -310,4 +363,61 @@ fn config_from_object(config: &ConfigRecord) -> Result<Config, RecordTextError> 
 fn incarnation(text: &str) -> Result<u64, RecordTextError> {
     let parsed = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16);
     parsed.ok_or_else(|| RecordTextError::Incarnation(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use trireme_crds::{ReplicatedStore, ReplicatedStoreSpec, store::Metadata};
+
+    use super::*;
+    use crate::Desired;
+
+    #[test]
+    fn limits_come_back_as_they_were() {
+        let limit = |number: u64| topology::OutputLimit {
+            hard_bytes: number,
+            soft_bytes: number / 2,
+            soft_seconds: number % 100,
+        };
+        let all = ClientLimits {
+            clients: 7,
+            idle_seconds: 60,
+            memory_bytes: 1 << 30,
+            query_bytes: 1 << 20,
+            replies: Some(limit(0)),
+            subscribers: Some(limit(1 << 33)),
+            eviction: topology::Eviction::VolatileTtl as i32,
+        };
+        let some = ClientLimits { clients: 0, replies: None, eviction: 0, ..all };
+        for limits in [ClientLimits::default(), all, some, ClientLimits { subscribers: None, ..some }] {
+            assert_eq!(limits_from_object(&limits_to_object(&limits)), limits);
+        }
+    }
+
+    #[test]
+    fn the_record_has_limits_where_the_spec_says_other_ones_than_redis_has() {
+        let recorded = |limits: Option<Limits>| {
+            let spec = ReplicatedStoreSpec { limits, ..ReplicatedStoreSpec::new(Mode::SingleLeader) };
+            let store = ReplicatedStore {
+                api_version: trireme_crds::API_VERSION.into(),
+                kind: trireme_crds::STORE_KIND.into(),
+                metadata: Metadata { name: "s".into(), ..Metadata::default() },
+                spec,
+                status: None,
+            };
+            Desired::groups(&store, "u", &[])[0].settings.limits
+        };
+        assert_eq!(recorded(None), None);
+        assert_eq!(recorded(Some(Limits { max_clients: Some(10_000), ..Limits::default() })), None);
+        let other = Limits {
+            idle_timeout: Some(Millis(1_500)),
+            max_memory: Some(Bytes(1 << 30)),
+            eviction: Some(Eviction::AllKeysLru),
+            ..Limits::default()
+        };
+        let limits = recorded(Some(other)).expect("they are recorded");
+        assert_eq!((limits.idle_seconds, limits.memory_bytes, limits.clients), (2, 1 << 30, 10_000));
+        assert_eq!(limits.eviction(), topology::Eviction::AllKeysLru);
+        assert_eq!(limits.subscribers.map(|limit| limit.soft_seconds), Some(60));
+    }
 }

@@ -1,9 +1,10 @@
 //! The comparison: every figure that is promised, measured beside the peer that it is promised against.
 //!
 //! A [`Scenario`] is a row of the table: what is measured and what should come out. [`throughput`] measures those that are a load on two servers,
-//! [`failover`], [`restart`], [`leaderless`], [`regions`] and [`sessions`] those that are a time or a size. [`table`] writes down what came out.
+//! [`failover`], [`restart`], [`idle`], [`leaderless`], [`regions`] and [`sessions`] those that are a time or a size. [`table`] writes down what came out.
 
 pub mod failover;
+pub mod idle;
 pub mod leaderless;
 pub mod machine;
 pub mod regions;
@@ -69,6 +70,8 @@ pub enum Scenario {
     Pause,
     /// A store full of data is started again.
     Restart,
+    /// Memory of connections that say nothing.
+    Idle,
     /// SET without a leader, against a single redis.
     LeaderlessSet,
     /// The same in batches of 16.
@@ -105,7 +108,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, in the order of the table.
-    pub const ALL: [Scenario; 32] = [
+    pub const ALL: [Scenario; 33] = [
         Scenario::SetMemory,
         Scenario::SetMemoryP16,
         Scenario::SetDisk,
@@ -122,6 +125,7 @@ impl Scenario {
         Scenario::Kill,
         Scenario::Pause,
         Scenario::Restart,
+        Scenario::Idle,
         Scenario::LeaderlessSet,
         Scenario::LeaderlessSetP16,
         Scenario::LeaderlessGet,
@@ -159,6 +163,7 @@ impl Scenario {
             Scenario::Kill => "kill",
             Scenario::Pause => "pause",
             Scenario::Restart => "restart",
+            Scenario::Idle => "idle-connections",
             Scenario::LeaderlessSet => "leaderless-set",
             Scenario::LeaderlessSetP16 => "leaderless-set-p16",
             Scenario::LeaderlessGet => "leaderless-get",
@@ -187,6 +192,7 @@ impl Scenario {
             Scenario::Kill => failover::kill(settings, stop, say),
             Scenario::Pause => failover::pause(settings, stop, say),
             Scenario::Restart => restart::measure(settings, stop, say),
+            Scenario::Idle => idle::measure(settings, stop, say),
             Scenario::LeaderlessKill => leaderless::kill(settings, stop, say),
             Scenario::LeaderlessRepair => leaderless::repair(settings, stop, say),
             Scenario::LeaderlessMemory => leaderless::memory(settings, stop, say),

@@ -111,6 +111,12 @@ fn counters(page: &mut Page, report: &Report) {
     page.counter("commands_total", "Client commands executed here.", counters.commands);
     page.counter("no_replicas_total", "Commands answered NOREPLICAS.", counters.no_replicas);
     page.counter("in_doubt_total", "Commands answered INDOUBT.", counters.in_doubt);
+    page.counter(
+        "evicted_keys_total",
+        "Keys evicted here because memory had reached its bound.",
+        counters.evicted_keys,
+    );
+    page.counter("out_of_memory_total", "Commands answered OOM.", counters.out_of_memory);
     page.counter("session_tokens_refused_total", "Session tokens refused.", counters.session_refusals);
     page.counter(
         "session_waits_total",

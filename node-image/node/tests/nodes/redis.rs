@@ -157,3 +157,46 @@ fn a_password_is_asked_for_as_redis_does() {
     std::thread::sleep(Duration::from_millis(1_500));
     assert_eq!(nodes[0].client().ask(&["AUTH", "another"]), "+OK");
 }
+
+/// What clients take, and are told of it.
+const LIMITS: [&[&str]; 4] = [
+    &["set a 1", "object idletime none", "object freq a", "touch a none", "quit"],
+    &["config set maxmemory 1", "config get maxmemory-policy", "set a 1", "get a", "incr c", "append a x", "quit"],
+    &["lpush l x", "hset h f v", "sadd s m", "zadd z 1 m", "setrange a 0 x", "getset a 2", "expire a 100", "quit"],
+    &[
+        "del a",
+        "config set maxmemory 0",
+        "set a 1",
+        "config set maxmemory-samples 0 maxmemory 5",
+        "config get maxmemory",
+        "quit",
+    ],
+];
+
+#[test]
+fn limits_are_told_as_redis_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(redis) = Redis::start(dir.path(), &[]) else {
+        return eprintln!("redis-server is not installed: nothing to compare with");
+    };
+    let nodes = [Node::start(dir.path(), 1, Durability::Memory)];
+    Authority::of(&nodes, 1, Durability::Memory).lead(None);
+    let ours = nodes[0].at.client;
+    for commands in LIMITS {
+        let bytes = dialogue(commands);
+        assert_eq!(answer(ours, &bytes), answer(redis.at, &bytes), "{commands:?}");
+    }
+    // One too many, and nothing that it says is looked at.
+    let refused = [ours, redis.at].map(|at| {
+        let mut first = TcpStream::connect(at).unwrap();
+        first.write_all(&dialogue(&["config set maxclients 1"])).unwrap();
+        let mut ok = [0; 5];
+        first.read_exact(&mut ok).unwrap();
+        let told = answer(at, b"");
+        first.write_all(&dialogue(&["config set maxclients 100"])).unwrap();
+        first.read_exact(&mut ok).unwrap();
+        told
+    });
+    assert_eq!(refused[0], refused[1]);
+    assert_eq!(refused[0], "-ERR max number of clients reached\\r\\n");
+}

@@ -315,6 +315,13 @@ impl Client {
         }
     }
 
+    /// Keeps no memory for replies, if there is none and it has said nothing since then.
+    pub(crate) fn let_go(&mut self, since_us: u64) {
+        if self.last_us < since_us && self.out.is_empty() {
+            self.out = Vec::new();
+        }
+    }
+
     /// Its next command is not to be run: it waits for something, or so much is under way.
     pub(crate) fn is_halted(&self) -> bool {
         self.blocked.is_some_and(|blocked| !matches!(blocked, Blocked::Keys(wait) if wait.ready)) || self.is_backed_up()

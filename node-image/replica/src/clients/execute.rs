@@ -186,7 +186,7 @@ impl Replica {
     pub(crate) fn execute_for(&mut self, id: ClientId, work: &Work<'_>, reach: Reach) -> Flow {
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         let tells = client.session.as_ref().is_some_and(|session| session.tells_staleness) && !work.writes();
-        let (mut out, resp3) = (std::mem::take(&mut client.out), client.state.resp3);
+        let (mut out, resp3, uses) = (std::mem::take(&mut client.out), client.state.resp3, !client.state.no_touch);
         let before = out.len();
         let peer = matches!(self.role, Role::Peer(_));
         let began_us = self.begin_to_measure(work);
@@ -195,6 +195,7 @@ impl Replica {
         if tells && resp3 && !peer {
             self.write_staleness(&mut Reply::new(&mut out, resp3));
         }
+        self.engine.count_uses(uses);
         let effect = self.execute(work, resp3, &mut out, false);
         if let Some(began_us) = began_us {
             self.measured(began_us, work, Asker::Client(id));
@@ -257,6 +258,7 @@ impl Replica {
         if request.tells_staleness && request.resp3 {
             self.write_staleness(&mut Reply::new(&mut out, true));
         }
+        self.engine.count_uses(true);
         let effect = self.execute(work, request.resp3, &mut out, true);
         if let Some(began_us) = began_us {
             self.measured(began_us, work, Asker::Replica(forwarder.0));
@@ -283,6 +285,11 @@ impl Replica {
 
     /// Executes on the state; the delta is in `self.delta`. `forwarded`: the reply goes into the entry and over a link.
     fn execute(&mut self, work: &Work<'_>, resp3: bool, out: &mut Vec<u8>, forwarded: bool) -> Effect {
+        if let Some(error) = self.refused_for_memory(work) {
+            self.delta.clear();
+            error.write(&mut Reply::new(out, resp3));
+            return Effect { wrote: false, depends_on: 0 };
+        }
         let seq = self.batch_last + 1;
         let at = At { seq, now_ms: self.now.wall_ms, keep_undo: true };
         let random =
@@ -290,10 +297,6 @@ impl Replica {
         self.counters.commands += 1;
         self.delta.clear();
         let before = out.len();
-        if let Some(error) = self.refused_for_memory(work) {
-            error.write(&mut Reply::new(out, resp3));
-            return Effect { wrote: false, depends_on: 0 };
-        }
         let mut reply = Reply::new(out, resp3);
         let classes = self.clients.parameters.tuning().events;
         self.engine.tell_events(classes);

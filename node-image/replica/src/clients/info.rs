@@ -113,10 +113,11 @@ impl Replica {
             ],
             "memory" => vec![
                 "# Memory".into(),
-                format!("used_memory:{}", self.clients.memory),
+                format!("used_memory:{}", self.used_memory()),
                 format!("used_memory_rss:{}", self.clients.memory),
                 format!("maxmemory:{}", self.tuning().memory),
-                "maxmemory_policy:noeviction".into(),
+                format!("used_memory_dataset:{}", self.engine.data_bytes()),
+                format!("maxmemory_policy:{}", self.clients.parameters.policy()),
             ],
             "persistence" => vec![
                 "# Persistence".into(),
@@ -127,7 +128,7 @@ impl Replica {
                 format!("checkpoint_seq:{}", self.checkpoint.seq),
             ],
             "stats" => {
-                let mut lines = vec!["# Stats".to_owned()];
+                let mut lines = vec!["# Stats".to_owned(), format!("evicted_keys:{}", self.counters.evicted_keys)];
                 lines.extend(self.pubsub_counts().map(|(what, count)| format!("pubsub{what}:{count}")));
                 lines
             }

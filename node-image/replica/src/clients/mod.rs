@@ -91,6 +91,8 @@ pub(crate) struct Clients {
     pub(crate) parameters: Parameters,
     /// Memory of the process, as it was said last, in bytes.
     pub(crate) memory: u64,
+    /// What it has beside keys and values, by that.
+    pub(crate) beside: u64,
     /// When idle connections were looked for.
     pub(crate) looked_us: u64,
     /// CLIENT PAUSE.

@@ -12,6 +12,11 @@ use super::{Flow, client::Blocked};
 /// How long DEBUG SLEEP may wait, in seconds.
 const SLEEP_S_MAX: f64 = 3_600.0;
 
+const NOT_ONE_LEADER: Error = Error::Fixed(
+    "ERR CONFIG SET failed (possibly related to argument 'maxmemory-policy') - keys are evicted only where the store has \
+     one leader (mode SingleLeader)",
+);
+
 /// `host:port` as two; of what is no such thing, all as the host.
 fn host_and_port(address: &str) -> (&str, &str) {
     address.rsplit_once(':').unwrap_or((address, "0"))
@@ -90,13 +95,16 @@ impl Replica {
 
     /// CONFIG SET.
     pub(super) fn config_set(&mut self, id: ClientId, args: &[&[u8]]) -> Flow {
-        match self.clients.parameters.set(args) {
-            Ok(()) => {
-                self.say_keyspace_events(args);
-                self.with_client(id, |_| {})
-            }
-            Err(error) => self.refuse(id, &error),
+        let mut parameters = self.clients.parameters.clone();
+        if let Err(error) = parameters.set(args) {
+            return self.refuse(id, &error);
         }
+        if parameters.tuning().eviction.is_some() && !self.has_one_leader() {
+            return self.refuse(id, &NOT_ONE_LEADER);
+        }
+        self.clients.parameters = parameters;
+        self.say_keyspace_events(args);
+        self.with_client(id, |_| {})
     }
 
     /// When the next client has slept, or been held back, for long enough.

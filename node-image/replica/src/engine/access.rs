@@ -21,6 +21,7 @@ use super::{At, Effect, Engine};
 
 mod lists;
 mod sorted;
+pub mod uses;
 
 /// The type of a key, as a client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub struct Access<'a> {
     wrote: bool,
     /// The next write into a key is in place of what it has held: it is not new.
     replaces: bool,
+    /// Keys that are read count as used.
+    uses: bool,
     w: Write<'static>,
 }
 
@@ -86,15 +89,16 @@ impl<'a> Access<'a> {
             extra: None,
             known: false,
         };
-        let depends_on = Cell::new(0);
-        Access { engine, delta, now_ms: at.now_ms, dot, last_key: None, depends_on, wrote: false, replaces: false, w }
+        let (depends_on, uses) = (Cell::new(0), engine.uses);
+        let (last_key, wrote, replaces) = (None, false, false);
+        Access { engine, delta, now_ms: at.now_ms, dot, last_key, depends_on, wrote, replaces, uses, w }
     }
 
     pub(super) fn effect(&self) -> Effect {
         Effect { wrote: self.wrote, depends_on: self.depends_on.get() }
     }
 
-    fn state(&self) -> &State {
+    pub(super) fn state(&self) -> &State {
         &self.engine.state
     }
 
@@ -138,10 +142,12 @@ impl<'a> Access<'a> {
         Some((slot, handle, self.kind_of(handle)?))
     }
 
-    fn of_kind(&self, key: &[u8], kind: Kind) -> Result<Option<(u16, Handle)>, WrongType> {
+    fn of_kind(&mut self, key: &[u8], kind: Kind) -> Result<Option<(u16, Handle)>, WrongType> {
         match self.visible(key) {
             Some((_, _, other)) if other != kind => Err(WrongType),
-            found => Ok(found.map(|(slot, handle, _)| (slot, handle))),
+            Some((slot, handle, _)) if self.uses => Ok(Some((slot, self.engine.state.use_key(slot, handle)))),
+            Some((slot, handle, _)) => Ok(Some((slot, handle))),
+            None => Ok(None),
         }
     }
 
@@ -297,7 +303,7 @@ impl<'a> Access<'a> {
         self.write(key, Change::Count { part, name, total: total.wrapping_add(by), by, base });
     }
 
-    fn element(&self, key: &[u8], kind: Kind, part: Part, name: &[u8]) -> Result<Option<(u16, Handle)>, WrongType> {
+    fn element(&mut self, key: &[u8], kind: Kind, part: Part, name: &[u8]) -> Result<Option<(u16, Handle)>, WrongType> {
         let Some((slot, handle)) = self.of_kind(key, kind)? else { return Ok(None) };
         let state = self.state();
         let found = handle.as_key().and_then(|index| state.find_element(index, part, name));
@@ -331,18 +337,18 @@ impl<'a> Access<'a> {
         Ok(true)
     }
 
-    fn elements(&self, key: &[u8], kind: Kind, part: Part) -> Result<impl Iterator<Item = (u16, Handle)>, WrongType> {
-        let found = self.of_kind(key, kind)?;
+    /// The visible elements of what was found.
+    fn elements(&self, found: Option<(u16, Handle)>, part: Part) -> impl Iterator<Item = (u16, Handle)> {
         let state = self.state();
         let collection = found.and_then(|(slot, h)| Some((slot, state.key(h.as_key()?)?)));
         let handles = collection.and_then(|(slot, k)| Some((slot, &k.value.name, k.part(part)?)));
-        Ok(handles.into_iter().flat_map(move |(slot, name, c)| {
+        handles.into_iter().flat_map(move |(slot, name, c)| {
             let all = c.table.iter().copied();
             all.filter(move |h| state.element_visible(slot, name, part, *h)).map(move |h| (slot, h))
-        }))
+        })
     }
 
-    fn element_count(&self, key: &[u8], kind: Kind, part: Part) -> Result<usize, WrongType> {
+    fn element_count(&mut self, key: &[u8], kind: Kind, part: Part) -> Result<usize, WrongType> {
         let found = self.of_kind(key, kind)?;
         let key = found.and_then(|(_, h)| self.state().key(h.as_key()?));
         Ok(key.map_or(0, |k| k.visible_in(part)))
@@ -401,9 +407,10 @@ impl<'a> Access<'a> {
     /// # Errors
     /// The key holds another type.
     pub fn fields(&mut self, key: &[u8]) -> Result<impl Iterator<Item = (&[u8], Cow<'_, [u8]>)>, WrongType> {
+        let found = self.of_kind(key, Kind::Hash)?;
         let state = self.state();
-        let name = self.find(key).1.map_or(&[][..], |top| state.name(top));
-        let elements = self.elements(key, Kind::Hash, Part::Hash)?;
+        let name = found.map_or(&[][..], |(_, top)| state.name(top));
+        let elements = self.elements(found, Part::Hash);
         Ok(elements.filter_map(move |(slot, h)| Some((state.cells.name(h), element_value(state, slot, name, h)?))))
     }
 
@@ -444,8 +451,9 @@ impl<'a> Access<'a> {
     /// # Errors
     /// The key holds another type.
     pub fn members(&mut self, key: &[u8]) -> Result<impl Iterator<Item = &[u8]>, WrongType> {
+        let found = self.of_kind(key, Kind::Set)?;
         let state = self.state();
-        Ok(self.elements(key, Kind::Set, Part::Set)?.map(move |(_, h)| state.cells.name(h)))
+        Ok(self.elements(found, Part::Set).map(move |(_, h)| state.cells.name(h)))
     }
 
     /// Number of keys, with those that have expired and were not removed yet. The reply depends on all that is not committed.

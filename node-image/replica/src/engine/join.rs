@@ -28,6 +28,7 @@ impl Engine {
             self.ahead.causes.merge(&header.context.to_set());
         }
         self.state.begin();
+        self.state.set_time(at.now_ms);
         let joined = self.join_changes(reader, &header, at.seq);
         let before = self.clock;
         self.clock = before.max(header.clock);

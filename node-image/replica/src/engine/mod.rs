@@ -2,6 +2,7 @@
 //! order, any number of times, with the same result. Pure: time comes in as an argument, and there is no randomness and no IO.
 //!
 //! - [`access`]: what commands are written against. It changes the state at once and notes the change in the delta.
+//! - [`evict`]: which keys go where memory is bounded.
 //! - `position`: where an element of a list stands among the others.
 //! - `delta`: the bytes of a delta. `join`: a delta joined, or made anew under another name (`moved`).
 //! - [`conflicts`]: what was joined beside, or against, something that its writer had not seen.
@@ -26,6 +27,7 @@ pub mod conflicts;
 mod delta;
 mod digest;
 pub mod events;
+pub mod evict;
 mod image;
 mod join;
 mod moved;
@@ -50,6 +52,7 @@ use trireme_proto::ids::{Dot, Origin};
 use self::ahead::Ahead;
 use self::delta::Header;
 use self::events::{Classes, Event, Events};
+use self::evict::Eviction;
 use self::moved::Moved;
 use self::state::State;
 
@@ -101,6 +104,9 @@ pub struct Engine {
     loading: bool,
     /// No other group has written so far: adding a member that is there need not be told anybody.
     alone: bool,
+    /// Keys that a command reads count as used.
+    uses: bool,
+    eviction: Eviction,
     /// Other groups write at the same time, whether or not anything of theirs has arrived.
     shared: bool,
     joins_since_sweep: usize,
@@ -128,6 +134,8 @@ impl Engine {
             events: Events::default(),
             loading: true,
             alone: true,
+            uses: true,
+            eviction: Eviction::default(),
             shared: false,
             joins_since_sweep: 0,
         }
@@ -157,6 +165,7 @@ impl Engine {
         self.loading = false;
         self.events.told.clear();
         self.state.begin();
+        self.state.set_time(at.now_ms);
         let dot = self.next_dot();
         let clock = clock::tick(self.clock, at.now_ms);
         let mut access = Access::new(self, at, delta, dot, clock);
@@ -233,6 +242,28 @@ impl Engine {
         }
         let remove = |access: &mut Access<'_>| keys.iter().for_each(|key| _ = access.remove(key));
         self.execute(at, delta, remove).1
+    }
+
+    /// Whether keys that commands read from now on count as used.
+    pub fn count_uses(&mut self, on: bool) {
+        self.uses = on;
+    }
+
+    /// Whether each key that is written from now on has room for when it is used, which may cost it up to 8 bytes; else those whose size leaves it.
+    pub fn keep_uses(&mut self, all: bool) {
+        self.state.cells.stamp_all(all);
+    }
+
+    /// About how many bytes keys and values take, without what only the journal holds.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        self.state.live
+    }
+
+    /// Bytes that are kept for values to come.
+    #[must_use]
+    pub fn spare_bytes(&self) -> u64 {
+        self.state.cells.spare_bytes()
     }
 
     /// When the next key expires, in milliseconds since 1970.

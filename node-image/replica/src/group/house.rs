@@ -12,8 +12,8 @@ const SNAPSHOT_LOG_FACTOR: u64 = 4;
 const SWEEP_PERIOD_US: u64 = 1_000;
 
 impl Replica {
-    /// The leader removes what it sees expired; everybody else hides it when read.
-    pub(crate) fn expire_keys(&mut self) {
+    /// Whether this replica may remove keys now that nobody told it to remove.
+    pub(crate) fn may_remove_keys(&mut self) -> bool {
         let serving = match &self.role {
             Role::Leader(leader) => {
                 let free = !self.handing_over() && !self.wants_quiet() && !self.is_leaving();
@@ -22,8 +22,13 @@ impl Replica {
             Role::Peer(_) => self.expires(),
             _ => false,
         };
+        serving && !self.disk_full && self.shows_whole()
+    }
+
+    /// The leader removes what it sees expired; everybody else hides it when read.
+    pub(crate) fn expire_keys(&mut self) {
         let due = self.engine.next_expiry_ms().is_some_and(|at_ms| at_ms <= self.now.wall_ms);
-        if !serving || !due || self.disk_full || !self.shows_whole() {
+        if !due || !self.may_remove_keys() {
             return;
         }
         let at = At { seq: self.batch_last + 1, now_ms: self.now.wall_ms, keep_undo: true };

@@ -26,7 +26,7 @@ fn assert_refused(output: &Output, message: &str) {
 
 #[test]
 fn a_wrong_file_is_refused_with_its_place_and_what_is_allowed() {
-    let fields = "mode, n, w, r, writeOrder, readRepair, feedBytesPerSecond, feedCompression, regions, homeRegions, conflicts, edges, session, keyspaceEvents, slo, durability, storage, failover, requestTimeout, logRetention, volumes, \
+    let fields = "mode, n, w, r, writeOrder, readRepair, feedBytesPerSecond, feedCompression, regions, homeRegions, conflicts, edges, session, keyspaceEvents, slo, durability, storage, failover, requestTimeout, logRetention, limits, volumes, \
                   image, imagePullPolicy, imagePullSecrets, resources, auth, pod, service, networkPolicy, monitoring";
     for (spec, problem) in [
         (

@@ -21,6 +21,7 @@ mod homes;
 mod input;
 mod leader;
 mod leaderless;
+mod limits;
 mod mode;
 mod network;
 mod peers;

@@ -3,6 +3,7 @@
 mod admin;
 mod blocking;
 mod events;
+mod evict;
 mod fetch;
 mod hostile;
 mod lag;

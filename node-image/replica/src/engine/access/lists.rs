@@ -32,7 +32,7 @@ impl Access<'_> {
     }
 
     /// The position of an element; none: there is no such index.
-    fn position(&self, key: &[u8], index: usize) -> Result<Option<Vec<u8>>, WrongType> {
+    fn position(&mut self, key: &[u8], index: usize) -> Result<Option<Vec<u8>>, WrongType> {
         let item = self.order(key, Kind::List, Part::List)?.and_then(|o| o.get(index));
         Ok(item.map(|item| self.state().cells.name(item.handle).to_vec()))
     }
@@ -42,7 +42,10 @@ impl Access<'_> {
     /// # Errors
     /// The key holds another type.
     pub fn list_insert(&mut self, key: &[u8], index: usize, value: &[u8]) -> Result<(), WrongType> {
-        let before = index.checked_sub(1).map_or(Ok(None), |index| self.position(key, index))?;
+        let before = match index.checked_sub(1) {
+            Some(index) => self.position(key, index)?,
+            None => None,
+        };
         let after = self.position(key, index)?;
         let name = position::between(before.as_deref(), after.as_deref(), self.dot);
         self.clean(key);

@@ -17,14 +17,18 @@ fn is_exact(number: f64) -> bool {
 }
 
 impl Access<'_> {
-    /// The order of a collection, with its slot.
-    pub(super) fn order(&self, key: &[u8], kind: Kind, part: Part) -> Result<Option<&Order>, WrongType> {
+    /// The order of a collection.
+    pub(super) fn order(&mut self, key: &[u8], kind: Kind, part: Part) -> Result<Option<&Order>, WrongType> {
         let found = self.of_kind(key, kind)?;
-        let collection = found.and_then(|(_, h)| self.state().key(h.as_key()?)?.part(part));
-        Ok(collection.map(|c| &c.order))
+        Ok(self.order_of(found, part))
     }
 
-    fn scored(&self, key: &[u8], member: &[u8]) -> Result<Option<(Handle, f64)>, WrongType> {
+    fn order_of(&self, found: Option<(u16, Handle)>, part: Part) -> Option<&Order> {
+        let collection = found.and_then(|(_, h)| self.state().key(h.as_key()?)?.part(part));
+        collection.map(|c| &c.order)
+    }
+
+    fn scored(&mut self, key: &[u8], member: &[u8]) -> Result<Option<(Handle, f64)>, WrongType> {
         let found = self.element(key, Kind::SortedSet, Part::SortedSet, member)?;
         Ok(found.and_then(|(slot, h)| Some((h, self.state().score(slot, key, Part::SortedSet, h)?))))
     }
@@ -111,7 +115,8 @@ impl Access<'_> {
     pub fn rank(&mut self, key: &[u8], member: &[u8]) -> Result<Option<(usize, f64)>, WrongType> {
         let Some((_, score)) = self.scored(key, member)? else { return Ok(None) };
         let is_before = |state: &State, item: &Item| state.compare(item, score, member) == Ordering::Less;
-        let order = self.order(key, Kind::SortedSet, Part::SortedSet)?;
+        let found = self.of_kind(key, Kind::SortedSet)?;
+        let order = self.order_of(found, Part::SortedSet);
         Ok(order.map(|o| (o.before(&|item| is_before(self.state(), item)), score)))
     }
 
@@ -120,8 +125,8 @@ impl Access<'_> {
     /// # Errors
     /// The key holds another type.
     pub fn scored_before(&mut self, key: &[u8], is_before: &dyn Fn(&[u8], f64) -> bool) -> Result<usize, WrongType> {
-        let order = self.order(key, Kind::SortedSet, Part::SortedSet)?;
-        let cells = &self.state().cells;
+        let found = self.of_kind(key, Kind::SortedSet)?;
+        let (order, cells) = (self.order_of(found, Part::SortedSet), &self.state().cells);
         Ok(order.map_or(0, |o| o.before(&|item| is_before(cells.name(item.handle), item.score))))
     }
 }

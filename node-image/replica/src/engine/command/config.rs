@@ -10,7 +10,12 @@ mod events;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use trireme_proto::{message::KeyspaceEvents, topology::ClientLimits};
+use trireme_proto::{
+    message::KeyspaceEvents,
+    topology::{self, ClientLimits, Eviction},
+};
+
+use crate::engine::evict::Order;
 
 use super::{Error, Reply, connection::Context, connection::help, glob, parse, resolve};
 use crate::engine::events::Classes;
@@ -40,6 +45,10 @@ const INT_MAX: i64 = i32::MAX as i64;
 const INT_MIN: i64 = i32::MIN as i64;
 const LONG: Form = Integer(0, i64::MAX);
 const COUNT: Form = Integer(0, INT_MAX);
+
+const NO_EVICTION: &str = "noeviction";
+const ALL_KEYS_LRU: &str = "allkeys-lru";
+const VOLATILE_TTL: &str = "volatile-ttl";
 
 /// A parameter: its name, another one, what it is if nobody has set it, what it may be.
 type Parameter = (&'static str, &'static str, &'static str, Form);
@@ -85,7 +94,7 @@ const PARAMETERS: &[Parameter] = &[
     ("maxclients", "", "10000", Integer(1, u32::MAX as i64)),
     ("maxmemory", "", "0", Memory(0)),
     ("maxmemory-eviction-tenacity", "", "10", Integer(0, 100)),
-    ("maxmemory-policy", "", "noeviction", Fixed),
+    ("maxmemory-policy", "", "noeviction", OneOf(&[NO_EVICTION, ALL_KEYS_LRU, VOLATILE_TTL])),
     ("maxmemory-samples", "", "5", Integer(1, INT_MAX)),
     ("no-appendfsync-on-rewrite", "", "no", YesNo),
     (EVENTS, "", "", Events),
@@ -130,8 +139,14 @@ pub struct Tuning {
     pub clients_max: u64,
     /// `timeout`: seconds after which a connection that has nothing under way and says nothing is closed; 0 for never.
     pub idle_s: u64,
-    /// `maxmemory`: bytes beyond which commands that need more are refused; 0 for no bound.
+    /// `maxmemory`: bytes beyond which keys are evicted, or commands that need more are refused; 0 for no bound.
     pub memory: u64,
+    /// `maxmemory-policy`: which keys go; none where none do.
+    pub eviction: Option<Order>,
+    /// `maxmemory-samples`: keys that are looked at for each that goes.
+    pub samples: usize,
+    /// `maxmemory-eviction-tenacity`: keys that may go for one command.
+    pub evicted_max: usize,
     /// `client-query-buffer-limit`: the longest command, in bytes.
     pub query: u64,
     /// `client-output-buffer-limit` of ordinary clients, and of those that subscribe.
@@ -184,6 +199,9 @@ impl Tuning {
         clients_max: 0,
         idle_s: 0,
         memory: 0,
+        eviction: None,
+        samples: 0,
+        evicted_max: 0,
         query: 0,
         output: [OutputLimit { hard: 0, soft: 0, soft_s: 0 }; 2],
         slow_us: 0,
@@ -208,6 +226,11 @@ impl Parameters {
     /// What of it means something.
     pub fn tuning(&self) -> &Tuning {
         &self.tuning
+    }
+
+    /// Which keys go where memory is at its bound, by Redis's name for it.
+    pub fn policy(&self) -> &str {
+        self.named("maxmemory-policy")
     }
 
     fn named(&self, name: &str) -> &str {
@@ -240,6 +263,13 @@ impl Parameters {
             clients_max: number("maxclients"),
             idle_s: number("timeout"),
             memory: number("maxmemory"),
+            eviction: match self.policy() {
+                ALL_KEYS_LRU => Some(Order::LeastRecentlyUsed),
+                VOLATILE_TTL => Some(Order::NextToExpire),
+                _ => None,
+            },
+            samples: usize::try_from(number("maxmemory-samples")).unwrap_or(1),
+            evicted_max: keys_for(number("maxmemory-eviction-tenacity")),
             query: number("client-query-buffer-limit"),
             output: [of("normal"), of("pubsub")],
             slow_us: self.named("slowlog-log-slower-than").parse().unwrap_or(-1),
@@ -288,20 +318,47 @@ impl Parameters {
     }
 }
 
+/// What a parameter is if nobody has set it.
+fn standard(name: &str) -> &'static str {
+    index_of(name).map_or("", |index| PARAMETERS[index].2)
+}
+
 fn index_of(name: &str) -> Option<usize> {
     PARAMETERS.iter().position(|(known, ..)| *known == name)
 }
 
+/// As many keys as go in the time that Redis takes for this tenacity: half a millisecond for 10.
+fn keys_for(tenacity: u64) -> usize {
+    const KEYS: u64 = 120;
+    match tenacity {
+        0..=10 => (KEYS * tenacity / 10).max(1) as usize,
+        // Each step is 15 % more.
+        11..100 => (10..tenacity).fold(KEYS, |keys, _| keys * 115 / 100) as usize,
+        _ => usize::MAX,
+    }
+}
+
 /// Limits of a record as parameters; none where they are the default.
-fn of_record(limits: &ClientLimits) -> [(&'static str, Option<String>); 5] {
+fn of_record(limits: &ClientLimits) -> [(&'static str, Option<String>); 6] {
     let number = |number: u64| (number > 0).then(|| number.to_string());
-    let output = |bytes: u64| format!("normal {bytes} 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60");
+    let class = |name: &str, limit: Option<topology::OutputLimit>| {
+        limit.map(|limit| format!("{name} {} {} {}", limit.hard_bytes, limit.soft_bytes, limit.soft_seconds))
+    };
+    let classes = [class("normal", limits.replies), class("pubsub", limits.subscribers)].into_iter().flatten();
+    let output = classes.collect::<Vec<String>>().join(" ");
+    let output = || Output.read(output.as_bytes(), standard("client-output-buffer-limit")).ok();
+    let policy = match limits.eviction() {
+        Eviction::NoEviction => None,
+        Eviction::AllKeysLru => Some(ALL_KEYS_LRU),
+        Eviction::VolatileTtl => Some(VOLATILE_TTL),
+    };
     [
         ("maxclients", number(limits.clients)),
         ("timeout", number(limits.idle_seconds)),
         ("maxmemory", number(limits.memory_bytes)),
         ("client-query-buffer-limit", number(limits.query_bytes)),
-        ("client-output-buffer-limit", Some(limits.output_bytes).filter(|bytes| *bytes > 0).map(output)),
+        ("client-output-buffer-limit", output()),
+        ("maxmemory-policy", policy.map(str::to_owned)),
     ]
 }
 

@@ -46,7 +46,7 @@ pub struct ConnectionState {
     pub lib_ver: Vec<u8>,
     /// CLIENT NO-EVICT; nothing is ever evicted here.
     pub no_evict: bool,
-    /// CLIENT NO-TOUCH; access times are not kept here.
+    /// CLIENT NO-TOUCH: what it reads does not count as used.
     pub no_touch: bool,
     /// Which replies are to be sent.
     pub reply_mode: ReplyMode,
@@ -454,7 +454,7 @@ const CLIENT_HELP: [&str; 37] = [
     "NO-EVICT (ON|OFF)",
     "    Accepted; connections are not evicted.",
     "NO-TOUCH (ON|OFF)",
-    "    Accepted; access times are not kept.",
+    "    What this client reads here does not count as used.",
     "PAUSE <timeout> [WRITE|ALL]",
     "    Hold back all, or just write, commands of this replica's clients for <timeout> milliseconds.",
     "REPLY (ON|OFF|SKIP)",

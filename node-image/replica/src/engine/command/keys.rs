@@ -20,6 +20,12 @@ pub fn exists(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -
     Ok(())
 }
 
+pub fn touch(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let found = args[1..].iter().filter(|key| access.touch(key)).count();
+    reply.count(found);
+    Ok(())
+}
+
 /// The type's name in commands.
 fn kind_name(kind: Option<Kind>) -> &'static str {
     match kind {

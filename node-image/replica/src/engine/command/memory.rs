@@ -34,7 +34,7 @@ pub fn memory(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -
                 }
                 _ => return Err(Error::Syntax),
             }
-            match usage(access, args[2])? {
+            match access.looking(|access| usage(access, args[2]))? {
                 Some(bytes) => reply.count(bytes),
                 None => reply.null(),
             }

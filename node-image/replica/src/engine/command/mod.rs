@@ -23,7 +23,8 @@
 //! - There is one database: SELECT 0.
 //! - SCAN goes in the order of slots, HSCAN, SSCAN and ZSCAN in the order of a hash, so that a cursor means the same on every
 //!   replica. A call has to look at the whole of a big collection, so it returns at least a 256th of it, whatever COUNT.
-//! - OBJECT FREQ and IDLETIME know nothing, since no access times are kept; OBJECT ENCODING says what Redis would.
+//! - OBJECT FREQ knows nothing, since nobody counts uses; IDLETIME is since the last use at this replica, or since the last write where a key has no room
+//!   for more; OBJECT ENCODING says what Redis would.
 //! - A negative count of HRANDFIELD, SRANDMEMBER and ZRANDMEMBER goes down to -2^24; numbers of INCRBYFLOAT and scores are decimal, and of zero
 //!   there is one: no -0.
 //! - Where nobody leads, commands that wait (BLPOP and its like) promise what LPOP does: two coordinators' clients may both get one element, and only those of

@@ -45,9 +45,9 @@ pub fn object(access: &mut Access<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -
         return Ok(());
     };
     match subcommand {
-        "object|encoding" => reply.bulk(encoding(access, key, kind)?.as_bytes()),
+        "object|encoding" => reply.bulk(access.looking(|access| encoding(access, key, kind))?.as_bytes()),
         "object|refcount" => reply.integer(1),
-        "object|idletime" => reply.integer(0),
+        "object|idletime" => reply.count((access.idle_ms(key).unwrap_or(0) / 1_000) as usize),
         _ => {
             return Err(Error::Fixed(
                 "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \

@@ -169,7 +169,7 @@ pub static ROWS: &[Spec] = rows! {
     "unlink" -2 [WRITE FAST] 1 -1 1 Generic "4.0.0" "Removes keys." Data(keys::del);
     "exists" -2 [READONLY FAST] 1 -1 1 Generic "1.0.0" "How many of these keys exist." Data(keys::exists);
     "type" 2 [READONLY FAST] 1 1 1 Generic "1.0.0" "The type of a key." Data(keys::kind);
-    "touch" -2 [READONLY FAST] 1 -1 1 Generic "3.2.1" "How many of these keys exist." Data(keys::exists);
+    "touch" -2 [READONLY FAST] 1 -1 1 Generic "3.2.1" "How many of these keys exist." Data(keys::touch);
     "keys" 2 [READONLY DANGEROUS] 0 0 0 Generic "1.0.0" "All keys that match a pattern." Data(keys::keys);
     "scan" -2 [READONLY] 0 0 0 Generic "2.8.0" "Goes through the keys step by step." Data(keys::scan);
     "randomkey" 1 [READONLY] 0 0 0 Generic "1.0.0" "A random key." Data(keys::randomkey);
@@ -249,7 +249,7 @@ const OBJECT_SUBCOMMANDS: &[Spec] = rows! {
     "object|encoding" 3 [READONLY] 2 2 1 Generic "2.2.3" "How Redis would keep such a value in memory." OBJECT_HANDLER;
     "object|freq" 3 [READONLY] 2 2 1 Generic "4.0.0" "Refused: how often a key is used is not kept." OBJECT_HANDLER;
     "object|help" 2 [LOADING STALE] 0 0 0 Generic "6.2.0" "What OBJECT can do." OBJECT_HANDLER;
-    "object|idletime" 3 [READONLY] 2 2 1 Generic "2.2.3" "Always 0: when a key was used is not kept." OBJECT_HANDLER;
+    "object|idletime" 3 [READONLY] 2 2 1 Generic "2.2.3" "Since the key was last used here. Where keys are not evicted by that, some have no room for it: since they were last written." OBJECT_HANDLER;
     "object|refcount" 3 [READONLY] 2 2 1 Generic "2.2.3" "Always 1." OBJECT_HANDLER;
 };
 
@@ -263,7 +263,7 @@ const CLIENT_SUBCOMMANDS: &[Spec] = rows! {
     "client|kill" -3 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Connection "2.4.0" "Closes connections with this replica." CLIENT_HANDLER;
     "client|list" -2 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Connection "2.4.0" "The connections with this replica." CLIENT_HANDLER;
     "client|no-evict" 3 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Connection "7.0.0" "Accepted: connections are never evicted." CLIENT_HANDLER;
-    "client|no-touch" 3 [LOADING NOSCRIPT STALE] 0 0 0 Connection "7.2.0" "Accepted: access times are not kept." CLIENT_HANDLER;
+    "client|no-touch" 3 [LOADING NOSCRIPT STALE] 0 0 0 Connection "7.2.0" "What it reads at the replica that it is connected to does not count as used." CLIENT_HANDLER;
     "client|pause" -3 [ADMIN NOSCRIPT LOADING STALE] 0 0 0 Connection "3.0.0" "Holds back commands of this replica's clients for a time." CLIENT_HANDLER;
     "client|reply" 3 [NOSCRIPT LOADING STALE] 0 0 0 Connection "3.2.0" "Whether replies are sent." CLIENT_HANDLER;
     "client|setinfo" 4 [LOADING NOSCRIPT STALE] 0 0 0 Connection "7.2.0" "Says which library the client uses." CLIENT_HANDLER;

@@ -69,7 +69,7 @@ impl State {
             _ => (true, 0),
         };
         if taken && self.slot(slot).side.is_none() && (w.within && w.extra.is_none() || w.context.is_none()) {
-            let new = self.cells.put(key, w.dot, w.clock, value);
+            let new = self.cells.put_key(key, w.dot, w.clock, value);
             self.swap_hashed(slot, hashed, old, Some(new));
             self.journal.push(Pre::Top { slot, old, new: Some(new) });
             let after = digest::value(Part::Value, key, &[], w.dot, w.clock, value);
@@ -126,12 +126,13 @@ impl State {
         let name = &key.value.name;
         let expiry = key.expiry.iter().fold(0, |h, e| h ^ digest::expiry(name, e.dot, e.clock, e.at_ms));
         let change = key.digest ^ expiry;
-        let parts = std::mem::take(&mut key.parts);
+        let (parts, words) = (std::mem::take(&mut key.parts), key.words);
         self.note_key(slot, index, change, w.dot);
         if let Some(key) = self.keys.get_mut(index) {
             key.hidden = [0; 5];
         }
-        self.journal.push(Pre::Parts { key: index, parts });
+        self.weigh_elements(index, words, 0);
+        self.journal.push(Pre::Parts { key: index, parts, words });
     }
 
     fn filter_parts(&mut self, slot: u16, index: u32, w: &Write<'_>) {

@@ -3,7 +3,8 @@
 //! A plain record is a key, a field or a member with exactly one sibling and nothing else. Its cell is
 //! `name length, name, value length, group, generation, sequence (all varints), clock (8 bytes), value`: 13 to 17 bytes
 //! beside name and value. The name comes first, so that finding a key decodes nothing else.
-//! Cells are never changed, only replaced: the old one waits in the undo journal.
+//! Cells are never changed, only replaced: the old one waits in the undo journal. But a key's cell ends with a stamp, when the key was last used, where the
+//! size leaves room for it; and where keys are removed by that ([`Cells::stamp_all`]) always. Of others the last write is known, by their clock.
 
 use trireme_proto::ids::{Dot, Origin};
 
@@ -15,6 +16,13 @@ const STEP: usize = 8;
 /// Number of sizes: up to 1 KiB; what is longer has an allocation of its own.
 const SIZES: usize = 128;
 const PER_CHUNK: usize = 256;
+/// Sizes with this bit are cells that end with a stamp, in the same slabs.
+const STAMPED: u8 = 128;
+/// As many sizes can have one: the numbers above are those of other things.
+const STAMPED_SIZES: usize = (BIG - STAMPED) as usize;
+const STAMP_BYTES: usize = 4;
+/// A stamp's unit in milliseconds is 2 to the power of this: 64, so that stamps come again after 8 years.
+const STAMP_SHIFT: u32 = 6;
 const BIG: u8 = 253;
 const REGISTER: u8 = 254;
 const KEY: u8 = 255;
@@ -46,6 +54,36 @@ impl Handle {
     /// The index of a general element, if it is one.
     pub(crate) fn as_register(self) -> Option<u32> {
         (self.0[0] == REGISTER).then(|| self.index())
+    }
+}
+
+/// A time as a stamp, from milliseconds since 1970.
+pub(crate) fn stamp(ms: u64) -> u32 {
+    (ms >> STAMP_SHIFT) as u32
+}
+
+/// Milliseconds between two stamps, the earlier one first. What seems to be later is of a clock that is ahead: nothing.
+pub(crate) fn ms_between(earlier: u32, later: u32) -> u64 {
+    let steps = later.wrapping_sub(earlier);
+    if steps > u32::MAX / 2 { 0 } else { u64::from(steps) << STAMP_SHIFT }
+}
+
+/// The stamp of a hybrid logical clock.
+pub(crate) fn stamp_of(clock: u64) -> u32 {
+    stamp(clock >> 16)
+}
+
+/// The size for so many bytes, and whether such a cell has a stamp. A size that is none stands for an allocation of its own.
+fn size_for(bytes: usize, is_key: bool, stamp_all: bool) -> (usize, bool) {
+    let size = (bytes - 1) / STEP;
+    let has_room = (size + 1) * STEP - bytes >= STAMP_BYTES && size < STAMPED_SIZES;
+    match is_key {
+        true if has_room => (size, true),
+        true if stamp_all => {
+            let size = (bytes + STAMP_BYTES - 1) / STEP;
+            (if size < STAMPED_SIZES { size } else { SIZES }, true)
+        }
+        _ => (size, false),
     }
 }
 
@@ -106,6 +144,8 @@ impl<T> Pool<T> {
 pub(crate) struct Cells {
     slabs: Vec<Slab>,
     big: Pool<Box<[u8]>>,
+    /// Each key's cell has a stamp.
+    stamp_all: bool,
     pub(crate) registers: Pool<Box<Register>>,
     head: Vec<u8>,
 }
@@ -113,13 +153,45 @@ pub(crate) struct Cells {
 impl Default for Cells {
     fn default() -> Self {
         let slabs = (0..SIZES).map(|_| Slab::default()).collect();
-        Cells { slabs, big: Pool::default(), registers: Pool::default(), head: Vec::with_capacity(64) }
+        Cells {
+            slabs,
+            big: Pool::default(),
+            stamp_all: false,
+            registers: Pool::default(),
+            head: Vec::with_capacity(64),
+        }
     }
 }
 
 impl Cells {
-    /// A new cell with these contents.
+    /// A new cell with these contents: an element's.
     pub(crate) fn put(&mut self, name: &[u8], dot: Dot, clock: u64, value: &[u8]) -> Handle {
+        self.put_any(name, dot, clock, value, false)
+    }
+
+    /// The same for a key.
+    pub(crate) fn put_key(&mut self, name: &[u8], dot: Dot, clock: u64, value: &[u8]) -> Handle {
+        self.put_any(name, dot, clock, value, true)
+    }
+
+    /// The same key in a new cell.
+    pub(crate) fn put_again(&mut self, handle: Handle) -> Option<Handle> {
+        let Plain { name, dot, clock, value } = self.plain(handle)?;
+        let (name, value) = (name.to_vec(), value.to_vec());
+        Some(self.put_key(&name, dot, clock, &value))
+    }
+
+    /// Whether a key's cell should have a stamp and has none.
+    pub(crate) fn wants_stamp(&self, handle: Handle) -> bool {
+        self.stamp_all && handle.0[0] < STAMPED
+    }
+
+    /// From now on each key's cell has a stamp, or again only those with room.
+    pub(crate) fn stamp_all(&mut self, all: bool) {
+        self.stamp_all = all;
+    }
+
+    fn put_any(&mut self, name: &[u8], dot: Dot, clock: u64, value: &[u8], is_key: bool) -> Handle {
         let mut head = std::mem::take(&mut self.head);
         head.clear();
         put_bytes(&mut head, name);
@@ -129,7 +201,8 @@ impl Cells {
         put_number(&mut head, dot.seq);
         head.extend_from_slice(&clock.to_le_bytes());
         let size = head.len() + value.len();
-        let class = (size - 1) / STEP;
+        let (class, stamped) = size_for(size, is_key, self.stamp_all);
+        let stamp = stamp_of(clock).to_le_bytes();
         let handle = if class < SIZES {
             let cell_bytes = (class + 1) * STEP;
             let slab = &mut self.slabs[class];
@@ -141,15 +214,19 @@ impl Cells {
                 slab.used - 1
             });
             let begin = (index as usize % PER_CHUNK) * cell_bytes;
-            let cell = &mut slab.chunks[index as usize / PER_CHUNK][begin..begin + size];
-            let (to_head, to_value) = cell.split_at_mut(head.len());
+            let cell = &mut slab.chunks[index as usize / PER_CHUNK][begin..begin + cell_bytes];
+            let (to_head, to_value) = cell[..size].split_at_mut(head.len());
             to_head.copy_from_slice(&head);
             to_value.copy_from_slice(value);
-            Handle::new(class as u8, index)
+            if stamped {
+                cell[cell_bytes - STAMP_BYTES..].copy_from_slice(&stamp);
+            }
+            Handle::new(class as u8 | if stamped { STAMPED } else { 0 }, index)
         } else {
-            let mut cell = Vec::with_capacity(size);
+            let mut cell = Vec::with_capacity(size + STAMP_BYTES);
             cell.extend_from_slice(&head);
             cell.extend_from_slice(value);
+            cell.extend_from_slice(&stamp);
             Handle::new(BIG, self.big.put(cell.into_boxed_slice()))
         };
         self.head = head;
@@ -167,7 +244,7 @@ impl Cells {
             BIG => drop(self.big.take(handle.index())),
             REGISTER => drop(self.registers.take(handle.index())),
             KEY => {}
-            class => self.slabs[class as usize].free.push(handle.index()),
+            class => self.slabs[usize::from(class & !STAMPED)].free.push(handle.index()),
         }
     }
 
@@ -175,10 +252,54 @@ impl Cells {
         match handle.0[0] {
             BIG => self.big.get(handle.index()).map_or(&[], |b| b),
             class => {
-                let (index, cell_bytes) = (handle.index() as usize, (class as usize + 1) * STEP);
+                let (class, index) = (usize::from(class & !STAMPED), handle.index() as usize);
+                let cell_bytes = (class + 1) * STEP;
                 let begin = (index % PER_CHUNK) * cell_bytes;
-                &self.slabs[class as usize].chunks[index / PER_CHUNK][begin..begin + cell_bytes]
+                &self.slabs[class].chunks[index / PER_CHUNK][begin..begin + cell_bytes]
             }
+        }
+    }
+
+    /// Bytes that a cell takes; 0 for a general element or key.
+    pub(crate) fn size(&self, handle: Handle) -> u64 {
+        match handle.0[0] {
+            BIG => self.big.get(handle.index()).map_or(0, |cell| (cell.len() + size_of::<Box<[u8]>>()) as u64),
+            REGISTER | KEY => 0,
+            class => ((usize::from(class & !STAMPED) + 1) * STEP) as u64,
+        }
+    }
+
+    /// Bytes that are kept for cells to come.
+    pub(crate) fn spare_bytes(&self) -> u64 {
+        let of = |(size, slab): (usize, &Slab)| {
+            let unused = slab.chunks.len() * PER_CHUNK - slab.used as usize;
+            (slab.free.len() + unused) * (size + 1) * STEP
+        };
+        self.slabs.iter().enumerate().map(of).sum::<usize>() as u64
+    }
+
+    /// When a key was last used: by its stamp, or by its clock if there is none.
+    pub(crate) fn used(&self, handle: Handle) -> u32 {
+        match handle.0[0] {
+            STAMPED..=BIG => self.bytes(handle).last_chunk().map_or(0, |stamp| u32::from_le_bytes(*stamp)),
+            _ => self.plain(handle).map_or(0, |p| stamp_of(p.clock)),
+        }
+    }
+
+    /// A key is used, at the time of this stamp.
+    pub(crate) fn touch(&mut self, handle: Handle, stamp: u32) {
+        let index = handle.index();
+        let cell = match handle.0[0] {
+            BIG => self.big.get_mut(index).map(|cell| &mut **cell),
+            class @ STAMPED..BIG => {
+                let (class, index) = (usize::from(class & !STAMPED), index as usize);
+                let end = (index % PER_CHUNK + 1) * (class + 1) * STEP;
+                self.slabs[class].chunks.get_mut(index / PER_CHUNK).and_then(|chunk| chunk.get_mut(..end))
+            }
+            _ => None,
+        };
+        if let Some(at) = cell.and_then(|cell| cell.last_chunk_mut()) {
+            *at = stamp.to_le_bytes();
         }
     }
 

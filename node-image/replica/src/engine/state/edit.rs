@@ -89,6 +89,7 @@ impl State {
             present: key.present,
         });
         key.digest ^= change;
+        key.used = self.now;
         if change != 0 {
             key.version = version_of(dot);
         }
@@ -100,7 +101,8 @@ impl State {
         if let Some(index) = old.and_then(Handle::as_key) {
             return index;
         }
-        let mut key = Key { value: Register { name: name.into(), ..Register::default() }, ..Key::default() };
+        let mut key =
+            Key { value: Register { name: name.into(), ..Register::default() }, used: self.now, ..Key::default() };
         if let Some(handle) = old {
             key.digest = self.digest_of(handle);
             key.present = true;
@@ -126,7 +128,7 @@ impl State {
             // A cell's version is that of its record: what changed last must have been that.
             && key.version == version_of(only.dot)
         {
-            let cell = self.cells.put(&key.value.name, only.dot, only.clock, &only.value);
+            let cell = self.cells.put_key(&key.value.name, only.dot, only.clock, &only.value);
             return self.replace_top(slot, Some(Handle::key(index)), Some(cell));
         }
         let name = &key.value.name;
@@ -183,16 +185,13 @@ impl State {
     /// The change itself, with its step in the journal. False: it changed nothing.
     fn edit_in_place(&mut self, index: u32, at: (Part, Option<Handle>), f: impl FnOnce(&mut Register)) -> bool {
         let (part, element) = at;
-        let register = match element.and_then(Handle::as_register) {
-            Some(at) => self.cells.registers.get_mut(at).map(|r| &mut **r),
-            None => self.keys.get_mut(index).map(|k| &mut k.value),
-        };
-        let Some(register) = register else { return false };
-        let (siblings, counts) = (register.siblings.clone(), register.counts.clone());
-        f(register);
-        if register.siblings == siblings && register.counts == counts {
-            return false;
-        }
+        let edited = self.change_register(index, at, |register| {
+            let (siblings, counts) = (register.siblings.clone(), register.counts.clone());
+            f(register);
+            let changed = register.siblings != siblings || register.counts != counts;
+            changed.then_some((siblings, counts))
+        });
+        let Some(Some((siblings, counts))) = edited else { return false };
         self.journal.push(Pre::Register { key: index, part, element, siblings, counts });
         true
     }

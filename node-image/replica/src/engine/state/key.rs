@@ -38,6 +38,10 @@ pub(crate) struct Key {
     pub(crate) version: u64,
     /// Elements per part that are kept but count for nothing (a counter that is cancelled whole).
     pub(crate) hidden: [u32; 5],
+    /// When it was last used: a stamp.
+    pub(crate) used: u32,
+    /// What its elements take in memory, in words of 8 bytes.
+    pub(crate) words: u32,
     /// A client can see something of it, expiry aside.
     pub(crate) present: bool,
 }

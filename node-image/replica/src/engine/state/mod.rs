@@ -5,6 +5,7 @@
 //! - [`key`]: the general form of a key: value, expiry, collections; and what deletion leaves behind ([`key::Side`]).
 //! - [`order`]: the elements of sorted sets and lists by rank.
 //! - [`undo`]: every change notes what it replaced; an old cell is kept, not copied.
+//! - [`weight`]: what keys take in memory, and when they were used.
 //! - [`apply`]: the changes of a delta, one by one. [`edit`]: what they are made of. `notes`: which of them are conflicts.
 
 pub(crate) mod apply;
@@ -16,6 +17,7 @@ pub(crate) mod notes;
 pub(crate) mod order;
 pub(crate) mod register;
 pub(crate) mod undo;
+pub(crate) mod weight;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
@@ -70,6 +72,12 @@ pub(crate) struct State {
     pub(crate) digest_total: u64,
     /// Keys of which a client can see something, expiry aside.
     pub(crate) present: u64,
+    /// Bytes that all keys take: see [`weight`].
+    pub(crate) live: u64,
+    /// The time of the unit of work at hand, as a stamp.
+    pub(crate) now: u32,
+    /// That of the first one: when all that is older was read from a disk.
+    pub(crate) first: u32,
     /// By time, every key with an expiry.
     pub(crate) expiries: BTreeSet<(u64, Box<[u8]>)>,
     /// Slots with a [`SlotSide`].
@@ -87,6 +95,9 @@ impl State {
             journal: Journal::default(),
             digest_total: 0,
             present: 0,
+            live: 0,
+            now: 0,
+            first: 0,
             expiries: BTreeSet::new(),
             sided: BTreeSet::new(),
             notes: Notes::default(),

@@ -6,7 +6,7 @@ use trireme_proto::ids::Dot;
 
 use super::cells::Handle;
 use super::key::{Collection, Expiry, Side};
-use super::register::{Count, Sibling};
+use super::register::{Count, Register, Sibling};
 use super::{SlotSide, State, hash, name};
 use crate::engine::{delta::Part, vector::ReceivedSet};
 
@@ -39,6 +39,7 @@ pub(crate) enum Pre {
     Parts {
         key: u32,
         parts: Vec<(Part, Collection)>,
+        words: u32,
     },
     Expiry {
         key: u32,
@@ -223,21 +224,17 @@ impl State {
                 if let Some(element) = element {
                     self.unplace(key, part, element);
                 }
-                let register = match element.and_then(Handle::as_register) {
-                    Some(index) => self.cells.registers.get_mut(index).map(|r| &mut **r),
-                    None => self.keys.get_mut(key).map(|k| &mut k.value),
-                };
-                if let Some(register) = register {
-                    (register.siblings, register.counts) = (siblings, counts);
-                }
+                let back = |register: &mut Register| (register.siblings, register.counts) = (siblings, counts);
+                self.change_register(key, (part, element), back);
                 if let Some(element) = element {
                     self.place(key, part, element);
                 }
             }
-            Pre::Parts { key, parts } => {
+            Pre::Parts { key, parts, words } => {
                 if let Some(key) = self.keys.get_mut(key) {
                     key.parts = parts;
                 }
+                self.weigh_elements(key, 0, words);
             }
             Pre::Expiry { key, old } => drop(self.swap_expiry(key, old)),
             Pre::Key { key, digest, version, hidden, present } => {
@@ -264,6 +261,8 @@ impl State {
             let Some(handle) = handle else { continue };
             let present = u64::from(self.is_present(handle));
             self.present = if comes { self.present + present } else { self.present - present };
+            let weight = self.weight(handle);
+            self.live = if comes { self.live + weight } else { self.live.saturating_sub(weight) };
             if let Some(at_ms) = self.expires_at(handle) {
                 let entry = (at_ms, self.name(handle).into());
                 if comes {
@@ -294,6 +293,8 @@ impl State {
         if let Some(old) = old {
             self.unplace(key, part, old);
         }
+        let [before, after] = [old, new].map(|handle| handle.map_or(0, |handle| self.words(part, handle)));
+        self.weigh_elements(key, before, after);
         self.swap_in_table(key, part, old, new);
         if let Some(new) = new {
             self.place(key, part, new);
@@ -321,6 +322,7 @@ impl State {
 
     /// Replaces a key's expiries, with their index. The key stands in its slot's table.
     pub(crate) fn swap_expiry(&mut self, index: u32, expiry: Vec<Expiry>) -> Vec<Expiry> {
+        let weight = self.own_weight(index);
         let Some(key) = self.keys.get_mut(index) else { return Vec::new() };
         let before = key.expires_at();
         let old = std::mem::replace(&mut key.expiry, expiry);
@@ -333,7 +335,30 @@ impl State {
                 self.expiries.insert((at_ms, key.value.name.clone()));
             }
         }
+        self.weigh_own(index, weight);
         old
+    }
+
+    /// Changes a value in general form, a key's own or an element's, with what it takes.
+    pub(super) fn change_register<R>(
+        &mut self,
+        index: u32,
+        at: (Part, Option<Handle>),
+        change: impl FnOnce(&mut Register) -> R,
+    ) -> Option<R> {
+        let (part, element) = at;
+        let Some(handle) = element.filter(|handle| handle.as_register().is_some()) else {
+            let weight = self.own_weight(index);
+            let result = self.keys.get_mut(index).map(|key| change(&mut key.value));
+            self.weigh_own(index, weight);
+            return result;
+        };
+        let before = self.words(part, handle);
+        let register = handle.as_register().and_then(|at| self.cells.registers.get_mut(at));
+        let result = register.map(|register| change(register));
+        let after = self.words(part, handle);
+        self.weigh_elements(index, before, after);
+        result
     }
 
     /// Replaces what deletion left behind of a key.

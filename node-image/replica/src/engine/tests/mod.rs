@@ -2,6 +2,7 @@
 
 mod algebra;
 mod conflicts;
+mod evict;
 mod hostile;
 mod images;
 mod model;
@@ -22,6 +23,7 @@ pub(super) fn at(seq: u64) -> At {
 
 /// Everything that can be exported of these keys' slots, with digests.
 pub(super) fn exported(engine: &Engine, keys: &[&[u8]]) -> Vec<Vec<u8>> {
+    assert_eq!(engine.state.live, engine.state.weighed(), "what keys take in memory");
     let mut all: Vec<Vec<u8>> = Vec::new();
     for key in keys {
         let slot = super::slot_of(key);
