@@ -85,6 +85,8 @@ struct Side {
     connections: Vec<Connection>,
     observers: Vec<Connection>,
     listener: Connection,
+    /// How often its messages were read to the end.
+    ends: usize,
     /// How many places there are.
     places: usize,
 }
@@ -96,11 +98,19 @@ impl Side {
             connections: at.iter().map(|at| Connection::new(*at)).collect(),
             observers: at.iter().map(|at| Connection::new(*at)).collect(),
             listener: Connection::new(at[CONNECTIONS - 1]),
+            ends: 0,
             places: if at[0] == at[1] { 1 } else { CONNECTIONS },
         };
         side.listener.ask("psubscribe __key* end");
         side.listener.hear();
         side.observers[0].ask("config set notify-keyspace-events KEAn");
+        // Until it is connected with who publishes, a replica hears nothing of it.
+        let begin = Instant::now();
+        while !side.listener.has_reply() {
+            assert!(begin.elapsed() < PATIENCE, "nothing is heard of what is published");
+            side.observers[0].ask("publish end 0");
+        }
+        side.events();
         side
     }
 
@@ -137,11 +147,14 @@ impl Side {
 
     /// What was told of keys since the last call.
     fn events(&mut self) -> Vec<String> {
-        self.observers[0].ask("publish end x");
+        self.ends += 1;
+        let payload = format!("\r\n{}\r\n", self.ends);
+        self.observers[0].ask(&format!("publish end {}", self.ends));
         let mut heard = Vec::new();
         loop {
             match self.listener.hear() {
-                end if end.contains("\r\nend\r\n") => return heard,
+                end if end.contains("\r\nend\r\n") && end.contains(&payload) => return heard,
+                end if end.contains("\r\nend\r\n") => {}
                 event => heard.push(event),
             }
         }

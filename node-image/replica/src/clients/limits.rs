@@ -90,6 +90,10 @@ impl Replica {
         }
         let before = self.batch_last;
         self.expire_keys();
+        let more = self.engine.next_expiry_ms().is_some_and(|at_ms| at_ms <= self.now.wall_ms);
+        if more && self.batch_last > before {
+            return true; // The others that have expired go before live ones, too.
+        }
         let above = self.memory_above();
         if above > 0 {
             let at = At { seq: self.batch_last + 1, now_ms: self.now.wall_ms, keep_undo: true };

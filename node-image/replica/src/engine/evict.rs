@@ -59,9 +59,10 @@ pub(super) struct Eviction {
 impl Eviction {
     /// The next key to go, in a state where it was not used since it was found.
     fn next(&mut self, state: &State, samples: usize) -> Option<Handle> {
+        // What was used since, or is gone, would keep others out.
+        self.pool.retain(|c| stands(state, c) && state.used(c.handle) == c.used);
         self.look(state, samples);
-        let mut candidates = std::iter::from_fn(|| self.pool.pop());
-        candidates.find(|c| stands(state, c) && state.used(c.handle) == c.used).map(|c| c.handle)
+        self.pool.pop().map(|candidate| candidate.handle)
     }
 
     /// The hand goes on over as many keys.

@@ -205,6 +205,7 @@ impl Replica {
         if !self.is_answered_so_far(id) {
             return Flow::NotNow;
         }
+        self.publish_settled();
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         // It is confirmed whatever CLIENT REPLY has said.
         let _ = client.state.takes_reply();
@@ -251,6 +252,7 @@ impl Replica {
         if let Err(why) = check(args) {
             return self.refuse_this(id, why);
         }
+        self.publish_settled();
         let message = message_of(which, args);
         let receivers = self.clients.pubsub.subscriptions.receivers(&message.channel, message.shard);
         self.answer(id, |reply| reply.count(receivers));

@@ -18,6 +18,8 @@ use crate::{engine::ReceivedSet, feeds::sets, replica::Replica};
 
 /// Bytes of messages that one turn sends to a peer.
 const TURN_BYTES_MAX: usize = 32 << 20;
+/// Bytes of messages that wait for a commit: where that does not come, more of them are dropped, and counted.
+const UNCOMMITTED_BYTES_MAX: usize = 8 << 20;
 /// Bytes of messages that go as one.
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How long messages wait for what their publisher had seen.
@@ -80,8 +82,9 @@ impl Publisher {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Spread {
-    /// What transactions have published, with the entry whose commit it waits for.
+    /// What transactions have published, and what is told of keys, with the entry whose commit it waits for; and how many bytes that is.
     uncommitted: VecDeque<(u64, PublishedMessage)>,
+    uncommitted_bytes: usize,
     /// What the unit of work at hand publishes.
     pub(crate) executed: Vec<PublishedMessage>,
     /// This turn's messages, and how many there have been before.
@@ -101,6 +104,8 @@ impl Spread {
     /// Entries after `seq` are no part of the log: nobody hears what they would have published.
     pub(crate) fn forget_after(&mut self, seq: u64) {
         self.uncommitted.retain(|(of, _)| *of <= seq);
+        self.uncommitted_bytes =
+            self.uncommitted.iter().map(|(_, message)| bytes_of(std::slice::from_ref(message))).sum();
     }
 
     /// Messages that some peer was not sent.
@@ -118,19 +123,33 @@ impl Replica {
         // Not before what was executed before, maybe by the same client.
         let waits = self.must_hold(seq) || !self.clients.pubsub.spread.uncommitted.is_empty();
         for message in std::mem::take(&mut self.clients.pubsub.spread.executed) {
-            match waits {
-                true => self.clients.pubsub.spread.uncommitted.push_back((seq, message)),
-                false => self.publish_now(message),
+            if !waits {
+                self.publish_now(message);
+                continue;
             }
+            let spread = &mut self.clients.pubsub.spread;
+            let bytes = bytes_of(std::slice::from_ref(&message));
+            if spread.uncommitted_bytes + bytes > UNCOMMITTED_BYTES_MAX {
+                spread.dropped += 1;
+                continue;
+            }
+            spread.uncommitted_bytes += bytes;
+            spread.uncommitted.push_back((seq, message));
+        }
+    }
+
+    /// Delivers what has waited for a commit, if that has come: before anything that is executed after it.
+    pub(super) fn publish_settled(&mut self) {
+        let settled = self.settled();
+        while let Some((_, message)) = self.clients.pubsub.spread.uncommitted.pop_front_if(|(seq, _)| *seq <= settled) {
+            self.clients.pubsub.spread.uncommitted_bytes -= bytes_of(std::slice::from_ref(&message));
+            self.publish_now(message);
         }
     }
 
     /// Delivers what has waited, and sends what is new: at the end of a turn.
     pub(crate) fn flush_published(&mut self) {
-        let settled = self.settled();
-        while let Some((_, message)) = self.clients.pubsub.spread.uncommitted.pop_front_if(|(seq, _)| *seq <= settled) {
-            self.publish_now(message);
-        }
+        self.publish_settled();
         self.deliver_arrived();
         let messages = std::mem::take(&mut self.clients.pubsub.spread.out);
         if messages.is_empty() {

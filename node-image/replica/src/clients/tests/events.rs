@@ -200,3 +200,35 @@ fn a_key_that_was_not_found_is_told_by_who_has_looked() {
     let heard = events(&mut rig, 2, 18);
     assert_eq!(heard, "event:keymiss=a event:keymiss=b event:keymiss=a event:keymiss=c");
 }
+
+#[test]
+fn what_follows_a_write_in_its_pipeline_is_heard_behind_what_the_write_has_done() {
+    let mut rig = three();
+    rig.ask(1, 7, "CONFIG SET notify-keyspace-events KA");
+    ["SET k 1", "PUBLISH __key_own x"].iter().for_each(|command| rig.say(1, 7, command));
+    rig.run(20);
+    for (at, listener) in [(1, 17), (2, 18), (3, 19)] {
+        assert_eq!(events(&mut rig, at, listener), "space:k=set _own=x", "at {at}");
+    }
+    // Who listens from now on does not hear of what was before.
+    ["HELLO 3", "SET k 2", "PSUBSCRIBE __key*", "DEL k"].iter().for_each(|command| rig.say(1, 7, command));
+    rig.run(20);
+    let heard = rig.heard(1, 7);
+    assert!(heard.contains("$3 del") && !heard.contains("$3 set"), "{heard}");
+}
+
+#[test]
+fn no_more_waits_for_a_commit_than_a_bound() {
+    let mut rig = three();
+    rig.ask(1, 7, "CONFIG SET notify-keyspace-events KA");
+    [2, 3].into_iter().for_each(|id| rig.nodes.get_mut(&id).unwrap().disk = false);
+    let key = "k".repeat(100_000);
+    (0..100).for_each(|_| rig.say(1, 7, &format!("SET {key} 1")));
+    rig.run(20);
+    [2, 3].into_iter().for_each(|id| rig.nodes.get_mut(&id).unwrap().disk = true);
+    rig.run(60);
+    let heard = events(&mut rig, 1, 17).matches("=set").count();
+    assert!((50..100).contains(&heard), "{heard}");
+    let dropped = rig.replica(1).pubsub_counts().into_iter().find(|(name, _)| *name == "_dropped");
+    assert_eq!(dropped, Some(("_dropped", 100 - heard as u64)));
+}

@@ -260,3 +260,17 @@ fn limits_of_the_record_are_told_and_what_is_set_here_wins_until_they_change() {
     let told = rig.ask(1, 8, "CONFIG GET client-output-buffer-limit");
     assert!(told.ends_with("normal 9 8 7 slave 268435456 67108864 60 pubsub 6 5 4"), "{told}");
 }
+
+#[test]
+fn keys_that_were_found_to_go_and_are_gone_keep_no_others_from_going() {
+    let mut rig = rig(40_000, Eviction::AllKeysLru);
+    fill(&mut rig, 1, 8, 0..500);
+    assert_eq!(rig.ask(1, 8, "FLUSHALL"), "+OK");
+    // No time passes in which something could be evicted beside commands.
+    let value = "v".repeat(100);
+    (0..500).for_each(|key| rig.say(1, 8, &format!("SET other:{key} {value}")));
+    rig.run(60);
+    let heard = rig.heard(1, 8);
+    assert!(!heard.contains("OOM"), "{heard}");
+    assert_eq!(heard.matches("+OK").count(), 500);
+}

@@ -82,6 +82,9 @@ impl Access<'_> {
 
     /// Before what is left of a key is removed: it has gone by its time.
     pub(super) fn tell_expired(&mut self, key: &[u8], handle: Option<Handle>) {
+        if !self.tells(Classes::EXPIRED) {
+            return;
+        }
         let found = handle.and_then(|handle| self.state().key(handle.as_key()?));
         let expired = |at_ms: u64| at_ms <= self.now_ms;
         if found.is_some_and(|found| found.present && found.expires_at().is_some_and(expired)) {
