@@ -71,20 +71,25 @@ fn what_was_shown_elsewhere_is_part_of_the_session() {
     assert!(heard.starts_with("-STALE 2 entries"), "{heard}");
 }
 
-#[test]
-fn where_nobody_leads_one_member_that_has_it_is_enough() {
-    let mut rig = with_key(Rig::peers_with(4, 1, 1, |record| {
+/// So many replicas without a leader, one of which is asked. 3 hears nothing of what 1 has written, 2 has it and does not pass it on, and others are away.
+fn third_member_behind(n: u32) -> (Rig, String) {
+    let mut rig = with_key(Rig::peers_with(n, 1, 1, |record| {
         record.settings.write_order = WriteOrder::Clock as i32;
     }));
     assert_eq!(rig.ask(1, C, "SET a 1"), "+OK");
     rig.run(60);
-    // 3 hears of nothing that 1 writes, 4 is away; 2 has it, and does not pass it on.
     rig.disconnect(1, 3);
-    (1..4).for_each(|id| rig.disconnect(id, 4));
+    (4..=n).for_each(|away| (1..4).for_each(|id| rig.disconnect(id, away)));
     rig.starved.insert((2, 3));
     assert_eq!(rig.ask(1, C, "SET a 2"), "+OK");
     rig.run(100);
     let token = token(&mut rig, 1);
+    (rig, token)
+}
+
+#[test]
+fn where_nobody_leads_one_member_that_has_it_is_enough() {
+    let (mut rig, token) = third_member_behind(4);
     assert_eq!(rig.ask(3, C, "GET a"), "$1 1", "r = 1: no token, no promise");
     assert_eq!(rig.ask(3, C, &format!("SESSION RESUME {token}")), "+OK");
     // That nothing is seen without its cause would take so many as meet every write, and one of them is away.
@@ -214,16 +219,7 @@ fn a_read_comes_back_when_who_was_asked_is_gone() {
 
 #[test]
 fn where_nobody_leads_what_a_bound_asks_for_is_asked_beside_what_a_session_needs() {
-    let mut rig = with_key(Rig::peers_with(3, 1, 1, |record| {
-        record.settings.write_order = WriteOrder::Clock as i32;
-    }));
-    assert_eq!(rig.ask(1, C, "SET a 1"), "+OK");
-    rig.run(60);
-    rig.disconnect(1, 3);
-    rig.starved.insert((2, 3));
-    assert_eq!(rig.ask(1, C, "SET a 2"), "+OK");
-    rig.run(100);
-    let token = token(&mut rig, 1);
+    let (mut rig, token) = third_member_behind(3);
     assert_eq!(rig.ask(3, C, &format!("SESSION RESUME {token}")), "+OK");
     assert_eq!(rig.ask(3, C, "CONSISTENCY maxlag=1ms"), "+OK");
     rig.say(3, C, "GET a");
