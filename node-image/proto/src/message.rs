@@ -176,6 +176,9 @@ pub struct AppendAck {
     /// Largest [`Append::sent_us`] heard, which grants the lease it asked for; 0 grants none.
     #[prost(uint64, tag = "3")]
     pub sent_us: u64,
+    /// Clients wait here for what their sessions have seen: commits are to be told at once, until an acknowledgement says otherwise.
+    #[prost(bool, tag = "4")]
+    pub awaits_commit: bool,
 }
 
 /// "I have promised more than your epoch."

@@ -165,15 +165,18 @@ impl Replica {
         let (durable, promised) = (self.durable, self.promise_durable);
         // A process that starts again reckons with the lease that its record has: nothing longer is granted.
         let lease_max_ms = self.settings().lease_ms;
+        let awaits_commit = self.clients.sessions_wait();
         let Role::Follower(follower) = &mut self.role else { return };
-        if !follower.ack_due || promised < follower.epoch {
+        let tells_wait = std::mem::take(&mut follower.await_due) && follower.hears_leader();
+        if !(follower.ack_due || tells_wait) || promised < follower.epoch {
             return;
         }
-        let grants = follower.lease_ms <= lease_max_ms;
+        // That somebody waits grants nothing: a leader that is gone would seem to lead on.
+        let grants = follower.ack_due && follower.lease_ms <= lease_max_ms;
         follower.ack_due = false;
         let durable = if follower.aligned { durable } else { 0 };
         let sent_us = if grants { follower.echo_us } else { 0 };
-        let ack = AppendAck { epoch: follower.epoch, durable, sent_us };
+        let ack = AppendAck { epoch: follower.epoch, durable, sent_us, awaits_commit };
         let leader = follower.leader;
         if grants {
             self.grant(lease_max_ms);

@@ -194,27 +194,23 @@ impl Replica {
         self.send_append(id, previous, Bytes::new());
     }
 
-    /// Followers learn of a commit with the next entries, or by itself when none come.
+    /// Followers learn of a commit with the next entries, or by itself when none come: at once where sessions wait for it.
     fn send_commit_if_due(&mut self) {
         let (commit, now) = (self.commit, self.now.mono_us);
         let Role::Leader(leader) = &mut self.role else { return };
-        let behind: Vec<ReplicaId> = leader
-            .followers
-            .iter()
-            .filter(|(_, progress)| {
-                progress.connected && progress.commit_sent < commit && matches!(progress.stage, Stage::Stream { .. })
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        if behind.is_empty() {
-            leader.commit_due_us = None;
-        } else if leader.commit_due_us.is_some_and(|due| due <= now) {
-            leader.commit_due_us = None;
-            for id in behind {
-                self.send_heartbeat(id);
+        let due = leader.commit_due_us.is_some_and(|due| due <= now);
+        let (mut told, mut others) = (Vec::new(), false);
+        for (id, progress) in &leader.followers {
+            if progress.connected && progress.commit_sent < commit && matches!(progress.stage, Stage::Stream { .. }) {
+                match due || progress.awaits_commit {
+                    true => told.push(*id),
+                    false => others = true,
+                }
             }
-        } else {
-            leader.commit_due_us.get_or_insert(now + COMMIT_DELAY_US);
+        }
+        leader.commit_due_us = others.then(|| leader.commit_due_us.unwrap_or(now + COMMIT_DELAY_US));
+        for id in told {
+            self.send_heartbeat(id);
         }
     }
 
@@ -258,6 +254,7 @@ impl Replica {
         }
         let Some(progress) = leader.followers.get_mut(&from) else { return };
         progress.heard_us = now_us;
+        progress.awaits_commit = ack.awaits_commit;
         if (leader.lease_since_us..=now_us).contains(&ack.sent_us) {
             progress.echo_us = progress.echo_us.max(ack.sent_us);
         }

@@ -76,6 +76,8 @@ pub(crate) struct Follower {
     pub(crate) link_closed: bool,
     /// An acknowledgement is due at the end of the turn.
     pub(crate) ack_due: bool,
+    /// A session has begun to wait here, and the leader has to know.
+    pub(crate) await_due: bool,
     /// What was cut off here was offered to the leader, on this connection.
     pub(crate) offered: bool,
     /// How old its state is.

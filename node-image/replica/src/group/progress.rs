@@ -68,6 +68,8 @@ pub(crate) struct Progress {
     pub(crate) heard_us: u64,
     /// The commit last sent.
     pub(crate) commit_sent: u64,
+    /// Its clients wait for the next one.
+    pub(crate) awaits_commit: bool,
     pub(crate) connected: bool,
     /// Where the log ended when its cut suffix had been appended again.
     pub(crate) suffix_taken: u64,
@@ -84,6 +86,7 @@ impl Progress {
             echo_us: 0,
             heard_us: now_us,
             commit_sent: 0,
+            awaits_commit: false,
             connected: true,
             suffix_taken: 0,
         }

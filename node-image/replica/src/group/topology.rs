@@ -102,6 +102,7 @@ impl Replica {
             heard_us: self.now.mono_us,
             link_closed: false,
             ack_due: false,
+            await_due: false,
             offered: false,
             fresh: Freshness::default(),
             install: None,

@@ -292,7 +292,12 @@ impl Stage {
         let message = match words.plain[1] {
             "ack" => {
                 let sent_us = if words.says("lease") { self.world.now_us } else { 0 };
-                Message::AppendAck(AppendAck { epoch, durable: words.number("durable").unwrap_or(0), sent_us })
+                Message::AppendAck(AppendAck {
+                    epoch,
+                    durable: words.number("durable").unwrap_or(0),
+                    sent_us,
+                    ..AppendAck::default()
+                })
             }
             "append" => Message::Append(Append {
                 epoch,

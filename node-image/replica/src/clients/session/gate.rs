@@ -133,6 +133,9 @@ impl Replica {
         };
         if session.since_us.is_none() {
             self.counters.session_waits += 1;
+            if let Role::Follower(follower) = &mut self.role {
+                follower.await_due = true;
+            }
         }
         let until_us = session.since_us.get_or_insert(now_us).saturating_add(wait_us);
         self.clients.await_session(until_us);

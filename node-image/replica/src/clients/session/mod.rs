@@ -175,6 +175,11 @@ impl Clients {
         (self.sessions.due_us, self.sessions.count, self.wake) = (None, 0, true);
     }
 
+    /// Whether there is one.
+    pub(crate) fn sessions_wait(&self) -> bool {
+        self.sessions.count > 0
+    }
+
     /// When the first of them has waited long enough, or is looked at again.
     pub(crate) fn session_due_us(&self) -> Option<u64> {
         self.sessions.due_us

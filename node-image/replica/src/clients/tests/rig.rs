@@ -380,6 +380,15 @@ impl Rig {
         self.heard(id, client)
     }
 
+    /// Says a command, to which what is sent comes at once, and no time passes: what came back.
+    pub(crate) fn ask_at_once(&mut self, id: ReplicaId, client: ClientId, command: &str) -> String {
+        self.say(id, client, command);
+        for _ in 0..12 {
+            self.turn();
+        }
+        self.heard(id, client)
+    }
+
     pub(crate) fn replica(&self, id: ReplicaId) -> &Replica {
         &self.nodes[&id].replica
     }

@@ -58,6 +58,23 @@ fn a_token_brings_reads_after_what_was_written_elsewhere() {
 }
 
 #[test]
+fn the_leader_tells_a_commit_at_once_where_a_session_waits_for_it() {
+    let mut rig = with_key(Rig::serving(3, 2));
+    assert_eq!(rig.ask(1, C, "SET a 1"), "+OK");
+    rig.run(60);
+    assert_eq!(rig.ask(3, C, "READONLY"), "+OK");
+    assert_eq!(rig.ask_at_once(1, C, "SET a 2"), "+OK");
+    let token = rig.ask_at_once(1, C, "SESSION TOKEN");
+    let (_, token) = token.split_once(' ').unwrap();
+    assert_eq!(rig.ask_at_once(3, C, "GET a"), "$1 1", "the commit is told in a millisecond");
+    assert_eq!(rig.ask_at_once(3, C, &format!("SESSION RESUME {token}")), "+OK");
+    assert_eq!(rig.ask_at_once(3, C, "GET a"), "$1 2", "no time has passed");
+    // Nobody waits any more: the next one comes with the others again.
+    assert_eq!(rig.ask_at_once(1, C, "SET a 3"), "+OK");
+    assert_eq!(rig.ask_at_once(3, C, "GET a"), "$1 2");
+}
+
+#[test]
 fn what_does_not_come_in_time_is_asked_of_the_leader() {
     let mut rig = with_key(Rig::serving(3, 2));
     rig.nodes.get_mut(&3).unwrap().disk = false;
