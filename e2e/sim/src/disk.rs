@@ -92,6 +92,7 @@ pub struct Image {
     /// Records cut off the log: kept aside.
     pub cut: Vec<(Position, Bytes)>,
     building: Option<Checkpoint>,
+    own: Option<Checkpoint>,
     reset: Option<Log>,
     retain: u64,
 }
@@ -117,9 +118,29 @@ impl Image {
             }
             DiskOp::Reset { position } => self.reset = Some(Log { base: *position, records: VecDeque::new() }),
             DiskOp::Retain { from } => self.retain = *from,
-            DiskOp::Checkpoint(step) => self.checkpoint_step(step),
+            DiskOp::Snapshot(step) => self.checkpoint_step(step),
         }
         self.release();
+    }
+
+    /// A step of the checkpoint of the replica's own state, which no log comes with.
+    fn own_step(&mut self, step: &CheckpointOp) {
+        match step {
+            CheckpointOp::Begin { start, meta } => {
+                self.own = Some(Checkpoint { start: *start, meta: meta.clone(), ..Checkpoint::default() });
+            }
+            CheckpointOp::Slot { slot, image } => {
+                let own = self.own.as_mut().expect("a slot belongs to a checkpoint that has begun");
+                own.slots.insert(*slot, image.clone());
+            }
+            CheckpointOp::Finish { whole_at } => {
+                let own = self.own.take().expect("only what has begun is finished");
+                assert!(self.log.last().seq >= *whole_at, "the log reaches as far as the checkpoint needs");
+                assert!(self.log.base.seq <= own.start.seq, "the log goes on from the checkpoint");
+                self.checkpoint = Some(Checkpoint { whole_at: *whole_at, ..own });
+                self.release();
+            }
+        }
     }
 
     fn checkpoint_step(&mut self, step: &CheckpointOp) {
@@ -134,10 +155,8 @@ impl Image {
             CheckpointOp::Finish { whole_at } => {
                 let mut building = self.building.take().expect("only what has begun is finished");
                 building.whole_at = *whole_at;
-                match self.reset.take() {
-                    Some(log) => self.log = log,
-                    None => assert!(self.log.last().seq >= *whole_at, "the log reaches as far as the checkpoint needs"),
-                }
+                self.log = self.reset.take().expect("a snapshot comes with a log");
+                assert!(self.log.last().seq >= *whole_at, "the log reaches as far as the checkpoint needs");
                 assert!(self.log.base.seq <= building.start.seq, "the log goes on from the checkpoint");
                 self.checkpoint = Some(building);
             }
@@ -161,8 +180,7 @@ impl Image {
 
     /// What a start does first: what was not finished is dropped.
     fn settle(&mut self) {
-        self.building = None;
-        self.reset = None;
+        (self.building, self.own, self.reset) = (None, None, None);
     }
 }
 
@@ -185,12 +203,35 @@ pub struct Disk {
     promise_written: Epoch,
     /// How many of `pending` the operation under way covers; 0: none is.
     under_way: usize,
+    /// Steps of the replica's own checkpoint that are under way, beside all that.
+    steps: Vec<CheckpointOp>,
 }
 
 impl Disk {
-    /// Takes operations over, in order.
+    /// Takes operations over, in order. A snapshot waits for the steps of another checkpoint that are under way.
     pub fn submit(&mut self, ops: impl Iterator<Item = (u64, DiskOp)>) {
-        self.pending.extend(ops);
+        for (ticket, op) in ops {
+            if matches!(op, DiskOp::Snapshot(CheckpointOp::Begin { .. })) {
+                self.checkpoint_done();
+            }
+            self.pending.push_back((ticket, op));
+        }
+    }
+
+    /// Takes over steps of the replica's own checkpoint, and says whether there are any.
+    pub fn begin_checkpoint(&mut self, steps: impl Iterator<Item = CheckpointOp>) -> bool {
+        self.steps.extend(steps);
+        !self.steps.is_empty()
+    }
+
+    /// The steps under way are done. The end of a checkpoint makes durable what the operating system has of the log.
+    pub fn checkpoint_done(&mut self) {
+        for step in std::mem::take(&mut self.steps) {
+            if matches!(step, CheckpointOp::Finish { .. }) {
+                self.sync();
+            }
+            self.durable.own_step(&step);
+        }
     }
 
     /// Starts to write everything that waits, unless that goes on already; says whether it began.
@@ -261,6 +302,11 @@ impl Disk {
         if crash == Crash::Process {
             self.sync();
         }
+        // Of the steps of a checkpoint only the last is seen, and it is done or not.
+        if self.steps.iter().any(|step| matches!(step, CheckpointOp::Finish { .. })) && rng.bool() {
+            self.checkpoint_done();
+        }
+        self.steps.clear();
         let mut young: Vec<DiskOp> = self.written.drain(..).collect();
         young.extend(self.pending.drain(..).map(|(_, op)| op));
         let kept = rng.usize(0..=young.len());
@@ -276,6 +322,7 @@ impl Disk {
     /// A clean end: everything is written and durable.
     pub fn close(&mut self) {
         self.under_way = 0;
+        self.steps.clear();
         self.written.extend(self.pending.drain(..).map(|(_, op)| op));
         self.sync();
         self.durable.settle();
@@ -340,10 +387,10 @@ mod tests {
         let position = Position { epoch: Epoch { number: 4, proposer: 0 }, seq: 20 };
         let ops = [
             DiskOp::Reset { position },
-            DiskOp::Checkpoint(CheckpointOp::Begin { start: position, meta: Bytes::from_static(b"m") }),
-            DiskOp::Checkpoint(CheckpointOp::Slot { slot: 3, image: Bytes::from_static(b"s") }),
+            DiskOp::Snapshot(CheckpointOp::Begin { start: position, meta: Bytes::from_static(b"m") }),
+            DiskOp::Snapshot(CheckpointOp::Slot { slot: 3, image: Bytes::from_static(b"s") }),
             append(21..=22),
-            DiskOp::Checkpoint(CheckpointOp::Finish { whole_at: 22 }),
+            DiskOp::Snapshot(CheckpointOp::Finish { whole_at: 22 }),
         ];
         for seed in 0..200 {
             let mut rng = Rng::with_seed(seed);

@@ -34,6 +34,8 @@ pub enum Arrival {
     Command(ClientId, Vec<Vec<u8>>),
     /// The disk has done what it was given, up to this ticket.
     Persisted(u64),
+    /// It has done the steps of a checkpoint.
+    Checkpointed,
     /// The disk is full, or has room again.
     DiskFull(bool),
     /// SIGTERM.
@@ -252,6 +254,7 @@ impl Process {
                 }
             },
             Arrival::Persisted(ticket) => replica.step(Input::Persisted(ticket), now),
+            Arrival::Checkpointed => replica.step(Input::Checkpointed, now),
             Arrival::DiskFull(full) => replica.step(Input::DiskFull(full), now),
             Arrival::Shutdown => {
                 self.leaving = true;

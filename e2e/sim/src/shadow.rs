@@ -51,7 +51,7 @@ impl Shadow {
                 while entries.pop_back_if(|entry| entry.position.seq > *last).is_some() {}
             }
             DiskOp::Reset { position } => self.reset = Some((*position, VecDeque::new())),
-            DiskOp::Checkpoint(CheckpointOp::Finish { whole_at }) => {
+            DiskOp::Snapshot(CheckpointOp::Finish { whole_at }) => {
                 if let Some((base, entries)) = self.reset.take() {
                     (self.base, self.entries, self.whole_at) = (base, entries, *whole_at);
                 }
@@ -60,7 +60,7 @@ impl Shadow {
             | DiskOp::Commit(_)
             | DiskOp::Retain { .. }
             | DiskOp::KeepAside { .. }
-            | DiskOp::Checkpoint(_) => {}
+            | DiskOp::Snapshot(_) => {}
         }
         0
     }

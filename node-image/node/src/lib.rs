@@ -35,6 +35,7 @@
 
 mod adapter;
 mod admin;
+mod beside;
 mod client;
 pub mod config;
 pub mod disk;

@@ -119,7 +119,7 @@ impl Pump {
             self.step(Input::Tick);
             shell.core.borrow_mut().take_output(&mut self.output);
             self.send();
-            self.writer.put(&mut self.output.persist);
+            self.writer.put(&mut self.output.persist, &mut self.output.checkpoint);
             self.writer.advance(&mut self.written);
             self.answer();
             self.output.events.drain(..).for_each(|event| log(&event));
@@ -161,6 +161,7 @@ impl Pump {
         for written in std::mem::take(&mut self.written) {
             match written {
                 Written::Durable(ticket) => self.step(Input::Persisted(ticket)),
+                Written::Checkpointed => self.step(Input::Checkpointed),
                 Written::Full(full) => {
                     tracing::warn!(
                         full,

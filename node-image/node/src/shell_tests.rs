@@ -8,11 +8,12 @@ use tokio::{
     net::TcpStream,
 };
 use trireme_proto::{
-    Message, PROTOCOL_VERSION, frame,
+    Message, PROTOCOL_VERSION, Position, frame,
     ids::Peer,
     message::{AppendAck, Feed, Hello, Packed},
     topology::{Durability, FeedCompression, Mode, Replica, Settings, Topology},
 };
+use trireme_replica::io::CheckpointOp;
 
 use crate::{
     client::COMMANDS_PER_TURN,
@@ -216,6 +217,32 @@ fn a_sync_beside_the_writes_holds_nothing_up_and_its_failure_ends_the_replica() 
         let Ending::Fatal(why) = world.pump.await.unwrap() else { panic!("it goes on") };
         assert!(why.contains("sync failed"), "{why}");
     });
+}
+
+#[test]
+fn a_checkpoint_holds_no_write_up_and_its_failure_ends_the_replica() {
+    for durability in [Durability::Disk, Durability::Memory] {
+        in_world(durability, async |world| {
+            let begin = CheckpointOp::Begin { start: Position::ZERO, meta: Bytes::new() };
+            let (open, gate) = std::sync::mpsc::channel();
+            world.disk.state.lock().unwrap().checkpoint_gate = Some(gate);
+            world.script.borrow_mut().next.checkpoint.push(begin.clone());
+            world.ring();
+            let mut client = world.connect().await;
+            exchange(&mut client, b"WRITE\r\n", b"+WRITTEN\r\n").await;
+            assert_eq!(world.disk.state.lock().unwrap().steps, 0, "written and answered while it goes on");
+            open.send(()).unwrap();
+            world.until_seen("Checkpointed").await;
+            // The next one fails.
+            let (fail, gate) = std::sync::mpsc::channel::<()>();
+            world.disk.state.lock().unwrap().checkpoint_gate = Some(gate);
+            world.script.borrow_mut().next.checkpoint.push(begin);
+            world.ring();
+            drop(fail);
+            let Ending::Fatal(why) = world.pump.await.unwrap() else { panic!("it goes on") };
+            assert!(why.contains("nobody opens the gate"), "{why}");
+        });
+    }
 }
 
 #[test]

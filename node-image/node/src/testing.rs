@@ -16,12 +16,12 @@ use tokio::{
 use trireme_proto::{Report, Topology, message::Digests, topology::Durability};
 use trireme_replica::{
     engine::command::config::Tuning,
-    io::{ClientId, DiskOp, Identity, Input, Now, Output},
+    io::{CheckpointOp, ClientId, DiskOp, Identity, Input, Now, Output},
 };
 
 use crate::{
     config::NodeConfig,
-    disk::{Applied, DiskError, Reached, Space, SyncWork},
+    disk::{Applied, CheckpointWork, DiskError, InForce, Reached, Space, SyncWork},
     process::Listening,
     pump::{Ending, Pump},
     shell::{Clock, Core, Shell},
@@ -168,6 +168,9 @@ pub(crate) struct FakeDiskState {
     /// The next sync waits for it.
     pub(crate) sync_gate: Option<std::sync::mpsc::Receiver<()>>,
     pub(crate) syncs: usize,
+    /// The same for the next steps of a checkpoint; and how many were carried out.
+    pub(crate) checkpoint_gate: Option<std::sync::mpsc::Receiver<()>>,
+    pub(crate) steps: usize,
     /// Threads that carried out a batch, in words.
     pub(crate) threads: Vec<Option<String>>,
 }
@@ -201,6 +204,22 @@ impl Store for FakeDisk {
     }
 
     fn synced(&mut self, result: Result<Reached, DiskError>) -> Result<(), DiskError> {
+        result.map(|_| ())
+    }
+
+    fn checkpoint_work(&mut self, steps: Vec<CheckpointOp>) -> Result<CheckpointWork, DiskError> {
+        let state = Arc::clone(&self.state);
+        Ok(Box::new(move || {
+            let held = state.lock().unwrap().checkpoint_gate.take();
+            if let Some(gate) = held {
+                gate.recv().map_err(|_| DiskError::Stopped("nobody opens the gate".into()))?;
+            }
+            state.lock().unwrap().steps += steps.len();
+            Ok(None)
+        }))
+    }
+
+    fn checkpointed(&mut self, result: Result<Option<InForce>, DiskError>) -> Result<(), DiskError> {
         result.map(|_| ())
     }
 

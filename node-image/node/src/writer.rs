@@ -4,6 +4,7 @@
 //! goes to the disk thread and what comes up meanwhile is gathered into the next one: one write and one fdatasync for all of it. Where they count when the
 //! operating system has them, the core's thread writes them itself, as that costs less than to wake another thread; only what
 //! waits for the device is done there. The fsync once a second then needs no [`Disk`]: it has handles of its own, and another thread, so that writes go on.
+//! Nor do the steps of a checkpoint, which have a third thread: no batch waits behind one.
 
 use std::{
     sync::{Arc, mpsc},
@@ -15,11 +16,14 @@ use tokio::sync::Notify;
 use trireme_proto::topology::Durability;
 use trireme_replica::io::{CheckpointOp, DiskOp};
 
-use crate::disk::{Applied, Disk, DiskError, Reached, Space, SyncWork};
+use crate::{
+    beside::{Beside, Gone},
+    disk::{Applied, CheckpointWork, Disk, DiskError, InForce, Reached, Space, SyncWork},
+};
 
 /// Bytes that may be gathered before no more input is read.
 const GATHERED_BYTES_MAX: usize = 64 << 20;
-/// Bytes of a checkpoint that are written before appends get their turn.
+/// Bytes of a snapshot that are written before appends get their turn.
 const CHECKPOINT_BYTES_MAX: usize = 128 << 10;
 /// How often the disk is looked after: room, and fsync where batches do without.
 const CARE_EVERY: Duration = Duration::from_secs(1);
@@ -55,6 +59,10 @@ pub(crate) trait Store: Send {
     fn sync_work(&mut self) -> Result<Option<SyncWork>, DiskError>;
     /// See [`Disk::synced`].
     fn synced(&mut self, result: Result<Reached, DiskError>) -> Result<(), DiskError>;
+    /// See [`Disk::checkpoint_work`].
+    fn checkpoint_work(&mut self, steps: Vec<CheckpointOp>) -> Result<CheckpointWork, DiskError>;
+    /// See [`Disk::checkpointed`].
+    fn checkpointed(&mut self, result: Result<Option<InForce>, DiskError>) -> Result<(), DiskError>;
     /// See [`Disk::set_durability`].
     fn set_durability(&mut self, durability: Durability) -> Result<(), DiskError>;
     /// See [`Disk::space`].
@@ -76,6 +84,14 @@ impl Store for Disk {
         Disk::synced(self, result)
     }
 
+    fn checkpoint_work(&mut self, steps: Vec<CheckpointOp>) -> Result<CheckpointWork, DiskError> {
+        Disk::checkpoint_work(self, steps)
+    }
+
+    fn checkpointed(&mut self, result: Result<Option<InForce>, DiskError>) -> Result<(), DiskError> {
+        Disk::checkpointed(self, result)
+    }
+
     fn set_durability(&mut self, durability: Durability) -> Result<(), DiskError> {
         Disk::set_durability(self, durability)
     }
@@ -94,6 +110,8 @@ impl Store for Disk {
 pub(crate) enum Written {
     /// Everything up to this ticket is as durable as asked for.
     Durable(u64),
+    /// The steps of a checkpoint that were given are done.
+    Checkpointed,
     /// The disk has become full (true) or has room again.
     Full(bool),
     /// The disk cannot go on.
@@ -148,43 +166,20 @@ pub(crate) struct Writer {
     jobs: mpsc::Sender<Job>,
     done: mpsc::Receiver<Done>,
     thread: JoinHandle<()>,
-    syncer: Syncer,
-}
-
-/// The thread that syncs beside the writes, one sync at a time.
-struct Syncer {
-    work: mpsc::Sender<SyncWork>,
-    /// What became of it, and how long it took.
-    done: mpsc::Receiver<(Result<Reached, DiskError>, Duration)>,
-    thread: JoinHandle<()>,
-    busy: bool,
-}
-
-impl Syncer {
-    fn start(wake: Arc<Notify>) -> std::io::Result<Syncer> {
-        let (work, todo) = mpsc::channel::<SyncWork>();
-        let (report, done) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("sync".into()).spawn(move || {
-            for work in todo {
-                let begin = Instant::now();
-                let result = work();
-                if report.send((result, begin.elapsed())).is_err() {
-                    return;
-                }
-                wake.notify_one();
-            }
-        })?;
-        Ok(Syncer { work, done, thread, busy: false })
-    }
+    syncer: Beside<Result<Reached, DiskError>>,
+    /// Steps of a checkpoint that are to be begun, and who carries them out.
+    steps: Vec<CheckpointOp>,
+    checkpointer: Beside<Result<Option<InForce>, DiskError>>,
 }
 
 impl Writer {
-    /// Starts the thread; it rings `wake` when it is done with something.
+    /// Starts the threads; they ring `wake` when they are done with something.
     ///
     /// # Errors
     /// The system has no more threads.
     pub(crate) fn start(disk: Box<dyn Store>, durability: Durability, wake: Arc<Notify>) -> std::io::Result<Writer> {
-        let syncer = Syncer::start(Arc::clone(&wake))?;
+        let syncer = Beside::start("sync", Arc::clone(&wake))?;
+        let checkpointer = Beside::start("checkpoint", Arc::clone(&wake))?;
         let (jobs, todo) = mpsc::channel::<Job>();
         let (report, done) = mpsc::channel();
         let thread = std::thread::Builder::new().name("disk".into()).spawn(move || {
@@ -210,6 +205,8 @@ impl Writer {
             done,
             thread,
             syncer,
+            steps: Vec::new(),
+            checkpointer,
         })
     }
 
@@ -218,10 +215,11 @@ impl Writer {
         self.times
     }
 
-    /// Takes in operations; they are begun by [`Writer::advance`].
-    pub(crate) fn put(&mut self, operations: &mut Batch) {
+    /// Takes in operations, and steps of a checkpoint; they are begun by [`Writer::advance`].
+    pub(crate) fn put(&mut self, operations: &mut Batch, steps: &mut Vec<CheckpointOp>) {
         self.gathered_bytes += operations.iter().map(|(_, operation)| bytes_of(operation)).sum::<usize>();
         self.gathered.append(operations);
+        self.steps.append(steps);
     }
 
     /// When copies count from the next batch on.
@@ -245,7 +243,8 @@ impl Writer {
             self.take_back(done, written);
         }
         let Some(mut disk) = self.disk.take() else { return };
-        if let Err(error) = self.sync_beside(disk.as_mut()) {
+        let beside = self.sync_beside(disk.as_mut()).and_then(|()| self.checkpoint_beside(disk.as_mut(), written));
+        if let Err(error) = beside {
             self.disk = Some(disk);
             return written.push(Written::Failed(error));
         }
@@ -256,8 +255,8 @@ impl Writer {
         } else if care {
             self.care_at = Instant::now() + CARE_EVERY;
             Work::Care
-        } else if self.gathered.is_empty() || self.stuck {
-            // Only care can find that there is room again.
+        } else if self.gathered.is_empty() || self.stuck || (self.checkpointer.is_busy() && self.has_snapshot()) {
+            // Only care can find that there is room again; and a snapshot is written where a checkpoint is.
             self.disk = Some(disk);
             return;
         } else {
@@ -276,9 +275,13 @@ impl Writer {
         }
     }
 
-    /// What goes to the disk next. Steps of a checkpoint go by themselves and a few at a time: each may wait for the device, and appends wait behind it.
+    fn has_snapshot(&self) -> bool {
+        self.gathered.iter().any(|(_, operation)| matches!(operation, DiskOp::Snapshot(_)))
+    }
+
+    /// What goes to the disk next. Steps of a snapshot go by themselves and a few at a time: each may wait for the device, and appends wait behind it.
     fn take_gathered(&mut self, batch: &mut Batch) {
-        let step = |operation: &DiskOp| matches!(operation, DiskOp::Checkpoint(_));
+        let step = |operation: &DiskOp| matches!(operation, DiskOp::Snapshot(_));
         let steps = self.gathered.first().is_some_and(|(_, operation)| step(operation));
         let mut bytes = 0;
         let take = self.gathered.iter().position(|(_, operation)| {
@@ -300,22 +303,30 @@ impl Writer {
 
     /// Where copies count in memory: ends the sync beside the writes if it is done, and begins one if it is time.
     fn sync_beside(&mut self, disk: &mut dyn Store) -> Result<(), DiskError> {
-        if self.syncer.busy
-            && let Ok((result, took)) = self.syncer.done.try_recv()
-        {
-            self.syncer.busy = false;
+        if let Some((result, took)) = self.syncer.ended() {
             self.times.add(took);
             disk.synced(result)?;
         }
-        if self.syncer.busy || self.durability != Durability::Memory || Instant::now() < self.care_at {
+        if self.syncer.is_busy() || self.durability != Durability::Memory || Instant::now() < self.care_at {
             return Ok(());
         }
-        if let Some(work) = disk.sync_work()? {
-            let ended = |_| DiskError::Stopped("the thread that syncs has ended".into());
-            self.syncer.work.send(work).map_err(ended)?;
-            self.syncer.busy = true;
+        match disk.sync_work()? {
+            Some(work) => self.syncer.begin(work).map_err(|gone| ended(gone, "the thread that syncs")),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Ends the steps of a checkpoint under way if they are done, and begins those that wait.
+    fn checkpoint_beside(&mut self, disk: &mut dyn Store, written: &mut Vec<Written>) -> Result<(), DiskError> {
+        if let Some((result, _)) = self.checkpointer.ended() {
+            disk.checkpointed(result)?;
+            written.push(Written::Checkpointed);
+        }
+        if self.steps.is_empty() || self.checkpointer.is_busy() || self.has_snapshot() {
+            return Ok(());
+        }
+        let work = disk.checkpoint_work(std::mem::take(&mut self.steps))?;
+        self.checkpointer.begin(work).map_err(|gone| ended(gone, "the thread that writes checkpoints"))
     }
 
     fn take_back(&mut self, done: Done, written: &mut Vec<Written>) {
@@ -361,18 +372,22 @@ impl Writer {
             return Err(error);
         }
         let Some(mut disk) = self.disk.take() else { return Ok(()) };
-        drop(self.syncer.work);
-        if self.syncer.thread.join().is_err() {
-            return Err(DiskError::Stopped("the thread that syncs has panicked".into()));
-        }
-        for (result, _) in self.syncer.done.try_iter() {
+        if let Some(result) = self.syncer.end().map_err(|gone| ended(gone, "the thread that syncs"))? {
             disk.synced(result)?;
+        }
+        let checkpointer = self.checkpointer.end();
+        if let Some(result) = checkpointer.map_err(|gone| ended(gone, "the thread that writes checkpoints"))? {
+            disk.checkpointed(result)?;
         }
         if !self.gathered.is_empty() {
             disk.apply(&mut self.gathered)?;
         }
         disk.close()
     }
+}
+
+fn ended(_: Gone, who: &str) -> DiskError {
+    DiskError::Stopped(format!("{who} has ended"))
 }
 
 /// Does one job.
@@ -398,7 +413,7 @@ fn carry_out(job: Job) -> Done {
 fn waits_for_device(operation: &DiskOp) -> bool {
     match operation {
         DiskOp::Append { .. } | DiskOp::Commit(_) | DiskOp::Retain { .. } => false,
-        DiskOp::Checkpoint(_)
+        DiskOp::Snapshot(_)
         | DiskOp::Meta(_)
         | DiskOp::Truncate { .. }
         | DiskOp::KeepAside { .. }
@@ -409,8 +424,8 @@ fn waits_for_device(operation: &DiskOp) -> bool {
 fn bytes_of(operation: &DiskOp) -> usize {
     match operation {
         DiskOp::Append { bytes, .. } => bytes.len(),
-        DiskOp::Checkpoint(CheckpointOp::Slot { image, .. }) => image.len(),
-        DiskOp::Checkpoint(CheckpointOp::Begin { meta, .. }) => meta.len(),
+        DiskOp::Snapshot(CheckpointOp::Slot { image, .. }) => image.len(),
+        DiskOp::Snapshot(CheckpointOp::Begin { meta, .. }) => meta.len(),
         _ => 0,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use trireme_proto::{Epoch, Position, ids::Origin};
+use trireme_proto::{Epoch, ids::Origin};
 
 use crate::io::DiskOp;
 
@@ -19,8 +19,6 @@ pub(crate) enum Becomes {
     Named(Origin),
     /// The snapshot being received is in force.
     Installed,
-    /// A checkpoint from this position is in force.
-    Checkpoint(Position),
 }
 
 /// Operations on their way to the disk.

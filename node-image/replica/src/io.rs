@@ -73,6 +73,8 @@ pub enum Input<'a> {
     },
     /// Everything in [`Output::persist`] up to and including this ticket is as durable as the store's `durability` asks for.
     Persisted(u64),
+    /// Everything that was handed out in [`Output::checkpoint`] is done.
+    Checkpointed,
     /// The disk has become full (true: the log may grow no more), or has room again.
     DiskFull(bool),
     /// SIGTERM: hand over what is led, let every client go when it has its answers, then [`Output::finished`].
@@ -86,6 +88,9 @@ pub enum Input<'a> {
 pub struct Output {
     /// Disk operations, in order. When all of a turn's are durable, the shell answers [`Input::Persisted`] with the last ticket.
     pub persist: Vec<(u64, DiskOp)>,
+    /// Steps of the checkpoint of this replica's own state, in order among themselves: no other operation waits for them, nor they for others. When they are
+    /// done, the shell answers [`Input::Checkpointed`]; until then no more are handed out.
+    pub checkpoint: Vec<CheckpointOp>,
     /// Messages, in order per peer. What depends on durability is only handed out when that has been reported.
     pub send: Vec<(Peer, Message)>,
     /// Clients for whom [`crate::Replica::take_replies`] has bytes.
@@ -145,8 +150,8 @@ pub enum DiskOp {
         /// The first seq that must stay.
         from: u64,
     },
-    /// A step of writing a checkpoint.
-    Checkpoint(CheckpointOp),
+    /// A step of writing a checkpoint that came as a snapshot. If one of [`Output::checkpoint`] is unfinished, it is dropped.
+    Snapshot(CheckpointOp),
 }
 
 /// A checkpoint is written in steps, beside the one in force, and replaces it when finished.

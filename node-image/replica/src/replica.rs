@@ -79,6 +79,8 @@ pub struct Replica {
     pub(crate) disk: DiskQueue,
     pub(crate) disk_full: bool,
     pub(crate) checkpointing: Option<Checkpointing>,
+    /// Steps of one are handed out and not done.
+    pub(crate) checkpoint_busy: bool,
     /// A snapshot that is whole and not durable yet: nothing is appended before it is in force.
     pub(crate) installing: Option<Box<Install>>,
     pub(crate) checkpoint: Checkpoint,
@@ -149,6 +151,7 @@ impl Replica {
             disk: DiskQueue::default(),
             disk_full: false,
             checkpointing: None,
+            checkpoint_busy: false,
             installing: None,
             commit_noted: recovered.commit,
             granted_until_us: 0,
@@ -198,6 +201,7 @@ impl Replica {
             Input::Password(password) => self.clients.password = Bytes::copy_from_slice(password),
             Input::SessionKey(secret) => self.set_session_key(secret),
             Input::Persisted(ticket) => self.persisted(ticket),
+            Input::Checkpointed => self.checkpointed(),
             Input::Peer { peer, message } => self.message(peer, message),
             Input::ClientOpened(client) => self.clients.open(client, now),
             Input::ClientFrom { client, address, local_address } => self.clients.locate(client, address, local_address),
@@ -402,7 +406,6 @@ impl Replica {
                 Becomes::Led(epoch) => self.lead(epoch),
                 Becomes::Named(origin) => self.named(origin),
                 Becomes::Installed => self.snapshot_installed(),
-                Becomes::Checkpoint(position) => self.checkpoint_finished(position),
             }
         }
         self.on_durable();

@@ -53,6 +53,8 @@ pub(crate) enum Event {
     Tick(ReplicaId, u64, Micros),
     /// A disk has done what it was at.
     DiskDone(ReplicaId, u64),
+    /// The steps of a checkpoint that are under way are done.
+    CheckpointDone(ReplicaId, u64),
     /// The operating system writes everything down, once a second.
     DiskSync(ReplicaId, u64),
     /// A machine starts its process.
@@ -298,6 +300,7 @@ impl World {
             Event::Turn(id, life) => self.turn(id, life),
             Event::Tick(id, life, at) => self.tick(id, life, at),
             Event::DiskDone(id, life) => self.disk_done(id, life),
+            Event::CheckpointDone(id, life) => self.checkpoint_done(id, life),
             Event::DiskSync(id, life) => self.disk_sync(id, life),
             Event::Start(id) => self.start(id),
             Event::Kill(id, life) => self.kill_late(id, life),

@@ -211,6 +211,9 @@ impl World {
         for (ticket, op) in &output.persist {
             self.trace.say(now, format_args!("{id} disk #{ticket} {}", short(&format!("{op:?}"))));
         }
+        for step in &output.checkpoint {
+            self.trace.say(now, format_args!("{id} disk beside {}", short(&format!("{step:?}"))));
+        }
         for (peer, message) in &output.send {
             self.trace.say(now, format_args!("{id} -> {peer:?} {}", short(&format!("{message:?}"))));
         }
@@ -236,6 +239,11 @@ impl World {
         output.events.clear();
         if let Some(machine) = self.machines.get_mut(&id) {
             machine.disk.submit(output.persist.drain(..));
+            if !output.checkpoint.is_empty() && machine.disk.begin_checkpoint(output.checkpoint.drain(..)) {
+                let (least, spread) = self.scenario.sync_us;
+                let delay = (least + self.rng.u64(0..=spread)) * machine.disk_factor;
+                self.queue.after(delay, Event::CheckpointDone(id, life));
+            }
             let at = machine.clock.when(deadline).max(now + 1);
             if let Some(process) = machine.process.as_mut()
                 && process.tick_at != at
@@ -279,6 +287,14 @@ impl World {
             self.arrive(id, life, Arrival::Persisted(ticket));
         }
         self.start_disk(id, life);
+    }
+
+    pub(super) fn checkpoint_done(&mut self, id: ReplicaId, life: u64) {
+        let Some(machine) = self.machines.get_mut(&id) else { return };
+        if machine.process.as_ref().is_some_and(|process| process.life == life) {
+            machine.disk.checkpoint_done();
+            self.arrive(id, life, Arrival::Checkpointed);
+        }
     }
 
     pub(super) fn disk_sync(&mut self, id: ReplicaId, life: u64) {

@@ -389,7 +389,7 @@ impl<F: Files> Log<F> {
         while self.chain.len() > 1 && self.chain[0].last.seq < from {
             let Some(old) = self.chain.pop_front() else { return Ok(()) };
             // One at a time, oldest first: a later one must not vanish before it.
-            self.discard(std::slice::from_ref(&old))?;
+            self.spares.remove(old.path)?;
         }
         Ok(())
     }

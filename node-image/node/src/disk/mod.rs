@@ -21,6 +21,7 @@
 //!
 //! All access goes through `files`, of which the tests have an implementation that loses what was not synced, sector by sector and name by name.
 
+mod building;
 mod checkpoint;
 #[cfg(test)]
 mod crash;
@@ -39,14 +40,15 @@ mod types;
 use std::{fs, path::Path};
 
 use trireme_proto::{Position, ReplicaId, topology::Durability};
-use trireme_replica::io::{CheckpointOp, DiskOp, Identity};
+use trireme_replica::io::{DiskOp, Identity};
 
+pub use self::building::{CheckpointWork, InForce};
 pub use self::log::Reached;
 pub use self::types::{
     Applied, Corruption, DiskError, OpenError, Opened, RecoverError, Recovered, Restore, Sizes, Space,
 };
 use self::{
-    checkpoint::Writer,
+    building::Building,
     files::{File, Files, failed, replace, unsynced},
     identity::Found,
     log::Log,
@@ -62,7 +64,7 @@ pub struct Disk<F: Files = Real> {
     sizes: Sizes,
     background: bool,
     log: Option<Log<F>>,
-    writer: Writing<F>,
+    building: Building<F>,
     /// Start of the checkpoint in force, and serial of the first segment that counts.
     start: u64,
     floor: u64,
@@ -77,15 +79,6 @@ pub struct Disk<F: Files = Real> {
 
 /// Work that waits for the device and needs nothing but itself.
 pub type SyncWork = Box<dyn FnOnce() -> Result<Reached, DiskError> + Send>;
-
-/// The checkpoint being written.
-#[derive(Debug)]
-enum Writing<F: Files> {
-    Nothing,
-    /// It did not fit on the disk and was given up; what is left of it is passed over.
-    Dropped,
-    File(Box<Writer<F>>),
-}
 
 /// Creates or opens `dir` and locks it, for as long as the disk lives.
 ///
@@ -159,7 +152,7 @@ fn open_in<F: Files>(
         sizes,
         background,
         log: None,
-        writer: Writing::Nothing,
+        building: Building::nothing(),
         start: 0,
         floor: 0,
         retain: 0,
@@ -379,7 +372,7 @@ impl<F: Files> Disk<F> {
                 Some((first, cut, _)) => self.keep_cut(first, &cut),
                 None => Ok(()),
             },
-            DiskOp::Reset { .. } if matches!(self.writer, Writing::Dropped) => {
+            DiskOp::Reset { .. } if self.building.is_dropped() => {
                 Err(DiskError::Stopped("the leader's snapshot did not fit: the disk needs more room".to_owned()))
             }
             DiskOp::Reset { position } => self.log()?.reset(*position, room),
@@ -387,67 +380,7 @@ impl<F: Files> Disk<F> {
                 self.retain = self.retain.max(*from);
                 Ok(())
             }
-            DiskOp::Checkpoint(CheckpointOp::Begin { start, meta }) => {
-                self.writer = Writing::Nothing;
-                let begun = Writer::begin(self.files.clone(), *start, meta);
-                self.writing(begun.map(|writer| Writing::File(Box::new(writer))))
-            }
-            DiskOp::Checkpoint(CheckpointOp::Slot { slot, image }) => match &mut self.writer {
-                Writing::Nothing => Err(DiskError::Order("a slot, and no checkpoint was begun".to_owned())),
-                Writing::Dropped => Ok(()),
-                Writing::File(writer) => match writer.slot(*slot, image) {
-                    Ok(()) => Ok(()),
-                    Err(error) => self.writing(Err(error)),
-                },
-            },
-            DiskOp::Checkpoint(CheckpointOp::Finish { whole_at }) => self.finish(*whole_at),
-        }
-    }
-
-    /// What becomes of the checkpoint being written. One that does not fit is given up, so that the log and promises go on; one that comes with a reset waits.
-    fn writing(&mut self, result: Result<Writing<F>, DiskError>) -> Result<(), DiskError> {
-        match result {
-            Ok(writer) => self.writer = writer,
-            Err(DiskError::Full { .. }) if self.log()?.pending_floor().is_none() => {
-                if let Writing::File(writer) = std::mem::replace(&mut self.writer, Writing::Dropped) {
-                    writer.abandon()?;
-                }
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, whole_at: u64) -> Result<(), DiskError> {
-        let floor = self.floor;
-        let log = self.log.as_mut().ok_or_else(|| DiskError::Stopped("it was not recovered".to_owned()))?;
-        let writer = match &mut self.writer {
-            Writing::Nothing => return Err(DiskError::Order("the end of a checkpoint that was not begun".to_owned())),
-            Writing::Dropped => {
-                self.writer = Writing::Nothing;
-                return Ok(());
-            }
-            Writing::File(writer) => writer,
-        };
-        log.sync()?;
-        let (start, last, base) = (writer.start(), log.last(), log.base());
-        if start.seq < base.seq || start.seq.max(whole_at) > last.seq {
-            let what = format!("a checkpoint from {start} to {whole_at}, and the log goes from {base} to {last}");
-            return Err(DiskError::Order(what));
-        }
-        let floor = log.pending_floor().unwrap_or(floor);
-        match writer.finish(whole_at, floor) {
-            Ok(()) => {
-                self.writer = Writing::Nothing;
-                (self.start, self.floor) = (start.seq, floor);
-                log.confirm_reset()
-            }
-            Err(error) => {
-                self.writing(Err(error))?;
-                // It was given up, and this was its end.
-                self.writer = Writing::Nothing;
-                Ok(())
-            }
+            DiskOp::Snapshot(step) => self.snapshot(step),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Empty segments, made ready ahead: space taken and zeros written, so that an append overwrites what is there and its fdatasync has no metadata to write.
 //!
-//! A spare is filled as `log/prepare-N` and called `log/spare-N` once that is durable.
+//! A spare is filled as `log/prepare-N` and called `log/spare-N` once that is durable. Segments that nobody needs any more are removed here, too.
 //! A thread does it, where there is one, so that appends go on meanwhile.
 
 use std::{
@@ -9,16 +9,27 @@ use std::{
     thread::JoinHandle,
 };
 
-use super::files::{File, Files, is_full};
+use super::{
+    files::{File, Files, failed, is_full, unsynced},
+    types::DiskError,
+};
 
 const CHUNK: usize = 1 << 20;
 /// Zeros are made durable in steps, so that no sync of the log waits behind all of them.
 const SYNC_EVERY: u64 = 4 << 20;
 
-/// A spare to be made: its number and its length.
-struct Job {
-    number: u64,
-    length: u64,
+/// What the thread is to do.
+enum Job {
+    /// A spare: its number and its length.
+    Make(u64, u64),
+    /// A segment goes, durably before any that is told later.
+    Remove(String),
+}
+
+/// What has become of it.
+enum Done {
+    Made(u64, io::Result<()>),
+    Removed(Result<(), DiskError>),
 }
 
 /// The spares of one log.
@@ -33,13 +44,15 @@ pub(super) struct Spares<F: Files> {
     next: u64,
     /// The last one could not be made for lack of space.
     full: bool,
+    /// A segment could not be removed.
+    failed: Option<DiskError>,
     worker: Option<Worker>,
 }
 
 #[derive(Debug)]
 struct Worker {
     jobs: Option<Sender<Job>>,
-    done: Receiver<(u64, io::Result<()>)>,
+    done: Receiver<Done>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -57,8 +70,17 @@ impl Drop for Worker {
 impl<F: Files> Spares<F> {
     /// Takes over the spares that are there if they are to be kept, and removes others and unfinished ones.
     pub(super) fn open(files: F, wanted: usize, length: u64, background: bool, keep: bool) -> io::Result<Spares<F>> {
-        let mut spares =
-            Spares { files, wanted, length, ready: Vec::new(), in_flight: 0, next: 1, full: false, worker: None };
+        let mut spares = Spares {
+            files,
+            wanted,
+            length,
+            ready: Vec::new(),
+            in_flight: 0,
+            next: 1,
+            full: false,
+            failed: None,
+            worker: None,
+        };
         for name in spares.files.list("log")? {
             let spare = name.strip_prefix("spare-").and_then(|number| number.parse::<u64>().ok());
             let path = format!("log/{name}");
@@ -122,24 +144,43 @@ impl<F: Files> Spares<F> {
     }
 
     fn request(&mut self, number: u64) {
-        let job = Job { number, length: self.length };
         self.in_flight += 1;
-        match &self.worker {
-            Some(worker) => {
-                if worker.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
-                    self.finished(number, Err(io::Error::other("the thread that fills spares is gone")));
-                }
-            }
-            None => {
-                let result = make(&self.files, &job);
-                self.finished(number, result);
-            }
-        }
+        self.give(Job::Make(number, self.length));
+    }
+
+    /// Removes a segment that nobody needs any more.
+    ///
+    /// # Errors
+    /// One could not be removed: now or before.
+    pub(super) fn remove(&mut self, path: String) -> Result<(), DiskError> {
+        self.give(Job::Remove(path));
+        self.collect();
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    fn give(&mut self, job: Job) {
+        let job = match self.worker.as_ref().and_then(|worker| worker.jobs.as_ref()) {
+            Some(jobs) => match jobs.send(job) {
+                Ok(()) => return,
+                Err(unsent) => unsent.0,
+            },
+            None => job,
+        };
+        // Nobody else does it.
+        let done = job.carry_out(&self.files);
+        self.done(done);
     }
 
     fn collect(&mut self) {
-        while let Some((number, result)) = self.worker.as_ref().and_then(|worker| worker.done.try_recv().ok()) {
-            self.finished(number, result);
+        while let Some(done) = self.worker.as_ref().and_then(|worker| worker.done.try_recv().ok()) {
+            self.done(done);
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Made(number, result) => self.finished(number, result),
+            Done::Removed(result) => self.failed = result.err().or(self.failed.take()),
         }
     }
 
@@ -159,10 +200,10 @@ impl<F: Files> Spares<F> {
     #[cfg(test)]
     pub(super) fn settle(&mut self) {
         while self.in_flight > 0 {
-            let Some((number, result)) = self.worker.as_ref().and_then(|worker| worker.done.recv().ok()) else {
+            let Some(done) = self.worker.as_ref().and_then(|worker| worker.done.recv().ok()) else {
                 return;
             };
-            self.finished(number, result);
+            self.done(done);
         }
     }
 }
@@ -172,7 +213,7 @@ fn start<F: Files>(files: F) -> io::Result<Worker> {
     let (tell, done) = channel();
     let thread = std::thread::Builder::new().name("spares".to_owned()).spawn(move || {
         while let Ok(job) = todo.recv() {
-            if tell.send((job.number, make(&files, &job))).is_err() {
+            if tell.send(job.carry_out(&files)).is_err() {
                 return;
             }
         }
@@ -180,9 +221,24 @@ fn start<F: Files>(files: F) -> io::Result<Worker> {
     Ok(Worker { jobs: Some(jobs), done, thread: Some(thread) })
 }
 
-fn make<F: Files>(files: &F, job: &Job) -> io::Result<()> {
-    let beside = format!("log/prepare-{}", job.number);
-    let result = fill(files, &beside, job).and_then(|()| files.rename(&beside, &format!("log/spare-{}", job.number)));
+impl Job {
+    fn carry_out<F: Files>(self, files: &F) -> Done {
+        match self {
+            Job::Make(number, length) => Done::Made(number, make(files, number, length)),
+            Job::Remove(path) => Done::Removed(remove(files, &path)),
+        }
+    }
+}
+
+/// Removes a segment.
+pub(super) fn remove<F: Files>(files: &F, path: &str) -> Result<(), DiskError> {
+    files.remove(path).map_err(failed(path, "remove"))?;
+    files.sync_folder("log").map_err(unsynced("log"))
+}
+
+fn make<F: Files>(files: &F, number: u64, length: u64) -> io::Result<()> {
+    let beside = format!("log/prepare-{number}");
+    let result = fill(files, &beside, length).and_then(|()| files.rename(&beside, &format!("log/spare-{number}")));
     if result.is_err() {
         // The space may be needed by others; the failure itself is what is reported.
         let _ = files.remove(&beside);
@@ -190,13 +246,13 @@ fn make<F: Files>(files: &F, job: &Job) -> io::Result<()> {
     result
 }
 
-fn fill<F: Files>(files: &F, path: &str, job: &Job) -> io::Result<()> {
+fn fill<F: Files>(files: &F, path: &str, length: u64) -> io::Result<()> {
     let file = files.create(path)?;
-    file.allocate(job.length)?;
-    let zeros = vec![0; CHUNK.min(job.length as usize)];
+    file.allocate(length)?;
+    let zeros = vec![0; CHUNK.min(length as usize)];
     let mut at = 0;
-    while at < job.length {
-        let step = (job.length - at).min(zeros.len() as u64);
+    while at < length {
+        let step = (length - at).min(zeros.len() as u64);
         file.write_at(&zeros[..step as usize], at)?;
         at += step;
         if at % SYNC_EVERY == 0 {

@@ -4,8 +4,7 @@ use bytes::Bytes;
 use trireme_proto::{Position, message::SlotImage};
 
 use crate::{
-    disk_queue::Becomes,
-    io::{CheckpointOp, DiskOp, Event},
+    io::{CheckpointOp, Event},
     replica::Replica,
 };
 
@@ -45,17 +44,23 @@ pub(crate) struct Checkpointing {
 }
 
 impl Checkpointing {
-    /// There are slots that can be taken now.
-    pub(crate) fn sweeps(&self) -> bool {
-        self.whole_at.is_none() && !self.needs_quiet()
-    }
-
-    pub(crate) fn needs_quiet(&self) -> bool {
+    fn needs_quiet(&self) -> bool {
         self.whole_at.is_none() && (self.sweep.needs_quiet() || self.sweep.is_done())
     }
 }
 
 impl Replica {
+    /// There are slots that can be taken now.
+    pub(super) fn checkpoint_sweeps(&self) -> bool {
+        let sweeps = |checkpointing: &Checkpointing| checkpointing.whole_at.is_none() && !checkpointing.needs_quiet();
+        !self.checkpoint_busy && self.checkpointing.as_ref().is_some_and(sweeps)
+    }
+
+    /// What is left of the slots is taken at a moment without uncommitted entries.
+    pub(super) fn checkpoint_needs_quiet(&self) -> bool {
+        !self.checkpoint_busy && self.checkpointing.as_ref().is_some_and(Checkpointing::needs_quiet)
+    }
+
     /// Whether enough log has come together for a new checkpoint.
     pub(super) fn checkpoint_due(&self) -> bool {
         // The disk writes one checkpoint at a time, and a snapshot that comes in is one.
@@ -65,14 +70,15 @@ impl Replica {
         }
         let since = self.log.offset(self.log.last().seq).saturating_sub(self.checkpoint.log_offset);
         let enough = (self.settings().log_bytes_max / LOG_PART).max(self.checkpoint.bytes);
-        self.checkpointing.is_none() && self.commit > self.checkpoint.seq && since > enough
+        let none = self.checkpointing.is_none() && !self.checkpoint_busy;
+        none && self.commit > self.checkpoint.seq && since > enough
     }
 
     /// At a moment without uncommitted entries: begins one.
     pub(super) fn begin_checkpoint(&mut self) {
         let start = self.log.position(self.stable());
         let op = CheckpointOp::Begin { start, meta: self.state_meta() };
-        self.persist(DiskOp::Checkpoint(op), None);
+        self.checkpoint_step(op);
         let log_offset = self.log.offset(start.seq);
         self.checkpointing =
             Some(Checkpointing { start, log_offset, bytes: 0, sweep: Sweep::new(), whole_at: None, finishing: false });
@@ -86,16 +92,20 @@ impl Replica {
         meta.into()
     }
 
-    /// Writes the next slots.
+    fn checkpoint_step(&mut self, op: CheckpointOp) {
+        self.output.checkpoint.push(op);
+        self.checkpoint_busy = true;
+    }
+
+    /// Writes the next slots, when those before are written: the disk sets the pace.
     pub(super) fn write_checkpoint(&mut self) {
         let (commit, durable) = (self.stable(), self.durable);
-        let Some(checkpointing) = &mut self.checkpointing else { return };
+        let Some(checkpointing) = self.checkpointing.as_mut().filter(|_| !self.checkpoint_busy) else { return };
         if let Some(whole_at) = checkpointing.whole_at {
             // A start from it must find the log up to there.
             if durable >= whole_at && !checkpointing.finishing {
                 checkpointing.finishing = true;
-                let start = checkpointing.start;
-                self.persist(DiskOp::Checkpoint(CheckpointOp::Finish { whole_at }), Some(Becomes::Checkpoint(start)));
+                self.checkpoint_step(CheckpointOp::Finish { whole_at });
             }
             return;
         }
@@ -109,7 +119,7 @@ impl Replica {
         }
         for image in images {
             let slot = image.slot as u16;
-            self.persist(DiskOp::Checkpoint(CheckpointOp::Slot { slot, image: image.image }), None);
+            self.checkpoint_step(CheckpointOp::Slot { slot, image: image.image });
         }
     }
 
@@ -124,13 +134,13 @@ impl Replica {
         self.write_checkpoint();
     }
 
-    /// It is in force: the log before it may go, where no follower needs it.
-    pub(crate) fn checkpoint_finished(&mut self, start: Position) {
-        if let Some(done) = self.checkpointing.take() {
-            self.checkpoint =
-                Checkpoint { seq: start.seq, at_ms: self.now.wall_ms, log_offset: done.log_offset, bytes: done.bytes };
-        }
-        self.event(Event::CheckpointFinished(start));
+    /// What was handed out of it is done. In force, if it was the end: the log before it may go, where no follower needs it.
+    pub(crate) fn checkpointed(&mut self) {
+        self.checkpoint_busy = false;
+        let Some(done) = self.checkpointing.take_if(|checkpointing| checkpointing.finishing) else { return };
+        self.checkpoint =
+            Checkpoint { seq: done.start.seq, at_ms: self.now.wall_ms, log_offset: done.log_offset, bytes: done.bytes };
+        self.event(Event::CheckpointFinished(done.start));
         self.trim_log();
     }
 }

@@ -113,7 +113,7 @@ impl Replica {
     /// A leader lets commands wait until everything is committed, for what needs that; a follower's state is always so.
     pub(crate) fn wants_quiet(&self) -> bool {
         self.checkpoint_due()
-            || self.checkpointing.as_ref().is_some_and(super::checkpoint::Checkpointing::needs_quiet)
+            || self.checkpoint_needs_quiet()
             || self.snapshot_wants_quiet()
             || self.exchange_wants_quiet()
     }
@@ -127,7 +127,7 @@ impl Replica {
         }
         if self.checkpoint_due() {
             self.begin_checkpoint();
-        } else if self.checkpointing.as_ref().is_some_and(super::checkpoint::Checkpointing::needs_quiet) {
+        } else if self.checkpoint_needs_quiet() {
             self.end_checkpoint();
         }
         self.quiet_snapshots();
@@ -137,7 +137,7 @@ impl Replica {
 
     /// When this replica has something to do before the next tick.
     pub(crate) fn soon_us(&self) -> Option<u64> {
-        let sweeping = self.checkpointing.as_ref().is_some_and(super::checkpoint::Checkpointing::sweeps)
+        let sweeping = self.checkpoint_sweeps()
             || self.snapshot_has_room()
             || self.walks()
             || self.exchanges()

@@ -55,7 +55,7 @@ impl Replica {
         }));
         self.checkpointing = None;
         let op = CheckpointOp::Begin { start: begin.start, meta: begin.meta.clone() };
-        self.persist(DiskOp::Checkpoint(op), None);
+        self.persist(DiskOp::Snapshot(op), None);
     }
 
     /// Some slots of it.
@@ -69,7 +69,7 @@ impl Replica {
             });
             let Some(slot) = taken else { return self.drop_install() };
             install.bytes += image.image.len() as u64;
-            ops.push(DiskOp::Checkpoint(CheckpointOp::Slot { slot, image: image.image }));
+            ops.push(DiskOp::Snapshot(CheckpointOp::Slot { slot, image: image.image }));
         }
         for op in ops {
             self.persist(op, None);
@@ -116,7 +116,7 @@ impl Replica {
             seq = last;
         }
         let finish = CheckpointOp::Finish { whole_at: end.whole_at };
-        self.persist(DiskOp::Checkpoint(finish), Some(Becomes::Installed));
+        self.persist(DiskOp::Snapshot(finish), Some(Becomes::Installed));
         self.installing = Some(install);
     }
 

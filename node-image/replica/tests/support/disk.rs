@@ -46,6 +46,8 @@ impl Log {
 #[derive(Default)]
 pub struct Disk {
     pub pending: VecDeque<(u64, DiskOp)>,
+    /// Steps of the replica's own checkpoint that are under way.
+    steps: Vec<CheckpointOp>,
     /// Operations wait until the scenario lets them through.
     pub held: bool,
     meta: Meta,
@@ -58,6 +60,30 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// Takes over what a turn handed out. A snapshot waits for the steps under way.
+    pub fn submit(
+        &mut self,
+        operations: impl Iterator<Item = (u64, DiskOp)>,
+        steps: impl Iterator<Item = CheckpointOp>,
+    ) {
+        for (ticket, op) in operations {
+            if matches!(op, DiskOp::Snapshot(CheckpointOp::Begin { .. })) {
+                self.complete_checkpoint();
+            }
+            self.pending.push_back((ticket, op));
+        }
+        self.steps.extend(steps);
+    }
+
+    /// Carries out the steps of the replica's own checkpoint: whether there were any.
+    pub fn complete_checkpoint(&mut self) -> bool {
+        let steps = std::mem::take(&mut self.steps);
+        let any = !steps.is_empty();
+        steps.into_iter().for_each(|step| self.checkpoint_step(step));
+        self.release();
+        any
+    }
+
     /// Carries out the next operations: the ticket of the last.
     pub fn complete(&mut self, count: usize) -> Option<u64> {
         let mut ticket = None;
@@ -72,6 +98,7 @@ impl Disk {
     /// The process is gone: what was not carried out is lost, and so is a checkpoint that was not finished.
     pub fn crash(&mut self) {
         self.pending.clear();
+        self.steps.clear();
         (self.building, self.reset, self.held) = (None, None, false);
     }
 
@@ -85,8 +112,13 @@ impl Disk {
             DiskOp::KeepAside { after } => assert!(log.records.iter().any(|(position, _)| position.seq > after)),
             DiskOp::Reset { position } => self.reset = Some(Log { base: position, records: VecDeque::new() }),
             DiskOp::Retain { from } => self.retain = from,
-            DiskOp::Checkpoint(step) => self.checkpoint_step(step),
+            DiskOp::Snapshot(step) => self.checkpoint_step(step),
         }
+        self.release();
+    }
+
+    /// Drops records that nobody needs and the checkpoint covers.
+    fn release(&mut self) {
         let covered = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.start.seq);
         while self.log.records.front().is_some_and(|(p, _)| p.seq < self.retain && p.seq <= covered) {
             self.log.base = self.log.records.pop_front().unwrap().0;

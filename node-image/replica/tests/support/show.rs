@@ -149,9 +149,16 @@ pub fn disk(op: &DiskOp) -> String {
         DiskOp::KeepAside { after } => format!("keep aside what is after {after}"),
         DiskOp::Reset { position } => format!("log anew after {position}"),
         DiskOp::Retain { from } => format!("keep from {from}"),
-        DiskOp::Checkpoint(CheckpointOp::Begin { start, .. }) => format!("checkpoint begins at {start}"),
-        DiskOp::Checkpoint(CheckpointOp::Slot { slot, .. }) => format!("checkpoint: slot {slot}"),
-        DiskOp::Checkpoint(CheckpointOp::Finish { whole_at }) => format!("checkpoint finished, whole at {whole_at}"),
+        DiskOp::Snapshot(step) => checkpoint(step),
+    }
+}
+
+/// A step of a checkpoint.
+pub fn checkpoint(step: &CheckpointOp) -> String {
+    match step {
+        CheckpointOp::Begin { start, .. } => format!("checkpoint begins at {start}"),
+        CheckpointOp::Slot { slot, .. } => format!("checkpoint: slot {slot}"),
+        CheckpointOp::Finish { whole_at } => format!("checkpoint finished, whole at {whole_at}"),
     }
 }
 

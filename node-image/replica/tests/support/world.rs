@@ -26,6 +26,7 @@ pub enum Arrival {
     ClientClosed(ClientId),
     Command(ClientId, Vec<Vec<u8>>),
     Persisted(u64),
+    Checkpointed,
     DiskFull(bool),
     Shutdown,
 }
@@ -241,6 +242,7 @@ impl World {
         let mut arrivals: Vec<Arrival> = Vec::new();
         if !machine.disk.held {
             arrivals.extend(machine.disk.complete(usize::MAX).map(Arrival::Persisted));
+            arrivals.extend(machine.disk.complete_checkpoint().then_some(Arrival::Checkpointed));
         }
         arrivals.extend(process.inbox.drain(..));
         for ((_, to), link) in &mut self.links {
@@ -280,7 +282,13 @@ impl World {
                 self.say(&format!("{id} disk: {}", show::disk(op)));
             }
         }
-        self.machines.get_mut(&id).unwrap().disk.pending.extend(output.persist.drain(..));
+        for step in &output.checkpoint {
+            if self.shown.contains("disk") {
+                self.say(&format!("{id} disk: {}", show::checkpoint(step)));
+            }
+        }
+        let disk = &mut self.machines.get_mut(&id).unwrap().disk;
+        disk.submit(output.persist.drain(..), output.checkpoint.drain(..));
         for (peer, message) in output.send {
             let Peer::Replica(to) = peer else { continue };
             self.send(id, to, message);
@@ -372,6 +380,7 @@ fn step(replica: &mut Replica, arrival: Arrival, now: Now) {
         Arrival::ClientOpened(client) => Input::ClientOpened(client),
         Arrival::ClientClosed(client) => Input::ClientClosed(client),
         Arrival::Persisted(ticket) => Input::Persisted(ticket),
+        Arrival::Checkpointed => Input::Checkpointed,
         Arrival::DiskFull(full) => Input::DiskFull(full),
         Arrival::Shutdown => Input::Shutdown,
         Arrival::Command(client, args) => {

@@ -33,6 +33,12 @@ impl Logical {
         let kept = self.log.len() - seen.records.len();
         kept == 0 || self.base.seq + (kept as u64) < retain.min(self.start() + 1)
     }
+
+    /// This state with a checkpoint that was written beside the log: it may be there although what came after its end is not.
+    fn with(&self, own: &Checkpoint) -> Option<Logical> {
+        let fits = self.base.seq <= own.start.seq && own.whole_at.max(own.start.seq) <= self.last().seq;
+        fits.then(|| Logical { checkpoint: Some(own.clone()), ..self.clone() })
+    }
 }
 
 /// A run: the disk, what it should hold, and the states that a crash may leave.
@@ -46,9 +52,27 @@ struct Run {
     /// The log after a reset that no checkpoint has confirmed.
     pending: Option<(Position, Vec<Bytes>)>,
     writing: Option<Checkpoint>,
+    /// It is of the replica's own state: its steps go beside the log.
+    own: bool,
+    /// The end of one is handed out.
+    finishing: Option<Checkpoint>,
+    /// Those that came into force beside the log since everything was durable.
+    in_force: Vec<Checkpoint>,
+    /// Steps that were not begun, and those under way.
+    steps: Vec<CheckpointOp>,
+    beside: OwnCheckpoint,
     retain: u64,
     epoch: u64,
     committed: u64,
+}
+
+/// Steps of a checkpoint that go on beside the writes.
+enum OwnCheckpoint {
+    Idle,
+    /// Begun; and whether its end is among them.
+    UnderWay(CheckpointWork, bool),
+    /// Done, and the disk has not heard of it.
+    Done(Result<Option<InForce>, DiskError>),
 }
 
 impl Run {
@@ -63,7 +87,8 @@ impl Run {
 
     /// Last seq of the log that is written to, and the lowest after which it may be cut.
     fn bounds(&self) -> (u64, u64) {
-        let begun = self.writing.as_ref().map_or(0, |writing| writing.start.seq);
+        let handed_out = self.finishing.as_ref().map_or(0, |ending| ending.start.seq.max(ending.whole_at));
+        let begun = self.writing.as_ref().map_or(0, |writing| writing.start.seq).max(handed_out);
         match &self.pending {
             Some((base, log)) => (log.last().map_or(*base, |record| position_of(record)).seq, base.seq.max(begun)),
             None => {
@@ -115,44 +140,98 @@ impl Run {
                 self.retain = self.retain.max(from);
                 vec![DiskOp::Retain { from }]
             }
-            10 if self.pending.is_none() => {
+            10 if self.pending.is_none() && self.no_steps() => {
                 let start = self.now.start() + self.random.below(last - self.now.start() + 1);
                 let start = start.max(self.now.base.seq);
+                self.own = self.random.below(4) > 0;
                 self.begin(self.now.position(start), vec![])
             }
-            11 if self.random.below(3) == 0 => {
+            11 if self.random.below(3) == 0 && self.no_steps() => {
+                self.own = false;
                 self.epoch += 1;
                 let position = at(self.epoch, last + 1 + self.random.below(50));
                 self.pending = Some((position, Vec::new()));
                 self.begin(position, vec![DiskOp::Reset { position }])
             }
-            12 | 13 if self.writing.is_some() => self.go_on(last),
+            12 | 13 if self.writing.is_some() => {
+                let step = self.go_on(last);
+                self.hand_out(step, vec![])
+            }
             _ => vec![],
         }
     }
 
-    fn begin(&mut self, start: Position, mut ops: Vec<DiskOp>) -> Vec<DiskOp> {
+    /// No steps are on their way beside the writes.
+    fn no_steps(&self) -> bool {
+        self.steps.is_empty() && matches!(self.beside, OwnCheckpoint::Idle) && self.finishing.is_none()
+    }
+
+    fn begin(&mut self, start: Position, ops: Vec<DiskOp>) -> Vec<DiskOp> {
         self.writing = Some(Checkpoint { start, whole_at: 0, meta: b"core".to_vec(), slots: BTreeMap::new() });
-        ops.push(DiskOp::Checkpoint(CheckpointOp::Begin { start, meta: Bytes::from_static(b"core") }));
+        self.hand_out(CheckpointOp::Begin { start, meta: Bytes::from_static(b"core") }, ops)
+    }
+
+    fn hand_out(&mut self, step: CheckpointOp, mut ops: Vec<DiskOp>) -> Vec<DiskOp> {
+        match self.own {
+            true => self.steps.push(step),
+            false => ops.push(DiskOp::Snapshot(step)),
+        }
         ops
     }
 
-    fn go_on(&mut self, last: u64) -> Vec<DiskOp> {
+    fn go_on(&mut self, last: u64) -> CheckpointOp {
         let slot = self.writing.as_ref().map_or(0, |writing| writing.slots.len() as u16);
         let image = vec![slot as u8; self.random.below(700) as usize];
         let finish = self.random.below(3) == 0;
-        let Some(writing) = &mut self.writing else { return vec![] };
+        let mut writing = self.writing.take().unwrap();
         if !finish {
             writing.slots.insert(slot, image.clone());
-            return vec![DiskOp::Checkpoint(CheckpointOp::Slot { slot, image: image.into() })];
+            self.writing = Some(writing);
+            return CheckpointOp::Slot { slot, image: image.into() };
         }
         writing.whole_at = writing.start.seq + self.random.below(last - writing.start.seq + 1);
         let whole_at = writing.whole_at;
-        self.now.checkpoint = self.writing.take();
-        if let Some((base, log)) = self.pending.take() {
-            (self.now.base, self.now.log) = (base, log);
+        if self.own {
+            self.finishing = Some(writing);
+        } else {
+            self.now.checkpoint = Some(writing);
+            if let Some((base, log)) = self.pending.take() {
+                (self.now.base, self.now.log) = (base, log);
+            }
         }
-        vec![DiskOp::Checkpoint(CheckpointOp::Finish { whole_at })]
+        CheckpointOp::Finish { whole_at }
+    }
+
+    /// Begins the next steps beside the writes, carries them out, or says what became of them. False: the machine has stopped.
+    fn go_on_beside(&mut self, disk: &mut Disk<Model>, durability: Durability) -> bool {
+        match std::mem::replace(&mut self.beside, OwnCheckpoint::Idle) {
+            OwnCheckpoint::Idle if self.steps.is_empty() => {}
+            OwnCheckpoint::Idle => {
+                let steps = std::mem::take(&mut self.steps);
+                let ends = steps.iter().any(|step| matches!(step, CheckpointOp::Finish { .. }));
+                let Ok(work) = disk.checkpoint_work(steps) else { return false };
+                self.beside = OwnCheckpoint::UnderWay(work, ends);
+            }
+            OwnCheckpoint::UnderWay(work, ends) => {
+                if ends {
+                    self.now.checkpoint = self.finishing.take();
+                    self.in_force.extend(self.now.checkpoint.clone());
+                    self.states.push(self.now.clone());
+                }
+                let done = work();
+                if done.is_err() {
+                    // The disk hears of it, and does nothing more.
+                    assert!(disk.checkpointed(done).is_err() && disk.apply(&mut vec![]).is_err());
+                    return false;
+                }
+                if durability == Durability::Disk {
+                    self.all_durable();
+                }
+                self.beside = OwnCheckpoint::Done(done);
+            }
+            OwnCheckpoint::Done(done) => return disk.checkpointed(done).is_ok(),
+        }
+        true
     }
 
     fn batch(&mut self) -> Vec<DiskOp> {
@@ -169,23 +248,29 @@ impl Run {
 
     /// The machine may crash: only what is now can be found.
     fn all_durable(&mut self) {
+        self.in_force.clear();
         self.forgotten += self.states.len() - 1;
         self.states = vec![self.now.clone()];
     }
 
     /// After a crash: what was found is one of the states, and the run goes on from there.
     fn resume(&mut self, seen: &Seen, seed: u64) {
-        let found = self.states.iter().rposition(|state| state.is(seen, self.retain));
+        let mut possible: Vec<Logical> = self.states.clone();
+        for own in &self.in_force {
+            possible.extend(self.states.iter().filter_map(|state| state.with(own)));
+        }
+        let found = possible.iter().rposition(|state| state.is(seen, self.retain));
         let Some(found) = found else {
             let lengths: Vec<_> = self.states.iter().map(|s| (s.base, s.last(), s.start(), s.meta.is_some())).collect();
             let first = seen.records.first().map(|r| position_of(r));
             let last = seen.records.last().map(|r| position_of(r));
             panic!("seed {seed}: found {first:?} to {last:?}, {:?}; possible {lengths:?}", seen.checkpoint);
         };
-        self.now = self.states[found].clone();
+        self.now = possible[found].clone();
+        self.in_force.clear();
         self.states = vec![self.now.clone()];
         self.pending = None;
-        self.writing = None;
+        (self.writing, self.finishing, self.steps, self.beside) = (None, None, vec![], OwnCheckpoint::Idle);
         assert!(seen.committed <= self.committed.max(self.now.last().seq), "seed {seed}");
     }
 }
@@ -199,6 +284,11 @@ fn run(seed: u64, durability: Durability) {
         forgotten: 0,
         pending: None,
         writing: None,
+        own: false,
+        finishing: None,
+        in_force: vec![],
+        steps: vec![],
+        beside: OwnCheckpoint::Idle,
         retain: 0,
         epoch: 1,
         committed: 0,
@@ -268,6 +358,9 @@ fn work(run: &mut Run, disk: &mut Disk<Model>, durability: Durability) {
     let mut beside = None;
     for _ in 0..40 {
         if durability == Durability::Memory && run.random.below(3) == 0 && !sync_beside(run, disk, &mut beside) {
+            return;
+        }
+        if run.random.below(2) == 0 && !run.go_on_beside(disk, durability) {
             return;
         }
         let mut batch = tickets(run.batch());

@@ -15,7 +15,7 @@ use trireme_replica::{
 };
 
 use super::{
-    Disk, Recovered, Restore, Sizes, SyncWork, Wanted,
+    CheckpointWork, Disk, DiskError, InForce, Recovered, Restore, Sizes, SyncWork, Wanted,
     crash::Model,
     files::Files,
     open_in,
@@ -95,11 +95,11 @@ pub fn meta_of(promise: u64) -> Meta {
 }
 
 pub fn checkpoint_ops(start: Position, slots: &[(u16, &[u8])], whole_at: u64) -> Vec<DiskOp> {
-    let mut ops = vec![DiskOp::Checkpoint(CheckpointOp::Begin { start, meta: Bytes::from_static(b"core") })];
+    let mut ops = vec![DiskOp::Snapshot(CheckpointOp::Begin { start, meta: Bytes::from_static(b"core") })];
     for (slot, image) in slots {
-        ops.push(DiskOp::Checkpoint(CheckpointOp::Slot { slot: *slot, image: Bytes::copy_from_slice(image) }));
+        ops.push(DiskOp::Snapshot(CheckpointOp::Slot { slot: *slot, image: Bytes::copy_from_slice(image) }));
     }
-    ops.push(DiskOp::Checkpoint(CheckpointOp::Finish { whole_at }));
+    ops.push(DiskOp::Snapshot(CheckpointOp::Finish { whole_at }));
     ops
 }
 

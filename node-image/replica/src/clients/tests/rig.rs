@@ -22,6 +22,8 @@ pub(crate) struct Node {
     /// What is written becomes durable.
     pub(crate) disk: bool,
     last_ticket: Option<u64>,
+    /// Steps of a checkpoint are under way.
+    checkpoint: bool,
     replies: BTreeMap<ClientId, Vec<u8>>,
     pub(crate) closed: BTreeSet<ClientId>,
     pub(crate) paused: BTreeSet<ClientId>,
@@ -177,6 +179,7 @@ impl Rig {
             running: true,
             disk: true,
             last_ticket: None,
+            checkpoint: false,
             replies: BTreeMap::new(),
             closed: BTreeSet::new(),
             paused: BTreeSet::new(),
@@ -314,6 +317,9 @@ impl Rig {
         {
             self.step(id, Input::Persisted(ticket));
         }
+        if self.nodes[&id].disk && std::mem::take(&mut self.nodes.get_mut(&id).unwrap().checkpoint) {
+            self.step(id, Input::Checkpointed);
+        }
         self.step(id, Input::Tick);
         self.take(id);
     }
@@ -340,6 +346,7 @@ impl Rig {
                 (Peer::Operator(_), _) => {}
             }
         }
+        node.checkpoint |= output.checkpoint.drain(..).next_back().is_some();
         node.last_ticket = output.persist.drain(..).next_back().map(|(ticket, _)| ticket).or(node.last_ticket);
         for client in output.ready.drain(..) {
             node.replica.take_replies(client, node.replies.entry(client).or_default());
