@@ -12,7 +12,7 @@
 //! repeat 20 c1 > SET k# #             ... with # from 1 to 20
 //! tick 100ms, tick 2s                 time passes
 //! hold 1->2, hold 1-2, hold disk 1    from now on it is slow: nothing arrives, nothing becomes durable; `free ...` ends it
-//! deliver 1->2 [3], disk 1 [3]        the next 3 of what is held; 1, if it says nothing; `disk 1 all`
+//! deliver 1->2 [3], disk 1 [3]        the next 3 of what is held; 1, if it says nothing; `disk 1 all`; steps 1: of a checkpoint
 //! cut 1-2, join 1-2                   the connection breaks (what is under way is lost), and is made again
 //! crash 2, restart 2, wipe 2, add 4          what is not durable is lost; wipe: the disk too, what starts on it is another incarnation; add: one more
 //! pause 1, resume 1, terminate 1      SIGSTOP, SIGCONT, SIGTERM

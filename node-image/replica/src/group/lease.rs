@@ -104,15 +104,17 @@ impl Replica {
                     .get(&id)
                     .is_some_and(|f| f.incarnation == incarnation && f.connected && f.heard_us >= oldest_us)
         };
-        let (there, who) = reach(topology, reachable);
-        (there < topology.config.w as usize).then(|| format!("NOREPLICAS {who}; nothing was done"))
+        // Asked before every write: words are made where they are needed.
+        let there = topology.config.members.iter().filter(|member| reachable(member.id, member.incarnation)).count();
+        let too_few = there < topology.config.w as usize;
+        too_few.then(|| format!("NOREPLICAS {}; nothing was done", reach(topology, reachable)))
     }
 
     /// How many members this replica has a connection to, itself included, and which are missing.
     pub(crate) fn members_in_reach(&self) -> Option<String> {
         let topology = self.meta.topology.as_ref()?;
         let connected = |id, _| id == self.identity.id || self.peers.contains_key(&id);
-        Some(reach(topology, connected).1)
+        Some(reach(topology, connected))
     }
 
     /// With time a lease ends by itself; nothing has to be done for it but to look.
@@ -123,8 +125,8 @@ impl Replica {
     }
 }
 
-/// How many members are reachable, and the same in words, with what is needed and who is missing.
-fn reach(topology: &Topology, reachable: impl Fn(ReplicaId, Incarnation) -> bool) -> (usize, String) {
+/// How many members are reachable, what is needed, and who is missing.
+fn reach(topology: &Topology, reachable: impl Fn(ReplicaId, Incarnation) -> bool) -> String {
     let config = &topology.config;
     let missing: Vec<&str> = config
         .members
@@ -137,7 +139,7 @@ fn reach(topology: &Topology, reachable: impl Fn(ReplicaId, Incarnation) -> bool
         true => "none".to_owned(),
         false => missing.join(", "),
     };
-    (there, format!("{there} of the n={n} members are reachable, w={w} are needed; missing: {who}"))
+    format!("{there} of the n={n} members are reachable, w={w} are needed; missing: {who}")
 }
 
 impl Leader {

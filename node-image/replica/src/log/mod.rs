@@ -170,7 +170,12 @@ impl Log {
 
     /// Where the chunk that holds `seq` ends, in bytes.
     fn end_of(&self, seq: u64) -> u64 {
-        if seq <= self.before.seq { self.gone } else { self.chunk_of(seq).map_or(self.end, |chunk| chunk.end) }
+        match seq {
+            _ if seq <= self.before.seq => self.gone,
+            // Asked before every command: it must not search.
+            _ if seq >= self.last.seq => self.end,
+            _ => self.chunk_of(seq).map_or(self.end, |chunk| chunk.end),
+        }
     }
 
     /// When the entry after `seq` was appended here.

@@ -155,6 +155,11 @@ impl Stage {
                     self.world.process(words.id()).inbox.push_back(Arrival::Persisted(ticket));
                 }
             }
+            ("steps", _) => {
+                if self.world.machines.get_mut(&words.id()).unwrap().disk.complete_checkpoint() {
+                    self.world.process(words.id()).inbox.push_back(Arrival::Checkpointed);
+                }
+            }
             ("cut" | "join", link) => {
                 let (a, b) = links(link)[0];
                 let pair = (a.min(b), a.max(b));
