@@ -28,6 +28,13 @@ struct Options {
 enum What {
     /// Runs the same load against Trireme, redis-server and etcd, in turns, and prints medians and ratios.
     Compare(Compare),
+    /// Answers whatever comes: a peer of the comparison.
+    #[command(hide = true)]
+    Echo {
+        /// Where it listens, on loopback.
+        #[arg(long)]
+        port: u16,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -65,8 +72,11 @@ fn scenario(name: &str) -> Result<Scenario, String> {
 }
 
 fn main() -> ExitCode {
-    let Options { what: What::Compare(options) } = Options::parse();
-    match listen_for_signals().and_then(|()| compare(&options)) {
+    let result = match Options::parse().what {
+        What::Compare(options) => listen_for_signals().and_then(|()| compare(&options)),
+        What::Echo { port } => peers::echo::serve(port).map(|()| true),
+    };
+    match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(message) => {

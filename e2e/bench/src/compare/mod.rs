@@ -1,7 +1,7 @@
 //! The comparison: every figure that is promised, measured beside the peer that it is promised against.
 //!
 //! A [`Scenario`] is a row of the table: what is measured and what should come out. [`throughput`] measures those that are a load on two servers,
-//! [`failover`], [`restart`], [`idle`], [`leaderless`], [`regions`] and [`sessions`] those that are a time or a size. [`table`] writes down what came out.
+//! [`failover`], [`restart`], [`idle`], [`leaderless`], [`regions`], [`sessions`] and [`tails`] those that are a time or a size. [`table`] writes down what came out.
 
 pub mod failover;
 pub mod idle;
@@ -11,6 +11,7 @@ pub mod regions;
 pub mod restart;
 pub mod sessions;
 pub mod table;
+pub mod tails;
 pub mod throughput;
 
 use std::{path::PathBuf, time::Duration};
@@ -40,6 +41,8 @@ pub struct Settings {
 pub enum Scenario {
     /// SET, durability Memory, against redis with two replicas and WAIT 1.
     SetMemory,
+    /// The same against an echo server.
+    SetMemoryEcho,
     /// SET in batches of 16, durability Memory, against a single redis.
     SetMemoryP16,
     /// SET, durability Disk, against redis with two replicas, `appendfsync always` and WAIT 1.
@@ -70,6 +73,10 @@ pub enum Scenario {
     Pause,
     /// A store full of data is started again.
     Restart,
+    /// The slowest answers while checkpoints are written.
+    Checkpoints,
+    /// The slowest answers beside connections that move large values.
+    Neighbours,
     /// Memory of connections that say nothing.
     Idle,
     /// SET without a leader, against a single redis.
@@ -108,8 +115,9 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, in the order of the table.
-    pub const ALL: [Scenario; 33] = [
+    pub const ALL: [Scenario; 36] = [
         Scenario::SetMemory,
+        Scenario::SetMemoryEcho,
         Scenario::SetMemoryP16,
         Scenario::SetDisk,
         Scenario::SetDiskP16,
@@ -125,6 +133,8 @@ impl Scenario {
         Scenario::Kill,
         Scenario::Pause,
         Scenario::Restart,
+        Scenario::Checkpoints,
+        Scenario::Neighbours,
         Scenario::Idle,
         Scenario::LeaderlessSet,
         Scenario::LeaderlessSetP16,
@@ -148,6 +158,7 @@ impl Scenario {
     pub fn name(self) -> &'static str {
         match self {
             Scenario::SetMemory => "set-memory",
+            Scenario::SetMemoryEcho => "set-memory-echo",
             Scenario::SetMemoryP16 => "set-memory-p16",
             Scenario::SetDisk => "set-disk",
             Scenario::SetDiskP16 => "set-disk-p16",
@@ -163,6 +174,8 @@ impl Scenario {
             Scenario::Kill => "kill",
             Scenario::Pause => "pause",
             Scenario::Restart => "restart",
+            Scenario::Checkpoints => "checkpoints",
+            Scenario::Neighbours => "neighbours",
             Scenario::Idle => "idle-connections",
             Scenario::LeaderlessSet => "leaderless-set",
             Scenario::LeaderlessSetP16 => "leaderless-set-p16",
@@ -192,6 +205,8 @@ impl Scenario {
             Scenario::Kill => failover::kill(settings, stop, say),
             Scenario::Pause => failover::pause(settings, stop, say),
             Scenario::Restart => restart::measure(settings, stop, say),
+            Scenario::Checkpoints => tails::checkpoints(settings, stop, say),
+            Scenario::Neighbours => tails::neighbours(settings, stop, say),
             Scenario::Idle => idle::measure(settings, stop, say),
             Scenario::LeaderlessKill => leaderless::kill(settings, stop, say),
             Scenario::LeaderlessRepair => leaderless::repair(settings, stop, say),

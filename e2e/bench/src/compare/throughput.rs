@@ -10,6 +10,7 @@ use crate::{
         resp::{Command, Resp, Wait},
     },
     peers::{
+        echo::Echo,
         etcd::Etcd,
         redis::{Persistence, Redis},
         trireme::{Durability, Spec, Trireme},
@@ -44,6 +45,8 @@ enum PeerKind {
     /// One redis with two replicas, WAIT 1, and this persistence.
     RedisWait(Persistence),
     Etcd,
+    /// A server that knows nothing of what it is told.
+    Echo,
     /// Trireme with a leader, and the same durability.
     SingleLeader(Durability),
     /// The same store, that promises nothing to sessions.
@@ -99,28 +102,36 @@ fn plan(scenario: Scenario) -> Plan {
     let always = PeerKind::RedisWait(Persistence::Always);
     match scenario {
         Scenario::SetMemory => set("SET, w = 2 of 3, Memory", Durability::Memory, memory, Goal::Ratio(2.5)),
+        Scenario::SetMemoryEcho => {
+            let what = "SET, w = 2 of 3, Memory, beside an echo server";
+            set(what, Durability::Memory, PeerKind::Echo, Goal::Ratio(0.7))
+        }
         Scenario::SetMemoryP16 => {
-            batch(set("the same, 16 in a batch", Durability::Memory, PeerKind::Redis, Goal::Ratio(1.2)))
+            batch(set("SET, w = 2 of 3, Memory, 16 in a batch", Durability::Memory, PeerKind::Redis, Goal::Ratio(1.2)))
         }
         Scenario::SetDisk => set("SET, w = 2 of 3, Disk", Durability::Disk, always, Goal::Ratio(2.2)),
-        Scenario::SetDiskP16 => batch(set("the same, 16 in a batch", Durability::Disk, always, Goal::Ratio(1.5))),
+        Scenario::SetDiskP16 => {
+            batch(set("SET, w = 2 of 3, Disk, 16 in a batch", Durability::Disk, always, Goal::Ratio(1.5)))
+        }
         Scenario::SetEtcd => {
             set("SET, w = 2 of 3, Disk, beside etcd", Durability::Disk, PeerKind::Etcd, Goal::Ratio(10.0))
         }
-        Scenario::GetP16 => get("the same, 16 in a batch", 16, Goal::Ratio(1.0)),
+        Scenario::GetP16 => get("GET at the leader, 16 in a batch", 16, Goal::Ratio(1.0)),
         Scenario::ZAddP16 => batch(of("ZADD, w = 2 of 3, Memory, 16 in a batch", Command::ZAdd)),
-        Scenario::HSetP16 => batch(of("HSET, the same", Command::HSet)),
-        Scenario::LPushP16 => batch(of("LPUSH, the same", Command::LPush)),
-        Scenario::SAddP16 => batch(of("SADD, the same", Command::SAdd)),
-        Scenario::IncrP16 => batch(of("INCR, the same", Command::Incr)),
+        Scenario::HSetP16 => batch(of("HSET, w = 2 of 3, Memory, 16 in a batch", Command::HSet)),
+        Scenario::LPushP16 => batch(of("LPUSH, w = 2 of 3, Memory, 16 in a batch", Command::LPush)),
+        Scenario::SAddP16 => batch(of("SADD, w = 2 of 3, Memory, 16 in a batch", Command::SAdd)),
+        Scenario::IncrP16 => batch(of("INCR, w = 2 of 3, Memory, 16 in a batch", Command::Incr)),
         Scenario::SetOne => Plan {
             connections: 1,
             ..set("SET, Disk, 1 connection: p50", Durability::Disk, always, Goal::LatencyMs(0.6))
         },
         Scenario::LeaderlessSet => leaderless("Leaderless: SET, w = r = 2 of 3, Memory", 1),
-        Scenario::LeaderlessSetP16 => leaderless("the same, 16 in a batch", 16),
+        Scenario::LeaderlessSetP16 => leaderless("Leaderless: SET, w = r = 2 of 3, Memory, 16 in a batch", 16),
         Scenario::LeaderlessGet => Plan { command: Command::Get, ..leaderless("Leaderless: GET, w = r = 2 of 3", 1) },
-        Scenario::LeaderlessGetP16 => Plan { command: Command::Get, ..leaderless("the same, 16 in a batch", 16) },
+        Scenario::LeaderlessGetP16 => {
+            Plan { command: Command::Get, ..leaderless("Leaderless: GET, w = r = 2 of 3, 16 in a batch", 16) }
+        }
         Scenario::LeaderlessSetDisk => Plan {
             store: Spec::leaderless(Durability::Disk),
             goal: Goal::Ratio(0.95),
@@ -157,6 +168,11 @@ fn peer(kind: PeerKind, settings: &Settings, stop: &Stop) -> Result<Peer, String
         PeerKind::Etcd => {
             let etcd = Etcd::start(&settings.folder, stop)?;
             Peer { name: "etcd put", address: etcd.leader(), wait: Wait::No, etcd: true, _process: Box::new(etcd) }
+        }
+        PeerKind::Echo => {
+            let echo = Echo::start(&settings.folder, stop)?;
+            let address = echo.address();
+            Peer { name: "bare echo server", address, wait: Wait::No, etcd: false, _process: Box::new(echo) }
         }
         PeerKind::SingleLeader(durability) => {
             let store = Trireme::start(&settings.trireme, &settings.folder, Spec::single_leader(durability), stop)?;

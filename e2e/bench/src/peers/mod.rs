@@ -1,5 +1,6 @@
 //! The servers that are compared, as processes on loopback, each with free ports and a folder of its own.
 
+pub mod echo;
 pub mod etcd;
 pub mod redis;
 pub mod trireme;
