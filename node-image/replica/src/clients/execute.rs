@@ -26,7 +26,7 @@ use crate::{
 
 use super::{
     Flow,
-    client::{Args, Client},
+    client::{Args, Client, bytes_of},
     held::{Of, Reach},
     pubsub::{self, PubSub},
     slow::Asker,
@@ -51,6 +51,14 @@ impl Work<'_> {
             Work::Transaction(commands, _) => commands
                 .iter()
                 .any(|command| command.args.first().and_then(|name| command::lookup(name)).is_some_and(Spec::is_write)),
+        }
+    }
+
+    /// Bytes of its arguments.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Work::One(_, args) => args.iter().map(|arg| arg.len()).sum(),
+            Work::Transaction(commands, _) => bytes_of(commands),
         }
     }
 
@@ -140,6 +148,7 @@ impl Replica {
                 Flow::NotNow
             }
             Role::Leader(_) => match self.may_execute(writes) {
+                MayExecute::Yes if in_order && self.waits_for_room(work) => Flow::NotNow,
                 MayExecute::Yes if in_order => {
                     self.serve_touched();
                     let flow = self.execute_for(id, work, Reach::default());

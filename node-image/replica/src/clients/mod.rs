@@ -37,6 +37,7 @@ mod listed;
 pub(crate) mod probe;
 pub(crate) mod pubsub;
 pub mod requests;
+mod room;
 pub(crate) mod serve;
 mod server;
 pub(crate) mod session;
@@ -111,6 +112,8 @@ pub(crate) struct Clients {
     pub(crate) wake: bool,
     /// Some command waits until the state may be shown.
     pub(crate) wait_for_whole: bool,
+    /// Large commands wait until more is committed.
+    pub(crate) wait_for_room: bool,
     /// Some client waits for copies.
     blocked: Vec<ClientId>,
     /// Commands that wait for keys.

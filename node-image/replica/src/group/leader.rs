@@ -320,6 +320,7 @@ impl Replica {
         }
         self.begin_to_serve();
         self.release_replies();
+        self.look_for_room();
         self.settle_lost();
         if !matches!(self.role, Role::Leader(_) | Role::Peer(_)) {
             self.clients.wake = true;

@@ -10,6 +10,7 @@ mod lag;
 mod probe;
 mod pubsub;
 pub(crate) mod rig;
+mod room;
 mod sessions;
 
 use super::Limits;

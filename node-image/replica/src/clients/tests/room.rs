@@ -1,0 +1,35 @@
+//! Large commands and small ones, at one leader.
+
+use super::rig::Rig;
+
+/// Bytes of a large value.
+const LARGE: usize = 1 << 20;
+
+#[test]
+fn a_small_command_waits_for_a_few_large_ones_and_all_get_their_turn() {
+    let mut rig = Rig::serving(3, 2);
+    rig.run(100);
+    for id in [2, 3] {
+        rig.nodes.get_mut(&id).unwrap().disk = false;
+    }
+    let before = rig.report(1).last.seq;
+    let large = 10..20;
+    for client in large.clone() {
+        rig.open(1, client);
+        rig.say(1, client, &format!("SET {client} {}", "x".repeat(LARGE)));
+    }
+    rig.open(1, 7);
+    rig.say(1, 7, "SET small 1");
+    rig.run(50);
+    // Nothing is committed: of the large ones as many are executed as fit, and the small one is behind these only.
+    assert_eq!(rig.report(1).last.seq, before + 3);
+    for id in [2, 3] {
+        rig.nodes.get_mut(&id).unwrap().disk = true;
+    }
+    rig.run(1);
+    assert_eq!(rig.heard(1, 7), "+OK");
+    rig.run(50);
+    for client in large {
+        assert_eq!(rig.heard(1, client), "+OK", "{client}");
+    }
+}
