@@ -1,7 +1,7 @@
 //! The shell around a replica: sockets, disk, admin port. One call, [`run`], is one replica process.
 //!
 //! ```text
-//!   clients ── server ── client (a task each) ──┐            ┌── writer ── disk thread ── disk
+//!   clients ── server ── client (a task each) ──┐            ┌── writer ── disk thread, threads beside it ── disk
 //!   peers ──── peers ─── link (a task each) ────┼── core ── pump ── outboxes of clients and links
 //!   HTTP ───── admin ───────────────────────────┘
 //! ```
@@ -16,7 +16,8 @@
 //! # The disk
 //!
 //! Where copies count when they are fsynced, a batch goes to the disk thread ([`disk`] is synchronous), and what comes up meanwhile is the next batch. Where they
-//! count when the operating system has them, the core's thread writes them; only what waits for the device goes to the thread.
+//! count when the operating system has them, the core's thread writes them; only what waits for the device goes to the thread. Checkpoints, the sync once a
+//! second, and segments to be made ready or removed have threads of their own: no batch waits for any of them.
 //!
 //! # Start and end
 //!

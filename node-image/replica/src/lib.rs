@@ -26,7 +26,7 @@
 //! 1. Call [`Replica::step`] for everything that happens, with a clock read **after** it happened: the lease is judged by that reading.
 //! 2. After a batch of inputs, take the output with [`Replica::take_output`]. One batch is one turn: one write, one message per peer.
 //! 3. Carry out `persist` in order, and report the last ticket that is as durable as the store asks for. What depends on durability is only handed out
-//!    after that report, so messages and replies need not wait for the disk.
+//!    after that report, so messages and replies need not wait for the disk. Carry out `checkpoint` beside that, and report when it is done.
 //! 4. Send `send` in order per peer over one connection that neither loses nor reorders; when it breaks, say so by `PeerClosed` before the next
 //!    `PeerOpened`.
 //! 5. Write the replies of clients in `ready`; read no commands of clients in `paused` until they are in `resumed`; close those in `close`, and at once those in `cut`.
@@ -41,8 +41,8 @@
 //!
 //! # What is not here yet
 //!
-//! Session tokens. Reading old log from the disk for whoever is behind (what is kept
-//! for that is in memory). In SingleLeader: reads confirmed by r replicas without the leader.
+//! Reading old log from the disk for whoever is behind (what is kept for that is in memory). In SingleLeader: reads confirmed by r replicas without the
+//! leader.
 
 mod clients;
 mod disk_queue;
