@@ -212,6 +212,18 @@ pub(crate) fn put_change(out: &mut Vec<u8>, last_key: &mut Option<(usize, usize)
     }
 }
 
+/// The key of the first change, where nothing that is long stands before it.
+pub(crate) fn first_key(delta: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader { rest: delta };
+    let (flags, _) = Header::read_dot(&mut reader).ok()?;
+    if flags & BEFORE == 0 || flags & NAMES != 0 {
+        return None;
+    }
+    reader.fixed().ok()?;
+    let operation = reader.byte().ok()?;
+    (operation & SAME_KEY == 0).then(|| reader.bytes().ok()).flatten()
+}
+
 /// Reads the next change and its key; none at the end.
 pub(crate) fn next_change<'a>(
     reader: &mut Reader<'a>,

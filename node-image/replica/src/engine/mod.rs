@@ -37,6 +37,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 pub mod vector;
+pub(crate) mod warm;
 
 pub use access::{Access, IncrementError, Kind, WrongType};
 pub use bytes::DeltaError;

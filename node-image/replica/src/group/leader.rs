@@ -11,6 +11,7 @@ use trireme_proto::{
 use crate::{
     clients::{homes::Settling, serve::Backlog},
     disk_queue::Becomes,
+    engine::warm,
     io::{DiskOp, Event},
     log::record::Kind,
     replica::Replica,
@@ -332,8 +333,12 @@ impl Replica {
     fn apply_to(&mut self, to: u64) {
         while self.applied < to {
             let Some((_, bytes)) = self.log.read_after(self.applied, usize::MAX) else { return };
-            let mut rest = &bytes[..];
+            let (mut rest, mut warm) = (&bytes[..], 0);
             while self.applied < to && !rest.is_empty() {
+                if warm == 0 {
+                    warm = self.warm_next(rest);
+                }
+                warm -= 1;
                 match self.apply_one(rest) {
                     Ok(length) => rest = &rest[length..],
                     Err(why) => {
@@ -345,6 +350,19 @@ impl Replica {
                 }
             }
         }
+    }
+
+    /// Looks ahead into entries that are applied next: how many that were.
+    fn warm_next(&self, mut rest: &[u8]) -> usize {
+        let (mut keys, mut count) = (warm::Keys::new(), 0);
+        while count < warm::TOGETHER
+            && let Ok(record) = crate::log::record::read_trusted(rest)
+        {
+            keys.extend(warm::key_of(record.payload).filter(|_| record.kind == Kind::Delta));
+            (rest, count) = (&rest[record.bytes..], count + 1);
+        }
+        self.engine.warm(&keys);
+        count.max(1)
     }
 
     fn apply_one(&mut self, bytes: &[u8]) -> Result<usize, String> {
