@@ -14,6 +14,10 @@ impl Core for Replica {
         Replica::step(self, input, now);
     }
 
+    fn warm(&self, keys: &[&[u8]]) {
+        Replica::warm(self, keys);
+    }
+
     fn take_output(&mut self, output: &mut Output) {
         Replica::take_output(self, output);
     }

@@ -23,6 +23,7 @@ use trireme_replica::{
 };
 
 use crate::{
+    ahead::keys_in,
     outbox::Outbox,
     resp::Parser,
     shell::{READ_BYTES, Shell, count},
@@ -246,12 +247,18 @@ impl Reader<'_> {
     fn execute(&mut self, bytes: &[u8]) -> usize {
         let mut core = self.shell.core.borrow_mut();
         let now = self.shell.clock.now();
-        let mut at = 0;
+        // The first goes by itself: most have none behind them.
+        let (mut at, mut warm) = (0, 1);
         for _ in 0..COMMANDS_PER_TURN {
+            if warm == 0 {
+                let keys = keys_in(&bytes[at..]);
+                core.warm(&keys);
+                warm = keys.len().max(1);
+            }
             match self.parser.parse(&bytes[at..]) {
                 Ok(Some(length)) => {
                     let args = self.parser.arguments(&bytes[at..]);
-                    at += length;
+                    (at, warm) = (at + length, warm - 1);
                     if self.parser.is_inline() && is_http(&args) {
                         count(&self.shell.protocol_errors);
                         tracing::warn!(

@@ -36,6 +36,7 @@
 
 mod adapter;
 mod admin;
+mod ahead;
 mod beside;
 mod client;
 pub mod config;

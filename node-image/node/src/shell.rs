@@ -26,6 +26,8 @@ pub(crate) const READ_BYTES: usize = 64 << 10;
 pub(crate) trait Core {
     /// See [`trireme_replica::Replica::step`].
     fn step(&mut self, input: Input<'_>, now: Now);
+    /// See [`trireme_replica::Replica::warm`].
+    fn warm(&self, keys: &[&[u8]]);
     /// See [`trireme_replica::Replica::take_output`].
     fn take_output(&mut self, output: &mut Output);
     /// See [`trireme_replica::Replica::take_replies`].

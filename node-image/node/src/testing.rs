@@ -93,6 +93,8 @@ impl Core for FakeCore {
         }
     }
 
+    fn warm(&self, _: &[&[u8]]) {}
+
     fn take_output(&mut self, output: &mut Output) {
         let mut script = self.script.borrow_mut();
         std::mem::swap(output, &mut script.next);

@@ -79,8 +79,6 @@ pub struct Replica {
     pub(crate) disk: DiskQueue,
     pub(crate) disk_full: bool,
     pub(crate) checkpointing: Option<Checkpointing>,
-    /// Steps of one are handed out and not done.
-    pub(crate) checkpoint_busy: bool,
     /// A snapshot that is whole and not durable yet: nothing is appended before it is in force.
     pub(crate) installing: Option<Box<Install>>,
     pub(crate) checkpoint: Checkpoint,
@@ -139,6 +137,7 @@ impl Replica {
                 at_ms: now.wall_ms,
                 log_offset: recovered.log.offset(recovered.start),
                 bytes: recovered.checkpoint_bytes,
+                busy: false,
             },
             log: recovered.log,
             role: Role::Idle,
@@ -151,7 +150,6 @@ impl Replica {
             disk: DiskQueue::default(),
             disk_full: false,
             checkpointing: None,
-            checkpoint_busy: false,
             installing: None,
             commit_noted: recovered.commit,
             granted_until_us: 0,

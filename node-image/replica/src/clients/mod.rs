@@ -20,6 +20,7 @@
 //! within that time after the one it may wait.
 
 mod admin;
+mod ahead;
 mod blocked;
 pub(crate) mod client;
 pub(crate) mod conflicts;

@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 
 use super::{Engine, delta, slot::slot_of, state::hash};
 
-/// As many keys go together: about as many as a processor can wait for at a time.
-pub(crate) const TOGETHER: usize = 16;
+/// As many keys are looked up side by side: about as many as a processor can wait for at a time.
+pub const TOGETHER: usize = 16;
 /// For fewer it is not worth it.
 const TOGETHER_MIN: usize = 4;
 
@@ -23,7 +23,7 @@ pub(crate) fn key_of(delta: &[u8]) -> Option<&[u8]> {
 
 impl Engine {
     /// Brings near what searches for these keys will read.
-    pub(crate) fn warm(&self, keys: &Keys<'_>) {
+    pub(crate) fn warm(&self, keys: &[&[u8]]) {
         if keys.len() < TOGETHER_MIN {
             return;
         }

@@ -28,6 +28,8 @@ pub(crate) struct Checkpoint {
     pub(crate) log_offset: u64,
     /// Bytes of its slots.
     pub(crate) bytes: u64,
+    /// Steps of the next one are handed out and not done.
+    pub(crate) busy: bool,
 }
 
 /// One that is being written.
@@ -53,12 +55,12 @@ impl Replica {
     /// There are slots that can be taken now.
     pub(super) fn checkpoint_sweeps(&self) -> bool {
         let sweeps = |checkpointing: &Checkpointing| checkpointing.whole_at.is_none() && !checkpointing.needs_quiet();
-        !self.checkpoint_busy && self.checkpointing.as_ref().is_some_and(sweeps)
+        !self.checkpoint.busy && self.checkpointing.as_ref().is_some_and(sweeps)
     }
 
     /// What is left of the slots is taken at a moment without uncommitted entries.
     pub(super) fn checkpoint_needs_quiet(&self) -> bool {
-        !self.checkpoint_busy && self.checkpointing.as_ref().is_some_and(Checkpointing::needs_quiet)
+        !self.checkpoint.busy && self.checkpointing.as_ref().is_some_and(Checkpointing::needs_quiet)
     }
 
     /// Whether enough log has come together for a new checkpoint.
@@ -70,7 +72,7 @@ impl Replica {
         }
         let since = self.log.offset(self.log.last().seq).saturating_sub(self.checkpoint.log_offset);
         let enough = (self.settings().log_bytes_max / LOG_PART).max(self.checkpoint.bytes);
-        let none = self.checkpointing.is_none() && !self.checkpoint_busy;
+        let none = self.checkpointing.is_none() && !self.checkpoint.busy;
         none && self.commit > self.checkpoint.seq && since > enough
     }
 
@@ -94,13 +96,13 @@ impl Replica {
 
     fn checkpoint_step(&mut self, op: CheckpointOp) {
         self.output.checkpoint.push(op);
-        self.checkpoint_busy = true;
+        self.checkpoint.busy = true;
     }
 
     /// Writes the next slots, when those before are written: the disk sets the pace.
     pub(super) fn write_checkpoint(&mut self) {
         let (commit, durable) = (self.stable(), self.durable);
-        let Some(checkpointing) = self.checkpointing.as_mut().filter(|_| !self.checkpoint_busy) else { return };
+        let Some(checkpointing) = self.checkpointing.as_mut().filter(|_| !self.checkpoint.busy) else { return };
         if let Some(whole_at) = checkpointing.whole_at {
             // A start from it must find the log up to there.
             if durable >= whole_at && !checkpointing.finishing {
@@ -136,10 +138,10 @@ impl Replica {
 
     /// What was handed out of it is done. In force, if it was the end: the log before it may go, where no follower needs it.
     pub(crate) fn checkpointed(&mut self) {
-        self.checkpoint_busy = false;
+        self.checkpoint.busy = false;
         let Some(done) = self.checkpointing.take_if(|checkpointing| checkpointing.finishing) else { return };
-        self.checkpoint =
-            Checkpoint { seq: done.start.seq, at_ms: self.now.wall_ms, log_offset: done.log_offset, bytes: done.bytes };
+        let (at_ms, log_offset, bytes) = (self.now.wall_ms, done.log_offset, done.bytes);
+        self.checkpoint = Checkpoint { seq: done.start.seq, at_ms, log_offset, bytes, busy: false };
         self.event(Event::CheckpointFinished(done.start));
         self.trim_log();
     }

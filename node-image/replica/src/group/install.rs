@@ -129,7 +129,8 @@ impl Replica {
         (self.engine, self.requests, self.log) = (engine, requests, log);
         let last = self.log.last().seq;
         (self.commit, self.applied) = (start.seq, start.seq);
-        self.checkpoint = Checkpoint { seq: start.seq, at_ms: self.now.wall_ms, log_offset: 0, bytes };
+        let (at_ms, busy) = (self.now.wall_ms, self.checkpoint.busy);
+        self.checkpoint = Checkpoint { seq: start.seq, at_ms, log_offset: 0, bytes, busy };
         (self.durable, self.whole_at, self.batch_last) = (last, whole_at, last);
         self.advance_commit(whole_at);
         self.engine.note_conflicts();
