@@ -103,8 +103,7 @@ fn plan(scenario: Scenario) -> Plan {
     match scenario {
         Scenario::SetMemory => set("SET, w = 2 of 3, Memory", Durability::Memory, memory, Goal::Ratio(2.5)),
         Scenario::SetMemoryEcho => {
-            let what = "SET, w = 2 of 3, Memory, beside an echo server";
-            set(what, Durability::Memory, PeerKind::Echo, Goal::Ratio(0.7))
+            set("SET, w = 2 of 3, Memory, beside an echo server", Durability::Memory, PeerKind::Echo, Goal::Ratio(0.7))
         }
         Scenario::SetMemoryP16 => {
             batch(set("SET, w = 2 of 3, Memory, 16 in a batch", Durability::Memory, PeerKind::Redis, Goal::Ratio(1.2)))

@@ -5,6 +5,7 @@ use trireme_proto::{Position, message::SlotImage};
 
 use crate::{
     io::{CheckpointOp, Event},
+    recovery::Recovered,
     replica::Replica,
 };
 
@@ -30,6 +31,14 @@ pub(crate) struct Checkpoint {
     pub(crate) bytes: u64,
     /// Steps of the next one are handed out and not done.
     pub(crate) busy: bool,
+}
+
+impl Checkpoint {
+    /// The one that a start has found.
+    pub(crate) fn found(recovered: &Recovered, at_ms: u64) -> Checkpoint {
+        let (seq, bytes) = (recovered.start, recovered.checkpoint_bytes);
+        Checkpoint { seq, at_ms, log_offset: recovered.log.offset(seq), bytes, busy: false }
+    }
 }
 
 /// One that is being written.
