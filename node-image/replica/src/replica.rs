@@ -115,6 +115,7 @@ impl Replica {
     /// A replica that goes on from what its disk had. The first [`Replica::take_output`] may already hold operations.
     pub fn new(identity: Identity, recovery: Recovery, now: Now) -> Replica {
         let recovered = recovery.finish();
+        let checkpoint = Checkpoint::found(&recovered, now.wall_ms);
         let (last, mut meta) = (recovered.log.last(), recovered.meta);
         meta.promise = meta.promise.max(last.epoch);
         let mut replica = Replica {
@@ -132,7 +133,7 @@ impl Replica {
             commit: recovered.start,
             applied: recovered.start,
             whole_at: recovered.whole_at,
-            checkpoint: Checkpoint::found(&recovered, now.wall_ms),
+            checkpoint,
             log: recovered.log,
             role: Role::Idle,
             feeds: None,
