@@ -8,7 +8,7 @@
 //!
 //! # How a turn goes
 //!
-//! One thread owns the replica and all sockets. Every connection is a local task: it reads what came, parses it in place ([`resp`], frames), steps the core
+//! One thread owns the replica and all sockets. Every connection is a local task: it reads what came, parses it in place ([`resp`], [`incoming`]), steps the core
 //! directly, and rings for the pump. The pump is one more task, so it runs after all connections that were ready: it takes what the core asks for,
 //! and what all of them caused together is one write to disk, one frame per peer and one write per client. There is no channel, lock, timer or
 //! allocation per command.
@@ -41,6 +41,7 @@ mod beside;
 mod client;
 pub mod config;
 pub mod disk;
+pub mod incoming;
 mod memory;
 mod outbox;
 mod password;

@@ -8,6 +8,9 @@ use crate::message::{Frame, Message};
 /// Largest frame accepted, in bytes: above the largest entry, so that a length beyond it is a broken or foreign peer.
 pub const FRAME_BYTES_MAX: usize = 516 << 20;
 
+/// Room in bytes that is made for a frame of which little has come.
+const ROOM_BYTES: usize = 256 << 10;
+
 /// Why a byte stream is not one of frames.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
@@ -43,7 +46,8 @@ pub fn decode(input: &mut BytesMut) -> Result<Option<Option<Message>>, FrameErro
         return Err(FrameError::TooLong(length));
     }
     if input.len() < 4 + length {
-        input.reserve(4 + length - input.len());
+        // No more than has come already: a length alone costs its sender nothing.
+        input.reserve((4 + length - input.len()).min(input.len().max(ROOM_BYTES)));
         return Ok(None);
     }
     input.advance(4);
@@ -72,6 +76,16 @@ mod tests {
                 }
             }
             assert_eq!(got, [message.clone(), message.clone()], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_length_makes_no_room_before_its_bytes_come() {
+        let mut input = BytesMut::from(&(FRAME_BYTES_MAX as u32).to_le_bytes()[..]);
+        while input.len() < 8 << 20 {
+            assert!(decode(&mut input).unwrap().is_none());
+            assert!(input.capacity() <= 4 * input.len().max(ROOM_BYTES), "{} for {}", input.capacity(), input.len());
+            input.resize(input.capacity(), 0);
         }
     }
 

@@ -35,6 +35,8 @@ struct Judged {
     remove: Vec<String>,
     /// The last segment of the chain is to be kept as a copy before its end is cleared.
     copy: bool,
+    /// Behind the end of the last segment of the chain stand records that a later segment has voided.
+    limited: bool,
     torn: u64,
     next_serial: u64,
     /// The machine went down while the log's end was not durable: segments may lack writes, or be missing, before ones that are there.
@@ -111,10 +113,12 @@ pub(super) fn recover<F: Files, R: Restore>(
     // The machine may have forgotten that a spare had become a segment.
     let mut spares =
         Spares::open(files.clone(), wanted, sizes.segment, background, !tail_lost).map_err(failed("log", "list"))?;
-    if judged.chain.is_empty() {
+    // Where the segment that voids something was set aside, its place must not stay empty: what was void would be found again, before what is written now.
+    if judged.chain.is_empty() || judged.limited {
+        let previous = judged.chain.back().map_or(Position::ZERO, |segment| segment.last);
         let serial = judged.next_serial;
         judged.next_serial += 1;
-        let new = New { serial, previous: Position::ZERO, reset: false, length: sizes.segment, durable: true };
+        let new = New { serial, previous, reset: false, length: sizes.segment, durable: true };
         let segment = log::create(files, &mut spares, &new)?;
         judged.chain.push_back(segment);
     }
@@ -239,6 +243,7 @@ fn walk<F: Files>(files: &F, live: &[Listed], judged: &mut Judged, buffer: &mut 
         buffer.resize(buffer.len().max(header.length as usize), 0);
         let limit = next.map_or(u64::MAX, |next| next.first);
         let scan = segment::scan(buffer, &header, limit);
+        judged.limited = scan.limited;
         judged.chain.push_back(Segment { path: listed.path.clone(), header, last: scan.last, end: scan.end });
         let what = match (scan.how, next) {
             (End::Clean, None) => continue,

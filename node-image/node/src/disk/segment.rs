@@ -173,6 +173,8 @@ pub(super) struct Scan {
     pub(super) last: Position,
     /// How it ends.
     pub(super) how: End,
+    /// The limit was reached: records behind it stand there still, and are void.
+    pub(super) limited: bool,
 }
 
 /// Why a frame's payload is not good.
@@ -191,13 +193,15 @@ pub(super) fn scan(bytes: &[u8], header: &Header, limit: u64) -> Scan {
         let payload = &bytes[at + FRAME_BYTES..at + FRAME_BYTES + frame.payload];
         let mut reached = last;
         match verify(payload, (at + FRAME_BYTES) as u64, limit, &mut reached) {
-            Ok(true) => return Scan { end: (at + frame.total) as u64, last: reached, how: End::Clean },
+            Ok(true) => {
+                return Scan { end: (at + frame.total) as u64, last: reached, how: End::Clean, limited: true };
+            }
             Ok(false) => {
                 at += frame.total;
                 last = reached;
             }
             Err(Bad::Order(offset, what)) => {
-                return Scan { end: at as u64, last, how: End::Corrupt { offset, what } };
+                return Scan { end: at as u64, last, how: End::Corrupt { offset, what }, limited: false };
             }
             Err(Bad::Bytes(offset, why)) => {
                 let whole = &bytes[at..at + frame.total];
@@ -206,6 +210,7 @@ pub(super) fn scan(bytes: &[u8], header: &Header, limit: u64) -> Scan {
                     end: at as u64,
                     last,
                     how: judge(bytes, at, header.salt, torn, offset, &why.to_string()),
+                    limited: false,
                 };
             }
         }
@@ -216,6 +221,7 @@ pub(super) fn scan(bytes: &[u8], header: &Header, limit: u64) -> Scan {
         end: at as u64,
         last,
         how: judge(bytes, at, header.salt, torn, at as u64, "the header of a write is damaged"),
+        limited: false,
     }
 }
 

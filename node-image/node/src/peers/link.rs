@@ -15,15 +15,15 @@ use tokio::{
     io::AsyncReadExt,
     net::{TcpStream, tcp::OwnedReadHalf},
 };
-use trireme_proto::{Incarnation, Message, edge::verifier, frame, ids::Peer, message::TurnedAway};
+use trireme_proto::{Incarnation, Message, edge::verifier, ids::Peer, message::TurnedAway};
 use trireme_replica::io::Input;
 
 use super::{
     Door,
     hello::{Greeted, HelloError},
-    packed::unpack,
 };
 use crate::{
+    incoming::Incoming,
     outbox::Outbox,
     shell::{READ_BYTES, Shell, count},
 };
@@ -93,7 +93,7 @@ pub(super) async fn serve(
         rest: Cell::new(0),
     });
     super::open(shell, &link)?;
-    let mut reader = Reader { shell, link: &link, half, buffer: greeted.rest, unpacked: BytesMut::new() };
+    let mut reader = Reader { shell, link: &link, half, incoming: Incoming::new(greeted.rest) };
     let reason = match reader.deliver() {
         Ok(()) => poll_fn(|context| reader.poll(context)).await,
         Err(reason) => reason,
@@ -106,9 +106,7 @@ struct Reader<'a> {
     shell: &'a Shell,
     link: &'a Link,
     half: OwnedReadHalf,
-    buffer: BytesMut,
-    /// What was packed, as far as it is not a whole frame yet.
-    unpacked: BytesMut,
+    incoming: Incoming,
 }
 
 impl Reader<'_> {
@@ -123,12 +121,12 @@ impl Reader<'_> {
             if self.shell.congested.get() {
                 return Poll::Pending;
             }
-            // What the core keeps of a frame keeps the whole block alive: one block serves many frames.
-            if self.buffer.capacity() - self.buffer.len() < READ_BYTES_MIN {
-                self.buffer.reserve(READ_BYTES);
+            let buffer = self.incoming.buffer();
+            if buffer.capacity() - buffer.len() < READ_BYTES_MIN {
+                buffer.reserve(READ_BYTES);
             }
-            let room = self.buffer.capacity() - self.buffer.len();
-            let read = pin!(self.half.read_buf(&mut self.buffer));
+            let room = buffer.capacity() - buffer.len();
+            let read = pin!(self.half.read_buf(buffer));
             match ready!(Future::poll(read, context)) {
                 Ok(0) => return Poll::Ready("closed by the peer".into()),
                 Ok(count) => {
@@ -160,10 +158,9 @@ impl Reader<'_> {
         let mut core = shell.core.borrow_mut();
         let now = shell.clock.now();
         shell.wake.notify_one();
-        while let Some(message) = self.next()? {
+        while let Some(message) = self.incoming.next_message()? {
             match message {
                 Some(Message::Hello(_)) => return Err("it said Hello twice".into()),
-                Some(Message::Packed(_)) => return Err("it packed what was packed".into()),
                 // What it knows of the store it was told.
                 Some(Message::TurnedAway(TurnedAway { why })) if shell.config.edge.is_some() => {
                     // Whoever said so closes the connection.
@@ -178,19 +175,5 @@ impl Reader<'_> {
             }
         }
         Ok(())
-    }
-
-    /// The next whole message, packed or not; none of a later version is `Some(None)`.
-    fn next(&mut self) -> Result<Option<Option<Message>>, String> {
-        loop {
-            if let Some(message) = frame::decode(&mut self.unpacked).map_err(|error| error.to_string())? {
-                return Ok(Some(message));
-            }
-            match frame::decode(&mut self.buffer).map_err(|error| error.to_string())? {
-                Some(Some(Message::Packed(packed))) => unpack(&packed, &mut self.unpacked)?,
-                Some(_) if !self.unpacked.is_empty() => return Err("it said something within a packed message".into()),
-                other => return Ok(other),
-            }
-        }
     }
 }

@@ -39,7 +39,7 @@ use trireme_proto::{
 };
 use trireme_replica::io::{Identity, Input};
 
-pub(crate) use self::link::Link;
+pub(crate) use self::{link::Link, packed::unpack};
 use self::{hello::HelloError, packed::Packer};
 use crate::shell::{Shell, count};
 

@@ -53,7 +53,7 @@ impl Packer {
 ///
 /// # Errors
 /// Where it is too long, or not what it says.
-pub(super) fn unpack(packed: &Packed, unpacked: &mut BytesMut) -> Result<(), String> {
+pub(crate) fn unpack(packed: &Packed, unpacked: &mut BytesMut) -> Result<(), String> {
     let (at, bytes) = (unpacked.len(), packed.bytes as usize);
     if bytes == 0 || bytes > PIECE_BYTES_MAX {
         return Err(format!("a packed piece of {bytes} bytes was announced, 1 to {PIECE_BYTES_MAX} are accepted"));

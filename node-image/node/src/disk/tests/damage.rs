@@ -139,6 +139,34 @@ fn every_flipped_byte_of_a_checkpoint_is_noticed() {
 }
 
 #[test]
+fn what_was_cut_does_not_come_back_when_the_segment_that_cut_it_is_damaged() {
+    let model = Model::new(3);
+    let (mut disk, ..) = start_large(&model);
+    let records: Vec<_> = (1..=6).map(|seq| record_of(at(1, seq), &[seq as u8; 90])).collect();
+    for three in records.chunks(3) {
+        apply(&mut disk, vec![append(three)]);
+    }
+    // Within a write, so that what stays and what goes have one frame.
+    apply(&mut disk, vec![DiskOp::Truncate { last: 5 }, append(&[record_of(at(2, 6), b"new")])]);
+    drop(disk);
+    let (_, _, whole) = start_large(&model.copy());
+    assert_eq!(whole.records.len(), 6);
+    flip_everywhere(&model, &segments(&model), &[0x01, 0xff]);
+    // Nor is what is written afterwards lost.
+    let cut = segments(&model).pop().unwrap();
+    let mut bytes = model.bytes(&cut);
+    bytes[0] ^= 1;
+    model.set_bytes(&cut, bytes);
+    let (mut disk, recovered, _) = start_large(&model);
+    assert_eq!((recovered.corruption.is_some(), recovered.last), (true, at(1, 5)));
+    let next = record_of(at(3, 6), b"next");
+    apply(&mut disk, vec![append(std::slice::from_ref(&next))]);
+    drop(disk);
+    let (_, again, seen) = start_large(&model);
+    assert_eq!((again.corruption, seen.records.last()), (None, Some(&next)));
+}
+
+#[test]
 fn without_a_beginning_of_the_log_a_damaged_checkpoint_leaves_nothing() {
     let model = Model::new(3);
     small(&model);
