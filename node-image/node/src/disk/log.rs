@@ -148,7 +148,7 @@ impl<F: Files> Log<F> {
     }
 
     fn room(&self) -> u64 {
-        self.active().header.length - self.tail
+        self.active().header.length.saturating_sub(self.tail)
     }
 
     fn active(&self) -> &Segment {

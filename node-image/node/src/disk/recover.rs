@@ -240,7 +240,6 @@ fn walk<F: Files>(files: &F, live: &[Listed], judged: &mut Judged, buffer: &mut 
         }
         let file = files.open(&listed.path).map_err(failed(&listed.path, "open"))?;
         read_whole(&file, buffer).map_err(failed(&listed.path, "read"))?;
-        buffer.resize(buffer.len().max(header.length as usize), 0);
         let limit = next.map_or(u64::MAX, |next| next.first);
         let scan = segment::scan(buffer, &header, limit);
         judged.limited = scan.limited;

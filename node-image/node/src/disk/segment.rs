@@ -31,6 +31,8 @@ const SECTOR: usize = 512;
 const MAGIC: &[u8; 8] = b"TRIRLOG1";
 const FRAME_MAGIC: u32 = 0x4d52_4654;
 const TRAILER: [u8; TRAILER_BYTES] = *b"TRIRMEND";
+/// Longest segment, in bytes: far above the largest batch, and nothing that a file system would be asked for in vain.
+const LENGTH_MAX: u64 = 1 << 36;
 /// Top byte of every salt: the last byte of a frame's header is never 0.
 const SALT_TOP: u64 = 0xa7 << 56;
 
@@ -76,6 +78,9 @@ impl Header {
         }
         if &bytes[..8] != MAGIC || u32_at(bytes, 8) != crc(&bytes[12..HEADER_BYTES]) {
             return Err("the segment's header is damaged");
+        }
+        if u64_at(bytes, 56) > LENGTH_MAX {
+            return Err("the segment's header names a length that none has");
         }
         let epoch = Epoch { number: u64_at(bytes, 32), proposer: u32_at(bytes, 40) };
         Ok(Header {
@@ -135,8 +140,9 @@ struct Frame {
     synced: u64,
 }
 
+/// The frame whose header stands at `at`. The file may be cut off before its end.
 fn frame_at(bytes: &[u8], at: usize, salt: u64) -> Option<Frame> {
-    let head = bytes.get(at..at + FRAME_BYTES)?;
+    let head = bytes.get(at..at.checked_add(FRAME_BYTES)?)?;
     if u32_at(head, 0) != FRAME_MAGIC
         || u64_at(head, 24) != at as u64 ^ salt
         || u32_at(head, 4) != crc(&head[8..FRAME_BYTES])
@@ -144,8 +150,13 @@ fn frame_at(bytes: &[u8], at: usize, salt: u64) -> Option<Frame> {
         return None;
     }
     let payload = u32_at(head, 8) as usize;
-    let total = frame_bytes(payload);
-    (at + total <= bytes.len()).then_some(Frame { payload, total, zeros: u32_at(head, 12), synced: u64_at(head, 16) })
+    Some(Frame { payload, total: frame_bytes(payload), zeros: u32_at(head, 12), synced: u64_at(head, 16) })
+}
+
+/// What is there of a frame's payload.
+fn payload_of<'a>(bytes: &'a [u8], at: usize, frame: &Frame) -> &'a [u8] {
+    let from = at + FRAME_BYTES;
+    &bytes[from..(from + frame.payload).min(bytes.len())]
 }
 
 /// How a segment ends.
@@ -185,14 +196,19 @@ enum Bad {
     Order(u64, String),
 }
 
-/// Verifies every record of a segment, before the seq `limit`. `bytes` is the whole file, at its full length.
+/// Verifies every record of a segment, before the seq `limit`. `bytes` is the whole file; where it is shorter than its header says, zeros are missing.
 pub(super) fn scan(bytes: &[u8], header: &Header, limit: u64) -> Scan {
     let mut at = HEADER_BYTES;
     let mut last = header.previous;
     while let Some(frame) = frame_at(bytes, at, header.salt) {
-        let payload = &bytes[at + FRAME_BYTES..at + FRAME_BYTES + frame.payload];
+        let payload = payload_of(bytes, at, &frame);
         let mut reached = last;
-        match verify(payload, (at + FRAME_BYTES) as u64, limit, &mut reached) {
+        let mut verified = verify(payload, (at + FRAME_BYTES) as u64, limit, &mut reached);
+        if matches!(verified, Ok(false)) && payload.len() < frame.payload {
+            let why = RecordError::Short { needed: frame.payload, found: payload.len() };
+            verified = Err(Bad::Bytes((at + FRAME_BYTES) as u64, why));
+        }
+        match verified {
             Ok(true) => {
                 return Scan { end: (at + frame.total) as u64, last: reached, how: End::Clean, limited: true };
             }
@@ -204,8 +220,9 @@ pub(super) fn scan(bytes: &[u8], header: &Header, limit: u64) -> Scan {
                 return Scan { end: at as u64, last, how: End::Corrupt { offset, what }, limited: false };
             }
             Err(Bad::Bytes(offset, why)) => {
-                let whole = &bytes[at..at + frame.total];
-                let torn = zero_sectors(whole, at as u64) > frame.zeros || whole.last() == Some(&0);
+                let whole = &bytes[at..(at + frame.total).min(bytes.len())];
+                let cut = whole.len() < frame.total || whole.last() == Some(&0);
+                let torn = cut || zero_sectors(whole, at as u64) > frame.zeros;
                 return Scan {
                     end: at as u64,
                     last,
@@ -309,9 +326,9 @@ impl<'a> Iterator for Records<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.at == self.until {
-            let frame = frame_at(self.bytes.get(..self.end)?, self.frame, self.salt)?;
+            let frame = frame_at(&self.bytes[..self.end.min(self.bytes.len())], self.frame, self.salt)?;
             self.at = self.frame + FRAME_BYTES;
-            self.until = self.at + frame.payload;
+            self.until = self.at + payload_of(self.bytes, self.frame, &frame).len();
             self.frame += frame.total;
         }
         let record = record::read_trusted(&self.bytes[self.at..self.until]).ok()?;

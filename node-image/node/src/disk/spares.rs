@@ -68,7 +68,7 @@ impl Drop for Worker {
 }
 
 impl<F: Files> Spares<F> {
-    /// Takes over the spares that are there if they are to be kept, and removes others and unfinished ones.
+    /// Takes over the spares that are there if they are to be kept and are what they were made, and removes others and unfinished ones.
     pub(super) fn open(files: F, wanted: usize, length: u64, background: bool, keep: bool) -> io::Result<Spares<F>> {
         let mut spares = Spares {
             files,
@@ -86,8 +86,8 @@ impl<F: Files> Spares<F> {
             let path = format!("log/{name}");
             if let Some(number) = spare
                 && keep
-                && spares.files.open(&path)?.length()? == length
                 && spares.ready.len() < wanted
+                && is_empty(&spares.files.open(&path)?, length)?
             {
                 spares.ready.push(number);
                 spares.next = spares.next.max(number + 1);
@@ -234,6 +234,23 @@ impl Job {
 pub(super) fn remove<F: Files>(files: &F, path: &str) -> Result<(), DiskError> {
     files.remove(path).map_err(failed(path, "remove"))?;
     files.sync_folder("log").map_err(unsynced("log"))
+}
+
+/// Whether a file is zeros, so many: anything else behind the log's end would be taken for damage of the log.
+fn is_empty<F: File>(file: &F, length: u64) -> io::Result<bool> {
+    if file.length()? != length {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; CHUNK.min(length as usize)];
+    let mut at = 0;
+    while at < length {
+        let read = file.read_at(&mut bytes, at)?;
+        if read == 0 || bytes[..read].iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += read as u64;
+    }
+    Ok(true)
 }
 
 fn make<F: Files>(files: &F, number: u64, length: u64) -> io::Result<()> {

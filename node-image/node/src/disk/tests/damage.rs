@@ -167,6 +167,25 @@ fn what_was_cut_does_not_come_back_when_the_segment_that_cut_it_is_damaged() {
 }
 
 #[test]
+fn a_spare_that_is_not_empty_does_not_become_a_segment() {
+    let model = Model::new(3);
+    small(&model);
+    for at in [0, 64, 100, 2047] {
+        let broken = model.copy();
+        let spare = broken.paths().into_iter().find(|path| path.starts_with("log/spare-")).unwrap();
+        let mut bytes = broken.bytes(&spare);
+        bytes[at] = 1;
+        broken.set_bytes(&spare, bytes);
+        let (mut disk, recovered, _) = start(&broken, Durability::Disk);
+        let records: Vec<_> = (1..=6).map(|more| record_of(super::at(1, recovered.last.seq + more), &[7; 900])).collect();
+        records.iter().for_each(|one| apply(&mut disk, vec![append(std::slice::from_ref(one))]));
+        let (_, again, seen) = start(&broken, Durability::Disk);
+        assert_eq!((recovered.corruption, again.corruption), (None, None), "byte {at}");
+        assert!(seen.records.ends_with(&records));
+    }
+}
+
+#[test]
 fn without_a_beginning_of_the_log_a_damaged_checkpoint_leaves_nothing() {
     let model = Model::new(3);
     small(&model);
