@@ -1,7 +1,7 @@
 //! The protocol's errors beside those of a real Redis, where one is installed.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
@@ -11,6 +11,9 @@ use std::{
 use crate::common::{Authority, Node};
 use trireme_proto::topology::Durability;
 
+/// So often another port is tried.
+const ATTEMPTS: usize = 5;
+
 pub struct Redis {
     process: Child,
     pub at: SocketAddr,
@@ -19,23 +22,25 @@ pub struct Redis {
 impl Redis {
     /// `None` where it is not installed.
     pub fn start(dir: &Path, more: &[&str]) -> Option<Redis> {
-        // Redis does not say which port the system chose, so a free one is chosen first.
-        let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let arguments = ["--port", &at.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-        let process = Command::new("redis-server")
-            .args(arguments)
-            .args(more)
-            .current_dir(dir)
-            .stdout(Stdio::null())
-            .spawn()
-            .ok()?;
-        let redis = Redis { process, at };
-        let begin = Instant::now();
-        while TcpStream::connect(at).is_err() {
-            assert!(begin.elapsed() < Duration::from_secs(10), "redis-server does not start");
-            std::thread::yield_now();
+        for _ in 0..ATTEMPTS {
+            // Redis does not say which port the system chose, so a free one is chosen first. Somebody else may have taken it by then: it ends, and says so.
+            let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let port = at.port().to_string();
+            let process = Command::new("redis-server")
+                .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+                .args(more)
+                .current_dir(dir)
+                .stdout(Stdio::piped())
+                .spawn()
+                .ok()?;
+            let mut redis = Redis { process, at };
+            // Its log ends when it does, so this ends too.
+            let mut log = BufReader::new(redis.process.stdout.take().unwrap()).lines();
+            if log.any(|line| line.is_ok_and(|line| line.contains("eady to accept connections"))) {
+                return Some(redis);
+            }
         }
-        Some(redis)
+        panic!("redis-server does not start: it found {ATTEMPTS} ports taken, or there is something else about it");
     }
 }
 

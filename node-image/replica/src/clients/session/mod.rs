@@ -47,7 +47,7 @@ use trireme_proto::ids::Dot;
 use crate::{
     engine::{
         ReceivedSet,
-        command::{ConnectionCommand, Error, connection, session::HELP},
+        command::{ConnectionCommand, Error, hello, session::HELP},
     },
     io::ClientId,
     replica::Replica,
@@ -363,16 +363,16 @@ impl Replica {
 
     /// HELLO, one of whose options goes on with a session.
     pub(super) fn hello(&mut self, id: ClientId, args: &[&[u8]]) -> Flow {
-        let Some(at) = connection::session_option(args) else {
+        let Some(at) = hello::session_option(args) else {
             self.run_plain(id, ConnectionCommand::Hello, args);
             return Flow::Done;
         };
         let others = [&args[..at], &args[at + 2..]].concat();
-        let says = |word: &[u8]| others.iter().any(|arg| arg.eq_ignore_ascii_case(word));
-        // A stranger is told that it is one.
-        let stranger = self.clients.get_mut(id).is_some_and(|client| client.state.must_authenticate);
-        if stranger && !says(b"auth") {
-            self.run_plain(id, ConnectionCommand::Hello, &others);
+        // First what Redis looks at: who may not come in learns nothing of a token.
+        let Clients { password, map, .. } = &mut self.clients;
+        let Some(client) = map.get_mut(&id) else { return Flow::Done };
+        if let Err(error) = hello::check(&mut client.state, password, &others) {
+            self.answer(id, |reply| error.write(reply));
             return Flow::Done;
         }
         let token = match self.open_token(args[at + 1]) {

@@ -6,6 +6,7 @@ use super::{
     rig::Rig,
     sessions::{C, D, token, with_key},
 };
+use crate::io::Input;
 
 /// Three regions of two replicas. Region 1, which has written, does not reach region 3; region 2 has what it wrote, and passes nothing on.
 fn third_region_behind() -> (Rig, String) {
@@ -130,6 +131,35 @@ fn hello_goes_on_with_a_session() {
     rig.connect(1, 3);
     rig.run(100);
     assert_eq!(rig.heard(3, C), "$1 2");
+}
+
+#[test]
+fn hello_looks_at_the_password_before_the_session() {
+    let mut rig = with_key(Rig::serving(1, 1));
+    assert_eq!(rig.ask(1, C, "SET a 1"), "+OK");
+    let token = token(&mut rig, 1);
+    rig.step(1, Input::Password(b"secret"));
+    for (client, words, error) in [
+        (50, "HELLO 3 SESSION nonsense".to_owned(), "-NOAUTH HELLO must be called"),
+        (50, format!("HELLO 3 SESSION {token}"), "-NOAUTH HELLO must be called"),
+        (50, "HELLO 3 AUTH default wrong SESSION nonsense".to_owned(), "-WRONGPASS"),
+        (50, "HELLO 3 SESSION nonsense AUTH default wrong".to_owned(), "-WRONGPASS"),
+        (50, "HELLO 9 AUTH default secret SESSION nonsense".to_owned(), "-NOPROTO"),
+        (50, "PING".to_owned(), "-NOAUTH"),
+        // As with whatever else is wrong behind it, the password has been said, and nothing else.
+        (50, "HELLO 3 AUTH default secret SETNAME n SESSION nonsense".to_owned(), "-BADTOKEN"),
+        (50, "PING".to_owned(), "+PONG"),
+        (50, "CLIENT GETNAME".to_owned(), "$-1"),
+        (51, format!("HELLO 3 SESSION {token} AUTH default secret SETNAME n"), "%7 $6 server"),
+        (51, "CLIENT GETNAME".to_owned(), "$1 n"),
+    ] {
+        if !rig.replica(1).clients.map.contains_key(&client) {
+            rig.open(1, client);
+        }
+        let heard = rig.ask(1, client, &words);
+        assert!(heard.starts_with(error), "{words}: {heard}");
+    }
+    assert_eq!(rig.report(1).counters.session_refusals, 1, "who may not come in has no token looked at");
 }
 
 #[test]

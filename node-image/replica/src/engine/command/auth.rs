@@ -29,8 +29,8 @@ pub(super) fn auth(
                  configuration is correct?",
             ));
         }
-        [_, password] => authenticate(state, context, b"default", password)?,
-        [_, user, password] => authenticate(state, context, user, password)?,
+        [_, password] => authenticate(state, context.password, b"default", password)?,
+        [_, user, password] => authenticate(state, context.password, user, password)?,
         [_] => return Err(Error::Arity("auth")),
         _ => return Err(Error::Syntax),
     }
@@ -38,14 +38,14 @@ pub(super) fn auth(
     Ok(())
 }
 
-/// Lets a client in that says the right password. One that was in stays in, whatever it says.
+/// Lets a client in that says the right password, as [`Context::password`] has it. One that was in stays in, whatever it says.
 pub(super) fn authenticate(
     state: &mut ConnectionState,
-    context: &Context<'_>,
+    right: Option<&[u8]>,
     user: &[u8],
     password: &[u8],
 ) -> Result<(), Error> {
-    let right = context.password.is_none_or(|right| right.is_empty() || is_same(password, right));
+    let right = right.is_none_or(|right| right.is_empty() || is_same(password, right));
     if user != b"default" || !right {
         return Err(WRONG_PASSWORD);
     }

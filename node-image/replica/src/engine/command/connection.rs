@@ -6,7 +6,7 @@
 //! for RESET.
 
 use super::table::{ConnectionCommand, resolve};
-use super::{Error, Reply, auth, command_info, config, databases, parse, scripts};
+use super::{Error, Reply, auth, command_info, config, databases, hello, parse, scripts};
 
 /// What clients are told this server is: the Redis whose commands it speaks.
 pub const SERVER_VERSION: &str = "7.2.0";
@@ -191,7 +191,7 @@ fn execute(
             reply.bulk(args[1]);
             Ok(())
         }
-        ConnectionCommand::Hello => hello(state, context, args, reply),
+        ConnectionCommand::Hello => hello::hello(state, context, args, reply),
         ConnectionCommand::Auth => auth::auth(state, context, args, reply),
         ConnectionCommand::Select => select(args, reply),
         ConnectionCommand::Client => client(state, args, reply),
@@ -280,83 +280,8 @@ fn select(args: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Error> {
     }
 }
 
-/// Where among the words of a HELLO its option SESSION stands, which is none of Redis's and has a value; none: it has none, or is wrong before it.
-pub fn session_option(args: &[&[u8]]) -> Option<usize> {
-    let mut at = 2;
-    while at < args.len() {
-        let values = match args[at] {
-            option if parse::is(option, "session") => return Some(at).filter(|_| at + 1 < args.len()),
-            option if parse::is(option, "auth") => 2,
-            option if parse::is(option, "setname") => 1,
-            _ => return None,
-        };
-        at += 1 + values;
-    }
-    None
-}
-
-fn hello(
-    state: &mut ConnectionState,
-    context: &Context<'_>,
-    args: &[&[u8]],
-    reply: &mut Reply<'_>,
-) -> Result<(), Error> {
-    let mut resp3 = state.resp3;
-    let mut name: Option<&[u8]> = None;
-    if let Some(version) = args.get(1) {
-        let version =
-            parse::integer(version).ok_or(Error::Fixed("ERR Protocol version is not an integer or out of range"))?;
-        if version != 2 && version != 3 {
-            return Err(Error::Fixed("NOPROTO unsupported protocol version"));
-        }
-        resp3 = version == 3;
-    }
-    let mut options = args.get(2..).unwrap_or_default();
-    loop {
-        match options {
-            [] => break,
-            [option, user, password, rest @ ..] if parse::is(option, "auth") => {
-                auth::authenticate(state, context, user, password)?;
-                options = rest;
-            }
-            [option, value, rest @ ..] if parse::is(option, "setname") => {
-                check_name(value, "Client names")?;
-                name = Some(value);
-                options = rest;
-            }
-            [option, ..] => {
-                return Err(Error::Text([b"ERR Syntax error in HELLO option '", *option, b"'"].concat()));
-            }
-        }
-    }
-    if state.must_authenticate {
-        return Err(auth::NO_AUTH_HELLO);
-    }
-    if let Some(name) = name {
-        state.name = name.to_vec();
-    }
-    state.resp3 = resp3;
-    reply.set_resp3(resp3);
-    reply.map(7);
-    for (field, value) in [("server", "redis"), ("version", SERVER_VERSION)] {
-        reply.bulk(field.as_bytes());
-        reply.bulk(value.as_bytes());
-    }
-    reply.bulk(b"proto");
-    reply.integer(if resp3 { 3 } else { 2 });
-    reply.bulk(b"id");
-    reply.integer(i64::try_from(state.id).unwrap_or(i64::MAX));
-    for (field, value) in [("mode", "standalone"), ("role", context.role)] {
-        reply.bulk(field.as_bytes());
-        reply.bulk(value.as_bytes());
-    }
-    reply.bulk(b"modules");
-    reply.array(0);
-    Ok(())
-}
-
 /// Names go into lists of `key=value` separated by spaces.
-fn check_name(name: &[u8], what: &str) -> Result<(), Error> {
+pub(super) fn check_name(name: &[u8], what: &str) -> Result<(), Error> {
     if name.iter().all(u8::is_ascii_graphic) {
         return Ok(());
     }

@@ -46,6 +46,7 @@ pub mod config;
 pub mod conflicts;
 pub mod connection;
 pub mod error;
+pub mod hello;
 pub mod reply;
 pub mod table;
 

@@ -1,5 +1,9 @@
 //! Counters beside their records: what was seen of them, and when what deletion left behind is no longer needed.
 
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashTable, hash_table::Entry};
 use trireme_proto::ids::{Dot, Origin};
 
 use super::State;
@@ -11,6 +15,49 @@ use crate::engine::vector::ReceivedSet;
 
 /// One origin's last count of one value: (part, name, dot, total).
 pub(crate) type Total = (Part, Box<[u8]>, Dot, i64);
+
+/// Totals as they are gathered: of each value one for each origin, the latest.
+#[derive(Default)]
+struct Totals {
+    list: Vec<Total>,
+    /// Places in `list`, by value and origin: a hash may have very many counters.
+    places: HashTable<usize>,
+    hasher: FixedState,
+    /// How often one was looked at.
+    #[cfg(test)]
+    looks: u64,
+}
+
+impl Totals {
+    fn add(&mut self, new: Total) {
+        let Totals { list, places, hasher, .. } = self;
+        let hash = |t: &Total| hasher.hash_one((t.0, &t.1, t.2.origin));
+        #[cfg(test)]
+        let looks = std::cell::Cell::new(0);
+        let same = |place: &usize| {
+            #[cfg(test)]
+            looks.set(looks.get() + 1);
+            let t = &list[*place];
+            t.0 == new.0 && t.1 == new.1 && t.2.origin == new.2.origin
+        };
+        match places.entry(hash(&new), same, |place| hash(&list[*place])) {
+            Entry::Occupied(place) => {
+                let old = &mut list[*place.get()];
+                if (old.2.seq, old.3) < (new.2.seq, new.3) {
+                    *old = new;
+                }
+            }
+            Entry::Vacant(place) => {
+                place.insert(list.len());
+                list.push(new);
+            }
+        }
+        #[cfg(test)]
+        {
+            self.looks += looks.get();
+        }
+    }
+}
 
 impl State {
     fn own_register(&self, slot: u16, key: &[u8], at: (Part, &[u8])) -> Option<&Register> {
@@ -36,24 +83,16 @@ impl State {
 
     /// What is live of counters, or known to be cancelled: of the whole key, or of one value.
     pub(crate) fn seen_totals(&self, slot: u16, key: &[u8], of: Option<(Part, &[u8])>) -> Vec<Total> {
-        let mut seen: Vec<Total> = Vec::new();
-        let mut add = |new: Total| {
-            let same = |t: &&mut Total| t.0 == new.0 && t.1 == new.1 && t.2.origin == new.2.origin;
-            match seen.iter_mut().find(same) {
-                Some(old) if (old.2.seq, old.3) < (new.2.seq, new.3) => *old = new,
-                Some(_) => {}
-                None => seen.push(new),
-            }
-        };
+        let mut seen = Totals::default();
         let meant = |part: Part, name: &[u8]| of.is_none_or(|(p, n)| p == part && n == name);
         if let Some(side) = self.side(slot, key) {
             for r in side.resets.iter().filter(|r| meant(r.part, &r.name)) {
-                add((r.part, r.name.clone(), Dot { origin: r.origin, seq: r.seq }, r.total));
+                seen.add((r.part, r.name.clone(), Dot { origin: r.origin, seq: r.seq }, r.total));
             }
         }
-        let Some(found) = self.find(slot, key).and_then(Handle::as_key).and_then(|i| self.key(i)) else { return seen };
+        let Some(found) = self.find(slot, key).and_then(Handle::as_key).and_then(|i| self.key(i)) else { return seen.list };
         let mut counts = |part: Part, name: &[u8], counts: &[Count]| {
-            counts.iter().for_each(|c| add((part, name.into(), c.dot, c.total)));
+            counts.iter().for_each(|c| seen.add((part, name.into(), c.dot, c.total)));
         };
         match of {
             Some((part, name)) if part != Part::Value => {
@@ -69,7 +108,7 @@ impl State {
                 }
             }
         }
-        seen
+        seen.list
     }
 
     /// Forgets what deletion left behind and is needed no more: removals all of whose context is in `received`, and the
@@ -146,5 +185,30 @@ impl State {
         if let Some(key) = self.keys.get_mut(index) {
             (key.digest, key.hidden, key.present) = (digest, hidden, present);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_totals_are_looked_at_as_there_are() {
+        let mut totals = Totals::default();
+        let origins = [1, 2, 3].map(|group| Origin { group, generation: 1 });
+        let fields = 20_000_u64;
+        for round in [1, 2, 1] {
+            for field in 0..fields {
+                for origin in origins {
+                    let name = field.to_le_bytes().into();
+                    totals.add((Part::Hash, name, Dot { origin, seq: field + round }, 1));
+                }
+            }
+        }
+        let each = 3 * fields;
+        assert_eq!(totals.list.len() as u64, each);
+        assert!(totals.list.iter().zip(0..).all(|(total, at)| total.2.seq == at / 3 + 2), "the latest, in order");
+        // Each is found twice; a few more have the same bits of their hash in the table.
+        assert!(totals.looks < 3 * each, "{} looks at {each} totals", totals.looks);
     }
 }
