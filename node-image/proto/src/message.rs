@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 pub use crate::{connection::*, feed::*, probe::*, published::*};
 use crate::{
-    ids::{Epoch, Incarnation, Position},
+    ids::{Epoch, Incarnation, Origin, Position},
     report::Report,
     topology::Topology,
 };
@@ -390,9 +390,18 @@ pub struct Watched {
     /// The key.
     #[prost(bytes = "bytes", tag = "1")]
     pub key: Bytes,
-    /// The engine's version of it when it was watched.
+    /// The engine's version of it when it was watched; 0: clients saw none.
     #[prost(fixed64, tag = "2")]
     pub version: u64,
+    /// The log's seq of the state that was looked at.
+    #[prost(uint64, tag = "3")]
+    pub seq: u64,
+    /// The version of what there was of it although clients saw none.
+    #[prost(fixed64, tag = "4")]
+    pub hidden: u64,
+    /// Whose log that was; an older version does not say.
+    #[prost(message, optional, tag = "5")]
+    pub origin: Option<Origin>,
 }
 
 /// Replies to forwarded requests.

@@ -95,6 +95,7 @@ impl Recovery {
         let (requests, rest) = Requests::import(meta).ok_or(RecoveryError::Checkpoint)?;
         self.engine = Engine::new();
         self.engine.import_meta(rest).map_err(|_| RecoveryError::Checkpoint)?;
+        self.engine.begins_at(start.seq.max(whole_at));
         self.requests = requests;
         (self.start, self.whole_at, self.commit) = (start, whole_at, whole_at);
         self.log = Log::after(start, EpochTable::after(start));

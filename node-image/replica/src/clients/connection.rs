@@ -5,7 +5,7 @@ use trireme_proto::message::{Command, Watched};
 
 use crate::{
     engine::{
-        At,
+        Access, At,
         command::{ConnectionCommand, Error, Handler, NOT_ALONE, Reply, Spec, connection, table::flag},
     },
     io::ClientId,
@@ -227,28 +227,36 @@ impl Replica {
         if client.session_seq > applied || !client.in_order() || !in_history {
             return Flow::NotNow;
         }
-        let versions: Vec<Watched> = args[1..]
-            .iter()
-            .map(|key| Watched { key: Bytes::copy_from_slice(key), version: self.version(key) })
-            .collect();
+        let versions: Vec<Watched> = args[1..].iter().map(|key| self.watched(key)).collect();
         self.with_client(id, |client| client.watched.extend(versions))
     }
 
-    fn version(&mut self, key: &[u8]) -> u64 {
+    /// A key as it is now.
+    fn watched(&mut self, key: &[u8]) -> Watched {
         let at = At { seq: self.batch_last, now_ms: self.now.wall_ms, keep_undo: false };
+        let (seq, origin) = (self.applied, Some(self.engine.origin()));
         self.delta.clear();
-        self.engine.execute(&at, &mut self.delta, |access| access.version(key)).0
+        let look = |access: &mut Access<'_>| Watched {
+            key: Bytes::copy_from_slice(key),
+            version: access.version(key),
+            seq,
+            hidden: access.hidden_version(key),
+            origin,
+        };
+        self.engine.execute(&at, &mut self.delta, look).0
     }
 
     /// What was not committed was taken out of the state: a key watched while it was there has changed, also if the same entry is committed later. What
-    /// its client reads in between is without it.
+    /// its client reads in between is without it. One that was not there is watched from here on: other entries will have the numbers that are free now.
     pub(crate) fn void_watched(&mut self) {
         for id in self.clients.ids() {
             let Some(client) = self.clients.get_mut(id).filter(|client| !client.watched.is_empty()) else { continue };
             let mut watched = std::mem::take(&mut client.watched);
             for one in &mut watched {
-                if one.version != self.version(&one.key) {
-                    one.version = VOID;
+                let now = self.watched(&one.key);
+                match one.version == now.version {
+                    true => (one.seq, one.hidden) = (one.seq.min(self.commit), now.hidden),
+                    false => one.version = VOID,
                 }
             }
             if let Some(client) = self.clients.get_mut(id) {

@@ -15,13 +15,14 @@ use super::slot::slot_of;
 use super::state::cells::Handle;
 use super::state::edit::Write;
 use super::state::register::{Register, integer};
-use super::state::{State, version_of};
+use super::state::State;
 use super::vector::ReceivedSet;
 use super::{At, Effect, Engine};
 
 mod lists;
 mod sorted;
 pub mod uses;
+mod watched;
 
 /// The type of a key, as a client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,16 +249,6 @@ impl<'a> Access<'a> {
             None => {}
         }
         true
-    }
-
-    /// For WATCH: 0 if there is no such key, else a number that changes with every change of it and never comes back.
-    pub fn version(&mut self, key: &[u8]) -> u64 {
-        let Some((_, handle, _)) = self.visible(key) else { return 0 };
-        let state = self.state();
-        match handle.as_key() {
-            Some(index) => state.key(index).map_or(0, |k| k.version),
-            None => state.cells.plain(handle).map_or(0, |p| version_of(p.dot)),
-        }
     }
 
     /// A string's value, its counter part included.

@@ -29,6 +29,7 @@ impl Engine {
         }
         self.state.begin();
         self.state.set_time(at.now_ms);
+        self.state.seq = at.seq;
         let joined = self.join_changes(reader, &header, at.seq);
         let before = self.clock;
         self.clock = before.max(header.clock);

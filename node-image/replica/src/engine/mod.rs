@@ -167,6 +167,7 @@ impl Engine {
         self.events.told.clear();
         self.state.begin();
         self.state.set_time(at.now_ms);
+        self.state.seq = at.seq;
         let dot = self.next_dot();
         let clock = clock::tick(self.clock, at.now_ms);
         let mut access = Access::new(self, at, delta, dot, clock);
@@ -195,6 +196,11 @@ impl Engine {
             [only] => only.origin == dot.origin && only.beyond.is_empty() && only.upto + 1 == dot.seq,
             _ => false,
         }
+    }
+
+    /// The state is that of this log seq, or was read while it moved up to there: what has gone before is not known.
+    pub fn begins_at(&mut self, seq: u64) {
+        self.state.gone.forget(seq);
     }
 
     /// Undoes everything with a log seq above this one, in reverse order.

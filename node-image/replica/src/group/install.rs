@@ -126,6 +126,7 @@ impl Replica {
         self.fail_replies(self.commit, "this replica's state was replaced by its leader's");
         let Install { start, mut engine, requests, log, whole_at, bytes, .. } = *install;
         engine.set_origin(self.engine.origin());
+        engine.begins_at(start.seq.max(whole_at));
         (self.engine, self.requests, self.log) = (engine, requests, log);
         let last = self.log.last().seq;
         (self.commit, self.applied) = (start.seq, start.seq);

@@ -5,7 +5,6 @@ mod blocking;
 mod events;
 mod evict;
 mod fetch;
-mod hostile;
 mod lag;
 mod probe;
 mod pubsub;
@@ -14,7 +13,7 @@ mod room;
 mod sessions;
 
 use super::Limits;
-use crate::io::Input;
+use crate::io::{ClientId, Input};
 use rig::Rig;
 
 #[test]
@@ -147,6 +146,82 @@ fn a_client_that_saw_what_was_cut_may_watch() {
     rig.say(1, 8, "WATCH b");
     rig.run(5);
     assert_eq!(rig.heard(1, 8), "+OK");
+}
+
+/// Watches a key at one replica, lets something happen, and says whether EXEC there finds it changed.
+fn changes(rig: &mut Rig, at: u32, client: ClientId, key: &str, happens: impl FnOnce(&mut Rig)) -> bool {
+    assert_eq!(rig.ask(at, client, &format!("WATCH {key}")), "+OK");
+    happens(rig);
+    assert_eq!(rig.ask(at, client, "MULTI"), "+OK");
+    assert_eq!(rig.ask(at, client, "PING"), "+QUEUED");
+    rig.say(at, client, "EXEC");
+    rig.run(100);
+    match &*rig.heard(at, client) {
+        "*-1" => true,
+        "*1 +PONG" => false,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_watched_key_that_was_not_there_may_come_and_go() {
+    for at in [1, 2] {
+        let mut rig = Rig::serving(3, 2);
+        rig.open(at, 7);
+        rig.open(3, 8);
+        let mut check = |key: &str, commands: &[&str], changed: bool| {
+            let happens = |rig: &mut Rig| {
+                for command in commands {
+                    rig.say(3, 8, command);
+                    rig.run(30);
+                }
+                rig.heard(3, 8);
+            };
+            assert_eq!(changes(&mut rig, at, 7, key, happens), changed, "at {at}: {commands:?}");
+        };
+        check("k", &[], false);
+        check("k", &["DEL k", "GET k"], false);
+        check("k", &["SET k 1", "DEL k"], true);
+        check("k", &["SET k 1"], true);
+        check("k", &["DEL k", "SET k 1"], true);
+        check("k", &["DEL k"], true);
+        check("k", &[], false);
+        // The same slot; another type, whose last element goes; a time that is over, and one that goes on being.
+        check("k", &["SET {k}2 1", "DEL {k}2"], false);
+        check("k", &["RPUSH k 1", "LPOP k"], true);
+        check("k", &["SET k 1 PX 1"], true);
+        check("k", &["SET k 1 PX 1", "GET k", "GET k", "GET k"], true);
+        check("k", &["HSET k f v", "HDEL k f"], true);
+        check("k", &["MSET k 1 {k}2 1", "FLUSHALL"], true);
+        check("k", &["FLUSHALL"], false);
+    }
+}
+
+#[test]
+fn a_watched_key_comes_and_goes_under_several_leaders() {
+    let mut rig = Rig::serving(3, 2);
+    rig.open(3, 7);
+    rig.open(2, 8);
+    let come_and_go = |rig: &mut Rig| {
+        rig.say(2, 8, "SET k 1");
+        rig.say(2, 8, "DEL k");
+        rig.run(60);
+        assert_eq!(rig.heard(2, 8), "+OK :1");
+    };
+    let gone = changes(&mut rig, 3, 7, "k", |rig| {
+        come_and_go(rig);
+        rig.isolate(1);
+        rig.fail_over(2);
+        rig.run(300);
+    });
+    assert!(gone, "who leads now has joined what has gone");
+    assert!(!changes(&mut rig, 3, 7, "k", |rig| rig.run(300)));
+    assert!(!changes(&mut rig, 3, 7, "k", |rig| {
+        rig.connect(1, 2);
+        rig.connect(1, 3);
+        rig.fail_over(1);
+        rig.run(300);
+    }));
 }
 
 #[test]

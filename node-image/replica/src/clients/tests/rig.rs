@@ -46,8 +46,6 @@ pub(crate) struct Rig {
     pub(crate) probed: Vec<(ReplicaId, Probed)>,
     /// By how many milliseconds a replica's wall clock is ahead.
     pub(crate) skew_ms: BTreeMap<ReplicaId, i64>,
-    /// A replica may give up: then it is gone.
-    pub(crate) gives_up: bool,
 }
 
 impl Rig {
@@ -121,7 +119,6 @@ impl Rig {
             others: Vec::new(),
             probed: Vec::new(),
             skew_ms: BTreeMap::new(),
-            gives_up: false,
         }
     }
 
@@ -335,10 +332,7 @@ impl Rig {
         let node = self.nodes.get_mut(&id).unwrap();
         let mut output = std::mem::take(&mut node.output);
         node.replica.take_output(&mut output);
-        if let Some(why) = output.fatal.take() {
-            assert!(self.gives_up, "{why}");
-            node.running = false;
-        }
+        assert_eq!(output.fatal, None);
         for (peer, message) in output.send.drain(..) {
             match (peer, message) {
                 (Peer::Replica(to), message) => self.under_way.push_back((id, to, message)),

@@ -29,7 +29,8 @@
 //!   there is one: no -0.
 //! - Where nobody leads, commands that wait (BLPOP and its like) promise what LPOP does: two coordinators' clients may both get one element, and only those of
 //!   one coordinator are served in the order in which they began to wait. After a failover the order is that in which they are asked again.
-//! - A key that is not there when it is watched, and not when EXEC comes, has not changed, although it may have been there in between.
+//! - Of a key that is not there when it is watched, and not when EXEC comes, it is known whether it was there in between while not more than 4,096 keys have
+//!   gone; then it counts as changed if anything in its slot has. Where it is at home in another region than its client, it counts as unchanged.
 //! - SORT compares bytes, whatever the language; where nobody leads, the keys that its patterns name are read as the coordinator has them.
 //! - AUTH is refused within a transaction: there is one user, whom the client is already.
 //! - CONFIG SET takes what means nothing here and gives it back ([`config`]); what is the store's is its resource's. COMMAND INFO gives no tips and no

@@ -204,6 +204,7 @@ impl Engine {
     pub fn import_part(&mut self, slot: u16, image: &[u8], at: &At) -> Result<usize, DeltaError> {
         self.loading = false;
         self.state.begin();
+        self.state.seq = at.seq;
         self.state.note_slot(slot);
         let imported = self.import(slot, image, self.state.notes.on);
         if imported.as_ref().is_ok_and(|(_, changed)| *changed > 0) {

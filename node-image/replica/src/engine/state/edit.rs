@@ -6,7 +6,7 @@ use super::cells::Handle;
 use super::key::{Expiry, Key, Path, Side};
 use super::register::{Register, Sibling};
 use super::undo::Pre;
-use super::{SlotSide, State, version_of};
+use super::{SlotSide, State, hash, version_of};
 use crate::engine::delta::{Context, Part};
 use crate::engine::digest;
 use crate::engine::vector::ReceivedSet;
@@ -68,6 +68,11 @@ impl State {
 
     /// Replaces a key in its slot's table; the digest is the caller's.
     pub(crate) fn replace_top(&mut self, slot: u16, old: Option<Handle>, new: Option<Handle>) {
+        if let Some(old) = old.filter(|old| self.is_present(*old))
+            && !new.is_some_and(|new| self.is_present(new))
+        {
+            self.gone.note(self.seq, hash(self.name(old)));
+        }
         self.swap_top(slot, old, new);
         self.journal.push(Pre::Top { slot, old, new });
     }
@@ -141,6 +146,9 @@ impl State {
                 key.present = present;
             }
             self.present = if present { self.present + 1 } else { self.present - 1 };
+            if !present {
+                self.gone.note(self.seq, hash(self.name(Handle::key(index))));
+            }
         }
     }
 

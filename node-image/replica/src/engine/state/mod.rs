@@ -5,6 +5,7 @@
 //! - [`key`]: the general form of a key: value, expiry, collections; and what deletion leaves behind ([`key::Side`]).
 //! - [`order`]: the elements of sorted sets and lists by rank.
 //! - [`undo`]: every change notes what it replaced; an old cell is kept, not copied.
+//! - [`gone`]: which keys have gone lately.
 //! - [`weight`]: what keys take in memory, and when they were used.
 //! - [`apply`]: the changes of a delta, one by one. [`edit`]: what they are made of. `notes`: which of them are conflicts.
 
@@ -12,6 +13,7 @@ pub(crate) mod apply;
 pub(crate) mod cells;
 pub(crate) mod counters;
 pub(crate) mod edit;
+pub(crate) mod gone;
 pub(crate) mod key;
 pub(crate) mod notes;
 pub(crate) mod order;
@@ -27,6 +29,7 @@ use hashbrown::HashTable;
 use trireme_proto::ids::{Dot, Origin};
 
 use self::cells::{Cells, Handle, Pool};
+use self::gone::Gone;
 use self::key::{Key, Path, Side};
 use self::register::Register;
 use self::undo::Journal;
@@ -84,6 +87,9 @@ pub(crate) struct State {
     pub(crate) sided: BTreeSet<u16>,
     /// Conflicts that joining has found.
     pub(crate) notes: Notes,
+    /// The log's seq of the unit of work at hand.
+    pub(crate) seq: u64,
+    pub(crate) gone: Gone,
 }
 
 impl State {
@@ -101,6 +107,8 @@ impl State {
             expiries: BTreeSet::new(),
             sided: BTreeSet::new(),
             notes: Notes::default(),
+            seq: 0,
+            gone: Gone::default(),
         }
     }
 

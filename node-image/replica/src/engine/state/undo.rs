@@ -160,6 +160,7 @@ impl State {
                 self.undo_step(step);
             }
         }
+        self.gone.undo_from(unit.seq);
         Some(unit)
     }
 
