@@ -242,6 +242,8 @@ fn walk<F: Files>(files: &F, live: &[Listed], judged: &mut Judged, buffer: &mut 
         read_whole(&file, buffer).map_err(failed(&listed.path, "read"))?;
         let limit = next.map_or(u64::MAX, |next| next.first);
         let scan = segment::scan(buffer, &header, limit);
+        // What is missing of a file is no room: the log goes on in another one.
+        let header = Header { length: header.length.min(buffer.len() as u64), ..header };
         judged.limited = scan.limited;
         judged.chain.push_back(Segment { path: listed.path.clone(), header, last: scan.last, end: scan.end });
         let what = match (scan.how, next) {
@@ -312,9 +314,6 @@ fn settle<F: Files>(files: &F, judged: &mut Judged, buffer: &mut Vec<u8>) -> Res
             copy.write_at(buffer, 0).map_err(failed(&kept, "write"))?;
             copy.sync().map_err(unsynced(&kept))?;
             files.sync_folder("").map_err(unsynced("."))?;
-        }
-        if (buffer.len() as u64) < active.header.length {
-            file.allocate(active.header.length).map_err(failed(&active.path, "allocate"))?;
         }
         let from = (active.end as usize).min(buffer.len());
         if let Some(until) = buffer[from..].iter().rposition(|b| *b != 0) {

@@ -31,8 +31,6 @@ const SECTOR: usize = 512;
 const MAGIC: &[u8; 8] = b"TRIRLOG1";
 const FRAME_MAGIC: u32 = 0x4d52_4654;
 const TRAILER: [u8; TRAILER_BYTES] = *b"TRIRMEND";
-/// Longest segment, in bytes: far above the largest batch, and nothing that a file system would be asked for in vain.
-const LENGTH_MAX: u64 = 1 << 36;
 /// Top byte of every salt: the last byte of a frame's header is never 0.
 const SALT_TOP: u64 = 0xa7 << 56;
 
@@ -78,9 +76,6 @@ impl Header {
         }
         if &bytes[..8] != MAGIC || u32_at(bytes, 8) != crc(&bytes[12..HEADER_BYTES]) {
             return Err("the segment's header is damaged");
-        }
-        if u64_at(bytes, 56) > LENGTH_MAX {
-            return Err("the segment's header names a length that none has");
         }
         let epoch = Epoch { number: u64_at(bytes, 32), proposer: u32_at(bytes, 40) };
         Ok(Header {

@@ -39,8 +39,8 @@ use trireme_proto::{
 };
 use trireme_replica::io::{Identity, Input};
 
-pub(crate) use self::{link::Link, packed::unpack};
 use self::{hello::HelloError, packed::Packer};
+pub(crate) use self::{link::Link, packed::unpack};
 use crate::shell::{Shell, count};
 
 /// Bytes that may wait for one peer before its connection is cut: one frame may be larger, two large ones are too many.

@@ -27,15 +27,70 @@ const LARGE: i64 = 1 << 22;
 
 /// Words in the place of any argument.
 const WORDS: [&str; 40] = [
-    "0", "1", "-1", "2", "-2", "100", "9223372036854775807", "-9223372036854775808", "9223372036854775808", "1.5", "-0",
-    "1e308", "nan", "inf", "-inf", "(1", "[a", "(", "+", "-", "*", "", "a", "b", "c", "h", "s", "z", "l", "{a}1", "{a}2",
-    "count", "limit", "match", "by", "get", "nx", "ex", "weights", "withscores",
+    "0",
+    "1",
+    "-1",
+    "2",
+    "-2",
+    "100",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "1.5",
+    "-0",
+    "1e308",
+    "nan",
+    "inf",
+    "-inf",
+    "(1",
+    "[a",
+    "(",
+    "+",
+    "-",
+    "*",
+    "",
+    "a",
+    "b",
+    "c",
+    "h",
+    "s",
+    "z",
+    "l",
+    "{a}1",
+    "{a}2",
+    "count",
+    "limit",
+    "match",
+    "by",
+    "get",
+    "nx",
+    "ex",
+    "weights",
+    "withscores",
 ];
 
 /// After one of these there may be other than one reply to a command, or none yet.
 const OTHERWISE: [&str; 20] = [
-    "client", "subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "quit", "blpop",
-    "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin", "bzpopmax", "bzmpop", "wait", "waitaof", "session", "debug",
+    "client",
+    "subscribe",
+    "unsubscribe",
+    "psubscribe",
+    "punsubscribe",
+    "ssubscribe",
+    "sunsubscribe",
+    "quit",
+    "blpop",
+    "brpop",
+    "blmove",
+    "brpoplpush",
+    "blmpop",
+    "bzpopmin",
+    "bzpopmax",
+    "bzmpop",
+    "wait",
+    "waitaof",
+    "session",
+    "debug",
 ];
 
 /// All commands of the golden files.
@@ -93,7 +148,8 @@ fn damage_stream(rng: &mut Rng, bytes: &mut Vec<u8>) {
     }
     let at = marks[rng.usize(..marks.len())] + 1;
     let end = bytes[at..].iter().position(|byte| *byte == b'\r').map_or(bytes.len(), |end| at + end);
-    let lengths = ["-1", "0", "-0", "01", "1048576", "1048577", "536870912", "99999999999999999999", "", "x", "*1", "2"];
+    let lengths =
+        ["-1", "0", "-0", "01", "1048576", "1048577", "536870912", "99999999999999999999", "", "x", "*1", "2"];
     bytes.splice(at..end, lengths[rng.usize(..lengths.len())].bytes());
 }
 
@@ -101,7 +157,8 @@ fn damage_stream(rng: &mut Rng, bytes: &mut Vec<u8>) {
 fn takes_much(args: &[&[u8]]) -> bool {
     let is_large = |arg: &&[u8]| {
         let text = std::str::from_utf8(arg).unwrap_or_default().trim_start_matches('#');
-        text.parse::<i64>().is_ok_and(|number| number.unsigned_abs() >= LARGE as u64 && number.unsigned_abs() <= 1 << 33)
+        text.parse::<i64>()
+            .is_ok_and(|number| number.unsigned_abs() >= LARGE as u64 && number.unsigned_abs() <= 1 << 33)
     };
     resolve(args).is_ok() && args[1..].iter().any(is_large)
 }
@@ -155,7 +212,13 @@ fn one(rng: &mut Rng, corpus: &[Vec<String>]) -> Ran {
     // Nothing waits for long: what a seed's clients have paused goes on, and so does what is behind it.
     for _ in 0..4 {
         world.run(50);
-        world.nodes[&1].clients.keys().copied().collect::<Vec<_>>().iter().for_each(|id| world.feed(1, *id, b"", &spare));
+        world.nodes[&1]
+            .clients
+            .keys()
+            .copied()
+            .collect::<Vec<_>>()
+            .iter()
+            .for_each(|id| world.feed(1, *id, b"", &spare));
     }
     for (id, client) in &world.nodes[&1].clients {
         let replies = crate::replies::count(&client.replies).unwrap_or_else(|what| panic!("client {id}: {what}"));

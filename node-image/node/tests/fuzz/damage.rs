@@ -3,8 +3,7 @@
 use fastrand::Rng;
 
 /// Numbers at which something begins or ends.
-const EDGES: [u64; 12] =
-    [0, 1, 2, 0x7f, 0x80, 0xff, 0xffff, 1 << 20, 0x7fff_ffff, 0xffff_ffff, 1 << 63, u64::MAX];
+const EDGES: [u64; 12] = [0, 1, 2, 0x7f, 0x80, 0xff, 0xffff, 1 << 20, 0x7fff_ffff, 0xffff_ffff, 1 << 63, u64::MAX];
 
 /// A few changes: bits, bytes, lengths, pieces.
 pub fn damage(rng: &mut Rng, bytes: &mut Vec<u8>) {

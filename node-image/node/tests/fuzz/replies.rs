@@ -58,7 +58,9 @@ fn skip(bytes: &[u8], at: usize, depth: usize) -> Result<usize, String> {
 #[test]
 fn replies_are_told_from_what_is_none() {
     assert_eq!(count(b"+OK\r\n:1\r\n$-1\r\n*2\r\n$1\r\na\r\n*0\r\n%1\r\n+a\r\n,1.5\r\n>1\r\n+x\r\n_\r\n"), Ok(6));
-    for bad in [&b"OK\r\n"[..], b"+OK", b"$3\r\na\r\n", b"*2\r\n:1\r\n", b":x\r\n", b"*-2\r\n", b"$1\r\nab\r\n", b"#y\r\n"] {
+    for bad in
+        [&b"OK\r\n"[..], b"+OK", b"$3\r\na\r\n", b"*2\r\n:1\r\n", b":x\r\n", b"*-2\r\n", b"$1\r\nab\r\n", b"#y\r\n"]
+    {
         assert!(count(bad).is_err(), "{}", bad.escape_ascii());
     }
 }

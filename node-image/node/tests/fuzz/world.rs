@@ -55,14 +55,7 @@ pub struct World {
 }
 
 pub fn identity(id: ReplicaId, group: u32) -> Identity {
-    Identity {
-        store: "s".into(),
-        id,
-        incarnation: u64::from(id) + 10,
-        boot: 1,
-        group,
-        durability: Durability::Disk,
-    }
+    Identity { store: "s".into(), id, incarnation: u64::from(id) + 10, boot: 1, group, durability: Durability::Disk }
 }
 
 /// The record of a group: replicas with these numbers, of which `leader` leads, or none.
@@ -342,7 +335,8 @@ impl Client {
                 Ok(Some(length)) => {
                     let args = self.parser.arguments(&self.rest[at..]);
                     at += length;
-                    let decides = self.parser.is_stranger() || args.first().is_some_and(|a| a.eq_ignore_ascii_case(b"reset"));
+                    let decides =
+                        self.parser.is_stranger() || args.first().is_some_and(|a| a.eq_ignore_ascii_case(b"reset"));
                     if !args.is_empty() && !spare(&args) {
                         self.commands += 1;
                         replica.step(Input::Command { client: id, args: &args }, now);

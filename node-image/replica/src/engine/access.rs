@@ -12,10 +12,10 @@ use trireme_proto::ids::Dot;
 
 use super::delta::{Change, Header, Part, put_change};
 use super::slot::slot_of;
+use super::state::State;
 use super::state::cells::Handle;
 use super::state::edit::Write;
 use super::state::register::{Register, integer};
-use super::state::State;
 use super::vector::ReceivedSet;
 use super::{At, Effect, Engine};
 

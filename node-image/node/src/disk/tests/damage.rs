@@ -177,7 +177,8 @@ fn a_spare_that_is_not_empty_does_not_become_a_segment() {
         bytes[at] = 1;
         broken.set_bytes(&spare, bytes);
         let (mut disk, recovered, _) = start(&broken, Durability::Disk);
-        let records: Vec<_> = (1..=6).map(|more| record_of(super::at(1, recovered.last.seq + more), &[7; 900])).collect();
+        let records: Vec<_> =
+            (1..=6).map(|more| record_of(super::at(1, recovered.last.seq + more), &[7; 900])).collect();
         records.iter().for_each(|one| apply(&mut disk, vec![append(std::slice::from_ref(one))]));
         let (_, again, seen) = start(&broken, Durability::Disk);
         assert_eq!((recovered.corruption, again.corruption), (None, None), "byte {at}");

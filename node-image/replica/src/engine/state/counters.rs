@@ -90,7 +90,9 @@ impl State {
                 seen.add((r.part, r.name.clone(), Dot { origin: r.origin, seq: r.seq }, r.total));
             }
         }
-        let Some(found) = self.find(slot, key).and_then(Handle::as_key).and_then(|i| self.key(i)) else { return seen.list };
+        let Some(found) = self.find(slot, key).and_then(Handle::as_key).and_then(|i| self.key(i)) else {
+            return seen.list;
+        };
         let mut counts = |part: Part, name: &[u8], counts: &[Count]| {
             counts.iter().for_each(|c| seen.add((part, name.into(), c.dot, c.total)));
         };
