@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use fastrand::Rng;
-use trireme_node::disk::{self, Disk, Opened, Restore, Sizes};
+use trireme_node::disk::{self, Disk, DiskError, Opened, Restore, Sizes};
 use trireme_proto::{
     Position, Topology,
     topology::{Durability, Settings},
@@ -108,14 +108,25 @@ fn write(rng: &mut Rng, dir: &Path) -> Written {
             world.feed(1, 7, command.as_bytes(), &|_| false);
         }
         world.run(2);
-        let ops = std::mem::take(&mut world.nodes.get_mut(&1).unwrap().disk);
-        ops.iter().for_each(|op| note_records(op, &mut records));
-        disk.apply(&mut (1..).zip(ops).collect()).unwrap();
+        world.nodes[&1].disk.iter().for_each(|op| note_records(op, &mut records));
+        carry_out(&mut disk, &mut world).unwrap();
     }
     if rng.bool() {
         disk.close().unwrap();
     }
     Written { record: world.records[0].clone(), records }
+}
+
+/// Does what a replica has asked of its disk.
+fn carry_out(disk: &mut Disk, world: &mut World) -> Result<(), DiskError> {
+    let node = world.nodes.get_mut(&1).unwrap();
+    disk.apply(&mut (1..).zip(std::mem::take(&mut node.disk)).collect())?;
+    let steps = std::mem::take(&mut node.checkpoint);
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let work = disk.checkpoint_work(steps)?;
+    disk.checkpointed(work())
 }
 
 fn note_records(op: &DiskOp, records: &mut BTreeSet<Bytes>) {
@@ -252,14 +263,14 @@ fn one(rng: &mut Rng) -> Ran {
     world.run(20);
     let told = &world.nodes[&1].clients[&7].replies;
     crate::replies::count(told).unwrap();
-    let ops = std::mem::take(&mut world.nodes.get_mut(&1).unwrap().disk);
-    disk.apply(&mut (1..).zip(ops).collect()).unwrap();
+    let carried_out = carry_out(&mut disk, &mut world);
     drop(disk);
     if sealed {
         // What says the wrong thing under a right checksum may not be seen before it matters.
         let _ = start(dir.path());
         return ran;
     }
+    carried_out.unwrap();
     let (_disk, again, _) = start(dir.path()).unwrap_or_else(|why| panic!("the second start fails: {why}"));
     let incarnation = recovered.identity.incarnation;
     assert_eq!((again.corruption, again.identity.incarnation, again.torn_bytes), (None, incarnation, 0));

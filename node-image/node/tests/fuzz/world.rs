@@ -11,7 +11,7 @@ use trireme_proto::{
 };
 use trireme_replica::{
     Recovery, Replica,
-    io::{ClientId, DiskOp, Identity, Input, Now, Output},
+    io::{CheckpointOp, ClientId, DiskOp, Identity, Input, Now, Output},
 };
 
 /// One client's connection.
@@ -36,8 +36,11 @@ pub struct Node {
     pub fatal: Option<String>,
     ticket: Option<u64>,
     pub clients: BTreeMap<ClientId, Client>,
-    /// All that it has given to its disk.
+    /// All that it has given to its disk, and the steps of its checkpoints.
     pub disk: Vec<DiskOp>,
+    pub checkpoint: Vec<CheckpointOp>,
+    /// Such steps are under way.
+    checkpoints: bool,
 }
 
 /// What goes from one replica to another.
@@ -232,6 +235,9 @@ impl World {
         if let Some(ticket) = self.nodes.get_mut(&id).and_then(|node| node.ticket.take()) {
             self.step(id, Input::Persisted(ticket));
         }
+        if self.nodes.get_mut(&id).is_some_and(|node| std::mem::take(&mut node.checkpoints)) {
+            self.step(id, Input::Checkpointed);
+        }
         self.step(id, Input::Tick);
         let node = self.nodes.get_mut(&id).unwrap();
         let mut output = std::mem::take(&mut node.output);
@@ -299,6 +305,8 @@ impl Node {
             ticket: None,
             clients: BTreeMap::new(),
             disk: Vec::new(),
+            checkpoint: Vec::new(),
+            checkpoints: false,
         }
     }
 
@@ -308,6 +316,8 @@ impl Node {
             self.ticket = Some(ticket);
             self.disk.push(op);
         }
+        self.checkpoints |= !output.checkpoint.is_empty();
+        self.checkpoint.append(&mut output.checkpoint);
         for client in output.ready.drain(..) {
             if let Some(told) = self.clients.get_mut(&client) {
                 self.replica.take_replies(client, &mut told.replies);

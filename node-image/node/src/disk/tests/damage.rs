@@ -149,12 +149,19 @@ fn what_was_cut_does_not_come_back_when_the_segment_that_cut_it_is_damaged() {
     // Within a write, so that what stays and what goes have one frame.
     apply(&mut disk, vec![DiskOp::Truncate { last: 5 }, append(&[record_of(at(2, 6), b"new")])]);
     drop(disk);
-    let (_, _, whole) = start_large(&model.copy());
+    let (_, before, whole) = start_large(&model.copy());
     assert_eq!(whole.records.len(), 6);
-    flip_everywhere(&model, &segments(&model), &[0x01, 0xff]);
-    // Nor is what is written afterwards lost.
     let cut = segments(&model).pop().unwrap();
-    let mut bytes = model.bytes(&cut);
+    let bytes = model.bytes(&cut);
+    for at in 0..400 {
+        let broken = model.copy();
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 0x01;
+        broken.set_bytes(&cut, bytes);
+        judge_flip(&broken, &whole, before.identity.incarnation, &format!("{cut} byte {at}"));
+    }
+    // Nor is what is written afterwards lost.
+    let mut bytes = bytes;
     bytes[0] ^= 1;
     model.set_bytes(&cut, bytes);
     let (mut disk, recovered, _) = start_large(&model);
