@@ -98,7 +98,7 @@ struct Written {
 fn write(rng: &mut Rng, dir: &Path) -> Written {
     let mut disk = open(dir).unwrap().disk;
     disk.recover(&mut Found::default()).unwrap();
-    let settings = Settings { log_bytes_max: rng.u64(1_000..20_000), ..Settings::standard() };
+    let settings = Settings { log_bytes_max: rng.u64(500..8_000), ..Settings::standard() };
     let mut world = World::serving_with(1, 1, settings);
     world.open(1, 7);
     let mut records = BTreeSet::new();
