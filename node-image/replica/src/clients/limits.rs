@@ -51,7 +51,12 @@ impl Replica {
 
     /// Memory in use, in bytes: keys and values as they are now, and what the process had beside them when that was said last.
     pub(crate) fn used_memory(&self) -> u64 {
-        self.engine.data_bytes() + self.clients.beside
+        self.data_memory() + self.clients.beside
+    }
+
+    /// Memory of keys and values, with what is kept for others that cannot be given back, as far as it is more than may be.
+    fn data_memory(&self) -> u64 {
+        self.engine.data_bytes() + self.engine.loose_bytes()
     }
 
     /// Bytes above the bound; 0 where there is none.
@@ -61,7 +66,7 @@ impl Replica {
             return 0;
         }
         let beside_max = if eviction.is_some() { most / BESIDE_PART } else { u64::MAX };
-        (self.engine.data_bytes() + self.clients.beside.min(beside_max)).saturating_sub(*most)
+        (self.data_memory() + self.clients.beside.min(beside_max)).saturating_sub(*most)
     }
 
     /// Makes room for a unit of work that may need memory, where there is too little. Why it is refused, if that cannot be.

@@ -460,7 +460,7 @@ impl<'a> Access<'a> {
         let slot = slot % super::SLOTS as u16;
         self.look(slot);
         let handles = self.state().slot(slot).table.iter();
-        handles.filter(|h| self.kind_of(**h).is_some()).map(|h| self.state().name(*h))
+        handles.filter(|h| self.kind_of(*h).is_some()).map(|h| self.state().name(h))
     }
 
     /// A visible key, chosen by this random number; none if there is none.
@@ -468,7 +468,7 @@ impl<'a> Access<'a> {
         let slots = super::SLOTS as u64;
         for step in 0..slots {
             let slot = ((random + step) % slots) as u16;
-            let handles = self.state().slot(slot).table.iter().copied();
+            let handles = self.state().slot(slot).table.iter();
             let keys: Vec<Handle> = handles.filter(|h| self.kind_of(*h).is_some()).collect();
             if !keys.is_empty() {
                 self.look(slot);

@@ -70,11 +70,11 @@ impl Eviction {
         let mut left = samples;
         for _ in 0..STEPS_MAX {
             let table = &state.slots[self.slot].table;
-            if self.place >= table.num_buckets() || table.is_empty() {
+            if self.place >= table.places() || table.is_empty() {
                 (self.slot, self.place) = ((self.slot + 1) % SLOTS, 0);
                 continue;
             }
-            let found = table.get_bucket(self.place).copied();
+            let found = table.place(self.place);
             self.place += 1;
             let Some(handle) = found.filter(|handle| state.is_present(*handle)) else { continue };
             self.offer(state, Candidate { slot: self.slot as u16, handle, used: state.used(handle) });
@@ -103,7 +103,7 @@ impl Eviction {
 
 fn stands(state: &State, candidate: &Candidate) -> bool {
     let hashed = hash(state.name(candidate.handle));
-    state.slot(candidate.slot).table.find(hashed, |handle| *handle == candidate.handle).is_some()
+    state.slot(candidate.slot).table.find(hashed, |handle| handle == candidate.handle).is_some()
 }
 
 impl Engine {

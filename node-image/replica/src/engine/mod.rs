@@ -273,6 +273,17 @@ impl Engine {
         self.state.cells.spare_bytes()
     }
 
+    /// Of these the bytes that are more than may be: keys are moved closer until there are none, as far as that can be done.
+    #[must_use]
+    pub fn loose_bytes(&self) -> u64 {
+        self.state.cells.loose_bytes(self.state.live)
+    }
+
+    /// Moves keys closer in memory, where they stand loosely: so many at most. To be called now and then, and after much was removed.
+    pub fn tidy(&mut self, moves_max: usize) {
+        self.state.tidy(moves_max);
+    }
+
     /// When the next key expires, in milliseconds since 1970.
     #[must_use]
     pub fn next_expiry_ms(&self) -> Option<u64> {
@@ -302,8 +313,8 @@ impl Engine {
     #[must_use]
     pub fn bucket_digests(&self, slot: u16) -> [u64; BUCKETS] {
         let mut digests = [0; BUCKETS];
-        for handle in &self.state.slot(slot).table {
-            digests[usize::from(image::bucket_of(self.state.name(*handle)))] ^= self.state.digest_of(*handle);
+        for handle in self.state.slot(slot).table.iter() {
+            digests[usize::from(image::bucket_of(self.state.name(handle)))] ^= self.state.digest_of(handle);
         }
         digests
     }

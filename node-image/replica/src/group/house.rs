@@ -10,6 +10,8 @@ const EXPIRED_KEYS_MAX: usize = 256;
 const SNAPSHOT_LOG_FACTOR: u64 = 4;
 /// Microseconds until the next call while slots are being swept.
 const SWEEP_PERIOD_US: u64 = 1_000;
+/// Keys that are moved closer in memory in one turn.
+const MOVES_PER_TURN: usize = 512;
 
 impl Replica {
     /// Whether this replica may remove keys now that nobody told it to remove.
@@ -118,8 +120,9 @@ impl Replica {
             || self.exchange_wants_quiet()
     }
 
-    /// Sweeps slots, and does what needs a moment without uncommitted entries, if this is one.
+    /// Puts keys closer in memory, sweeps slots, and does what needs a moment without uncommitted entries, if this is one.
     pub(crate) fn run_quiet_work(&mut self) {
+        self.engine.tidy(MOVES_PER_TURN);
         self.write_checkpoint();
         let quiet = self.batch.is_empty() && self.applied == self.stable();
         if !quiet || !self.wants_quiet() {

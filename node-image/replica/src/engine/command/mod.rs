@@ -67,7 +67,7 @@ mod lists;
 mod memory;
 mod object;
 mod parse;
-mod random;
+pub(crate) mod random;
 mod rows;
 mod scan;
 mod scripts;

@@ -157,7 +157,7 @@ impl Engine {
         let is_named = |key: &[u8]| named.contains(&key);
         let mut handles: Vec<Handle> = match scope {
             Scope::Named => named.iter().filter_map(|key| self.state.find(slot, key)).collect(),
-            _ => at.table.iter().copied().filter(|h| scope.has(self.state.name(*h), is_named)).collect(),
+            _ => at.table.iter().filter(|h| scope.has(self.state.name(*h), is_named)).collect(),
         };
         handles.sort_unstable_by(|a, b| self.state.name(*a).cmp(self.state.name(*b)));
         let absent: Vec<&[u8]> = named.iter().copied().filter(|key| self.state.find(slot, key).is_none()).collect();
@@ -264,7 +264,7 @@ impl Engine {
         let named: BTreeSet<Box<[u8]>> = keys.keys().chain(sides.iter().map(|(k, _)| k)).map(|k| (*k).into()).collect();
         let handles: Vec<Handle> = match scope {
             Scope::Named => named.iter().filter_map(|key| self.state.find(slot, key)).collect(),
-            _ => self.state.slot(slot).table.iter().copied().collect(),
+            _ => self.state.slot(slot).table.iter().collect(),
         };
         let mut held: Vec<(Box<[u8]>, Handle, KeyImage)> = Vec::new();
         for handle in handles {

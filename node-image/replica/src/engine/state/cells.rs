@@ -9,13 +9,20 @@
 use trireme_proto::ids::{Dot, Origin};
 
 use super::register::Register;
+use super::slab::{CHUNK_BYTES, Slab, Spares};
 use crate::engine::bytes::{Reader, put_bytes, put_number};
 
 /// Bytes between two sizes of cells.
 const STEP: usize = 8;
 /// Number of sizes: up to 1 KiB; what is longer has an allocation of its own.
 const SIZES: usize = 128;
-const PER_CHUNK: usize = 256;
+/// Of what keys take this part may be kept in slabs for cells to come, and so many bytes: beyond it cells are moved.
+const LOOSE_PART: u64 = 8;
+const LOOSE_BYTES: u64 = 1 << 20;
+/// Cells that may be moved for each one that was freed: enough where all slabs have just as much to spare as they may.
+const MOVES_PER_FREE: u32 = 8;
+/// And for all that were freed while there was little to spare.
+const MOVES_MAX: u32 = 1 << 20;
 /// Sizes with this bit are cells that end with a stamp, in the same slabs.
 const STAMPED: u8 = 128;
 /// As many sizes can have one: the numbers above are those of other things.
@@ -34,6 +41,9 @@ const KEY: u8 = 255;
 pub(crate) struct Handle([u8; 5]);
 
 impl Handle {
+    /// Of nothing.
+    pub(crate) const NONE: Handle = Handle([0; 5]);
+
     fn new(class: u8, index: u32) -> Handle {
         let [a, b, c, d] = index.to_le_bytes();
         Handle([class, a, b, c, d])
@@ -46,6 +56,11 @@ impl Handle {
     fn index(self) -> u32 {
         let [_, a, b, c, d] = self.0;
         u32::from_le_bytes([a, b, c, d])
+    }
+
+    /// Whether both are the same cell: it is not known of one by itself whether it has a stamp.
+    pub(crate) fn is_cell(self, cell: Handle) -> bool {
+        (self.0[0] & !STAMPED, self.index()) == (cell.0[0], cell.index()) && self.0[0] < BIG
     }
 
     /// The index of a general key, if it is one.
@@ -98,13 +113,6 @@ pub(crate) struct Plain<'a> {
     pub(crate) value: &'a [u8],
 }
 
-#[derive(Default)]
-struct Slab {
-    chunks: Vec<Box<[u8]>>,
-    free: Vec<u32>,
-    used: u32,
-}
-
 /// Things by index, with reuse.
 pub(crate) struct Pool<T> {
     items: Vec<Option<T>>,
@@ -145,6 +153,15 @@ impl<T> Pool<T> {
 /// All cells and general elements of one engine.
 pub(crate) struct Cells {
     slabs: Vec<Slab>,
+    spares: Spares,
+    /// Bytes of the cells in slabs that are not free.
+    live: u64,
+    /// Bytes of chunks.
+    held: u64,
+    /// Cells that may be moved.
+    moves: u32,
+    /// The next cell that is moved, if its chunk is being emptied.
+    moving: Option<Handle>,
     big: Pool<Box<[u8]>>,
     /// Each key's cell has a stamp.
     stamp_all: bool,
@@ -154,9 +171,13 @@ pub(crate) struct Cells {
 
 impl Default for Cells {
     fn default() -> Self {
-        let slabs = (0..SIZES).map(|_| Slab::default()).collect();
         Cells {
-            slabs,
+            slabs: (1..=SIZES).map(|steps| Slab::new(steps * STEP)).collect(),
+            spares: Spares::default(),
+            live: 0,
+            held: 0,
+            moves: 0,
+            moving: None,
             big: Pool::default(),
             stamp_all: false,
             registers: Pool::default(),
@@ -206,22 +227,14 @@ impl Cells {
         let (class, stamped) = size_for(size, is_key, self.stamp_all);
         let stamp = stamp_of(clock).to_le_bytes();
         let handle = if class < SIZES {
-            let cell_bytes = (class + 1) * STEP;
-            let slab = &mut self.slabs[class];
-            let index = slab.free.pop().unwrap_or_else(|| {
-                if slab.used as usize == slab.chunks.len() * PER_CHUNK {
-                    slab.chunks.push(vec![0; PER_CHUNK * cell_bytes].into_boxed_slice());
-                }
-                slab.used += 1;
-                slab.used - 1
-            });
-            let begin = (index as usize % PER_CHUNK) * cell_bytes;
-            let cell = &mut slab.chunks[index as usize / PER_CHUNK][begin..begin + cell_bytes];
+            let index = self.take(class);
+            let cell = self.slabs[class].get_mut(index);
             let (to_head, to_value) = cell[..size].split_at_mut(head.len());
             to_head.copy_from_slice(&head);
             to_value.copy_from_slice(value);
             if stamped {
-                cell[cell_bytes - STAMP_BYTES..].copy_from_slice(&stamp);
+                let at = cell.len() - STAMP_BYTES;
+                cell[at..].copy_from_slice(&stamp);
             }
             Handle::new(class as u8 | if stamped { STAMPED } else { 0 }, index)
         } else {
@@ -235,6 +248,23 @@ impl Cells {
         handle
     }
 
+    fn take(&mut self, class: usize) -> u32 {
+        let slab = &mut self.slabs[class];
+        let before = slab.count();
+        let index = slab.take(&mut self.spares);
+        self.held += ((slab.count() - before) * CHUNK_BYTES) as u64;
+        self.live += slab.cell_bytes() as u64;
+        index
+    }
+
+    fn give(&mut self, class: usize, index: u32) {
+        let slab = &mut self.slabs[class];
+        let before = slab.count();
+        slab.free(index, &mut self.spares);
+        self.held -= ((before - slab.count()) * CHUNK_BYTES) as u64;
+        self.live -= slab.cell_bytes() as u64;
+    }
+
     /// A general element.
     pub(crate) fn put_register(&mut self, register: Box<Register>) -> Handle {
         Handle::new(REGISTER, self.registers.put(register))
@@ -246,19 +276,17 @@ impl Cells {
             BIG => drop(self.big.take(handle.index())),
             REGISTER => drop(self.registers.take(handle.index())),
             KEY => {}
-            class => self.slabs[usize::from(class & !STAMPED)].free.push(handle.index()),
+            class => {
+                self.give(usize::from(class & !STAMPED), handle.index());
+                self.moves = (self.moves + MOVES_PER_FREE).min(MOVES_MAX);
+            }
         }
     }
 
     fn bytes(&self, handle: Handle) -> &[u8] {
         match handle.0[0] {
             BIG => self.big.get(handle.index()).map_or(&[], |b| b),
-            class => {
-                let (class, index) = (usize::from(class & !STAMPED), handle.index() as usize);
-                let cell_bytes = (class + 1) * STEP;
-                let begin = (index % PER_CHUNK) * cell_bytes;
-                &self.slabs[class].chunks[index / PER_CHUNK][begin..begin + cell_bytes]
-            }
+            class => self.slabs[usize::from(class & !STAMPED)].get(handle.index()),
         }
     }
 
@@ -281,11 +309,54 @@ impl Cells {
 
     /// Bytes that are kept for cells to come.
     pub(crate) fn spare_bytes(&self) -> u64 {
-        let of = |(size, slab): (usize, &Slab)| {
-            let unused = slab.chunks.len() * PER_CHUNK - slab.used as usize;
-            (slab.free.len() + unused) * (size + 1) * STEP
-        };
-        self.slabs.iter().enumerate().map(of).sum::<usize>() as u64
+        self.held + (self.spares.count() * CHUNK_BYTES) as u64 - self.live
+    }
+
+    /// Bytes that are kept for cells to come beyond what may be, where all keys take so many.
+    pub(crate) fn loose_bytes(&self, all: u64) -> u64 {
+        (self.held - self.live).saturating_sub(all / LOOSE_PART + LOOSE_BYTES)
+    }
+
+    /// The next cell that should be moved so that its chunk can go, if too much is kept for cells to come.
+    pub(crate) fn next_to_move(&mut self, all: u64) -> Option<Handle> {
+        if self.moves == 0 || self.loose_bytes(all) == 0 {
+            return None;
+        }
+        self.moves -= 1;
+        let after = self.moving.and_then(|last| self.slabs[usize::from(last.0[0])].next_leaving(last.index() + 1));
+        if let (Some(last), Some(index)) = (self.moving, after) {
+            self.moving = Some(Handle::new(last.0[0], index));
+            return self.moving;
+        }
+        self.stop_moving();
+        let class = (0..SIZES).max_by_key(|class| self.slabs[*class].loose())?;
+        let slab = &mut self.slabs[class];
+        let first = if slab.loose() > 0 { slab.leave() } else { None }?;
+        self.moving = Some(Handle::new(class as u8, slab.next_leaving(first).unwrap_or(first)));
+        self.moving
+    }
+
+    /// The chunk whose cells are being moved keeps those that it has.
+    pub(crate) fn stop_moving(&mut self) {
+        if let Some(handle) = self.moving.take() {
+            self.slabs[usize::from(handle.0[0])].stay();
+        }
+    }
+
+    /// The same contents in another cell of this size, if there is room for it.
+    pub(crate) fn put_moved(&mut self, handle: Handle) -> Option<Handle> {
+        let class = usize::from(handle.0[0] & !STAMPED);
+        if !self.slabs.get(class)?.has_room() {
+            return None;
+        }
+        let index = self.take(class);
+        self.slabs[class].copy(handle.index(), index);
+        Some(Handle::new(handle.0[0], index))
+    }
+
+    /// Gives a cell back whose contents have been moved.
+    pub(crate) fn free_moved(&mut self, handle: Handle) {
+        self.give(usize::from(handle.0[0] & !STAMPED), handle.index());
     }
 
     /// When a key was last used: by its stamp, or by its clock if there is none.
@@ -301,11 +372,7 @@ impl Cells {
         let index = handle.index();
         let cell = match handle.0[0] {
             BIG => self.big.get_mut(index).map(|cell| &mut **cell),
-            class @ STAMPED..BIG => {
-                let (class, index) = (usize::from(class & !STAMPED), index as usize);
-                let end = (index % PER_CHUNK + 1) * (class + 1) * STEP;
-                self.slabs[class].chunks.get_mut(index / PER_CHUNK).and_then(|chunk| chunk.get_mut(..end))
-            }
+            class @ STAMPED..BIG => Some(self.slabs[usize::from(class & !STAMPED)].get_mut(index)),
             _ => None,
         };
         if let Some(at) = cell.and_then(|cell| cell.last_chunk_mut()) {

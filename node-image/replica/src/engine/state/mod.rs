@@ -1,6 +1,6 @@
 //! The state in memory: 16,384 slots, each a table of keys with its digest and last write.
 //!
-//! - [`cells`]: plain records (one sibling, nothing else), in slabs; what nearly all keys, fields and members are.
+//! - [`cells`]: plain records (one sibling, nothing else), in slabs (`slab`); what nearly all keys, fields and members are. `table`: where they are found.
 //! - [`register`]: the general form of a value: siblings and counter part.
 //! - [`key`]: the general form of a key: value, expiry, collections; and what deletion leaves behind ([`key::Side`]).
 //! - [`order`]: the elements of sorted sets and lists by rank.
@@ -18,6 +18,8 @@ pub(crate) mod key;
 pub(crate) mod notes;
 pub(crate) mod order;
 pub(crate) mod register;
+mod slab;
+pub(crate) mod table;
 pub(crate) mod undo;
 pub(crate) mod weight;
 
@@ -25,13 +27,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use trireme_proto::ids::{Dot, Origin};
 
 use self::cells::{Cells, Handle, Pool};
 use self::gone::Gone;
 use self::key::{Key, Path, Side};
 use self::register::Register;
+use self::table::Table;
 use self::undo::Journal;
 use super::conflicts::Notes;
 use super::delta::Part;
@@ -58,7 +60,7 @@ pub(crate) struct SlotSide {
 #[derive(Default)]
 #[repr(align(64))]
 pub(crate) struct Slot {
-    pub(crate) table: HashTable<Handle>,
+    pub(crate) table: Table,
     pub(crate) digest: u64,
     pub(crate) last_write: u64,
     pub(crate) side: Option<Box<SlotSide>>,
@@ -131,7 +133,7 @@ impl State {
 
     /// The same for a key whose hash is known.
     pub(crate) fn find_hashed(&self, slot: u16, hashed: u64, key: &[u8]) -> Option<Handle> {
-        self.slot(slot).table.find(hashed, |h| self.name(*h) == key).copied()
+        self.slot(slot).table.find(hashed, |h| self.name(h) == key)
     }
 
     pub(crate) fn key(&self, index: u32) -> Option<&Key> {

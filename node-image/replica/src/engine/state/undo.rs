@@ -275,18 +275,8 @@ impl State {
         }
         let State { slots, keys, cells, .. } = self;
         let table = &mut slots[usize::from(slot)].table;
-        let hash_of = |handle: &Handle| hash(name(keys, cells, *handle));
-        match old.map(|old| table.find_entry(hashed, |h| *h == old)) {
-            Some(Ok(mut entry)) => match new {
-                Some(new) => *entry.get_mut() = new,
-                None => drop(entry.remove()),
-            },
-            _ => {
-                if let Some(new) = new {
-                    table.insert_unique(hashed, new, hash_of);
-                }
-            }
-        }
+        let hash_of = |handle: Handle| hash(name(keys, cells, handle));
+        table.swap(hashed, old, new, hash_of);
     }
 
     /// Replaces an element in its collection.

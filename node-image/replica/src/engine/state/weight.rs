@@ -7,7 +7,7 @@ use super::State;
 use super::cells::{Handle, stamp};
 use super::key::Key;
 use super::register::{Register, Sibling};
-use crate::engine::delta::Part;
+use crate::engine::{delta::Part, slot::slot_of};
 
 /// Bytes of a place in a table, with the room that tables have to spare.
 const PLACE_BYTES: u64 = 8;
@@ -97,14 +97,38 @@ impl State {
     }
 
     fn give_stamp(&mut self, slot: u16, old: Handle) -> Handle {
-        let (at, first) = (self.slot(slot), self.journal.first_seq());
-        if at.touched == self.journal.current || first.is_some_and(|first| at.last_write >= first) {
+        if self.is_noted(slot) {
             return old;
         }
         let Some(new) = self.cells.put_again(old) else { return old };
         self.swap_top(slot, Some(old), Some(new));
         self.cells.free(old);
         new
+    }
+
+    /// Whether the journal may name what stands in a slot's table.
+    fn is_noted(&self, slot: u16) -> bool {
+        let (at, first) = (self.slot(slot), self.journal.first_seq());
+        at.touched == self.journal.current || first.is_some_and(|first| at.last_write >= first)
+    }
+
+    /// Where slabs have too much to spare, moves cells of keys, so many at most, so that chunks of them become empty. Elements stay where they are: a cell
+    /// does not say whose it is.
+    pub(crate) fn tidy(&mut self, moves_max: usize) {
+        for _ in 0..moves_max {
+            let Some(cell) = self.cells.next_to_move(self.live) else { return };
+            self.move_key(cell);
+        }
+    }
+
+    fn move_key(&mut self, cell: Handle) {
+        let name = self.cells.name(cell);
+        let slot = slot_of(name);
+        let found = self.find(slot, name).filter(|found| found.is_cell(cell) && !self.is_noted(slot));
+        let Some(old) = found else { return };
+        let Some(new) = self.cells.put_moved(old) else { return self.cells.stop_moving() };
+        self.swap_top(slot, Some(old), Some(new));
+        self.cells.free_moved(old);
     }
 
     /// It is now so late, in milliseconds since 1970.
@@ -124,9 +148,9 @@ impl State {
             };
             key.parts.iter().map(of).sum::<u32>()
         };
-        let of_key = |handle: &Handle| match handle.as_key().and_then(|index| self.key(index)) {
+        let of_key = |handle: Handle| match handle.as_key().and_then(|index| self.key(index)) {
             Some(key) => PLACE_BYTES + own_bytes(key) + u64::from(words(key)) * WORD,
-            None => self.weight(*handle),
+            None => self.weight(handle),
         };
         self.slots.iter().flat_map(|slot| slot.table.iter()).map(of_key).sum()
     }
