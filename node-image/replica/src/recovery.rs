@@ -10,8 +10,8 @@ use crate::{
     log::{AppendError, Log, epochs::EpochTable},
 };
 
-/// Bytes of log that are gathered into one piece of memory.
-const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes of log that are gathered into one piece of memory: a size that allocators have, and not so large that what has left memory keeps others' pages.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// Why what the disk had cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -116,8 +116,14 @@ impl Recovery {
     /// # Errors
     /// Where it does not follow the one before.
     pub fn record(&mut self, record: &[u8]) -> Result<(), RecoveryError> {
+        if self.chunk.len() + record.len() > CHUNK_BYTES {
+            self.flush()?;
+        }
+        if self.chunk.capacity() == 0 {
+            self.chunk = BytesMut::with_capacity(CHUNK_BYTES.max(record.len()));
+        }
         self.chunk.extend_from_slice(record);
-        if self.chunk.len() >= CHUNK_BYTES { self.flush() } else { Ok(()) }
+        Ok(())
     }
 
     /// A note in the log: this much was committed.
@@ -126,7 +132,7 @@ impl Recovery {
     }
 
     fn flush(&mut self) -> Result<(), RecoveryError> {
-        let bytes = self.chunk.split().freeze();
+        let bytes = std::mem::take(&mut self.chunk).freeze();
         if bytes.is_empty() {
             return Ok(());
         }

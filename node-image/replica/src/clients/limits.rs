@@ -1,7 +1,8 @@
 //! What clients may take of this replica: memory, and connections that say nothing. What they may send and leave unread is the shell's to watch
 //! ([`Replica::tuning`]). The record has the store's limits, CONFIG SET changes them here.
 //!
-//! Memory is what keys and values take, which is known at each moment, and what the process has beside that, as it was said last. Where it has reached its
+//! Memory is what keys and values take, which is known at each moment, with what was kept of others that are gone, as far as it is more than a little; and
+//! what the process has beside that, as it was said last. Where it has reached its
 //! bound a command that may need more is refused, or keys are evicted for it before it is executed: by the leader alone, where there is one, with an entry of
 //! their own, so that they are removed everywhere and undone like all others. What was evicted is gone before the command looks.
 
@@ -49,14 +50,9 @@ impl Replica {
         self.clients.beside = bytes.saturating_sub(self.engine.data_bytes() + self.engine.spare_bytes());
     }
 
-    /// Memory in use, in bytes: keys and values as they are now, and what the process had beside them when that was said last.
+    /// Memory in use, in bytes: keys and values as they are now, what is kept of others and is too much, and what the process had beside them when that was said last.
     pub(crate) fn used_memory(&self) -> u64 {
-        self.data_memory() + self.clients.beside
-    }
-
-    /// Memory of keys and values, with what is kept for others that cannot be given back, as far as it is more than may be.
-    fn data_memory(&self) -> u64 {
-        self.engine.data_bytes() + self.engine.loose_bytes()
+        self.engine.data_bytes() + self.engine.loose_bytes() + self.clients.beside
     }
 
     /// Bytes above the bound; 0 where there is none.
@@ -66,7 +62,8 @@ impl Replica {
             return 0;
         }
         let beside_max = if eviction.is_some() { most / BESIDE_PART } else { u64::MAX };
-        (self.data_memory() + self.clients.beside.min(beside_max)).saturating_sub(*most)
+        let beside = self.engine.loose_bytes() + self.clients.beside;
+        (self.engine.data_bytes() + beside.min(beside_max)).saturating_sub(*most)
     }
 
     /// Makes room for a unit of work that may need memory, where there is too little. Why it is refused, if that cannot be.

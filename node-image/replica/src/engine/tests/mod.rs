@@ -5,6 +5,7 @@ mod conflicts;
 mod evict;
 mod hostile;
 mod images;
+mod memory;
 mod model;
 mod origins;
 mod readdress;
