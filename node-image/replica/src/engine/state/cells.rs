@@ -1,8 +1,9 @@
 //! Where names and values live: one cell per plain record, in slabs of cells of one size, without an allocation of its own.
 //!
 //! A plain record is a key, a field or a member with exactly one sibling and nothing else. Its cell is
-//! `name length, name, value length, group, generation, sequence (all varints), clock (8 bytes), value`: 13 to 17 bytes
-//! beside name and value. The name comes first, so that finding a key decodes nothing else.
+//! `name length (varint), name, head, sequence (varint), clock, value`, 10 to 14 bytes beside name and value. The name comes first, so that finding a key
+//! decodes nothing else. The head is a byte: how many bytes the cell has behind its value, and the origin, if it is one of the few that nearly all are; the
+//! clock has 7 bytes then. Of other origins, and of clocks that no machine has, the head is followed by group and generation (varints), and the clock has 8.
 //! Cells are never changed, only replaced: the old one waits in the undo journal. But a key's cell ends with a stamp, when the key was last used, where the
 //! size leaves room for it; and where keys are removed by that ([`Cells::stamp_all`]) always. Of others the last write is known, by their clock.
 
@@ -10,7 +11,7 @@ use trireme_proto::ids::{Dot, Origin};
 
 use super::register::Register;
 use super::slab::{CHUNK_BYTES, Slab, Spares};
-use crate::engine::bytes::{Reader, put_bytes, put_number};
+use crate::engine::bytes::{DeltaError, Reader, put_bytes, put_number};
 
 /// Bytes between two sizes of cells.
 const STEP: usize = 8;
@@ -32,6 +33,15 @@ const STAMP_BYTES: usize = 4;
 const LINE: usize = 64;
 /// A stamp's unit in milliseconds is 2 to the power of this: 64, so that stamps come again after 8 years.
 const STAMP_SHIFT: u32 = 6;
+/// Bits of a head that are the number of bytes behind the value; the origin's are above, and the highest is of a head that has no origin.
+const BEHIND_BITS: u32 = 3;
+const LONG: u8 = 1 << 7;
+/// Origins that a head has room for.
+const GROUPS: u32 = 4;
+const GENERATIONS: u32 = 4;
+/// The first clock that has a short form, of 2020, and the bits that it has: enough until 2054.
+const CLOCK_FIRST: u64 = 1_577_836_800_000 << 16;
+const CLOCK_BITS: usize = 56;
 const BIG: u8 = 253;
 const REGISTER: u8 = 254;
 const KEY: u8 = 255;
@@ -43,6 +53,11 @@ pub(crate) struct Handle([u8; 5]);
 impl Handle {
     /// Of nothing.
     pub(crate) const NONE: Handle = Handle([0; 5]);
+
+    /// Bytes at the end of its cell that are a stamp.
+    fn stamp_bytes(self) -> usize {
+        if self.0[0] >= STAMPED { STAMP_BYTES } else { 0 }
+    }
 
     fn new(class: u8, index: u32) -> Handle {
         let [a, b, c, d] = index.to_le_bytes();
@@ -102,6 +117,46 @@ fn size_for(bytes: usize, is_key: bool, stamp_all: bool) -> (usize, bool) {
         }
         _ => (size, false),
     }
+}
+
+/// A head with the bytes behind the value left out, sequence and clock.
+fn put_dot(out: &mut Vec<u8>, dot: Dot, clock: u64) {
+    let Origin { group, generation } = dot.origin;
+    let since = clock.checked_sub(CLOCK_FIRST).filter(|since| *since < 1 << CLOCK_BITS);
+    match since {
+        Some(since) if group < GROUPS && generation < GENERATIONS => {
+            out.push(((group * GENERATIONS + generation) as u8) << BEHIND_BITS);
+            put_number(out, dot.seq);
+            out.extend_from_slice(&since.to_le_bytes()[..CLOCK_BITS / 8]);
+        }
+        _ => {
+            out.push(LONG);
+            put_number(out, group.into());
+            put_number(out, generation.into());
+            put_number(out, dot.seq);
+            out.extend_from_slice(&clock.to_le_bytes());
+        }
+    }
+}
+
+/// What [`put_dot`] has put, and the bytes behind the value.
+fn read_dot(reader: &mut Reader<'_>) -> Result<(Dot, u64, usize), DeltaError> {
+    let head = reader.byte()?;
+    let behind = usize::from(head & ((1 << BEHIND_BITS) - 1));
+    if head & LONG != 0 {
+        let origin = Origin { group: reader.small()?, generation: reader.small()? };
+        let dot = Dot { origin, seq: reader.number()? };
+        return Ok((dot, reader.fixed()?, behind));
+    }
+    let origin = u32::from(head >> BEHIND_BITS);
+    let origin = Origin { group: origin / GENERATIONS, generation: origin % GENERATIONS };
+    let dot = Dot { origin, seq: reader.number()? };
+    let Some((since, rest)) = reader.rest.split_first_chunk::<{ CLOCK_BITS / 8 }>() else {
+        return reader.error("cut off");
+    };
+    reader.rest = rest;
+    let [a, b, c, d, e, f, g] = *since;
+    Ok((dot, CLOCK_FIRST + u64::from_le_bytes([a, b, c, d, e, f, g, 0]), behind))
 }
 
 /// A plain record, read in place.
@@ -218,13 +273,14 @@ impl Cells {
         let mut head = std::mem::take(&mut self.head);
         head.clear();
         put_bytes(&mut head, name);
-        put_number(&mut head, value.len() as u64);
-        put_number(&mut head, dot.origin.group.into());
-        put_number(&mut head, dot.origin.generation.into());
-        put_number(&mut head, dot.seq);
-        head.extend_from_slice(&clock.to_le_bytes());
+        let at = head.len();
+        put_dot(&mut head, dot, clock);
         let size = head.len() + value.len();
         let (class, stamped) = size_for(size, is_key, self.stamp_all);
+        if class < SIZES {
+            let behind = (class + 1) * STEP - size - if stamped { STAMP_BYTES } else { 0 };
+            head[at] |= behind as u8;
+        }
         let stamp = stamp_of(clock).to_le_bytes();
         let handle = if class < SIZES {
             let index = self.take(class);
@@ -386,10 +442,9 @@ impl Cells {
             return None;
         }
         let mut reader = Reader { rest: self.bytes(handle) };
-        let (name, value) = (reader.bytes().ok()?, reader.number().ok()? as usize);
-        let origin = Origin { group: reader.small().ok()?, generation: reader.small().ok()? };
-        let dot = Dot { origin, seq: reader.number().ok()? };
-        let clock = reader.fixed().ok()?;
+        let name = reader.bytes().ok()?;
+        let (dot, clock, behind) = read_dot(&mut reader).ok()?;
+        let value = reader.rest.len().checked_sub(behind + handle.stamp_bytes())?;
         Some(Plain { name, dot, clock, value: reader.rest.get(..value)? })
     }
 
