@@ -57,6 +57,12 @@ fn memory_fits(subject: &Subject<'_>, settled: &Settled) -> bool {
     container_bytes(subject).is_none_or(|most| bytes <= most / 100 * FITS_PERCENT)
 }
 
+/// The log that is kept in memory, and a replica without any data, leave room for some.
+fn memory_beside_log(settled: &Settled) -> bool {
+    let bytes = settled.limits.memory_bytes();
+    bytes == 0 || bytes >= settled.log_bytes_max.saturating_add(MEMORY_BYTES_MIN)
+}
+
 /// The rules.
 pub const RULES: &[Rule] = &[
     Rule {
@@ -162,6 +168,23 @@ pub const RULES: &[Rule] = &[
         },
         allowed: "",
     },
+    Rule {
+        id: "memory-beside-log",
+        path: "spec.limits.maxMemory",
+        cel: "",
+        says: "",
+        check: Check::Advice(|_, s| memory_beside_log(s)),
+        message: |_, s| {
+            format!(
+                "maxMemory is {}, of which the log takes up to {} (logRetention.bytes), and a replica without any data up to {}: once the log has grown, writes are refused for good or find no room that eviction could make; at least {} leaves some for data.",
+                Bytes(s.limits.memory_bytes()),
+                Bytes(s.log_bytes_max),
+                Bytes(MEMORY_BYTES_MIN),
+                Bytes(s.log_bytes_max.saturating_add(MEMORY_BYTES_MIN))
+            )
+        },
+        allowed: "",
+    },
 ];
 
 #[cfg(test)]
@@ -212,6 +235,24 @@ mod tests {
         for mode in ["MultiLeader", "Leaderless"] {
             assert_eq!(refused(mode, "maxMemory: 1Gi"), [""; 0], "{mode}");
             assert_eq!(refused(mode, "maxMemory: 1Gi, eviction: AllKeysLru"), ["eviction-one-leader"], "{mode}");
+        }
+    }
+
+    #[test]
+    fn the_log_leaves_memory_for_data() {
+        let said = |more: &str| warnings(&store("SingleLeader", more));
+        assert_eq!(said("  limits: {maxMemory: 96Mi}\n"), [""; 0]);
+        assert_eq!(said("  limits: {maxMemory: 33Mi}\n  logRetention: {bytes: 1Mi}\n"), [""; 0]);
+        assert_eq!(said("  limits: {maxMemory: \"0\"}\n  logRetention: {bytes: 1Gi}\n"), [""; 0]);
+        for (more, begin) in [
+            ("  limits: {maxMemory: 95Mi}\n", "maxMemory is 95Mi, of which the log takes up to 64Mi "),
+            (
+                "  limits: {maxMemory: 1Gi}\n  logRetention: {bytes: 1Gi}\n",
+                "maxMemory is 1Gi, of which the log takes up to 1Gi ",
+            ),
+        ] {
+            let told = said(more);
+            assert!(told.len() == 1 && told[0].starts_with(begin), "{told:?}");
         }
     }
 

@@ -88,13 +88,17 @@ fn what_was_deleted_goes_back_and_what_may_be_undone_stays_where_it_is() {
         }
     }
     for number in (0..60_000).filter(|number| number % 10 > 0) {
-        write(&mut engine, &at(100_000 + number, false), |a| drop(a.clear(format!("key:{number}").as_bytes())));
+        write(&mut engine, &at(100_000 + number, false), |a| {
+            a.clear(format!("key:{number}").as_bytes());
+        });
     }
     let before = engine.spare_bytes();
     assert!(engine.loose_bytes() > 4 << 20, "{before} bytes to spare");
     let digest = engine.digest_total();
     for number in (0..60_000).step_by(20) {
-        write(&mut engine, &at(200_000 + number, true), |a| a.put_string(format!("key:{number}").as_bytes(), b"other", false));
+        write(&mut engine, &at(200_000 + number, true), |a| {
+            a.put_string(format!("key:{number}").as_bytes(), b"other", false)
+        });
     }
     (0..100).for_each(|_| engine.tidy(MOVES));
     engine.undo_after(200_000 - 1);
