@@ -232,7 +232,7 @@ mod tests {
     /// Hashes of which many begin alike.
     fn hashed(number: u32) -> u64 {
         let mixed = Random::new(number.into()).next();
-        if number % 3 == 0 { mixed >> 16 | 7 << 48 } else { mixed }
+        if number.is_multiple_of(3) { mixed >> 16 | 7 << 48 } else { mixed }
     }
 
     fn hash_of(handle: Handle) -> u64 {

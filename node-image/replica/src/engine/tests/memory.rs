@@ -97,7 +97,7 @@ fn what_was_deleted_goes_back_and_what_may_be_undone_stays_where_it_is() {
     let digest = engine.digest_total();
     for number in (0..60_000).step_by(20) {
         write(&mut engine, &at(200_000 + number, true), |a| {
-            a.put_string(format!("key:{number}").as_bytes(), b"other", false)
+            a.put_string(format!("key:{number}").as_bytes(), b"other", false);
         });
     }
     (0..100).for_each(|_| engine.tidy(MOVES));
