@@ -31,10 +31,8 @@ impl Engine {
         let places: SmallVec<[(u16, u64); TOGETHER]> = keys.iter().map(|key| (slot_of(key), hash(key))).collect();
         black_box(places.iter().map(|(slot, _)| state.slot(*slot).table.len()).sum::<usize>());
         // The first that has the key's tag is nearly always the key's.
-        let handles: SmallVec<[_; TOGETHER]> = places
-            .iter()
-            .filter_map(|(slot, hashed)| state.slot(*slot).table.find(*hashed, |_| true).copied())
-            .collect();
+        let handles: SmallVec<[_; TOGETHER]> =
+            places.iter().filter_map(|(slot, hashed)| state.slot(*slot).table.find(*hashed, |_| true)).collect();
         black_box(handles.iter().map(|handle| state.cells.glance(*handle)).sum::<u64>());
     }
 }
