@@ -70,7 +70,8 @@ pub struct Limits {
     /// What clients may leave unread.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_buffers: Option<OutputBuffers>,
-    /// Memory that a replica may take: keys, values, all else, and the log: it has to leave room beside logRetention.bytes. Default 0: no bound.
+    /// Memory that a replica may take: keys, values, log and all else. So it has to be more than the log may take (logRetention.bytes) and an empty replica
+    /// takes (up to 32Mi). Default 0: no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_memory: Option<Bytes>,
     /// Which keys go when maxMemory is reached. Default NoEviction.
