@@ -92,7 +92,6 @@ pub struct Image {
     /// Records cut off the log: kept aside.
     pub cut: Vec<(Position, Bytes)>,
     building: Option<Checkpoint>,
-    own: Option<Checkpoint>,
     reset: Option<Log>,
     retain: u64,
 }
@@ -118,32 +117,13 @@ impl Image {
             }
             DiskOp::Reset { position } => self.reset = Some(Log { base: *position, records: VecDeque::new() }),
             DiskOp::Retain { from } => self.retain = *from,
-            DiskOp::Snapshot(step) => self.checkpoint_step(step),
+            DiskOp::Snapshot(step) => self.checkpoint_step(step, false),
         }
         self.release();
     }
 
-    /// A step of the checkpoint of the replica's own state, which no log comes with.
-    fn own_step(&mut self, step: &CheckpointOp) {
-        match step {
-            CheckpointOp::Begin { start, meta } => {
-                self.own = Some(Checkpoint { start: *start, meta: meta.clone(), ..Checkpoint::default() });
-            }
-            CheckpointOp::Slot { slot, image } => {
-                let own = self.own.as_mut().expect("a slot belongs to a checkpoint that has begun");
-                own.slots.insert(*slot, image.clone());
-            }
-            CheckpointOp::Finish { whole_at } => {
-                let own = self.own.take().expect("only what has begun is finished");
-                assert!(self.log.last().seq >= *whole_at, "the log reaches as far as the checkpoint needs");
-                assert!(self.log.base.seq <= own.start.seq, "the log goes on from the checkpoint");
-                self.checkpoint = Some(Checkpoint { whole_at: *whole_at, ..own });
-                self.release();
-            }
-        }
-    }
-
-    fn checkpoint_step(&mut self, step: &CheckpointOp) {
+    /// A step of the checkpoint of the replica's own state, which no log comes with, or of a snapshot. Both are written in the same place.
+    fn checkpoint_step(&mut self, step: &CheckpointOp, own: bool) {
         match step {
             CheckpointOp::Begin { start, meta } => {
                 self.building = Some(Checkpoint { start: *start, meta: meta.clone(), ..Checkpoint::default() });
@@ -155,7 +135,10 @@ impl Image {
             CheckpointOp::Finish { whole_at } => {
                 let mut building = self.building.take().expect("only what has begun is finished");
                 building.whole_at = *whole_at;
-                self.log = self.reset.take().expect("a snapshot comes with a log");
+                match own {
+                    true => assert!(self.reset.is_none(), "a snapshot is not finished by a checkpoint"),
+                    false => self.log = self.reset.take().expect("a snapshot comes with a log"),
+                }
                 assert!(self.log.last().seq >= *whole_at, "the log reaches as far as the checkpoint needs");
                 assert!(self.log.base.seq <= building.start.seq, "the log goes on from the checkpoint");
                 self.checkpoint = Some(building);
@@ -180,7 +163,7 @@ impl Image {
 
     /// What a start does first: what was not finished is dropped.
     fn settle(&mut self) {
-        (self.building, self.own, self.reset) = (None, None, None);
+        (self.building, self.reset) = (None, None);
     }
 }
 
@@ -203,44 +186,65 @@ pub struct Disk {
     promise_written: Epoch,
     /// How many of `pending` the operation under way covers; 0: none is.
     under_way: usize,
-    /// Steps of the replica's own checkpoint that are under way, beside all that.
+    /// Steps of the replica's own checkpoint that wait, and those that are under way, beside all that.
     steps: Vec<CheckpointOp>,
+    doing: Vec<CheckpointOp>,
 }
 
 impl Disk {
-    /// Takes operations over, in order. A snapshot waits for the steps of another checkpoint that are under way.
-    pub fn submit(&mut self, ops: impl Iterator<Item = (u64, DiskOp)>) {
-        for (ticket, op) in ops {
-            if matches!(op, DiskOp::Snapshot(CheckpointOp::Begin { .. })) {
-                self.checkpoint_done();
-            }
-            self.pending.push_back((ticket, op));
+    /// Takes operations over, in order, and steps of the replica's own checkpoint, which are carried out beside them. Of those none goes on once a snapshot
+    /// begins. True: some were dropped for that, which counts as done.
+    pub fn submit(
+        &mut self,
+        ops: impl Iterator<Item = (u64, DiskOp)>,
+        steps: impl Iterator<Item = CheckpointOp>,
+    ) -> bool {
+        let before = self.pending.len();
+        self.pending.extend(ops);
+        let begins = |(_, op): &(u64, DiskOp)| matches!(op, DiskOp::Snapshot(CheckpointOp::Begin { .. }));
+        let dropped = !self.steps.is_empty() && self.pending.iter().skip(before).any(begins);
+        if dropped {
+            self.steps.clear();
         }
-    }
-
-    /// Takes over steps of the replica's own checkpoint, and says whether there are any.
-    pub fn begin_checkpoint(&mut self, steps: impl Iterator<Item = CheckpointOp>) -> bool {
         self.steps.extend(steps);
-        !self.steps.is_empty()
+        dropped
     }
 
-    /// The steps under way are done. The end of a checkpoint makes durable what the operating system has of the log.
-    pub fn checkpoint_done(&mut self) {
-        for step in std::mem::take(&mut self.steps) {
-            if matches!(step, CheckpointOp::Finish { .. }) {
-                self.sync();
-            }
-            self.durable.own_step(&step);
-        }
+    fn has_snapshot(&self) -> bool {
+        self.pending.iter().any(|(_, op)| matches!(op, DiskOp::Snapshot(_)))
     }
 
-    /// Starts to write everything that waits, unless that goes on already; says whether it began.
+    /// Starts to write everything that waits, unless that goes on already; says whether it began. A snapshot waits for steps of a checkpoint.
     pub fn start(&mut self) -> bool {
-        if self.under_way > 0 || self.pending.is_empty() {
+        if self.under_way > 0 || self.pending.is_empty() || (!self.doing.is_empty() && self.has_snapshot()) {
             return false;
         }
         self.under_way = self.pending.len();
         true
+    }
+
+    /// Starts the steps that wait; says whether it did.
+    pub fn start_checkpoint(&mut self) -> bool {
+        if self.steps.is_empty() || !self.doing.is_empty() || self.under_way > 0 || self.has_snapshot() {
+            return false;
+        }
+        self.doing = std::mem::take(&mut self.steps);
+        true
+    }
+
+    /// The steps under way are done. The end of a checkpoint makes durable what the operating system has of the log.
+    pub fn checkpoint_done(&mut self) {
+        // Both are written in the same place, one after the other.
+        if self.written.iter().any(|op| matches!(op, DiskOp::Snapshot(_))) {
+            self.sync();
+        }
+        for step in std::mem::take(&mut self.doing) {
+            if matches!(step, CheckpointOp::Finish { .. }) {
+                self.sync();
+            }
+            self.durable.checkpoint_step(&step, true);
+            self.durable.release();
+        }
     }
 
     /// The last positions, one per epoch, that the operation under way makes durable; the base of a snapshot counts as one.
@@ -303,9 +307,10 @@ impl Disk {
             self.sync();
         }
         // Of the steps of a checkpoint only the last is seen, and it is done or not.
-        if self.steps.iter().any(|step| matches!(step, CheckpointOp::Finish { .. })) && rng.bool() {
+        if self.doing.iter().any(|step| matches!(step, CheckpointOp::Finish { .. })) && rng.bool() {
             self.checkpoint_done();
         }
+        self.doing.clear();
         self.steps.clear();
         let mut young: Vec<DiskOp> = self.written.drain(..).collect();
         young.extend(self.pending.drain(..).map(|(_, op)| op));
@@ -322,6 +327,7 @@ impl Disk {
     /// A clean end: everything is written and durable.
     pub fn close(&mut self) {
         self.under_way = 0;
+        self.doing.clear();
         self.steps.clear();
         self.written.extend(self.pending.drain(..).map(|(_, op)| op));
         self.sync();
@@ -350,9 +356,12 @@ mod tests {
 
     fn filled(rng: &mut Rng) -> Disk {
         let mut disk = Disk::default();
-        disk.submit([(1, append(1..=3)), (2, DiskOp::Commit(2))].into_iter());
+        disk.submit([(1, append(1..=3)), (2, DiskOp::Commit(2))].into_iter(), std::iter::empty());
         assert!(disk.start() && !disk.start());
-        disk.submit([(3, append(4..=6)), (4, DiskOp::Truncate { last: 5 }), (5, append(6..=9))].into_iter());
+        disk.submit(
+            [(3, append(4..=6)), (4, DiskOp::Truncate { last: 5 }), (5, append(6..=9))].into_iter(),
+            std::iter::empty(),
+        );
         assert_eq!(disk.done(rng.bool()), Some(2));
         disk
     }
@@ -395,10 +404,10 @@ mod tests {
         for seed in 0..200 {
             let mut rng = Rng::with_seed(seed);
             let mut disk = Disk::default();
-            disk.submit([(1, append(1..=3))].into_iter());
+            disk.submit([(1, append(1..=3))].into_iter(), std::iter::empty());
             disk.start();
             disk.done(true);
-            disk.submit(ops.iter().cloned().map(|op| (2, op)));
+            disk.submit(ops.iter().cloned().map(|op| (2, op)), std::iter::empty());
             disk.crash(Crash::Process, &mut rng);
             let image = disk.image();
             match &image.checkpoint {

@@ -12,16 +12,28 @@ type Work<R> = Box<dyn FnOnce() -> R + Send>;
 
 /// See the module.
 pub(crate) struct Beside<R> {
-    work: mpsc::Sender<Work<R>>,
+    /// None: it is told to end.
+    work: Option<mpsc::Sender<Work<R>>>,
     /// What became of it, and how long it took.
     done: mpsc::Receiver<(R, Duration)>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
     busy: bool,
 }
 
 /// The thread is gone.
 #[derive(Debug)]
 pub(crate) struct Gone;
+
+impl<R> Drop for Beside<R> {
+    /// Waits for what is under way: nobody may write in a directory that is no longer locked.
+    fn drop(&mut self) {
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been seen, or nobody asks any more.
+            let _ = thread.join();
+        }
+    }
+}
 
 impl<R: Send + 'static> Beside<R> {
     /// Starts the thread; it rings `wake` when it is done with something.
@@ -41,7 +53,7 @@ impl<R: Send + 'static> Beside<R> {
                 wake.notify_one();
             }
         })?;
-        Ok(Beside { work, done, thread, busy: false })
+        Ok(Beside { work: Some(work), done, thread: Some(thread), busy: false })
     }
 
     /// Whether something is under way.
@@ -54,25 +66,36 @@ impl<R: Send + 'static> Beside<R> {
     /// # Errors
     /// The thread is gone.
     pub(crate) fn begin(&mut self, work: Work<R>) -> Result<(), Gone> {
-        self.work.send(work).map_err(|_| Gone)?;
+        self.work.as_ref().ok_or(Gone)?.send(work).map_err(|_| Gone)?;
         self.busy = true;
         Ok(())
     }
 
     /// What became of the work that was under way, once.
-    pub(crate) fn ended(&mut self) -> Option<(R, Duration)> {
-        let done = self.done.try_recv().ok().filter(|_| self.busy)?;
-        self.busy = false;
-        Some(done)
+    ///
+    /// # Errors
+    /// The thread is gone, and it will not be known.
+    pub(crate) fn ended(&mut self) -> Result<Option<(R, Duration)>, Gone> {
+        if !self.busy {
+            return Ok(None);
+        }
+        match self.done.try_recv() {
+            Ok(done) => {
+                self.busy = false;
+                Ok(Some(done))
+            }
+            Err(mpsc::TryRecvError::Empty) => Ok(None),
+            Err(mpsc::TryRecvError::Disconnected) => Err(Gone),
+        }
     }
 
     /// Waits for what is under way, and for the thread's end.
     ///
     /// # Errors
     /// It has panicked.
-    pub(crate) fn end(self) -> Result<Option<R>, Gone> {
-        drop(self.work);
-        self.thread.join().map_err(|_| Gone)?;
+    pub(crate) fn end(mut self) -> Result<Option<R>, Gone> {
+        self.work = None;
+        self.thread.take().ok_or(Gone)?.join().map_err(|_| Gone)?;
         Ok(self.done.try_iter().last().map(|(result, _)| result))
     }
 }

@@ -13,7 +13,7 @@ use trireme_proto::{
     message::{AppendAck, Feed, Hello, Packed},
     topology::{Durability, FeedCompression, Mode, Replica, Settings, Topology},
 };
-use trireme_replica::io::CheckpointOp;
+use trireme_replica::io::{CheckpointOp, DiskOp};
 
 use crate::{
     client::COMMANDS_PER_TURN,
@@ -243,6 +243,37 @@ fn a_checkpoint_holds_no_write_up_and_its_failure_ends_the_replica() {
             assert!(why.contains("nobody opens the gate"), "{why}");
         });
     }
+}
+
+#[test]
+fn what_has_not_begun_of_a_checkpoint_never_does_once_a_snapshot_begins() {
+    in_world(Durability::Disk, async |world| {
+        let begin = || CheckpointOp::Begin { start: Position::ZERO, meta: Bytes::new() };
+        // The disk is with its thread when the steps come, and when the snapshot does.
+        let (open, gate) = std::sync::mpsc::channel();
+        world.disk.state.lock().unwrap().apply_gate = Some(gate);
+        world.script.borrow_mut().next.persist.push((1, DiskOp::Commit(1)));
+        world.ring();
+        while world.disk.state.lock().unwrap().apply_gate.is_some() {
+            tokio::task::yield_now().await;
+        }
+        world.script.borrow_mut().next.checkpoint.push(begin());
+        world.ring();
+        while !world.script.borrow().next.checkpoint.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        world.script.borrow_mut().next.persist.push((2, DiskOp::Snapshot(begin())));
+        world.ring();
+        world.until_seen("Checkpointed").await;
+        open.send(()).unwrap();
+        world.until_seen("Persisted(2)").await;
+        // What comes behind the snapshot's steps is another checkpoint, and goes on.
+        world.script.borrow_mut().seen.clear();
+        world.script.borrow_mut().next.checkpoint.push(begin());
+        world.ring();
+        world.until_seen("Checkpointed").await;
+        assert_eq!(world.disk.state.lock().unwrap().steps, 1);
+    });
 }
 
 #[test]

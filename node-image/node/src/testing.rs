@@ -170,6 +170,8 @@ pub(crate) struct FakeDiskState {
     /// The next sync waits for it.
     pub(crate) sync_gate: Option<std::sync::mpsc::Receiver<()>>,
     pub(crate) syncs: usize,
+    /// The same for the next batch.
+    pub(crate) apply_gate: Option<std::sync::mpsc::Receiver<()>>,
     /// The same for the next steps of a checkpoint; and how many were carried out.
     pub(crate) checkpoint_gate: Option<std::sync::mpsc::Receiver<()>>,
     pub(crate) steps: usize,
@@ -179,6 +181,10 @@ pub(crate) struct FakeDiskState {
 
 impl Store for FakeDisk {
     fn apply(&mut self, batch: &mut Vec<(u64, DiskOp)>) -> Result<Applied, DiskError> {
+        let held = self.state.lock().unwrap().apply_gate.take();
+        if let Some(gate) = held {
+            gate.recv().map_err(|_| DiskError::Stopped("nobody opens the gate".into()))?;
+        }
         let mut state = self.state.lock().unwrap();
         if state.broken {
             return Err(DiskError::Sync { file: "log".into(), source: std::io::ErrorKind::Other.into() });

@@ -170,6 +170,8 @@ pub(crate) struct Writer {
     /// Steps of a checkpoint that are to be begun, and who carries them out.
     steps: Vec<CheckpointOp>,
     checkpointer: Beside<Result<Option<InForce>, DiskError>>,
+    /// Some were dropped instead, and nobody was told.
+    dropped: bool,
 }
 
 impl Writer {
@@ -207,6 +209,7 @@ impl Writer {
             syncer,
             steps: Vec::new(),
             checkpointer,
+            dropped: false,
         })
     }
 
@@ -218,6 +221,12 @@ impl Writer {
     /// Takes in operations, and steps of a checkpoint; they are begun by [`Writer::advance`].
     pub(crate) fn put(&mut self, operations: &mut Batch, steps: &mut Vec<CheckpointOp>) {
         self.gathered_bytes += operations.iter().map(|(_, operation)| bytes_of(operation)).sum::<usize>();
+        let begins = |(_, operation): &(u64, DiskOp)| matches!(operation, DiskOp::Snapshot(CheckpointOp::Begin { .. }));
+        if operations.iter().any(begins) && !self.steps.is_empty() {
+            // They would go on in the snapshot's file: what has not begun of another checkpoint never does.
+            self.steps.clear();
+            self.dropped = true;
+        }
         self.gathered.append(operations);
         self.steps.append(steps);
     }
@@ -241,6 +250,9 @@ impl Writer {
     pub(crate) fn advance(&mut self, written: &mut Vec<Written>) {
         while let Ok(done) = self.done.try_recv() {
             self.take_back(done, written);
+        }
+        if std::mem::take(&mut self.dropped) {
+            written.push(Written::Checkpointed);
         }
         let Some(mut disk) = self.disk.take() else { return };
         let beside = self.sync_beside(disk.as_mut()).and_then(|()| self.checkpoint_beside(disk.as_mut(), written));
@@ -303,7 +315,8 @@ impl Writer {
 
     /// Where copies count in memory: ends the sync beside the writes if it is done, and begins one if it is time.
     fn sync_beside(&mut self, disk: &mut dyn Store) -> Result<(), DiskError> {
-        if let Some((result, took)) = self.syncer.ended() {
+        let synced = self.syncer.ended().map_err(|gone| ended(gone, "the thread that syncs"))?;
+        if let Some((result, took)) = synced {
             self.times.add(took);
             disk.synced(result)?;
         }
@@ -318,7 +331,8 @@ impl Writer {
 
     /// Ends the steps of a checkpoint under way if they are done, and begins those that wait.
     fn checkpoint_beside(&mut self, disk: &mut dyn Store, written: &mut Vec<Written>) -> Result<(), DiskError> {
-        if let Some((result, _)) = self.checkpointer.ended() {
+        let done = self.checkpointer.ended().map_err(|gone| ended(gone, "the thread that writes checkpoints"))?;
+        if let Some((result, _)) = done {
             disk.checkpointed(result)?;
             written.push(Written::Checkpointed);
         }
@@ -372,11 +386,12 @@ impl Writer {
             return Err(error);
         }
         let Some(mut disk) = self.disk.take() else { return Ok(()) };
-        if let Some(result) = self.syncer.end().map_err(|gone| ended(gone, "the thread that syncs"))? {
+        // Both have ended before either is judged: nobody writes behind this.
+        let (synced, checkpointed) = (self.syncer.end(), self.checkpointer.end());
+        if let Some(result) = synced.map_err(|gone| ended(gone, "the thread that syncs"))? {
             disk.synced(result)?;
         }
-        let checkpointer = self.checkpointer.end();
-        if let Some(result) = checkpointer.map_err(|gone| ended(gone, "the thread that writes checkpoints"))? {
+        if let Some(result) = checkpointed.map_err(|gone| ended(gone, "the thread that writes checkpoints"))? {
             disk.checkpointed(result)?;
         }
         if !self.gathered.is_empty() {

@@ -1,6 +1,6 @@
 //! What a disk had, on its way into a replica.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use trireme_proto::Position;
 
 use crate::{
@@ -132,10 +132,13 @@ impl Recovery {
     }
 
     fn flush(&mut self) -> Result<(), RecoveryError> {
-        let bytes = std::mem::take(&mut self.chunk).freeze();
-        if bytes.is_empty() {
+        let chunk = std::mem::take(&mut self.chunk);
+        if chunk.is_empty() {
             return Ok(());
         }
+        // What is not used of a piece would stay with it.
+        let full = chunk.len() >= chunk.capacity() / 4 * 3;
+        let bytes = if full { chunk.freeze() } else { Bytes::copy_from_slice(&chunk) };
         if self.log.bytes() == 0 {
             self.begin_log(&bytes)?;
         }

@@ -238,11 +238,8 @@ impl World {
         let (finished, fatal) = (std::mem::take(&mut output.finished), output.fatal.take());
         output.events.clear();
         if let Some(machine) = self.machines.get_mut(&id) {
-            machine.disk.submit(output.persist.drain(..));
-            if !output.checkpoint.is_empty() && machine.disk.begin_checkpoint(output.checkpoint.drain(..)) {
-                let (least, spread) = self.scenario.sync_us;
-                let delay = (least + self.rng.u64(0..=spread)) * machine.disk_factor;
-                self.queue.after(delay, Event::CheckpointDone(id, life));
+            if machine.disk.submit(output.persist.drain(..), output.checkpoint.drain(..)) {
+                self.queue.after(1, Event::Arrive(id, life, Box::new(Arrival::Checkpointed)));
             }
             let at = machine.clock.when(deadline).max(now + 1);
             if let Some(process) = machine.process.as_mut()
@@ -265,6 +262,11 @@ impl World {
     fn start_disk(&mut self, id: ReplicaId, life: u64) {
         let sync = self.durability() == Durability::Disk;
         let Some(machine) = self.machines.get_mut(&id) else { return };
+        if machine.disk.start_checkpoint() {
+            let (least, spread) = self.scenario.sync_us;
+            let delay = (least + self.rng.u64(0..=spread)) * machine.disk_factor;
+            self.queue.after(delay, Event::CheckpointDone(id, life));
+        }
         if machine.disk.start() {
             let (least, spread) = if sync { self.scenario.sync_us } else { (5, 20) };
             let delay = (least + self.rng.u64(0..=spread)) * machine.disk_factor;
@@ -294,6 +296,7 @@ impl World {
         if machine.process.as_ref().is_some_and(|process| process.life == life) {
             machine.disk.checkpoint_done();
             self.arrive(id, life, Arrival::Checkpointed);
+            self.start_disk(id, life);
         }
     }
 

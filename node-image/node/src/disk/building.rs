@@ -158,6 +158,7 @@ impl<F: Files> Disk<F> {
     /// It failed: fatal, like any other failure.
     pub fn checkpointed(&mut self, result: Result<Option<InForce>, DiskError>) -> Result<(), DiskError> {
         let Some(InForce { start, reached }) = self.note(result)? else { return Ok(()) };
+        self.usable()?;
         self.start = start;
         if let Some(reached) = reached {
             self.log()?.synced(reached);

@@ -375,8 +375,4 @@ impl File for ModelFile {
         inode.pending.clear();
         Ok(())
     }
-
-    fn again(&self) -> io::Result<ModelFile> {
-        Ok(ModelFile { model: self.model.clone(), inode: self.inode })
-    }
 }

@@ -41,10 +41,6 @@ pub trait File: std::fmt::Debug + Send + 'static {
     fn allocate(&self, length: u64) -> io::Result<()>;
     /// Makes content and length durable.
     fn sync(&self) -> io::Result<()>;
-    /// The same open file once more, for another thread.
-    fn again(&self) -> io::Result<Self>
-    where
-        Self: Sized;
 }
 
 /// Reads a whole file into `into`, in place of what is there: a buffer used again is not cleared first.

@@ -247,17 +247,18 @@ impl<F: Files> Log<F> {
         if self.synced >= self.tail {
             return Ok(None);
         }
-        let again = |file: &F::File, path: &str, serial| match file.again() {
+        // Opened anew: the system tells each open file once that something was not written, whoever asks first.
+        let anew = |path: &str, serial| match self.files.open(path) {
             Ok(file) => Ok(Left { file, path: path.to_owned(), serial }),
             Err(error) => Err(failed(path, "open again")(error)),
         };
         let mut segments = Vec::with_capacity(self.left.len() + 1);
         for old in &self.left {
-            segments.push(again(&old.file, &old.path, old.serial)?);
+            segments.push(anew(&old.path, old.serial)?);
         }
         let active = self.active();
         let reached = Reached { serial: active.header.serial, tail: self.tail };
-        segments.push(again(&self.file, &active.path, reached.serial)?);
+        segments.push(anew(&active.path, reached.serial)?);
         Ok(Some(Unsynced { files: self.files.clone(), segments, named: self.named, reached }))
     }
 
@@ -383,6 +384,7 @@ impl<F: Files> Log<F> {
 
     /// Drops segments that lie wholly before `from`.
     pub(super) fn retain(&mut self, from: u64) -> Result<(), DiskError> {
+        self.spares.check()?;
         if self.reset {
             return Ok(());
         }

@@ -245,6 +245,7 @@ impl<F: Files> Disk<F> {
     /// The sync failed: fatal, like any other.
     pub fn synced(&mut self, result: Result<Reached, DiskError>) -> Result<(), DiskError> {
         let reached = self.note(result)?;
+        self.usable()?;
         self.log()?.synced(reached);
         Ok(())
     }

@@ -126,8 +126,4 @@ impl File for fs::File {
     fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fdatasync(self)?)
     }
-
-    fn again(&self) -> io::Result<fs::File> {
-        self.try_clone()
-    }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    files::{File, Files, failed, is_full, unsynced},
+    files::{File, Files, is_full, unsynced},
     types::DiskError,
 };
 
@@ -87,7 +87,8 @@ impl<F: Files> Spares<F> {
             if let Some(number) = spare
                 && keep
                 && spares.ready.len() < wanted
-                && is_empty(&spares.files.open(&path)?, length)?
+                // One that cannot be read is none: it holds nothing.
+                && spares.files.open(&path).and_then(|file| is_empty(&file, length)).unwrap_or(false)
             {
                 spares.ready.push(number);
                 spares.next = spares.next.max(number + 1);
@@ -154,6 +155,14 @@ impl<F: Files> Spares<F> {
     /// One could not be removed: now or before.
     pub(super) fn remove(&mut self, path: String) -> Result<(), DiskError> {
         self.give(Job::Remove(path));
+        self.check()
+    }
+
+    /// Sees what has been done.
+    ///
+    /// # Errors
+    /// A segment could not be removed.
+    pub(super) fn check(&mut self) -> Result<(), DiskError> {
         self.collect();
         self.failed.take().map_or(Ok(()), Err)
     }
@@ -212,8 +221,14 @@ fn start<F: Files>(files: F) -> io::Result<Worker> {
     let (jobs, todo) = channel::<Job>();
     let (tell, done) = channel();
     let thread = std::thread::Builder::new().name("spares".to_owned()).spawn(move || {
+        let mut stuck = false;
         while let Ok(job) = todo.recv() {
-            if tell.send(job.carry_out(&files)).is_err() {
+            if stuck && matches!(job, Job::Remove(_)) {
+                continue; // Those behind it would vanish before it.
+            }
+            let done = job.carry_out(&files);
+            stuck |= matches!(done, Done::Removed(Err(_)));
+            if tell.send(done).is_err() {
                 return;
             }
         }
@@ -232,7 +247,8 @@ impl Job {
 
 /// Removes a segment.
 pub(super) fn remove<F: Files>(files: &F, path: &str) -> Result<(), DiskError> {
-    files.remove(path).map_err(failed(path, "remove"))?;
+    let failed = |source| DiskError::Io { file: path.to_owned(), action: "remove", source };
+    files.remove(path).map_err(failed)?;
     files.sync_folder("log").map_err(unsynced("log"))
 }
 

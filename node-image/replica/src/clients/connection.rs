@@ -1,7 +1,10 @@
 //! Commands about the connection that need more than the connection: transactions, sessions, INFO.
 
 use bytes::Bytes;
-use trireme_proto::message::{Command, Watched};
+use trireme_proto::{
+    ids::Origin,
+    message::{Command, Watched},
+};
 
 use crate::{
     engine::{
@@ -12,7 +15,11 @@ use crate::{
     replica::Replica,
 };
 
-use super::{Clients, Flow, client::bytes_of, execute::Work};
+use super::{
+    Clients, Flow,
+    client::{Place, bytes_of},
+    execute::Work,
+};
 
 /// A version that no key has.
 const VOID: u64 = u64::MAX;
@@ -247,15 +254,16 @@ impl Replica {
     }
 
     /// What was not committed was taken out of the state: a key watched while it was there has changed, also if the same entry is committed later. What
-    /// its client reads in between is without it. One that was not there is watched from here on: other entries will have the numbers that are free now.
+    /// its client reads in between is without it. One that was not there is watched from here on: other entries will have the numbers that are free now. A
+    /// transaction that is on its way was told to look at what was.
     pub(crate) fn void_watched(&mut self) {
         for id in self.clients.ids() {
             let Some(client) = self.clients.get_mut(id).filter(|client| !client.watched.is_empty()) else { continue };
             let mut watched = std::mem::take(&mut client.watched);
             for one in &mut watched {
                 let now = self.watched(&one.key);
-                match one.version == now.version {
-                    true => (one.seq, one.hidden) = (one.seq.min(self.commit), now.hidden),
+                match (one.version, one.hidden) == (now.version, now.hidden) {
+                    true => one.seq = one.seq.min(self.commit),
                     false => one.version = VOID,
                 }
             }
@@ -263,5 +271,29 @@ impl Replica {
                 client.watched = watched;
             }
         }
+        for client in self.clients.map.values_mut() {
+            for place in &mut client.places {
+                if let Place::Asked { request, .. } = place {
+                    request.watched.iter_mut().for_each(|one| one.version = VOID);
+                }
+            }
+        }
     }
+}
+
+/// So many watched keys are looked for among those that have gone; of more, each in whose slot something was written may have been there.
+const LOOKS_MAX: usize = 256;
+
+/// Whether one of some keys is another than when it was watched.
+pub(super) fn any_has_changed(access: &mut Access<'_>, watched: &[Watched], own: Origin) -> bool {
+    watched.iter().enumerate().any(|(at, one)| has_changed(access, one, own, at < LOOKS_MAX))
+}
+
+/// Whether a key is another than when it was watched. One that was not there in another group's state, or in that of an older version, and is not, is not.
+fn has_changed(access: &mut Access<'_>, watched: &Watched, own: Origin, looks: bool) -> bool {
+    let now = access.version(&watched.key);
+    let same_log = watched.origin.filter(|origin| now == 0 && origin.group == own.group);
+    now != watched.version
+        || same_log
+            .is_some_and(|origin| origin != own || access.has_been(&watched.key, watched.seq, watched.hidden, looks))
 }

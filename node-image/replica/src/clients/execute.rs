@@ -3,13 +3,13 @@
 use trireme_proto::{
     ReplicaId,
     breakage::{Breakage, broken},
-    ids::{Dot, Origin},
+    ids::Dot,
     message::{Command, Moved, Request, Watched},
 };
 
 use crate::{
     engine::{
-        Access, At, Effect, Engine,
+        At, Effect, Engine,
         command::{
             self, ConnectionCommand, Error, Handler, NOT_ALONE, Reply, Spec,
             auth::{NO_AUTH, NO_AUTH_EXEC},
@@ -27,6 +27,7 @@ use crate::{
 use super::{
     Flow,
     client::{Args, Client, bytes_of},
+    connection::any_has_changed,
     held::{Of, Reach},
     pubsub::{self, PubSub},
     slow::Asker,
@@ -313,7 +314,7 @@ impl Replica {
         let ((), effect) = self.engine.execute(&at, &mut self.delta, |access| match work {
             Work::One(spec, args) => command::run(access, spec, args, random, &mut reply),
             Work::Transaction(commands, watched) => {
-                let changed = watched.iter().any(|watched| has_changed(access, watched, own));
+                let changed = any_has_changed(access, watched, own);
                 if changed && !broken(Breakage::IgnoreWatch) {
                     return reply.null_array();
                 }
@@ -486,12 +487,4 @@ fn is_for_subscribers(spec: &Spec) -> bool {
 fn connection_in_transaction(spec: &Spec) -> bool {
     use command::ConnectionCommand::{Discard, Exec, Multi, Quit, Reset, Watch};
     matches!(spec.handler, Handler::Connection(Discard | Exec | Multi | Quit | Reset | Watch))
-}
-
-/// Whether a key is another than when it was watched. One that was not there in another group's state, or in that of an older version, and is not, is not.
-fn has_changed(access: &mut Access<'_>, watched: &Watched, own: Origin) -> bool {
-    let now = access.version(&watched.key);
-    let same_log = watched.origin.filter(|origin| now == 0 && origin.group == own.group);
-    now != watched.version
-        || same_log.is_some_and(|origin| origin != own || access.has_been(&watched.key, watched.seq, watched.hidden))
 }

@@ -62,7 +62,8 @@ impl Replica {
             return 0;
         }
         let beside_max = if eviction.is_some() { most / BESIDE_PART } else { u64::MAX };
-        let beside = self.engine.loose_bytes() + self.clients.beside;
+        // Evicting makes more of it before it makes less: what it may cost is bounded, too.
+        let beside = self.engine.loose_bytes().min(most / EXCESS_PART) + self.clients.beside;
         (self.engine.data_bytes() + beside.min(beside_max)).saturating_sub(*most)
     }
 

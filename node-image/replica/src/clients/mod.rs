@@ -113,8 +113,7 @@ pub(crate) struct Clients {
     pub(crate) wake: bool,
     /// Some command waits until the state may be shown.
     pub(crate) wait_for_whole: bool,
-    /// Large commands wait until more is committed.
-    pub(crate) wait_for_room: bool,
+    pub(crate) room: room::Room,
     /// Some client waits for copies.
     blocked: Vec<ClientId>,
     /// Commands that wait for keys.
@@ -359,6 +358,7 @@ impl Replica {
             return;
         }
         self.unblock();
+        self.begin_to_make_room();
         let mut stalled = std::mem::take(&mut self.clients.stalled);
         if !self.clients.waiters.is_empty() {
             // Those who wait for keys first, in the order in which they began.

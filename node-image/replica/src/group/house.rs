@@ -11,7 +11,7 @@ const SNAPSHOT_LOG_FACTOR: u64 = 4;
 /// Microseconds until the next call while slots are being swept.
 const SWEEP_PERIOD_US: u64 = 1_000;
 /// Keys that are moved closer in memory in one turn.
-const MOVES_PER_TURN: usize = 512;
+const MOVES_PER_TURN: usize = 2_048;
 
 impl Replica {
     /// Whether this replica may remove keys now that nobody told it to remove.

@@ -33,3 +33,28 @@ fn a_small_command_waits_for_a_few_large_ones_and_all_get_their_turn() {
         assert_eq!(rig.heard(1, client), "+OK", "{client}");
     }
 }
+
+#[test]
+fn a_large_command_has_its_turn_beside_others_that_fill_all_room() {
+    let mut rig = Rig::serving(3, 2);
+    rig.run(100);
+    for id in [2, 3] {
+        rig.nodes.get_mut(&id).unwrap().disk = false;
+    }
+    let (before, middle) = (rig.report(1).last.seq, "x".repeat(60_000));
+    for client in 10..60 {
+        rig.open(1, client);
+        rig.say(1, client, &format!("SET {client} {middle}"));
+    }
+    for client in [7, 8] {
+        rig.open(1, client);
+        rig.say(1, client, &format!("SET {client} {}", "x".repeat(LARGE)));
+    }
+    rig.run(5);
+    assert_eq!(rig.report(1).last.seq, before + 51, "all of the others, and one large one");
+    for id in [2, 3] {
+        rig.nodes.get_mut(&id).unwrap().disk = true;
+    }
+    rig.run(50);
+    assert_eq!([7, 8].map(|client| rig.heard(1, client)), ["+OK", "+OK"]);
+}

@@ -211,6 +211,9 @@ impl Engine {
             let slot = self.state.slot_mut(slot);
             slot.last_write = slot.last_write.max(at.seq);
         }
+        if at.keep_undo {
+            self.state.journal.blind = at.seq;
+        }
         self.state.end(at.seq, self.clock, None, 0, at.keep_undo && imported.is_ok());
         Ok(imported?.1)
     }

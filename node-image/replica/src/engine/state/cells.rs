@@ -217,6 +217,8 @@ pub(crate) struct Cells {
     moves: u32,
     /// The next cell that is moved, if its chunk is being emptied.
     moving: Option<Handle>,
+    /// The size whose cells were moved last.
+    tidied: usize,
     big: Pool<Box<[u8]>>,
     /// Each key's cell has a stamp.
     stamp_all: bool,
@@ -233,6 +235,7 @@ impl Default for Cells {
             held: 0,
             moves: 0,
             moving: None,
+            tidied: 0,
             big: Pool::default(),
             stamp_all: false,
             registers: Pool::default(),
@@ -385,9 +388,12 @@ impl Cells {
             return self.moving;
         }
         self.stop_moving();
-        let class = (0..SIZES).max_by_key(|class| self.slabs[*class].loose())?;
+        // One size after the other: what cannot be moved of one must not keep the others waiting.
+        let after = |step: usize| (self.tidied + step) % SIZES;
+        let class = (1..=SIZES).map(after).find(|class| self.slabs[*class].loose() > 0)?;
+        self.tidied = class;
         let slab = &mut self.slabs[class];
-        let first = if slab.loose() > 0 { slab.leave() } else { None }?;
+        let first = slab.leave()?;
         self.moving = Some(Handle::new(class as u8, slab.next_leaving(first).unwrap_or(first)));
         self.moving
     }

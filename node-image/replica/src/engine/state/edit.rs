@@ -71,7 +71,7 @@ impl State {
         if let Some(old) = old.filter(|old| self.is_present(*old))
             && !new.is_some_and(|new| self.is_present(new))
         {
-            self.gone.note(self.seq, hash(self.name(old)));
+            self.gone.note(self.seq, hash(self.name(old)), self.version_at(old));
         }
         self.swap_top(slot, old, new);
         self.journal.push(Pre::Top { slot, old, new });
@@ -147,7 +147,8 @@ impl State {
             }
             self.present = if present { self.present + 1 } else { self.present - 1 };
             if !present {
-                self.gone.note(self.seq, hash(self.name(Handle::key(index))));
+                let handle = Handle::key(index);
+                self.gone.note(self.seq, hash(self.name(handle)), self.version_at(handle));
             }
         }
     }

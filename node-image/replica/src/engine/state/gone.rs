@@ -7,29 +7,38 @@ use std::collections::VecDeque;
 /// So many removals are known.
 const KEPT: usize = 4096;
 
+/// What has gone.
+struct Removal {
+    /// The log's seq.
+    seq: u64,
+    /// The hash of the key.
+    hashed: u64,
+    /// The version that it had at last.
+    version: u64,
+}
+
 /// The latest removals of keys, in order.
 #[derive(Default)]
 pub(crate) struct Gone {
-    /// The log's seq, and the hash of the key.
-    latest: VecDeque<(u64, u64)>,
+    latest: VecDeque<Removal>,
     /// Of those up to this seq not all are known.
     forgotten: u64,
 }
 
 impl Gone {
     /// A key that clients could see goes.
-    pub(crate) fn note(&mut self, seq: u64, hashed: u64) {
+    pub(crate) fn note(&mut self, seq: u64, hashed: u64, version: u64) {
         if self.latest.len() == KEPT
-            && let Some((oldest, _)) = self.latest.pop_front()
+            && let Some(oldest) = self.latest.pop_front()
         {
-            self.forgotten = self.forgotten.max(oldest);
+            self.forgotten = self.forgotten.max(oldest.seq);
         }
-        self.latest.push_back((seq, hashed));
+        self.latest.push_back(Removal { seq, hashed, version });
     }
 
     /// What came from this seq on is undone.
     pub(crate) fn undo_from(&mut self, seq: u64) {
-        while self.latest.pop_back_if(|last| last.0 >= seq).is_some() {}
+        while self.latest.pop_back_if(|last| last.seq >= seq).is_some() {}
     }
 
     /// What has gone up to here is not known: the state was read as it was later.
@@ -37,10 +46,10 @@ impl Gone {
         self.forgotten = self.forgotten.max(upto);
     }
 
-    /// How often a key has gone after this seq, where that is known.
-    pub(crate) fn since(&self, seq: u64, hashed: u64) -> Option<usize> {
-        let later = self.latest.iter().rev().take_while(|last| last.0 > seq);
-        (seq >= self.forgotten).then(|| later.filter(|last| last.1 == hashed).count())
+    /// Whether a key has gone after this seq with another version than `hidden`, or may have.
+    pub(crate) fn has_gone(&self, seq: u64, hashed: u64, hidden: u64) -> bool {
+        let mut later = self.latest.iter().rev().take_while(|last| last.seq > seq);
+        seq < self.forgotten || later.any(|last| last.hashed == hashed && last.version != hidden)
     }
 }
 
@@ -51,14 +60,17 @@ mod tests {
     #[test]
     fn what_has_gone_is_known_for_a_while_and_undone() {
         let mut gone = Gone::default();
-        (1..=10).for_each(|seq| gone.note(seq, seq % 2));
-        assert_eq!([0, 4, 9, 10].map(|seq| gone.since(seq, 1)), [Some(5), Some(3), Some(0), Some(0)]);
+        (1..=10).for_each(|seq| gone.note(seq, seq % 2, 100 + seq));
+        let of = |gone: &Gone, seq| gone.has_gone(seq, 1, 0);
+        assert_eq!([0, 8, 9, 10].map(|seq| of(&gone, seq)), [true, true, false, false]);
+        assert!(!gone.has_gone(8, 1, 109), "it is what was hidden that has gone");
+        assert!(gone.has_gone(6, 1, 109) && !gone.has_gone(9, 1, 0));
         gone.undo_from(7);
-        assert_eq!([0, 4, 6].map(|seq| gone.since(seq, 1)), [Some(3), Some(1), Some(0)]);
-        gone.forget(4);
-        assert_eq!([3, 4].map(|seq| gone.since(seq, 1)), [None, Some(1)]);
-        (0..2 * KEPT as u64).for_each(|more| gone.note(7 + more, 7));
+        assert_eq!([4, 5, 6].map(|seq| of(&gone, seq)), [true, false, false]);
+        gone.forget(5);
+        assert_eq!([4, 5].map(|seq| of(&gone, seq)), [true, false]);
+        (0..2 * KEPT as u64).for_each(|more| gone.note(7 + more, 7, 1));
         let kept = KEPT as u64;
-        assert_eq!((gone.latest.len(), gone.since(5 + kept, 7), gone.since(6 + kept, 7)), (KEPT, None, Some(KEPT)));
+        assert_eq!((gone.latest.len(), of(&gone, 5 + kept), of(&gone, 6 + kept)), (KEPT, true, false));
     }
 }

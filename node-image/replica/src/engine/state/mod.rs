@@ -182,6 +182,14 @@ impl State {
         handle.as_key().is_none_or(|index| self.key(index).is_some_and(|k| k.present))
     }
 
+    /// A number that changes with every change of a key.
+    pub(crate) fn version_at(&self, handle: Handle) -> u64 {
+        match handle.as_key() {
+            Some(index) => self.key(index).map_or(0, |k| k.version),
+            None => self.cells.plain(handle).map_or(0, |p| version_of(p.dot)),
+        }
+    }
+
     /// XOR of the key's records.
     pub(crate) fn digest_of(&self, handle: Handle) -> u64 {
         match (handle.as_key(), self.cells.plain(handle)) {

@@ -93,6 +93,8 @@ pub(crate) struct Journal {
     finished: usize,
     /// Number of the unit that is being worked on.
     pub(crate) current: u64,
+    /// Seq of the last unit that may be undone and does not show in its slot's last write: state was joined that a client sees no difference in.
+    pub(crate) blind: u64,
 }
 
 impl Journal {

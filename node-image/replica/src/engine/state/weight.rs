@@ -109,7 +109,8 @@ impl State {
     /// Whether the journal may name what stands in a slot's table.
     fn is_noted(&self, slot: u16) -> bool {
         let (at, first) = (self.slot(slot), self.journal.first_seq());
-        at.touched == self.journal.current || first.is_some_and(|first| at.last_write >= first)
+        let noted = |first| at.last_write >= first || self.journal.blind >= first;
+        at.touched == self.journal.current || first.is_some_and(noted)
     }
 
     /// Where slabs have too much to spare, moves cells of keys, so many at most, so that chunks of them become empty. Elements stay where they are: a cell
@@ -121,7 +122,8 @@ impl State {
         }
     }
 
-    fn move_key(&mut self, cell: Handle) {
+    /// Moves a key's cell, unless the journal may name it.
+    pub(crate) fn move_key(&mut self, cell: Handle) {
         let name = self.cells.name(cell);
         let slot = slot_of(name);
         let found = self.find(slot, name).filter(|found| found.is_cell(cell) && !self.is_noted(slot));

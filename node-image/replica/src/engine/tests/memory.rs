@@ -3,12 +3,13 @@
 use crate::engine::{
     Access, At, Engine,
     evict::{Order, Wanted},
+    slot_of,
 };
 
 /// What keys may take, in bytes.
 const MEMORY: u64 = 8 << 20;
 /// What evicting may be behind, and what is evicted ahead.
-const BEHIND: u64 = 32 << 10;
+const BEHIND: u64 = 64 << 10;
 /// What slabs may hold beside what keys take: an eighth of it, and a little.
 const SLACK: u64 = MEMORY / 8 + (3 << 20);
 /// Keys that are moved between two entries.
@@ -105,6 +106,40 @@ fn what_was_deleted_goes_back_and_what_may_be_undone_stays_where_it_is() {
     assert_eq!(engine.digest_total(), digest);
     (0..100).for_each(|_| engine.tidy(MOVES));
     assert_eq!(engine.loose_bytes(), 0, "of {before}");
+    let there = checked(&mut engine, 300_000, 0..60_000);
+    assert_eq!(there, (0..60_000).step_by(10).collect::<Vec<u64>>());
+}
+
+#[test]
+fn what_joined_state_has_put_in_the_place_of_the_same_stays_where_it_is_until_it_cannot_be_undone() {
+    let mut engine = Engine::new();
+    for number in 0..60_000 {
+        let value = vec![number as u8; size_of_value(number)];
+        write(&mut engine, &at(number + 1, false), |a| a.put_string(format!("key:{number}").as_bytes(), &value, false));
+    }
+    for number in (0..60_000).filter(|number| number % 10 > 0) {
+        write(&mut engine, &at(100_000 + number, false), |a| a.clear(format!("key:{number}").as_bytes()));
+    }
+    let digest = engine.digest_total();
+    for slot in 0..trireme_proto::SLOTS {
+        let mut image = Vec::new();
+        engine.export_slot(slot, &mut image);
+        if !image.is_empty() {
+            assert_eq!(engine.import_part(slot, &image, &at(200_000 + u64::from(slot), true)).unwrap(), 0);
+        }
+    }
+    for number in (0..60_000).step_by(10) {
+        let key = format!("key:{number}");
+        let slot = slot_of(key.as_bytes());
+        let cell = engine.state.find(slot, key.as_bytes()).unwrap();
+        engine.state.move_key(cell);
+        assert_eq!(engine.state.find(slot, key.as_bytes()), Some(cell), "{key}");
+    }
+    (0..100).for_each(|_| engine.tidy(MOVES));
+    engine.undo_after(200_000 - 1);
+    assert_eq!(engine.digest_total(), digest);
+    (0..100).for_each(|_| engine.tidy(MOVES));
+    assert_eq!(engine.loose_bytes(), 0);
     let there = checked(&mut engine, 300_000, 0..60_000);
     assert_eq!(there, (0..60_000).step_by(10).collect::<Vec<u64>>());
 }
