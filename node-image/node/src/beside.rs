@@ -8,6 +8,8 @@ use std::{
 
 use tokio::sync::Notify;
 
+use crate::disk::DiskError;
+
 type Work<R> = Box<dyn FnOnce() -> R + Send>;
 
 /// See the module.
@@ -18,11 +20,18 @@ pub(crate) struct Beside<R> {
     done: mpsc::Receiver<(R, Duration)>,
     thread: Option<JoinHandle<()>>,
     busy: bool,
+    name: &'static str,
 }
 
-/// The thread is gone.
+/// The thread with this name is gone, and what it had under way with it.
 #[derive(Debug)]
-pub(crate) struct Gone;
+pub(crate) struct Gone(&'static str);
+
+impl From<Gone> for DiskError {
+    fn from(Gone(name): Gone) -> DiskError {
+        DiskError::Stopped(format!("its thread \"{name}\" has ended"))
+    }
+}
 
 impl<R> Drop for Beside<R> {
     /// Waits for what is under way: nobody may write in a directory that is no longer locked.
@@ -40,7 +49,7 @@ impl<R: Send + 'static> Beside<R> {
     ///
     /// # Errors
     /// The system has no more threads.
-    pub(crate) fn start(name: &str, wake: Arc<Notify>) -> std::io::Result<Beside<R>> {
+    pub(crate) fn start(name: &'static str, wake: Arc<Notify>) -> std::io::Result<Beside<R>> {
         let (work, todo) = mpsc::channel::<Work<R>>();
         let (report, done) = mpsc::channel();
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
@@ -53,7 +62,7 @@ impl<R: Send + 'static> Beside<R> {
                 wake.notify_one();
             }
         })?;
-        Ok(Beside { work: Some(work), done, thread: Some(thread), busy: false })
+        Ok(Beside { work: Some(work), done, thread: Some(thread), busy: false, name })
     }
 
     /// Whether something is under way.
@@ -66,7 +75,8 @@ impl<R: Send + 'static> Beside<R> {
     /// # Errors
     /// The thread is gone.
     pub(crate) fn begin(&mut self, work: Work<R>) -> Result<(), Gone> {
-        self.work.as_ref().ok_or(Gone)?.send(work).map_err(|_| Gone)?;
+        let gone = || Gone(self.name);
+        self.work.as_ref().ok_or_else(gone)?.send(work).map_err(|_| gone())?;
         self.busy = true;
         Ok(())
     }
@@ -85,7 +95,7 @@ impl<R: Send + 'static> Beside<R> {
                 Ok(Some(done))
             }
             Err(mpsc::TryRecvError::Empty) => Ok(None),
-            Err(mpsc::TryRecvError::Disconnected) => Err(Gone),
+            Err(mpsc::TryRecvError::Disconnected) => Err(Gone(self.name)),
         }
     }
 
@@ -93,9 +103,10 @@ impl<R: Send + 'static> Beside<R> {
     ///
     /// # Errors
     /// It has panicked.
-    pub(crate) fn end(mut self) -> Result<Option<R>, Gone> {
+    pub(crate) fn end(&mut self) -> Result<Option<R>, Gone> {
         self.work = None;
-        self.thread.take().ok_or(Gone)?.join().map_err(|_| Gone)?;
+        let thread = self.thread.take();
+        thread.and_then(|thread| thread.join().ok()).ok_or(Gone(self.name))?;
         Ok(self.done.try_iter().last().map(|(result, _)| result))
     }
 }

@@ -179,12 +179,15 @@ pub(crate) struct FakeDiskState {
     pub(crate) threads: Vec<Option<String>>,
 }
 
+/// Waits until somebody opens a gate, if there is one.
+fn pass(gate: Option<std::sync::mpsc::Receiver<()>>) -> Result<(), DiskError> {
+    gate.map_or(Ok(()), |gate| gate.recv().map_err(|_| DiskError::Stopped("nobody opens the gate".into())))
+}
+
 impl Store for FakeDisk {
     fn apply(&mut self, batch: &mut Vec<(u64, DiskOp)>) -> Result<Applied, DiskError> {
-        let held = self.state.lock().unwrap().apply_gate.take();
-        if let Some(gate) = held {
-            gate.recv().map_err(|_| DiskError::Stopped("nobody opens the gate".into()))?;
-        }
+        let gate = self.state.lock().unwrap().apply_gate.take();
+        pass(gate)?;
         let mut state = self.state.lock().unwrap();
         if state.broken {
             return Err(DiskError::Sync { file: "log".into(), source: std::io::ErrorKind::Other.into() });
@@ -218,10 +221,8 @@ impl Store for FakeDisk {
     fn checkpoint_work(&mut self, steps: Vec<CheckpointOp>) -> Result<CheckpointWork, DiskError> {
         let state = Arc::clone(&self.state);
         Ok(Box::new(move || {
-            let held = state.lock().unwrap().checkpoint_gate.take();
-            if let Some(gate) = held {
-                gate.recv().map_err(|_| DiskError::Stopped("nobody opens the gate".into()))?;
-            }
+            let gate = state.lock().unwrap().checkpoint_gate.take();
+            pass(gate)?;
             state.lock().unwrap().steps += steps.len();
             Ok(None)
         }))

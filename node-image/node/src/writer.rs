@@ -7,8 +7,7 @@
 //! Nor do the steps of a checkpoint, which have a third thread: no batch waits behind one.
 
 use std::{
-    sync::{Arc, mpsc},
-    thread::JoinHandle,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +16,7 @@ use trireme_proto::topology::Durability;
 use trireme_replica::io::{CheckpointOp, DiskOp};
 
 use crate::{
-    beside::{Beside, Gone},
+    beside::Beside,
     disk::{Applied, CheckpointWork, Disk, DiskError, InForce, Reached, Space, SyncWork},
 };
 
@@ -163,9 +162,7 @@ pub(crate) struct Writer {
     stuck: bool,
     care_at: Instant,
     times: Times,
-    jobs: mpsc::Sender<Job>,
-    done: mpsc::Receiver<Done>,
-    thread: JoinHandle<()>,
+    worker: Beside<Done>,
     syncer: Beside<Result<Reached, DiskError>>,
     /// Steps of a checkpoint that are to be begun, and who carries them out.
     steps: Vec<CheckpointOp>,
@@ -182,16 +179,7 @@ impl Writer {
     pub(crate) fn start(disk: Box<dyn Store>, durability: Durability, wake: Arc<Notify>) -> std::io::Result<Writer> {
         let syncer = Beside::start("sync", Arc::clone(&wake))?;
         let checkpointer = Beside::start("checkpoint", Arc::clone(&wake))?;
-        let (jobs, todo) = mpsc::channel::<Job>();
-        let (report, done) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("disk".into()).spawn(move || {
-            for job in todo {
-                if report.send(carry_out(job)).is_err() {
-                    return;
-                }
-                wake.notify_one();
-            }
-        })?;
+        let worker = Beside::start("disk", wake)?;
         Ok(Writer {
             disk: Some(disk),
             durability,
@@ -203,9 +191,7 @@ impl Writer {
             stuck: false,
             care_at: Instant::now() + CARE_EVERY,
             times: Times::default(),
-            jobs,
-            done,
-            thread,
+            worker,
             syncer,
             steps: Vec::new(),
             checkpointer,
@@ -248,8 +234,10 @@ impl Writer {
 
     /// Takes back what the thread has done, and begins what can be begun.
     pub(crate) fn advance(&mut self, written: &mut Vec<Written>) {
-        while let Ok(done) = self.done.try_recv() {
-            self.take_back(done, written);
+        match self.worker.ended() {
+            Ok(Some((done, _))) => self.take_back(done, written),
+            Ok(None) => {}
+            Err(gone) => return written.push(Written::Failed(gone.into())),
         }
         if std::mem::take(&mut self.dropped) {
             written.push(Written::Checkpointed);
@@ -282,8 +270,8 @@ impl Writer {
         if self.durability == Durability::Memory && !waits {
             let done = carry_out(job);
             self.take_back(done, written);
-        } else if self.jobs.send(job).is_err() {
-            written.push(Written::Failed(DiskError::Stopped("its thread has ended".into())));
+        } else if let Err(gone) = self.worker.begin(Box::new(move || carry_out(job))) {
+            written.push(Written::Failed(gone.into()));
         }
     }
 
@@ -315,8 +303,7 @@ impl Writer {
 
     /// Where copies count in memory: ends the sync beside the writes if it is done, and begins one if it is time.
     fn sync_beside(&mut self, disk: &mut dyn Store) -> Result<(), DiskError> {
-        let synced = self.syncer.ended().map_err(|gone| ended(gone, "the thread that syncs"))?;
-        if let Some((result, took)) = synced {
+        if let Some((result, took)) = self.syncer.ended()? {
             self.times.add(took);
             disk.synced(result)?;
         }
@@ -324,15 +311,14 @@ impl Writer {
             return Ok(());
         }
         match disk.sync_work()? {
-            Some(work) => self.syncer.begin(work).map_err(|gone| ended(gone, "the thread that syncs")),
+            Some(work) => Ok(self.syncer.begin(work)?),
             None => Ok(()),
         }
     }
 
     /// Ends the steps of a checkpoint under way if they are done, and begins those that wait.
     fn checkpoint_beside(&mut self, disk: &mut dyn Store, written: &mut Vec<Written>) -> Result<(), DiskError> {
-        let done = self.checkpointer.ended().map_err(|gone| ended(gone, "the thread that writes checkpoints"))?;
-        if let Some((result, _)) = done {
+        if let Some((result, _)) = self.checkpointer.ended()? {
             disk.checkpointed(result)?;
             written.push(Written::Checkpointed);
         }
@@ -340,7 +326,7 @@ impl Writer {
             return Ok(());
         }
         let work = disk.checkpoint_work(std::mem::take(&mut self.steps))?;
-        self.checkpointer.begin(work).map_err(|gone| ended(gone, "the thread that writes checkpoints"))
+        Ok(self.checkpointer.begin(work)?)
     }
 
     fn take_back(&mut self, done: Done, written: &mut Vec<Written>) {
@@ -372,13 +358,8 @@ impl Writer {
     /// See [`DiskError`].
     pub(crate) fn close(mut self) -> Result<(), DiskError> {
         let mut written = Vec::new();
-        if self.disk.is_none() {
-            let done = self.done.recv().map_err(|_| DiskError::Stopped("its thread has ended".into()))?;
+        if let Some(done) = self.worker.end()? {
             self.take_back(done, &mut written);
-        }
-        drop(self.jobs);
-        if self.thread.join().is_err() {
-            return Err(DiskError::Stopped("its thread has panicked".into()));
         }
         if let Some(error) =
             written.into_iter().find_map(|w| if let Written::Failed(error) = w { Some(error) } else { None })
@@ -388,10 +369,10 @@ impl Writer {
         let Some(mut disk) = self.disk.take() else { return Ok(()) };
         // Both have ended before either is judged: nobody writes behind this.
         let (synced, checkpointed) = (self.syncer.end(), self.checkpointer.end());
-        if let Some(result) = synced.map_err(|gone| ended(gone, "the thread that syncs"))? {
+        if let Some(result) = synced? {
             disk.synced(result)?;
         }
-        if let Some(result) = checkpointed.map_err(|gone| ended(gone, "the thread that writes checkpoints"))? {
+        if let Some(result) = checkpointed? {
             disk.checkpointed(result)?;
         }
         if !self.gathered.is_empty() {
@@ -399,10 +380,6 @@ impl Writer {
         }
         disk.close()
     }
-}
-
-fn ended(_: Gone, who: &str) -> DiskError {
-    DiskError::Stopped(format!("{who} has ended"))
 }
 
 /// Does one job.

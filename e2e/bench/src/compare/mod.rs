@@ -231,6 +231,13 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// The middle of some ratios, with the least and the greatest, in words.
+pub fn spread(ratios: &[f64]) -> String {
+    let low = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = ratios.iter().copied().fold(0.0, f64::max);
+    format!("{:.2} ({low:.2}–{high:.2})", median(ratios))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

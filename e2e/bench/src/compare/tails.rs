@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Settings, median,
+    Settings, median, spread,
     table::Row,
     throughput::{CONNECTIONS, KEY_BYTES, VALUE_BYTES},
 };
@@ -71,15 +71,13 @@ pub fn checkpoints(settings: &Settings, stop: &Stop, say: &mut dyn FnMut(String)
         theirs.push(peer.latency_ms(0.999));
     }
     let ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(own, peer)| own / peer).collect();
-    let (low, high) =
-        (ratios.iter().copied().fold(f64::INFINITY, f64::min), ratios.iter().copied().fold(0.0, f64::max));
     let ratio = median(&ratios);
     let missing = settings.rounds as u32 - written;
     Ok(Row {
         what: "SET at half of the most there is, w = 2 of 3, Memory: p99.9 with checkpoints".into(),
         ours: format!("{:.2} ms at {:.0}k/s", median(&ours), rate / 1000.0),
         peer: format!("without checkpoints: {:.2} ms", median(&theirs)),
-        ratio: format!("{ratio:.2} ({low:.2}–{high:.2})"),
+        ratio: spread(&ratios),
         goal: format!("≤ {CHECKPOINTS_MAX} x"),
         reached: Some(ratio <= CHECKPOINTS_MAX && missing == 0),
         errors: if missing > 0 { vec![format!("no checkpoint in {missing} rounds")] } else { Vec::new() },

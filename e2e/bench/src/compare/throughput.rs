@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
-use super::{Scenario, Settings, median, table::Row};
+use super::{Scenario, Settings, median, spread, table::Row};
 use crate::{
     load::{
         self, Keys, Report, Stop, Workload,
@@ -326,8 +326,6 @@ fn row(plan: &Plan, peer: &str, ours: &[Report], theirs: &[Report]) -> Row {
             if by_latency { own.latency_ms(0.5) / other.latency_ms(0.5) } else { own.per_second() / other.per_second() }
         })
         .collect();
-    let low = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = ratios.iter().copied().fold(0.0, f64::max);
     let (goal, reached) = match plan.goal {
         Goal::Ratio(least) => (format!("≥ {least} x"), Some(median(&ratios) >= least)),
         Goal::LatencyMs(most) => (format!("≤ {most:.1} ms"), Some(latency(ours, 0.5) <= most)),
@@ -343,7 +341,7 @@ fn row(plan: &Plan, peer: &str, ours: &[Report], theirs: &[Report]) -> Row {
         what: plan.what.into(),
         ours: figure(ours),
         peer: format!("{peer}: {}", figure(theirs)),
-        ratio: format!("{:.2} ({low:.2}–{high:.2}){}", median(&ratios), if by_latency { " of its p50" } else { "" }),
+        ratio: format!("{}{}", spread(&ratios), if by_latency { " of its p50" } else { "" }),
         goal,
         reached: reached.map(|reached| reached && errors.is_empty()),
         errors,

@@ -6,7 +6,8 @@ use std::hint::black_box;
 
 use smallvec::SmallVec;
 
-use super::{Engine, delta, slot::slot_of, state::hash};
+pub(crate) use super::delta::first_key;
+use super::{Engine, slot::slot_of, state::hash};
 
 /// As many keys are looked up side by side: about as many as a processor can wait for at a time.
 pub const TOGETHER: usize = 16;
@@ -15,11 +16,6 @@ const TOGETHER_MIN: usize = 4;
 
 /// Keys that will be looked up next.
 pub(crate) type Keys<'a> = SmallVec<[&'a [u8]; TOGETHER]>;
-
-/// The key of a delta's first change, where that can be told in few steps.
-pub(crate) fn key_of(delta: &[u8]) -> Option<&[u8]> {
-    delta::first_key(delta)
-}
 
 impl Engine {
     /// Brings near what searches for these keys will read.

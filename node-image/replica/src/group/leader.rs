@@ -358,7 +358,7 @@ impl Replica {
         while count < warm::TOGETHER
             && let Ok(record) = crate::log::record::read_trusted(rest)
         {
-            keys.extend(warm::key_of(record.payload).filter(|_| record.kind == Kind::Delta));
+            keys.extend(warm::first_key(record.payload).filter(|_| record.kind == Kind::Delta));
             (rest, count) = (&rest[record.bytes..], count + 1);
         }
         self.engine.warm(&keys);
