@@ -2,7 +2,7 @@
 
 use trireme_proto::{Position, Report, Topology, message::Digests};
 use trireme_replica::{
-    Recovery, RecoveryError, Replica,
+    Place, Recovery, RecoveryError, Replica,
     engine::command::config::Tuning,
     io::{ClientId, Input, Meta, Now, Output},
 };
@@ -14,8 +14,8 @@ impl Core for Replica {
         Replica::step(self, input, now);
     }
 
-    fn warm(&self, keys: &[&[u8]]) {
-        Replica::warm(self, keys);
+    fn warm(&self, places: &[Place<'_>]) {
+        Replica::warm(self, places);
     }
 
     fn take_output(&mut self, output: &mut Output) {

@@ -23,7 +23,7 @@ use trireme_replica::{
 };
 
 use crate::{
-    ahead::keys_in,
+    ahead::places_in,
     outbox::Outbox,
     resp::Parser,
     shell::{READ_BYTES, Shell, count},
@@ -251,9 +251,9 @@ impl Reader<'_> {
         let (mut at, mut warm) = (0, 1);
         for _ in 0..COMMANDS_PER_TURN {
             if warm == 0 {
-                let keys = keys_in(&bytes[at..]);
-                core.warm(&keys);
-                warm = keys.len().max(1);
+                let places = places_in(&bytes[at..]);
+                core.warm(&places);
+                warm = places.len().max(1);
             }
             match self.parser.parse(&bytes[at..]) {
                 Ok(Some(length)) => {

@@ -13,6 +13,7 @@ use std::{
 use tokio::sync::Notify;
 use trireme_proto::{Report, Topology, message::Digests};
 use trireme_replica::{
+    Place,
     engine::command::config::Tuning,
     io::{ClientId, Identity, Input, Now, Output},
 };
@@ -27,7 +28,7 @@ pub(crate) trait Core {
     /// See [`trireme_replica::Replica::step`].
     fn step(&mut self, input: Input<'_>, now: Now);
     /// See [`trireme_replica::Replica::warm`].
-    fn warm(&self, keys: &[&[u8]]);
+    fn warm(&self, places: &[Place<'_>]);
     /// See [`trireme_replica::Replica::take_output`].
     fn take_output(&mut self, output: &mut Output);
     /// See [`trireme_replica::Replica::take_replies`].

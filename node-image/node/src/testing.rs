@@ -93,7 +93,7 @@ impl Core for FakeCore {
         }
     }
 
-    fn warm(&self, _: &[&[u8]]) {}
+    fn warm(&self, _: &[trireme_replica::Place<'_>]) {}
 
     fn take_output(&mut self, output: &mut Output) {
         let mut script = self.script.borrow_mut();

@@ -56,6 +56,6 @@ mod recovery;
 mod replica;
 
 pub use clients::pubsub::SUBSCRIBER_BYTES_HARD;
-pub use engine::warm::TOGETHER as KEYS_AHEAD;
+pub use engine::warm::{Place, Places, TOGETHER as PLACES_AHEAD};
 pub use recovery::{Recovery, RecoveryError};
 pub use replica::Replica;

@@ -82,6 +82,8 @@ pub struct Replica {
     /// A snapshot that is whole and not durable yet: nothing is appended before it is in force.
     pub(crate) installing: Option<Box<Install>>,
     pub(crate) checkpoint: Checkpoint,
+    /// A moment without uncommitted entries was wanted at the end of the last turn: commands may wait for it.
+    pub(crate) quiet_wanted: bool,
     /// The commit that the disk was last told of.
     pub(crate) commit_noted: u64,
     /// The lease granted last runs until then.
@@ -146,6 +148,7 @@ impl Replica {
             disk_full: false,
             checkpointing: None,
             installing: None,
+            quiet_wanted: false,
             commit_noted: recovered.commit,
             granted_until_us: 0,
             gap_since_us: now.mono_us,

@@ -68,6 +68,14 @@ enum Kind {
     Incr,
     /// Four GETs for each SET.
     Mixed,
+    /// ZADD of a member to one of 1000 keys, with another score each time.
+    Zadd,
+    /// HSET of a field of one of 1000 keys.
+    Hset,
+    /// LPUSH to one of 1000 keys.
+    Lpush,
+    /// SADD of a member to one of 1000 keys.
+    Sadd,
 }
 
 fn main() -> ExitCode {
@@ -99,6 +107,10 @@ fn run(options: &Options) -> Result<Report, String> {
         Kind::Get => Command::Get,
         Kind::Incr => Command::Incr,
         Kind::Mixed => Command::Mixed,
+        Kind::Zadd => Command::ZAdd,
+        Kind::Hset => Command::HSet,
+        Kind::Lpush => Command::LPush,
+        Kind::Sadd => Command::SAdd,
     };
     let wait = match options.wait {
         None => Wait::No,

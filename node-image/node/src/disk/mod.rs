@@ -262,6 +262,7 @@ impl<F: Files> Disk<F> {
         let result = identity::mark(&self.files, durability, false);
         self.note(result)?;
         self.durability = durability;
+        self.log()?.spares().write_zeros(durability == Durability::Disk);
         Ok(())
     }
 

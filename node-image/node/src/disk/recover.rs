@@ -113,6 +113,7 @@ pub(super) fn recover<F: Files, R: Restore>(
     // The machine may have forgotten that a spare had become a segment.
     let mut spares =
         Spares::open(files.clone(), wanted, sizes.segment, background, !tail_lost).map_err(failed("log", "list"))?;
+    spares.write_zeros(durability == Durability::Disk);
     // Where the segment that voids something was set aside, its place must not stay empty: what was void would be found again, before what is written now.
     if judged.chain.is_empty() || judged.limited {
         let previous = judged.chain.back().map_or(Position::ZERO, |segment| segment.last);

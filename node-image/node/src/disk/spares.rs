@@ -1,4 +1,5 @@
 //! Empty segments, made ready ahead: space taken and zeros written, so that an append overwrites what is there and its fdatasync has no metadata to write.
+//! Where nobody waits for an fdatasync (durability `Memory`) the space is taken only: to write zeros would double what is written.
 //!
 //! A spare is filled as `log/prepare-N` and called `log/spare-N` once that is durable. Segments that nobody needs any more are removed here, too.
 //! A thread does it, where there is one, so that appends go on meanwhile.
@@ -20,8 +21,8 @@ const SYNC_EVERY: u64 = 4 << 20;
 
 /// What the thread is to do.
 enum Job {
-    /// A spare: its number and its length.
-    Make(u64, u64),
+    /// A spare: its number, its length, and whether zeros are written.
+    Make(u64, u64, bool),
     /// A segment goes, durably before any that is told later.
     Remove(String),
 }
@@ -39,6 +40,7 @@ pub(super) struct Spares<F: Files> {
     /// How many are wanted, and how long.
     wanted: usize,
     length: u64,
+    zeros: bool,
     ready: Vec<u64>,
     in_flight: usize,
     next: u64,
@@ -74,6 +76,7 @@ impl<F: Files> Spares<F> {
             files,
             wanted,
             length,
+            zeros: true,
             ready: Vec::new(),
             in_flight: 0,
             next: 1,
@@ -124,6 +127,11 @@ impl<F: Files> Spares<F> {
         self.ready.pop().map(|number| format!("log/spare-{number}"))
     }
 
+    /// Whether zeros are written into those that are made from now on.
+    pub(super) fn write_zeros(&mut self, zeros: bool) {
+        self.zeros = zeros;
+    }
+
     /// Length of every spare.
     pub(super) fn length(&self) -> u64 {
         self.length
@@ -146,7 +154,7 @@ impl<F: Files> Spares<F> {
 
     fn request(&mut self, number: u64) {
         self.in_flight += 1;
-        self.give(Job::Make(number, self.length));
+        self.give(Job::Make(number, self.length, self.zeros));
     }
 
     /// Removes a segment that nobody needs any more.
@@ -239,7 +247,7 @@ fn start<F: Files>(files: F) -> io::Result<Worker> {
 impl Job {
     fn carry_out<F: Files>(self, files: &F) -> Done {
         match self {
-            Job::Make(number, length) => Done::Made(number, make(files, number, length)),
+            Job::Make(number, length, zeros) => Done::Made(number, make(files, number, length, zeros)),
             Job::Remove(path) => Done::Removed(remove(files, &path)),
         }
     }
@@ -269,9 +277,10 @@ fn is_empty<F: File>(file: &F, length: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-fn make<F: Files>(files: &F, number: u64, length: u64) -> io::Result<()> {
+fn make<F: Files>(files: &F, number: u64, length: u64, zeros: bool) -> io::Result<()> {
     let beside = format!("log/prepare-{number}");
-    let result = fill(files, &beside, length).and_then(|()| files.rename(&beside, &format!("log/spare-{number}")));
+    let result =
+        fill(files, &beside, length, zeros).and_then(|()| files.rename(&beside, &format!("log/spare-{number}")));
     if result.is_err() {
         // The space may be needed by others; the failure itself is what is reported.
         let _ = files.remove(&beside);
@@ -279,11 +288,11 @@ fn make<F: Files>(files: &F, number: u64, length: u64) -> io::Result<()> {
     result
 }
 
-fn fill<F: Files>(files: &F, path: &str, length: u64) -> io::Result<()> {
+fn fill<F: Files>(files: &F, path: &str, length: u64, zeros: bool) -> io::Result<()> {
     let file = files.create(path)?;
     file.allocate(length)?;
+    let mut at = if zeros { 0 } else { length };
     let zeros = vec![0; CHUNK.min(length as usize)];
-    let mut at = 0;
     while at < length {
         let step = (length - at).min(zeros.len() as u64);
         file.write_at(&zeros[..step as usize], at)?;

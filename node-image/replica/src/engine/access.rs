@@ -334,7 +334,7 @@ impl<'a> Access<'a> {
         let collection = found.and_then(|(slot, h)| Some((slot, state.key(h.as_key()?)?)));
         let handles = collection.and_then(|(slot, k)| Some((slot, &k.value.name, k.part(part)?)));
         handles.into_iter().flat_map(move |(slot, name, c)| {
-            let all = c.table.iter().copied();
+            let all = c.table.iter();
             all.filter(move |h| state.element_visible(slot, name, part, *h)).map(move |h| (slot, h))
         })
     }

@@ -114,6 +114,7 @@ pub(crate) enum Change<'a> {
 const BEFORE: u8 = 1;
 const NAMES: u8 = 2;
 const SAME_KEY: u8 = 0x80;
+const OPERATION: u8 = 0xf;
 
 pub(crate) fn put_dot(out: &mut Vec<u8>, dot: Dot) {
     put_number(out, dot.origin.group.into());
@@ -212,8 +213,8 @@ pub(crate) fn put_change(out: &mut Vec<u8>, last_key: &mut Option<(usize, usize)
     }
 }
 
-/// The key of the first change, where nothing that is long stands before it.
-pub(crate) fn first_key(delta: &[u8]) -> Option<&[u8]> {
+/// The key of the first change and the element that it is about, if any, where nothing that is long stands before them.
+pub(crate) fn first_place(delta: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     let mut reader = Reader { rest: delta };
     let (flags, _) = Header::read_dot(&mut reader).ok()?;
     if flags & BEFORE == 0 || flags & NAMES != 0 {
@@ -221,7 +222,9 @@ pub(crate) fn first_key(delta: &[u8]) -> Option<&[u8]> {
     }
     reader.fixed().ok()?;
     let operation = reader.byte().ok()?;
-    (operation & SAME_KEY == 0).then(|| reader.bytes().ok()).flatten()
+    let key = if operation & SAME_KEY == 0 { reader.bytes().ok()? } else { return None };
+    let names = matches!(operation & OPERATION, 6..=8);
+    Some((key, names.then(|| reader.bytes().ok()).flatten()))
 }
 
 /// Reads the next change and its key; none at the end.
@@ -240,7 +243,7 @@ pub(crate) fn next_change<'a>(
         return reader.error("the first change has no key");
     }
     let Some(part) = Part::from_bits(operation >> 4 & 7) else { return reader.error("an unknown part") };
-    let change = match operation & 0xf {
+    let change = match operation & OPERATION {
         0 => Change::Seen(ReceivedSet::read(reader)?),
         1 => {
             let (name, dot) = (reader.bytes()?, read_dot(reader)?);

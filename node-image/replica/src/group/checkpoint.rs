@@ -13,9 +13,13 @@ use super::sweep::Sweep;
 
 /// Slots looked at, and bytes written, in one turn.
 const SLOTS_PER_TURN: usize = 256;
-const BYTES_PER_TURN: usize = 256 << 10;
+const BYTES_PER_TURN: usize = 64 << 10;
+/// It is spread over the time in which the log grows by this part of what makes the next one due, so that clients keep their replica meanwhile; and where
+/// little is written, it goes on with so many bytes a second.
+const PACE_PART: u64 = 2;
+const BYTES_PER_SECOND: u64 = 32 << 20;
 /// A checkpoint is due when the log since the last one has grown to this part of what is kept for followers, and to the size of the last one: so no
-/// more than twice the data is written for it, and a start reads no more log than state.
+/// more than twice the data is written for it, and a start reads no more log than state, and half of that again while the next one is written.
 const LOG_PART: u64 = 2;
 
 /// The checkpoint in force.
@@ -45,6 +49,7 @@ impl Checkpoint {
 #[derive(Debug)]
 pub(crate) struct Checkpointing {
     start: Position,
+    begun_us: u64,
     log_offset: u64,
     bytes: u64,
     sweep: Sweep,
@@ -79,10 +84,27 @@ impl Replica {
         if self.installs() || self.applied < self.whole_at {
             return false;
         }
-        let since = self.log.offset(self.log.last().seq).saturating_sub(self.checkpoint.log_offset);
-        let enough = (self.settings().log_bytes_max / LOG_PART).max(self.checkpoint.bytes);
         let none = self.checkpointing.is_none() && !self.checkpoint.busy;
-        none && self.commit > self.checkpoint.seq && since > enough
+        none && self.commit > self.checkpoint.seq && self.log_since(self.checkpoint.log_offset) > self.log_enough()
+    }
+
+    /// By how many bytes the log has grown since then.
+    fn log_since(&self, log_offset: u64) -> u64 {
+        self.log.offset(self.log.last().seq).saturating_sub(log_offset)
+    }
+
+    /// How much of it makes a checkpoint due.
+    fn log_enough(&self) -> u64 {
+        (self.settings().log_bytes_max / LOG_PART).max(self.checkpoint.bytes)
+    }
+
+    /// Bytes that may be written by now of the one that is being written.
+    fn checkpoint_pace(&self, checkpointing: &Checkpointing) -> u64 {
+        let us = self.now.mono_us.saturating_sub(checkpointing.begun_us);
+        let by_time = us.saturating_mul(BYTES_PER_SECOND) / 1_000_000;
+        let all = self.checkpoint.bytes.max(self.engine.data_bytes());
+        let grown = all.saturating_mul(self.log_since(checkpointing.log_offset));
+        by_time.max(grown / (self.log_enough() / PACE_PART).max(1)).saturating_add(BYTES_PER_TURN as u64)
     }
 
     /// At a moment without uncommitted entries: begins one.
@@ -91,8 +113,15 @@ impl Replica {
         let op = CheckpointOp::Begin { start, meta: self.state_meta() };
         self.checkpoint_step(op);
         let log_offset = self.log.offset(start.seq);
-        self.checkpointing =
-            Some(Checkpointing { start, log_offset, bytes: 0, sweep: Sweep::new(), whole_at: None, finishing: false });
+        self.checkpointing = Some(Checkpointing {
+            start,
+            begun_us: self.now.mono_us,
+            log_offset,
+            bytes: 0,
+            sweep: Sweep::new(),
+            whole_at: None,
+            finishing: false,
+        });
     }
 
     /// The state that belongs to no slot: requests and what the engine has.
@@ -108,9 +137,13 @@ impl Replica {
         self.checkpoint.busy = true;
     }
 
-    /// Writes the next slots, when those before are written: the disk sets the pace.
+    /// Writes the next slots, when those before are written and it is time for them.
     pub(super) fn write_checkpoint(&mut self) {
         let (commit, durable) = (self.stable(), self.durable);
+        let ahead = |it: &Checkpointing| it.whole_at.is_none() && it.bytes >= self.checkpoint_pace(it);
+        if self.checkpointing.as_ref().is_some_and(ahead) {
+            return;
+        }
         let Some(checkpointing) = self.checkpointing.as_mut().filter(|_| !self.checkpoint.busy) else { return };
         if let Some(whole_at) = checkpointing.whole_at {
             // A start from it must find the log up to there.

@@ -122,20 +122,24 @@ impl Replica {
 
     /// Puts keys closer in memory, sweeps slots, and does what needs a moment without uncommitted entries, if this is one.
     pub(crate) fn run_quiet_work(&mut self) {
+        let wanted = self.quiet_wanted || self.wants_quiet();
         self.engine.tidy(MOVES_PER_TURN);
         self.write_checkpoint();
         let quiet = self.batch.is_empty() && self.applied == self.stable();
-        if !quiet || !self.wants_quiet() {
-            return;
+        if quiet && self.wants_quiet() {
+            if self.checkpoint_due() {
+                self.begin_checkpoint();
+            } else if self.checkpoint_needs_quiet() {
+                self.end_checkpoint();
+            }
+            self.quiet_snapshots();
         }
-        if self.checkpoint_due() {
-            self.begin_checkpoint();
-        } else if self.checkpoint_needs_quiet() {
-            self.end_checkpoint();
+        self.quiet_wanted = self.wants_quiet();
+        // Who waited for it goes on, however it has ended: slots may have been committed meanwhile, so that none is needed.
+        if wanted && !self.quiet_wanted {
+            self.clients.wake = true;
+            self.serve_backlog();
         }
-        self.quiet_snapshots();
-        self.clients.wake = true;
-        self.serve_backlog();
     }
 
     /// When this replica has something to do before the next tick.

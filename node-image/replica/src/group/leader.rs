@@ -11,7 +11,7 @@ use trireme_proto::{
 use crate::{
     clients::{homes::Settling, serve::Backlog},
     disk_queue::Becomes,
-    engine::warm,
+    engine::warm::{Place, Places, TOGETHER},
     io::{DiskOp, Event},
     log::record::Kind,
     replica::Replica,
@@ -354,14 +354,14 @@ impl Replica {
 
     /// Looks ahead into entries that are applied next: how many that were.
     fn warm_next(&self, mut rest: &[u8]) -> usize {
-        let (mut keys, mut count) = (warm::Keys::new(), 0);
-        while count < warm::TOGETHER
+        let (mut places, mut count) = (Places::new(), 0);
+        while count < TOGETHER
             && let Ok(record) = crate::log::record::read_trusted(rest)
         {
-            keys.extend(warm::first_key(record.payload).filter(|_| record.kind == Kind::Delta));
+            places.extend(Place::of_delta(record.payload).filter(|_| record.kind == Kind::Delta));
             (rest, count) = (&rest[record.bytes..], count + 1);
         }
-        self.engine.warm(&keys);
+        self.engine.warm(&places);
         count.max(1)
     }
 

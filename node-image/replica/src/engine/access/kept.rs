@@ -24,7 +24,7 @@ impl Access<'_> {
         self.kept_of(key, (Part::Value, &[]), &found.value, shown == Some(Kind::String), &mut kept);
         for (part, collection) in &found.parts {
             let is_shown = shown == Some(kind_of(*part));
-            let mut elements: Vec<Handle> = collection.table.iter().copied().collect();
+            let mut elements: Vec<Handle> = collection.table.iter().collect();
             elements.sort_unstable_by(|a, b| self.state().cells.name(*a).cmp(self.state().cells.name(*b)));
             for element in elements {
                 if let Some(p) = self.state().cells.plain(element).filter(|_| !is_shown) {

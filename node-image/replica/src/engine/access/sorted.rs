@@ -1,13 +1,11 @@
 //! Sorted sets: members with scores, in order of score, then member.
 
-use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::{Access, Kind, WrongType};
 use crate::engine::delta::Part;
-use crate::engine::state::State;
 use crate::engine::state::cells::Handle;
-use crate::engine::state::order::{Item, Order, score_bytes};
+use crate::engine::state::order::{Order, score_bytes};
 
 /// Up to here every whole number is a score of its own.
 const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -105,7 +103,7 @@ impl Access<'_> {
     pub fn scored_range(&mut self, key: &[u8], ranks: Range<usize>) -> Result<Vec<(&[u8], f64)>, WrongType> {
         let items = self.order(key, Kind::SortedSet, Part::SortedSet)?.map_or_else(Vec::new, |o| o.range(ranks));
         let cells = &self.state().cells;
-        Ok(items.into_iter().map(|item| (cells.name(item.handle), item.score)).collect())
+        Ok(items.into_iter().map(|item| (cells.name(item.handle), item.score())).collect())
     }
 
     /// ZRANK.
@@ -114,10 +112,9 @@ impl Access<'_> {
     /// The key holds another type.
     pub fn rank(&mut self, key: &[u8], member: &[u8]) -> Result<Option<(usize, f64)>, WrongType> {
         let Some((_, score)) = self.scored(key, member)? else { return Ok(None) };
-        let is_before = |state: &State, item: &Item| state.compare(item, score, member) == Ordering::Less;
         let found = self.of_kind(key, Kind::SortedSet)?;
         let order = self.order_of(found, Part::SortedSet);
-        Ok(order.map(|o| (o.before(&|item| is_before(self.state(), item)), score)))
+        Ok(order.map(|o| (o.before(&|item| self.state().is_before(item, score, member)), score)))
     }
 
     /// How many members come before a place in the order.
@@ -127,6 +124,6 @@ impl Access<'_> {
     pub fn scored_before(&mut self, key: &[u8], is_before: &dyn Fn(&[u8], f64) -> bool) -> Result<usize, WrongType> {
         let found = self.of_kind(key, Kind::SortedSet)?;
         let (order, cells) = (self.order_of(found, Part::SortedSet), &self.state().cells);
-        Ok(order.map_or(0, |o| o.before(&|item| is_before(cells.name(item.handle), item.score))))
+        Ok(order.map_or(0, |o| o.before(&|item| is_before(cells.name(item.handle), item.score()))))
     }
 }

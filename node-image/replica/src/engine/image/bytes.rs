@@ -4,51 +4,88 @@ use std::collections::BTreeMap;
 
 use trireme_proto::ids::Dot;
 
-use super::{KeyImage, Place, Record, key_image};
+use super::{KeyImage, Record};
 use crate::engine::bytes::{DeltaError, Reader, put_bytes, put_number, put_signed};
 use crate::engine::delta::{Part, put_dot, read_dot};
 use crate::engine::state::cells::Handle;
-use crate::engine::state::key::{Reset, Side, Target};
+use crate::engine::state::key::{Collection, Reset, Side, Target};
+use crate::engine::state::order::first_bytes;
+use crate::engine::state::register::Register;
 use crate::engine::state::{State, version_of};
 use crate::engine::vector::ReceivedSet;
 
+/// The same bytes for the same key, whatever happened before: parts, elements and records are in order.
 pub(super) fn write_key(state: &State, handle: Handle, out: &mut Vec<u8>) {
     put_bytes(out, state.name(handle));
     if let Some(p) = state.cells.plain(handle) {
         put_number(out, version_of(p.dot));
         put_number(out, 1);
-        let place = (Part::Value, Box::default(), 0, p.dot);
-        write_place(&place, out);
-        out.extend_from_slice(&p.clock.to_le_bytes());
-        return put_bytes(out, p.value);
+        return write_value((Part::Value, &[]), p.dot, p.clock, p.value, out);
     }
-    let image = key_image(state, handle);
-    put_number(out, image.version);
-    put_number(out, image.records.len() as u64);
-    for (place, record) in &image.records {
-        write_place(place, out);
-        match record {
-            Record::Value { clock, value } => {
-                out.extend_from_slice(&clock.to_le_bytes());
-                put_bytes(out, value);
-            }
-            Record::Count { total, base } => {
-                put_signed(out, *total);
-                put_number(out, base.0);
-                put_signed(out, base.1);
-            }
-            Record::Expiry { clock, at_ms } => {
-                out.extend_from_slice(&clock.to_le_bytes());
-                put_number(out, *at_ms);
-            }
+    let Some(key) = handle.as_key().and_then(|index| state.key(index)) else { return };
+    let mut parts: Vec<_> = key.parts.iter().map(|(part, collection)| (*part, collection)).collect();
+    parts.sort_unstable_by_key(|(part, _)| *part);
+    let of_element = |element: Handle| element_register(state, element).map_or(1, records_of);
+    let elements: usize = parts.iter().flat_map(|(_, collection)| collection.table.iter()).map(of_element).sum();
+    put_number(out, key.version);
+    put_number(out, (records_of(&key.value) + key.expiry.len() + elements) as u64);
+    write_register(Part::Value, &[], &key.value, out);
+    for expiry in &key.expiry {
+        write_place((Part::Value, &[]), 2, expiry.dot, out);
+        out.extend_from_slice(&expiry.clock.to_le_bytes());
+        put_number(out, expiry.at_ms);
+    }
+    for (part, collection) in parts {
+        write_elements(state, part, collection, out);
+    }
+}
+
+fn write_elements(state: &State, part: Part, collection: &Collection, out: &mut Vec<u8>) {
+    let named = collection.table.iter().map(|element| {
+        let name = state.cells.name(element);
+        (first_bytes(name), name, element)
+    });
+    let mut elements: Vec<(u64, &[u8], Handle)> = named.collect();
+    elements.sort_unstable_by_key(|(first, name, _)| (*first, *name));
+    for (_, name, element) in elements {
+        if let Some(p) = state.cells.plain(element) {
+            write_value((part, name), p.dot, p.clock, p.value, out);
+        } else if let Some(register) = element_register(state, element) {
+            write_register(part, name, register, out);
         }
     }
 }
 
-fn write_place(place: &Place, out: &mut Vec<u8>) {
-    out.push(place.0 as u8 | place.2 << 4);
-    put_bytes(out, &place.1);
-    put_dot(out, place.3);
+fn element_register(state: &State, element: Handle) -> Option<&Register> {
+    element.as_register().and_then(|index| state.cells.registers.get(index)).map(|register| &**register)
+}
+
+fn records_of(register: &Register) -> usize {
+    register.siblings.len() + register.counts.len()
+}
+
+fn write_register(part: Part, name: &[u8], register: &Register, out: &mut Vec<u8>) {
+    for sibling in &register.siblings {
+        write_value((part, name), sibling.dot, sibling.clock, &sibling.value, out);
+    }
+    for count in &register.counts {
+        write_place((part, name), 1, count.dot, out);
+        put_signed(out, count.total);
+        put_number(out, count.base.0);
+        put_signed(out, count.base.1);
+    }
+}
+
+fn write_value(at: (Part, &[u8]), dot: Dot, clock: u64, value: &[u8], out: &mut Vec<u8>) {
+    write_place(at, 0, dot, out);
+    out.extend_from_slice(&clock.to_le_bytes());
+    put_bytes(out, value);
+}
+
+fn write_place(at: (Part, &[u8]), kind: u8, dot: Dot, out: &mut Vec<u8>) {
+    out.push(at.0 as u8 | kind << 4);
+    put_bytes(out, at.1);
+    put_dot(out, dot);
 }
 
 fn read_part(reader: &mut Reader<'_>) -> Result<(Part, u8), DeltaError> {

@@ -468,8 +468,8 @@ fn key_image(state: &State, handle: Handle) -> KeyImage {
         image.records.insert(place, Record::Expiry { clock: e.clock, at_ms: e.at_ms });
     }
     for (part, collection) in &key.parts {
-        for element in &collection.table {
-            if let Some(p) = state.cells.plain(*element) {
+        for element in collection.table.iter() {
+            if let Some(p) = state.cells.plain(element) {
                 let place = (*part, p.name.into(), 0, p.dot);
                 image.records.insert(place, Record::Value { clock: p.clock, value: p.value.into() });
             } else if let Some(register) = element.as_register().and_then(|i| state.cells.registers.get(i)) {

@@ -139,7 +139,7 @@ impl State {
         let Some(key) = self.key(index) else { return };
         let mut taken: Vec<(Part, Handle)> = Vec::new();
         for (part, collection) in &key.parts {
-            taken.extend(collection.table.iter().filter(|h| self.touches(**h, w)).map(|h| (*part, *h)));
+            taken.extend(collection.table.iter().filter(|h| self.touches(*h, w)).map(|h| (*part, h)));
         }
         for (part, handle) in taken {
             self.take_from(slot, index, (part, handle), w);
@@ -211,7 +211,15 @@ impl State {
             return;
         }
         let index = self.general(slot, key, top);
-        self.edit(slot, index, at, w.dot, |r| {
+        if !(admitted && self.put_count(slot, index, at, count)) {
+            self.edit_count(slot, index, at, count, admitted);
+        }
+        self.note_written(slot, index, at, w);
+        self.settle(slot, index);
+    }
+
+    fn edit_count(&mut self, slot: u16, index: u32, at: (Part, &[u8]), count: Count, admitted: bool) {
+        self.edit(slot, index, at, count.dot, |r| {
             let own = r.counts.iter().position(|c| c.dot.origin == count.dot.origin);
             match own.map(|i| (i, r.counts[i].dot.seq)) {
                 Some((_, seq)) if seq > count.dot.seq => {}
@@ -224,8 +232,6 @@ impl State {
                 _ => {}
             }
         });
-        self.note_written(slot, index, at, w);
-        self.settle(slot, index);
     }
 
     fn expire(&mut self, slot: u16, key: &[u8], at_ms: Option<u64>, w: &Write<'_>) {

@@ -62,10 +62,11 @@ impl Totals {
 impl State {
     fn own_register(&self, slot: u16, key: &[u8], at: (Part, &[u8])) -> Option<&Register> {
         let index = self.find(slot, key)?.as_key()?;
-        match at {
-            (Part::Value, _) => self.key(index).map(|k| &k.value),
-            (part, name) => self.find_element(index, part, name)?.as_register().and_then(|i| self.register_at(i)),
-        }
+        let element = match at {
+            (Part::Value, _) => None,
+            (part, name) => Some(self.find_element(index, part, name)?),
+        };
+        self.register(index, (at.0, element))
     }
 
     fn register_at(&self, index: u32) -> Option<&Register> {
@@ -177,8 +178,8 @@ impl State {
             digest ^= crate::engine::digest::expiry(name, e.dot, e.clock, e.at_ms);
         }
         for (part, collection) in &key.parts {
-            for handle in &collection.table {
-                let (change, seen) = self.look(slot, index, *part, Some(*handle));
+            for handle in collection.table.iter() {
+                let (change, seen) = self.look(slot, index, *part, Some(handle));
                 digest ^= change;
                 present |= seen;
                 hidden[*part as usize] += u32::from(!seen);

@@ -4,7 +4,7 @@ use trireme_proto::ids::Dot;
 
 use super::cells::Handle;
 use super::key::{Expiry, Key, Path, Side};
-use super::register::{Register, Sibling};
+use super::register::{Count, Register, Sibling};
 use super::undo::Pre;
 use super::{SlotSide, State, hash, version_of};
 use crate::engine::delta::{Context, Part};
@@ -166,21 +166,22 @@ impl State {
         }
     }
 
-    /// Changes a value in general form in place: the key's own, or an element that is a register.
+    /// Changes a value in general form in place: the key's own, or an element that is a register. `change` notes it in the journal, and says whether it
+    /// was one.
     fn edit_register(
         &mut self,
         slot: u16,
         index: u32,
         at: (Part, Option<Handle>),
         dot: Dot,
-        f: impl FnOnce(&mut Register),
+        change: impl FnOnce(&mut State) -> bool,
     ) {
         let (part, element) = at;
         let before = self.look(slot, index, part, element);
         if let Some(element) = element {
             self.unplace(index, part, element);
         }
-        let changed = self.edit_in_place(index, at, f);
+        let changed = change(self);
         if let Some(element) = element {
             self.place(index, part, element);
         }
@@ -189,6 +190,25 @@ impl State {
             self.note_key(slot, index, before.0 ^ after.0, dot);
             self.count_hidden(index, part, before.1, after.1);
         }
+    }
+
+    /// Puts what an origin has counted by now in the place of what it had counted, where that is in this value, and not later. False: it is not.
+    pub(crate) fn put_count(&mut self, slot: u16, index: u32, at: (Part, &[u8]), count: Count) -> bool {
+        let (part, name) = at;
+        let element = match part {
+            Part::Value => None,
+            _ => self.find_element(index, part, name),
+        };
+        let place = (part, element);
+        let of_origin = |own: &Count| own.dot.origin == count.dot.origin && own.dot.seq <= count.dot.seq;
+        let found = self.register(index, place).and_then(|register| register.counts.iter().position(of_origin));
+        let Some(nth) = found else { return false };
+        self.edit_register(slot, index, place, count.dot, |state| {
+            let old = state.swap_count(index, place, nth, count);
+            state.journal.push(Pre::Count { key: index, part, element, nth: nth as u32, old });
+            true
+        });
+        true
     }
 
     /// The change itself, with its step in the journal. False: it changed nothing.
@@ -236,7 +256,8 @@ impl State {
     pub(crate) fn edit(&mut self, slot: u16, index: u32, at: (Part, &[u8]), dot: Dot, f: impl FnOnce(&mut Register)) {
         let (part, name) = at;
         if part == Part::Value {
-            return self.edit_register(slot, index, (part, None), dot, f);
+            let at = (part, None);
+            return self.edit_register(slot, index, at, dot, |state| state.edit_in_place(index, at, f));
         }
         let old = self.find_element(index, part, name);
         let general = match old {
@@ -251,7 +272,8 @@ impl State {
                 new
             }
         };
-        self.edit_register(slot, index, (part, Some(general)), dot, f);
+        let place = (part, Some(general));
+        self.edit_register(slot, index, place, dot, |state| state.edit_in_place(index, place, f));
         let Some(at) = general.as_register() else { return };
         let Some(register) = self.cells.registers.get(at) else { return };
         if register.is_empty() {

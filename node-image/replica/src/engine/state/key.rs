@@ -1,11 +1,10 @@
 //! The general form of a key: anything but one plain string.
 
-use hashbrown::HashTable;
 use trireme_proto::ids::{Dot, Origin};
 
-use super::cells::Handle;
 use super::order::Order;
 use super::register::Register;
+use super::table::Table;
 use crate::engine::delta::Part;
 use crate::engine::vector::ReceivedSet;
 
@@ -20,7 +19,7 @@ pub(crate) struct Expiry {
 /// A hash, set, sorted set or list: its elements by name. An element is a plain cell, or a register if it must.
 #[derive(Default)]
 pub(crate) struct Collection {
-    pub(crate) table: HashTable<Handle>,
+    pub(crate) table: Table,
     /// Of a sorted set or list: the visible ones in order.
     pub(crate) order: Order,
 }

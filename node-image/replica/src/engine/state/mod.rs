@@ -142,7 +142,7 @@ impl State {
 
     pub(crate) fn find_element(&self, key: u32, part: Part, name: &[u8]) -> Option<Handle> {
         let collection = self.key(key)?.part(part)?;
-        collection.table.find(hash(name), |h| self.cells.name(*h) == name).copied()
+        collection.table.find(hash(name), |h| self.cells.name(h) == name)
     }
 
     pub(crate) fn side(&self, slot: u16, key: &[u8]) -> Option<&Side> {

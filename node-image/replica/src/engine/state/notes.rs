@@ -149,7 +149,7 @@ impl State {
             return newest(&key.value).find(|found| !w.takes(found.0));
         }
         let handles = key.part(part)?.table.iter();
-        handles.filter_map(|handle| self.newest_of(*handle)).find(|found| !w.takes(found.0))
+        handles.filter_map(|handle| self.newest_of(handle)).find(|found| !w.takes(found.0))
     }
 
     fn newest_of(&self, handle: Handle) -> Option<Found<'_>> {
@@ -192,7 +192,7 @@ impl State {
             return (!sides.is_empty()).then_some((part, sides, None, 0));
         }
         let Collection { table, .. } = key.part(part)?;
-        let newest = table.iter().filter_map(|handle| Some((self.newest_of(*handle)?, *handle)));
+        let newest = table.iter().filter_map(|handle| Some((self.newest_of(handle)?, handle)));
         let ((dot, clock, value), handle) = newest.max_by_key(|((dot, clock, _), _)| (*clock, *dot))?;
         let content = value.map_or(Content::Count(0), |value| content_of(part, value));
         let name = self.cells.name(handle);

@@ -2,7 +2,6 @@
 //! order is by, in O(log n). It is made from the elements, private to the state, and kept true by [`State::place`] and [`State::unplace`]
 //! wherever an element comes, goes or changes what it is worth, undoing included.
 
-use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::State;
@@ -18,8 +17,32 @@ const FEW: usize = MOST / 4;
 /// One element: what it is ordered by before its name, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Item {
-    pub(crate) score: f64,
+    /// A number that is in the order of the elements as far as it tells them apart: of a sorted set its score, of a list how the position begins. So
+    /// nearly all comparisons are made without a look at the element.
+    major: u64,
     pub(crate) handle: Handle,
+}
+
+impl Item {
+    /// The score, in a sorted set.
+    pub(crate) fn score(&self) -> f64 {
+        let sign = 1 << 63;
+        f64::from_bits(if self.major & sign != 0 { self.major ^ sign } else { !self.major })
+    }
+}
+
+/// A score as a number in the order of scores.
+fn major_of_score(score: f64) -> u64 {
+    let bits = score.to_bits();
+    if bits >> 63 == 0 { bits | 1 << 63 } else { !bits }
+}
+
+/// A name's first bytes as a number in the order of names.
+pub(crate) fn first_bytes(name: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    let count = name.len().min(first.len());
+    first[..count].copy_from_slice(&name[..count]);
+    u64::from_be_bytes(first)
 }
 
 enum Node {
@@ -28,8 +51,16 @@ enum Node {
 }
 
 struct Child {
+    /// Its first item.
+    first: Item,
     count: usize,
     node: Node,
+}
+
+impl Child {
+    fn new(first: Item, node: Node) -> Child {
+        Child { first, count: node.count(), node }
+    }
 }
 
 impl Node {
@@ -47,21 +78,17 @@ impl Node {
         }
     }
 
-    fn first(&self) -> Option<&Item> {
+    fn first(&self) -> Option<Item> {
         match self {
-            Node::Leaf(items) => items.first(),
-            Node::Inner(children) => children.first()?.node.first(),
+            Node::Leaf(items) => items.first().copied(),
+            Node::Inner(children) => children.first().map(|child| child.first),
         }
     }
 
     /// Adds an item; what no longer fits comes back, to stand behind.
-    fn insert(&mut self, at: usize, item: Item) -> Option<Node> {
-        let (entries, place) = match self {
-            Node::Leaf(items) => {
-                let place = at.min(items.len());
-                items.insert(place, item);
-                (items.len(), place)
-            }
+    fn insert(&mut self, at: usize, item: Item) -> Option<Child> {
+        match self {
+            Node::Leaf(items) => insert_into_leaf(items, at, item),
             Node::Inner(children) => {
                 let (mut place, mut at) = (0, at);
                 while place + 1 < children.len() && at > children[place].count {
@@ -70,23 +97,22 @@ impl Node {
                 }
                 let child = children.get_mut(place)?;
                 child.count += 1;
-                if let Some(node) = child.node.insert(at, item) {
-                    let count = node.count();
-                    child.count -= count;
-                    children.insert(place + 1, Child { count, node });
+                if at == 0 {
+                    child.first = item;
                 }
-                (children.len(), place)
+                if let Some(behind) = child.node.insert(at, item) {
+                    child.count -= behind.count;
+                    children.insert(place + 1, behind);
+                }
+                if children.len() <= MOST {
+                    return None;
+                }
+                // What grows at its end leaves full nodes behind.
+                let cut = if place + 2 >= children.len() { MOST } else { MOST / 2 };
+                let behind = children.split_off(cut);
+                Some(Child::new(behind.first()?.first, Node::Inner(behind)))
             }
-        };
-        if entries <= MOST {
-            return None;
         }
-        // What grows at its end leaves full nodes behind.
-        let cut = if place + 2 >= entries { MOST } else { MOST / 2 };
-        Some(match self {
-            Node::Leaf(items) => Node::Leaf(items.split_off(cut)),
-            Node::Inner(children) => Node::Inner(children.split_off(cut)),
-        })
     }
 
     fn remove(&mut self, at: usize) -> Option<Item> {
@@ -98,6 +124,9 @@ impl Node {
         let child = &mut children[place];
         let item = child.node.remove(at)?;
         child.count -= 1;
+        if at == 0 {
+            child.first = child.node.first().unwrap_or(child.first);
+        }
         if child.node.entries() < FEW {
             merge(children, place);
         }
@@ -114,11 +143,11 @@ impl Node {
         }
     }
 
-    fn before(&self, is_before: &dyn Fn(&Item) -> bool) -> usize {
+    fn before(&self, is_before: &impl Fn(&Item) -> bool) -> usize {
         match self {
             Node::Leaf(items) => items.partition_point(is_before),
             Node::Inner(children) => {
-                let begun = children.partition_point(|c| c.node.first().is_some_and(is_before));
+                let begun = children.partition_point(|child| is_before(&child.first));
                 let Some(last) = begun.checked_sub(1) else { return 0 };
                 children[..last].iter().map(|c| c.count).sum::<usize>() + children[last].node.before(is_before)
             }
@@ -141,6 +170,23 @@ impl Node {
             }
         }
     }
+}
+
+/// Adds an item to a leaf. Of a full one the items from this place on come back, or half of them: what grows at an end leaves full leaves behind.
+fn insert_into_leaf(items: &mut Vec<Item>, at: usize, item: Item) -> Option<Child> {
+    let at = at.min(items.len());
+    if items.len() < MOST {
+        items.insert(at, item);
+        return None;
+    }
+    let cut = if at == 0 || at == MOST { at } else { MOST / 2 };
+    let mut behind = items.split_off(cut);
+    if at < cut || at == 0 {
+        items.insert(at, item);
+    } else {
+        behind.insert(at - cut, item);
+    }
+    Some(Child::new(*behind.first()?, Node::Leaf(behind)))
 }
 
 /// Which child has the item at this rank, and its rank there.
@@ -188,11 +234,10 @@ impl Order {
     }
 
     pub(crate) fn insert(&mut self, at: usize, item: Item) {
-        if let Some(right) = self.root.insert(at, item) {
-            let left = std::mem::replace(&mut self.root, Node::Leaf(Vec::new()));
-            let child = |node: Node| Child { count: node.count(), node };
-            self.root = Node::Inner(vec![child(left), child(right)]);
-        }
+        let Some(right) = self.root.insert(at, item) else { return };
+        let left = std::mem::replace(&mut self.root, Node::Leaf(Vec::new()));
+        let first = left.first().unwrap_or(item);
+        self.root = Node::Inner(vec![Child::new(first, left), right]);
     }
 
     pub(crate) fn remove(&mut self, at: usize) -> Option<Item> {
@@ -211,7 +256,7 @@ impl Order {
     }
 
     /// How many items stand before a place in the order.
-    pub(crate) fn before(&self, is_before: &dyn Fn(&Item) -> bool) -> usize {
+    pub(crate) fn before(&self, is_before: &impl Fn(&Item) -> bool) -> usize {
         self.root.before(is_before)
     }
 
@@ -258,19 +303,27 @@ impl State {
         Some(base + sum as f64)
     }
 
-    /// How an item compares with a score and name.
-    pub(crate) fn compare(&self, item: &Item, score: f64, name: &[u8]) -> Ordering {
-        item.score.total_cmp(&score).then_with(|| self.cells.name(item.handle).cmp(name))
+    /// Whether an item stands before this score and name.
+    pub(crate) fn is_before(&self, item: &Item, score: f64, name: &[u8]) -> bool {
+        self.is_before_major(item, major_of_score(score), name)
+    }
+
+    fn is_before_major(&self, item: &Item, major: u64, name: &[u8]) -> bool {
+        item.major < major || (item.major == major && self.cells.name(item.handle) < name)
     }
 
     fn item(&self, index: u32, part: Part, handle: Handle) -> Option<(Item, usize)> {
         let key = self.key(index).filter(|_| has_order(part))?;
         let name = &key.value.name;
-        let score = self.score(slot_of(name), name, part, handle)?;
         let element = self.cells.name(handle);
-        let is_before = |other: &Item| self.compare(other, score, element) == Ordering::Less;
-        let at = key.part(part).map_or(0, |c| c.order.before(&is_before));
-        Some((Item { score, handle }, at))
+        let slot = slot_of(name);
+        let major = match part {
+            Part::List if self.element_visible(slot, name, part, handle) => first_bytes(element),
+            Part::List => return None,
+            _ => major_of_score(self.score(slot, name, part, handle)?),
+        };
+        let at = key.part(part).map_or(0, |c| c.order.before(&|other| self.is_before_major(other, major, element)));
+        Some((Item { major, handle }, at))
     }
 
     /// An element has come, or is worth something else now: it takes its place in the order.
@@ -311,7 +364,7 @@ mod tests {
     use super::*;
 
     fn item(number: u32) -> Item {
-        Item { score: f64::from(number), handle: Handle::key(number) }
+        Item { major: major_of_score(f64::from(number)), handle: Handle::key(number) }
     }
 
     fn depth(node: &Node) -> usize {
@@ -359,7 +412,7 @@ mod tests {
         let mut order = Order::default();
         (0..5000).for_each(|n| order.insert(n as usize, item(2 * n)));
         for n in [0u32, 1, 2, 777, 5000, 9998, 9999, 20_000] {
-            assert_eq!(order.before(&|i| i.score < f64::from(n)), (n.div_ceil(2) as usize).min(5000), "{n}");
+            assert_eq!(order.before(&|i| i.score() < f64::from(n)), (n.div_ceil(2) as usize).min(5000), "{n}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The keys of a slot by hash.
+//! The keys of a slot, or the elements of a collection, by hash.
 //!
 //! There are 16,384 tables, most of them of some ten to some hundred keys: tables that double would have a third of their places to spare. This one grows by
 //! one size of the allocator, a fifth or less, and fills what it was given. That it can without looking at a single key: a place has 16 bits of the hash,
@@ -22,7 +22,33 @@ pub(crate) struct Table(Kind);
 
 enum Kind {
     Few(Few),
-    Many(Box<HashTable<Handle>>),
+    Many(Box<HashTable<Hashed>>),
+}
+
+/// A key with half of its hash, so that a table grows without a look at its keys.
+#[derive(Clone, Copy)]
+struct Hashed {
+    half: [u8; 4],
+    handle: Handle,
+}
+
+impl Hashed {
+    fn new(hashed: u64, handle: Handle) -> Hashed {
+        Hashed { half: half_of(hashed).to_le_bytes(), handle }
+    }
+
+    fn spread(&self) -> u64 {
+        spread(u32::from_le_bytes(self.half))
+    }
+}
+
+fn half_of(hashed: u64) -> u32 {
+    (hashed >> 32) as u32
+}
+
+/// Half of a hash as a whole one.
+fn spread(half: u32) -> u64 {
+    u64::from(half) << 32 | u64::from(half)
 }
 
 /// A place: of a tag that is 0 it is free.
@@ -140,7 +166,7 @@ impl Table {
     pub(crate) fn iter(&self) -> impl Iterator<Item = Handle> {
         let (few, many) = match &self.0 {
             Kind::Few(few) => (&few.places[..], None),
-            Kind::Many(many) => (&[][..], Some(many.iter().copied())),
+            Kind::Many(many) => (&[][..], Some(many.iter().map(|hashed| hashed.handle))),
         };
         let few = few.iter().filter(|place| place.tag != FREE.tag).map(|place| place.handle);
         few.chain(many.into_iter().flatten())
@@ -158,7 +184,7 @@ impl Table {
     pub(crate) fn place(&self, at: usize) -> Option<Handle> {
         match &self.0 {
             Kind::Few(few) => few.places.get(at).filter(|place| place.tag != FREE.tag).map(|place| place.handle),
-            Kind::Many(many) => many.get_bucket(at).copied(),
+            Kind::Many(many) => many.get_bucket(at).map(|hashed| hashed.handle),
         }
     }
 
@@ -166,7 +192,11 @@ impl Table {
     pub(crate) fn find(&self, hashed: u64, is: impl Fn(Handle) -> bool) -> Option<Handle> {
         match &self.0 {
             Kind::Few(few) => few.find(tag_of(hashed), is).ok().map(|at| few.places[at].handle),
-            Kind::Many(many) => many.find(hashed, |handle| is(*handle)).copied(),
+            Kind::Many(many) => {
+                let half = Hashed::new(hashed, Handle::NONE);
+                let found = many.find(half.spread(), |other| other.half == half.half && is(other.handle));
+                found.map(|found| found.handle)
+            }
         }
     }
 
@@ -188,16 +218,7 @@ impl Table {
                     (None, None) => {}
                 }
             }
-            Kind::Many(many) => match (old, new) {
-                (Some(old), new) => match (many.entry(hashed, |handle| *handle == old, |h| hash_of(*h)), new) {
-                    (Entry::Occupied(mut entry), Some(new)) => *entry.get_mut() = new,
-                    (Entry::Occupied(entry), None) => drop(entry.remove()),
-                    (Entry::Vacant(entry), Some(new)) => drop(entry.insert(new)),
-                    (Entry::Vacant(_), None) => {}
-                },
-                (None, Some(new)) => drop(many.insert_unique(hashed, new, |h| hash_of(*h))),
-                (None, None) => {}
-            },
+            Kind::Many(many) => swap_of_many(many, hashed, old, new),
         }
         self.settle(hash_of);
     }
@@ -207,18 +228,31 @@ impl Table {
         match &self.0 {
             Kind::Few(few) if few.len > MANY => {
                 let mut many = HashTable::with_capacity(few.len + 1);
-                for handle in self.iter() {
-                    many.insert_unique(hash_of(handle), handle, |h| hash_of(*h));
+                for hashed in self.iter().map(|handle| Hashed::new(hash_of(handle), handle)) {
+                    many.insert_unique(hashed.spread(), hashed, Hashed::spread);
                 }
                 self.0 = Kind::Many(Box::new(many));
             }
             Kind::Many(many) if many.len() < FEW => {
                 let mut few = Few::with_room(many.len());
-                many.iter().for_each(|handle| few.insert(tag_of(hash_of(*handle)), *handle));
+                many.iter().for_each(|hashed| few.insert(tag_of(hashed.spread()), hashed.handle));
                 self.0 = Kind::Few(few);
             }
             _ => {}
         }
+    }
+}
+
+fn swap_of_many(many: &mut HashTable<Hashed>, hashed: u64, old: Option<Handle>, new: Option<Handle>) {
+    let new = new.map(|new| Hashed::new(hashed, new));
+    let hashed = spread(half_of(hashed));
+    let entry = old.map(|old| many.entry(hashed, |other| other.handle == old, Hashed::spread));
+    match (entry, new) {
+        (Some(Entry::Occupied(mut entry)), Some(new)) => *entry.get_mut() = new,
+        (Some(Entry::Occupied(entry)), None) => drop(entry.remove()),
+        (Some(Entry::Vacant(entry)), Some(new)) => drop(entry.insert(new)),
+        (None, Some(new)) => drop(many.insert_unique(hashed, new, Hashed::spread)),
+        (Some(Entry::Vacant(_)) | None, None) => {}
     }
 }
 

@@ -36,6 +36,14 @@ pub(crate) enum Pre {
         siblings: Vec<Sibling>,
         counts: Vec<Count>,
     },
+    /// What an origin had counted in such a value, the nth there.
+    Count {
+        key: u32,
+        part: Part,
+        element: Option<Handle>,
+        nth: u32,
+        old: Count,
+    },
     Parts {
         key: u32,
         parts: Vec<(Part, Collection)>,
@@ -188,7 +196,7 @@ impl State {
     }
 
     fn free_parts(&mut self, parts: Vec<(Part, Collection)>) {
-        for handle in parts.into_iter().flat_map(|(_, c)| c.table) {
+        for handle in parts.iter().flat_map(|(_, c)| c.table.iter()) {
             self.cells.free(handle);
         }
     }
@@ -229,6 +237,15 @@ impl State {
                 }
                 let back = |register: &mut Register| (register.siblings, register.counts) = (siblings, counts);
                 self.change_register(key, (part, element), back);
+                if let Some(element) = element {
+                    self.place(key, part, element);
+                }
+            }
+            Pre::Count { key, part, element, nth, old } => {
+                if let Some(element) = element {
+                    self.unplace(key, part, element);
+                }
+                self.swap_count(key, (part, element), nth as usize, old);
                 if let Some(element) = element {
                     self.place(key, part, element);
                 }
@@ -298,19 +315,8 @@ impl State {
         let State { keys, cells, .. } = self;
         let (Some(key), Some(any)) = (keys.get_mut(key), old.or(new)) else { return };
         let table = &mut key.part_mut(part).table;
-        let hash_of = |handle: &Handle| hash(cells.name(*handle));
-        let hashed = hash_of(&any);
-        match old.map(|old| table.find_entry(hashed, |h| *h == old)) {
-            Some(Ok(mut entry)) => match new {
-                Some(new) => *entry.get_mut() = new,
-                None => drop(entry.remove()),
-            },
-            _ => {
-                if let Some(new) = new {
-                    table.insert_unique(hashed, new, hash_of);
-                }
-            }
-        }
+        let hash_of = |handle: Handle| hash(cells.name(handle));
+        table.swap(hash_of(any), old, new, hash_of);
     }
 
     /// Replaces a key's expiries, with their index. The key stands in its slot's table.
@@ -352,6 +358,25 @@ impl State {
         let after = self.words(part, handle);
         self.weigh_elements(index, before, after);
         result
+    }
+
+    /// A value in general form: a key's own, or an element's.
+    pub(crate) fn register(&self, index: u32, at: (Part, Option<Handle>)) -> Option<&Register> {
+        match at.1 {
+            Some(element) => self.cells.registers.get(element.as_register()?).map(|register| &**register),
+            None if at.0 == Part::Value => self.key(index).map(|key| &key.value),
+            None => None,
+        }
+    }
+
+    /// Replaces what an origin has counted, the nth of a value.
+    pub(super) fn swap_count(&mut self, index: u32, at: (Part, Option<Handle>), nth: usize, count: Count) -> Count {
+        let element = at.1.and_then(Handle::as_register);
+        let counts = match element {
+            Some(element) => self.cells.registers.get_mut(element).map(|register| &mut register.counts),
+            None => self.keys.get_mut(index).map(|key| &mut key.value.counts),
+        };
+        counts.and_then(|counts| counts.get_mut(nth)).map_or(count, |old| std::mem::replace(old, count))
     }
 
     /// Replaces what deletion left behind of a key.

@@ -146,7 +146,7 @@ impl State {
     pub(crate) fn weighed(&self) -> u64 {
         let words = |key: &Key| {
             let of = |(part, collection): &(Part, super::key::Collection)| -> u32 {
-                collection.table.iter().map(|handle| self.words(*part, *handle)).sum()
+                collection.table.iter().map(|handle| self.words(*part, handle)).sum()
             };
             key.parts.iter().map(of).sum::<u32>()
         };

@@ -141,10 +141,10 @@ fn view(engine: &Engine, key: &[u8]) -> View {
     view.strings.sort_unstable();
     view.sum = found.value.sum(&|o| state.reset(slot, key, Part::Value, b"", o)).unwrap_or(0);
     for (part, collection) in &found.parts {
-        for handle in &collection.table {
-            let name = state.cells.name(*handle)[0];
+        for handle in collection.table.iter() {
+            let name = state.cells.name(handle)[0];
             let (mut values, mut sum) = (Vec::new(), 0);
-            if let Some(p) = state.cells.plain(*handle) {
+            if let Some(p) = state.cells.plain(handle) {
                 values.extend(one_byte(*part, p.value));
             } else {
                 let r = state.cells.registers.get(handle.as_register().unwrap()).unwrap();
@@ -333,10 +333,10 @@ fn check_order(engine: &Engine, index: u32, seed: u64) {
     for (part, collection) in key.parts.iter().filter(|(part, _)| has_order(*part)) {
         let (name, all) = (&key.value.name, collection.table.iter());
         let score = |h| Some((state.score(slot_of(name), name, *part, h)?, state.cells.name(h)));
-        let mut want: Vec<(f64, &[u8])> = all.filter_map(|h| score(*h)).collect();
+        let mut want: Vec<(f64, &[u8])> = all.filter_map(|h| score(h)).collect();
         want.sort_by(|l, r| l.0.total_cmp(&r.0).then(l.1.cmp(r.1)));
         let order = collection.order.range(0..usize::MAX);
-        let found: Vec<(f64, &[u8])> = order.iter().map(|i| (i.score, state.cells.name(i.handle))).collect();
+        let found: Vec<(f64, &[u8])> = order.iter().map(|i| (i.score(), state.cells.name(i.handle))).collect();
         assert_eq!(found, want, "seed {seed}: {part:?}");
         assert_eq!(found.len(), key.visible_in(*part), "seed {seed}: {part:?}");
     }
