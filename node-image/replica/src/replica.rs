@@ -19,6 +19,7 @@ use crate::{
     group::{
         Role,
         checkpoint::{Checkpoint, Checkpointing},
+        house::Expiring,
         install::Install,
         lost::Lost,
     },
@@ -84,6 +85,7 @@ pub struct Replica {
     pub(crate) checkpoint: Checkpoint,
     /// A moment without uncommitted entries was wanted at the end of the last turn: commands may wait for it.
     pub(crate) quiet_wanted: bool,
+    pub(crate) expiring: Expiring,
     /// The commit that the disk was last told of.
     pub(crate) commit_noted: u64,
     /// The lease granted last runs until then.
@@ -136,6 +138,7 @@ impl Replica {
             applied: recovered.start,
             whole_at: recovered.whole_at,
             checkpoint,
+            expiring: Expiring::default(),
             log: recovered.log,
             role: Role::Idle,
             feeds: None,
@@ -236,6 +239,7 @@ impl Replica {
         // What they, and other groups, have brought.
         self.list_conflicts();
         self.serve_waiters();
+        self.expire_more();
         self.flush_batch();
         self.run_quiet_work();
         self.flush_requests();

@@ -47,6 +47,8 @@ pub use image::{BUCKETS, Scope};
 pub use slot::{SLOTS, slot_of};
 pub use vector::ReceivedSet;
 
+use std::ops::Bound;
+
 use trireme_proto::breakage::{Breakage, broken};
 use trireme_proto::ids::{Dot, Origin};
 
@@ -58,7 +60,7 @@ use self::moved::Moved;
 use self::state::State;
 
 /// Keys that have expired of which one call of [`Engine::expire`] looks whether it may remove them.
-const EXPIRED_LOOKED_AT: usize = 100_000;
+const EXPIRED_LOOKED_AT: usize = 20_000;
 
 /// Where and when an entry is executed or joined.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +110,8 @@ pub struct Engine {
     /// Keys that a command reads count as used.
     uses: bool,
     eviction: Eviction,
+    /// The last of the keys that had expired and were not to be removed here: the next look goes on behind it.
+    kept_expired: Option<(u64, Box<[u8]>)>,
     /// Other groups write at the same time, whether or not anything of theirs has arrived.
     shared: bool,
     joins_since_sweep: usize,
@@ -137,6 +141,7 @@ impl Engine {
             alone: true,
             uses: true,
             eviction: Eviction::default(),
+            kept_expired: None,
             shared: false,
             joins_since_sweep: 0,
         }
@@ -240,15 +245,36 @@ impl Engine {
         }
     }
 
-    /// Removes up to `keys_max` keys that have expired, as one delta of this origin: those that it may remove, of the first 100,000 that have.
-    pub fn expire(&mut self, at: &At, delta: &mut Vec<u8>, keys_max: usize, may: impl Fn(&[u8]) -> bool) -> Effect {
-        let due = self.state.expiries.iter().take_while(|e| e.0 <= at.now_ms).take(EXPIRED_LOOKED_AT);
-        let keys: Vec<Box<[u8]>> = due.map(|e| &e.1).filter(|key| may(key)).take(keys_max).cloned().collect();
+    /// Removes up to `keys_max` keys that have expired, as one delta of this origin: those that it may remove, of 20,000 that have. The next call looks at
+    /// those behind them, and the one after the last begins again. Says how many it has removed: where these are `keys_max`, there may be more.
+    pub fn expire(
+        &mut self,
+        at: &At,
+        delta: &mut Vec<u8>,
+        keys_max: usize,
+        may: impl Fn(&[u8]) -> bool,
+    ) -> (usize, Effect) {
+        let before = self.kept_expired.take();
+        let from = before.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let due = self.state.expiries.range((from, Bound::Unbounded)).take_while(|e| e.0 <= at.now_ms);
+        let (mut keys, mut kept, mut left) = (Vec::new(), None, EXPIRED_LOOKED_AT);
+        for expired in due {
+            match may(&expired.1) {
+                true => keys.push(expired.1.clone()),
+                false => kept = Some(expired),
+            }
+            left -= 1;
+            if keys.len() >= keys_max || left == 0 {
+                break;
+            }
+        }
+        let all_seen = keys.len() < keys_max && left > 0;
+        self.kept_expired = kept.cloned().or(before).filter(|_| !all_seen);
         if keys.is_empty() {
-            return Effect::default();
+            return (0, Effect::default());
         }
         let remove = |access: &mut Access<'_>| keys.iter().for_each(|key| _ = access.remove(key));
-        self.execute(at, delta, remove).1
+        (keys.len(), self.execute(at, delta, remove).1)
     }
 
     /// Whether keys that commands read from now on count as used.

@@ -1,17 +1,30 @@
 //! Housekeeping: expiry, what is kept of the log, notes of what is committed, and work that needs a moment without uncommitted entries.
 
+use std::collections::VecDeque;
+
 use crate::{engine::At, io::DiskOp, replica::Replica};
 
 use super::Role;
 
 /// Keys removed by one expiry entry.
 const EXPIRED_KEYS_MAX: usize = 256;
+/// Expiry entries that are not committed, with which the next one waits for its tick.
+const EXPIRY_ENTRIES_MAX: usize = 8;
 /// A follower that takes a snapshot keeps up to this many times the usual log alive.
 const SNAPSHOT_LOG_FACTOR: u64 = 4;
 /// Microseconds until the next call while slots are being swept.
 const SWEEP_PERIOD_US: u64 = 1_000;
 /// Keys that are moved closer in memory in one turn.
 const MOVES_PER_TURN: usize = 2_048;
+
+/// What is under way of keys that have expired.
+#[derive(Debug, Default)]
+pub(crate) struct Expiring {
+    /// There was more than one entry removes.
+    more: bool,
+    /// Entries that are not known to be committed.
+    entries: VecDeque<u64>,
+}
 
 impl Replica {
     /// Whether this replica may remove keys now that nobody told it to remove.
@@ -29,6 +42,7 @@ impl Replica {
 
     /// The leader removes what it sees expired; everybody else hides it when read.
     pub(crate) fn expire_keys(&mut self) {
+        self.expiring.more = false;
         let due = self.engine.next_expiry_ms().is_some_and(|at_ms| at_ms <= self.now.wall_ms);
         if !due || !self.may_remove_keys() {
             return;
@@ -39,12 +53,28 @@ impl Replica {
         let group = self.identity.group;
         let at_home = |key: &[u8]| homes.of(key).is_none_or(|home| home.group == group);
         self.engine.tell_events(self.tuning().events);
-        let effect = self.engine.expire(&at, &mut self.delta, EXPIRED_KEYS_MAX, at_home);
+        let (keys, effect) = self.engine.expire(&at, &mut self.delta, EXPIRED_KEYS_MAX, at_home);
         self.homes = homes;
         if effect.wrote {
             let seq = self.append_delta(None);
             self.publish_events(seq);
+            self.expiring.more = keys == EXPIRED_KEYS_MAX;
+            self.expiring.entries.push_back(seq);
         }
+    }
+
+    /// Where more has expired than one entry removes, each turn removes as much, and the next one comes at once: clients have theirs in between. How fast
+    /// that is, the disks and followers say: few such entries are under way.
+    pub(crate) fn expire_more(&mut self) {
+        let committed = self.expiring.entries.partition_point(|seq| *seq <= self.commit);
+        self.expiring.entries.drain(..committed);
+        if self.expires_more() {
+            self.expire_keys();
+        }
+    }
+
+    fn expires_more(&self) -> bool {
+        self.expiring.more && self.expiring.entries.len() < EXPIRY_ENTRIES_MAX
     }
 
     /// A leader that has lost its members takes back what it executed for nothing: from here on it is in the state of one that has just begun, and serves
@@ -153,7 +183,7 @@ impl Replica {
             Role::Leader(leader) => leader.commit_due_us,
             _ => None,
         };
-        let waiting = self.clients.wake.then_some(self.now.mono_us);
-        [sweeping.then_some(self.now.mono_us + SWEEP_PERIOD_US), commit_due, waiting].into_iter().flatten().min()
+        let at_once = (self.clients.wake || self.expires_more()).then_some(self.now.mono_us);
+        [sweeping.then_some(self.now.mono_us + SWEEP_PERIOD_US), commit_due, at_once].into_iter().flatten().min()
     }
 }

@@ -23,7 +23,7 @@
 pub(crate) mod checkpoint;
 mod digests;
 mod follower;
-mod house;
+pub(crate) mod house;
 pub(crate) mod install;
 mod leader;
 mod lease;

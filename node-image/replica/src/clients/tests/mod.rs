@@ -4,6 +4,7 @@ mod admin;
 mod blocking;
 mod events;
 mod evict;
+mod expiry;
 mod fetch;
 mod lag;
 mod probe;

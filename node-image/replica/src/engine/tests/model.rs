@@ -277,7 +277,7 @@ fn one_origin_equals_a_sequential_model_and_undoing_is_exact() {
         }
         let mut delta = Vec::new();
         let at = At { seq: 200, now_ms: now_ms + 100, keep_undo: false };
-        while leader.expire(&at, &mut delta, 1, |_| true).wrote {
+        while leader.expire(&at, &mut delta, 1, |_| true).1.wrote {
             follower.join(&delta, &at).unwrap();
             delta.clear();
         }

@@ -127,11 +127,39 @@ fn an_expirer_removes_what_it_saw_expired_and_nothing_else() {
     b.join(&key, &At { seq: 1, now_ms: 1, keep_undo: false }).unwrap();
     let mut expired = Vec::new();
     let at = |now_ms| At { seq: 1, now_ms, keep_undo: false };
-    assert!(!a.expire(&at(1_999), &mut expired, 9, |_| true).wrote);
-    assert!(a.expire(&at(2_000), &mut expired, 9, |_| true).wrote);
+    assert_eq!(a.expire(&at(1_999), &mut expired, 9, |_| true).0, 0);
+    assert_eq!(a.expire(&at(2_000), &mut expired, 9, |_| true).0, 1);
     let later = run(&mut b, 1_500, |a| a.put_string(K, b"w", false));
     in_every_order(&[], &[&key, &expired], |e| assert_eq!((text(e), e.key_count()), (None, 0)));
     in_every_order(&[], &[&key, &expired, &later], |e| assert_eq!(text(e).as_deref(), Some("w")));
+}
+
+#[test]
+fn expired_keys_behind_many_that_stay_are_found_and_those_before_them_are_not_looked_at_again() {
+    let [mut a, ..] = engines();
+    run(&mut a, 1_000, |a| {
+        for key in 0..30_000_u32 {
+            // Those that may go are the last ones.
+            let name = [if key < 29_000 { b"kept" } else { b"gone" }, &key.to_be_bytes()[..]].concat();
+            a.put_string(&name, b"v", false);
+            a.set_expiry(&name, Some(2_000 + u64::from(key)));
+        }
+    });
+    let looks = std::cell::Cell::new(0);
+    let mut expire = || {
+        looks.set(0);
+        let may = |key: &[u8]| {
+            looks.set(looks.get() + 1);
+            key.starts_with(b"gone")
+        };
+        let (keys, effect) = a.expire(&At { seq: 1, now_ms: 60_000, keep_undo: false }, &mut Vec::new(), 400, may);
+        assert_eq!(keys > 0, effect.wrote);
+        (keys, looks.get())
+    };
+    let seen: Vec<(usize, u32)> = (0..6).map(|_| expire()).collect();
+    // Where the last one has been seen, it begins again.
+    assert_eq!(seen, [(0, 20_000), (400, 9_400), (400, 400), (200, 200), (0, 20_000), (0, 9_000)]);
+    assert_eq!(a.key_count(), 29_000);
 }
 
 #[test]
