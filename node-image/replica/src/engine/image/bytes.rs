@@ -117,8 +117,8 @@ pub(super) fn read_key(reader: &mut Reader<'_>) -> Result<KeyImage, DeltaError> 
 
 pub(super) fn write_side(side: &Side, out: &mut Vec<u8>) {
     side.seen.write(out);
-    put_number(out, side.pending.len() as u64);
-    for (target, context) in &side.pending {
+    put_number(out, side.pending().count() as u64);
+    for (target, context) in side.pending() {
         match target {
             Target::Key { keep_expiry } => out.push(u8::from(*keep_expiry)),
             Target::Expiry => out.push(2),
@@ -134,8 +134,8 @@ pub(super) fn write_side(side: &Side, out: &mut Vec<u8>) {
         }
         context.write(out);
     }
-    put_number(out, side.resets.len() as u64);
-    for reset in &side.resets {
+    put_number(out, side.resets().count() as u64);
+    for reset in side.resets() {
         out.push(reset.part as u8);
         put_bytes(out, &reset.name);
         put_dot(out, Dot { origin: reset.origin, seq: reset.seq });
@@ -155,7 +155,7 @@ pub(super) fn read_side(reader: &mut Reader<'_>) -> Result<Side, DeltaError> {
             4 => Target::Count(read_part(reader)?.0, reader.bytes()?.into(), read_dot(reader)?.origin),
             _ => return reader.error("an unknown removal"),
         };
-        side.pending.push((target, ReceivedSet::read(reader)?));
+        side.add_pending(target, ReceivedSet::read(reader)?);
     }
     for _ in 0..reader.count(7)? {
         let (part, name, dot, total) = (read_part(reader)?.0, reader.bytes()?, read_dot(reader)?, reader.signed()?);

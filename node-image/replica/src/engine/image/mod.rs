@@ -19,7 +19,7 @@ use super::delta::Part;
 use super::moved::Moved;
 use super::state::State;
 use super::state::cells::Handle;
-use super::state::key::{Path, Side, Target};
+use super::state::key::{Path, Side};
 use super::state::register::{Register, later_base};
 use super::state::undo::Landed;
 use super::state::{hash, version_of};
@@ -252,16 +252,17 @@ impl Engine {
         if let Some(side) = &self.state.slot(slot).side {
             ours.merge(&side.seen);
         }
-        let mut pending: BTreeMap<Box<[u8]>, Vec<(Target, ReceivedSet)>> = BTreeMap::new();
+        let mut pending: BTreeMap<Box<[u8]>, Side> = BTreeMap::new();
         let mut single: BTreeMap<Box<[u8]>, (ReceivedSet, ReceivedSet)> = BTreeMap::new();
         if let Some(side) = &self.state.slot(slot).side {
             for (key, side) in &side.keys {
-                pending.insert(key.clone(), side.pending.clone());
+                pending.insert(key.clone(), side.clone());
                 single.entry(key.clone()).or_default().0.merge(&side.seen);
             }
         }
         for (key, side) in &sides {
-            pending.entry((*key).into()).or_default().extend(side.pending.iter().cloned());
+            let all = pending.entry((*key).into()).or_default();
+            side.pending().cloned().for_each(|(target, context)| all.add_pending(target, context));
             single.entry((*key).into()).or_default().1.merge(&side.seen);
         }
         let named: BTreeSet<Box<[u8]>> = keys.keys().chain(sides.iter().map(|(k, _)| k)).map(|k| (*k).into()).collect();
@@ -299,7 +300,7 @@ impl Engine {
         self.join_sides(slot, seen, sides, reflected);
         let mut changed = 0;
         for (key, old, mut image) in joined {
-            drop_pending(&mut image, pending.get(&key).map_or(&[][..], |removals| removals));
+            pending.get(&key).into_iter().for_each(|side| drop_pending(&mut image, side));
             if notes {
                 beside::note(&mut self.state.notes, &key, &image, &ours, seen);
             }
@@ -324,12 +325,14 @@ impl Engine {
         let mut all = before.as_deref().cloned().unwrap_or_default();
         for (key, theirs) in sides {
             let side = all.keys.entry(key.into()).or_default();
-            for entry in theirs.pending {
-                if !received.covers(&entry.1) {
-                    side.add_pending(entry.0, entry.1);
+            for left in theirs.values.into_values() {
+                for (target, context) in left.pending {
+                    if !received.covers(&context) {
+                        side.add_pending(target, context);
+                    }
                 }
+                left.resets.into_iter().for_each(|r| side.add_reset(r));
             }
-            theirs.resets.into_iter().for_each(|r| side.add_reset(r));
             if !received.covers(&theirs.seen) {
                 self.ahead.shown.merge(&theirs.seen);
                 side.seen.merge(&theirs.seen);
@@ -397,10 +400,9 @@ impl Engine {
 }
 
 /// Removes what removals name that arrived before it.
-fn drop_pending(image: &mut KeyImage, pending: &[(Target, ReceivedSet)]) {
-    let named = |place: &Place| pending.iter().any(|(t, c)| t.takes(path(place), place.3) && c.contains(place.3));
-    if !pending.is_empty() {
-        image.records.retain(|place, _| !named(place));
+fn drop_pending(image: &mut KeyImage, side: &Side) {
+    if !side.values.is_empty() {
+        image.records.retain(|place, _| !side.removes(path(place), place.3));
     }
 }
 

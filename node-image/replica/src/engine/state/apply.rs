@@ -54,7 +54,8 @@ impl State {
         if let Some(extra) = &w.extra {
             context.merge(extra);
         }
-        self.edit_side(slot, key, |side| side.add_pending(target, context));
+        let name: Box<[u8]> = target.name().into();
+        self.edit_leftovers(slot, key, &name, |left| left.add_pending(target, context));
     }
 
     fn set(&mut self, slot: u16, key: &[u8], keep_expiry: bool, value: &[u8], w: &Write<'_>) {
@@ -260,7 +261,7 @@ impl State {
         let (part, name) = (reset.part, reset.name.clone());
         let handle = self.find(slot, key).and_then(Handle::as_key);
         let before = handle.map(|index| self.look_at(slot, index, part, &name));
-        self.edit_side(slot, key, |side| side.add_reset(reset));
+        self.edit_leftovers(slot, key, &name, |left| left.add_reset(reset));
         if let (Some(index), Some(before)) = (handle, before) {
             self.note_worth(slot, index, (part, &name), before, w);
             self.settle(slot, index);

@@ -8,7 +8,7 @@ use trireme_proto::ids::{Dot, Origin};
 
 use super::State;
 use super::cells::Handle;
-use super::key::{Reset, Target};
+use super::key::{Leftovers, Reset, Side};
 use super::register::{Count, Register};
 use crate::engine::delta::Part;
 use crate::engine::vector::ReceivedSet;
@@ -85,11 +85,15 @@ impl State {
     /// What is live of counters, or known to be cancelled: of the whole key, or of one value.
     pub(crate) fn seen_totals(&self, slot: u16, key: &[u8], of: Option<(Part, &[u8])>) -> Vec<Total> {
         let mut seen = Totals::default();
-        let meant = |part: Part, name: &[u8]| of.is_none_or(|(p, n)| p == part && n == name);
-        if let Some(side) = self.side(slot, key) {
-            for r in side.resets.iter().filter(|r| meant(r.part, &r.name)) {
+        let mut cancelled = |left: &Leftovers| {
+            for r in left.resets.iter().filter(|r| of.is_none_or(|(part, _)| part == r.part)) {
                 seen.add((r.part, r.name.clone(), Dot { origin: r.origin, seq: r.seq }, r.total));
             }
+        };
+        match (self.side(slot, key), of) {
+            (Some(side), Some((_, name))) => side.values.get(name).into_iter().for_each(&mut cancelled),
+            (Some(side), None) => side.values.values().for_each(&mut cancelled),
+            (None, _) => {}
         }
         let Some(found) = self.find(slot, key).and_then(Handle::as_key).and_then(|i| self.key(i)) else {
             return seen.list;
@@ -135,8 +139,8 @@ impl State {
     }
 
     fn sweep_key(&mut self, slot: u16, key: &[u8], received: &ReceivedSet, spent: &dyn Fn(&Reset) -> bool) {
-        let resets: Vec<Reset> =
-            self.side(slot, key).map_or_else(Vec::new, |s| s.resets.iter().filter(|r| spent(r)).cloned().collect());
+        let resets = self.side(slot, key).into_iter().flat_map(Side::resets);
+        let resets: Vec<Reset> = resets.filter(|r| spent(r)).cloned().collect();
         for reset in &resets {
             self.settle_reset(slot, key, reset);
         }
@@ -144,8 +148,11 @@ impl State {
             if received.covers(&side.seen) {
                 side.seen = ReceivedSet::default();
             }
-            side.pending.retain(|(_, context): &(Target, _)| !received.covers(context));
-            side.resets.retain(|r| !resets.contains(r));
+            side.values.retain(|_, left| {
+                left.pending.retain(|(_, context)| !received.covers(context));
+                left.resets.retain(|r| !spent(r));
+                !left.is_empty()
+            });
         });
     }
 

@@ -3,7 +3,7 @@
 use trireme_proto::ids::Dot;
 
 use super::cells::Handle;
-use super::key::{Expiry, Key, Path, Side};
+use super::key::{Expiry, Key, Leftovers, Path, Side, work};
 use super::register::{Count, Register, Sibling};
 use super::undo::Pre;
 use super::{SlotSide, State, hash, version_of};
@@ -299,9 +299,23 @@ impl State {
         self.note_key(slot, index, change, dot);
     }
 
-    /// Changes what deletion left behind of a key. `f` must not change what anything is worth.
+    /// Changes what deletion left behind of one value. Its digest, and whether it is visible, are the caller's.
+    pub(crate) fn edit_leftovers(&mut self, slot: u16, key: &[u8], name: &[u8], f: impl FnOnce(&mut Leftovers)) {
+        let old = self.side(slot, key).and_then(|side| side.values.get(name)).cloned();
+        let mut left = old.clone().unwrap_or_default();
+        work::count(left.pending.len() + left.resets.len());
+        f(&mut left);
+        if old.unwrap_or_default() == left {
+            return;
+        }
+        let old = self.swap_leftovers(slot, key, name, (!left.is_empty()).then(|| Box::new(left)));
+        self.journal.push(Pre::Leftovers { slot, key: key.into(), name: name.into(), old });
+    }
+
+    /// Changes all that deletion left behind of a key: to be done seldom. `f` must not change what anything is worth.
     pub(crate) fn edit_side(&mut self, slot: u16, key: &[u8], f: impl FnOnce(&mut Side)) {
         let old = self.side(slot, key).cloned();
+        work::count(old.as_ref().map_or(0, Side::len));
         let mut side = old.clone().unwrap_or_default();
         f(&mut side);
         if old.as_ref().is_some_and(|o| *o == side) || (old.is_none() && side.is_empty()) {

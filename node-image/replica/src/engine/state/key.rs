@@ -1,5 +1,7 @@
 //! The general form of a key: anything but one plain string.
 
+use std::collections::BTreeMap;
+
 use trireme_proto::ids::{Dot, Origin};
 
 use super::order::Order;
@@ -88,7 +90,25 @@ pub(crate) enum Path<'a> {
     Expiry,
 }
 
+impl Path<'_> {
+    /// The value's name.
+    fn name(&self) -> &[u8] {
+        match self {
+            Path::Value(_, name) | Path::Count(_, name) => name,
+            Path::Expiry => &[],
+        }
+    }
+}
+
 impl Target {
+    /// The value's name; of what is of the whole key the key's own.
+    pub(crate) fn name(&self) -> &[u8] {
+        match self {
+            Target::Element(_, name) | Target::Count(_, name, _) => name,
+            Target::Key { .. } | Target::Expiry => &[],
+        }
+    }
+
     /// Whether the removal takes a record with this dot at this path, if its context has it.
     pub(crate) fn takes(&self, path: Path<'_>, dot: Dot) -> bool {
         match (self, path) {
@@ -114,23 +134,25 @@ pub(crate) struct Reset {
     pub(crate) dots: Vec<Dot>,
 }
 
-/// What deletion leaves behind of a key until certain deltas have arrived.
+/// What deletion leaves behind of one value: the key's own, with what is of the whole key, or an element's of any part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Side {
-    /// What of this key is reflected here although it may not have been received: it came by the key's joined state.
-    pub(crate) seen: ReceivedSet,
+pub(crate) struct Leftovers {
+    /// One for each target.
     pub(crate) pending: Vec<(Target, ReceivedSet)>,
+    /// By (part, origin), one for each.
     pub(crate) resets: Vec<Reset>,
 }
 
-impl Side {
+impl Leftovers {
     pub(crate) fn is_empty(&self) -> bool {
-        self.seen.is_empty() && self.pending.is_empty() && self.resets.is_empty()
+        self.pending.is_empty() && self.resets.is_empty()
     }
 
-    pub(crate) fn reset(&self, part: Part, name: &[u8], origin: Origin) -> Option<(u64, i64)> {
-        let found = self.resets.iter().find(|r| r.part == part && *r.name == *name && r.origin == origin);
-        found.map(|r| (r.seq, r.total))
+    fn place(&self, part: Part, origin: Origin) -> Result<usize, usize> {
+        self.resets.binary_search_by_key(&(part, origin), |r| {
+            work::count(1);
+            (r.part, r.origin)
+        })
     }
 
     /// Adds a removal that is waiting: of one target there is one, so what waits is bounded by what there is to remove.
@@ -143,10 +165,9 @@ impl Side {
 
     /// Adds a reset: the later one counts, and all deltas that said one are remembered.
     pub(crate) fn add_reset(&mut self, new: Reset) {
-        let same = |r: &&mut Reset| r.part == new.part && r.name == new.name && r.origin == new.origin;
-        let Some(old) = self.resets.iter_mut().find(same) else {
-            self.resets.push(new);
-            return;
+        let old = match self.place(new.part, new.origin) {
+            Ok(place) => &mut self.resets[place],
+            Err(place) => return self.resets.insert(place, new),
         };
         (old.seq, old.total) = (old.seq, old.total).max((new.seq, new.total));
         for dot in new.dots {
@@ -154,5 +175,81 @@ impl Side {
                 old.dots.insert(at, dot);
             }
         }
+    }
+}
+
+/// What deletion leaves behind of a key until certain deltas have arrived.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Side {
+    /// What of this key is reflected here although it may not have been received: it came by the key's joined state.
+    pub(crate) seen: ReceivedSet,
+    /// By the values' names, the key's own having none. There may be as many as a hash has fields; none is empty.
+    pub(crate) values: BTreeMap<Box<[u8]>, Leftovers>,
+}
+
+impl Side {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seen.is_empty() && self.values.is_empty()
+    }
+
+    pub(crate) fn pending(&self) -> impl Iterator<Item = &(Target, ReceivedSet)> {
+        self.values.values().flat_map(|left| &left.pending)
+    }
+
+    pub(crate) fn resets(&self) -> impl Iterator<Item = &Reset> {
+        self.values.values().flat_map(|left| &left.resets)
+    }
+
+    pub(crate) fn reset(&self, part: Part, name: &[u8], origin: Origin) -> Option<(u64, i64)> {
+        let left = self.values.get(name)?;
+        left.place(part, origin).ok().map(|place| (left.resets[place].seq, left.resets[place].total))
+    }
+
+    /// Whether a removal that is waiting takes a record.
+    pub(crate) fn removes(&self, path: Path<'_>, dot: Dot) -> bool {
+        let of = |name: &[u8]| {
+            let pending = self.values.get(name).map_or(&[][..], |left| &left.pending);
+            pending.iter().any(|(target, context)| target.takes(path, dot) && context.contains(dot))
+        };
+        of(&[]) || (!path.name().is_empty() && of(path.name()))
+    }
+
+    fn value(&mut self, name: &[u8]) -> &mut Leftovers {
+        self.values.entry(name.into()).or_default()
+    }
+
+    /// See [`Leftovers::add_pending`].
+    pub(crate) fn add_pending(&mut self, target: Target, context: ReceivedSet) {
+        self.value(target.name()).add_pending(target, context);
+    }
+
+    /// See [`Leftovers::add_reset`].
+    pub(crate) fn add_reset(&mut self, new: Reset) {
+        self.value(&new.name).add_reset(new);
+    }
+
+    /// How much there is: as much is done where all of it is copied.
+    pub(crate) fn len(&self) -> usize {
+        self.values.values().map(|left| left.pending.len() + left.resets.len()).sum()
+    }
+}
+
+/// How many leftovers were looked at or copied: for tests.
+pub(crate) mod work {
+    #[cfg(test)]
+    thread_local! {
+        static DONE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+
+    /// So many more.
+    pub(crate) fn count(_more: usize) {
+        #[cfg(test)]
+        DONE.set(DONE.get() + _more as u64);
+    }
+
+    /// How many there were since the last call.
+    #[cfg(test)]
+    pub(crate) fn take() -> u64 {
+        DONE.take()
     }
 }

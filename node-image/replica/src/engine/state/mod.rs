@@ -157,8 +157,7 @@ impl State {
     /// Whether a record must not come in here: it was seen to come and go, or a removal that arrived earlier names it.
     pub(crate) fn blocked(&self, slot: u16, key: &[u8], path: Path<'_>, dot: Dot) -> bool {
         let Some(side) = &self.slot(slot).side else { return false };
-        let waits = |s: &Side| s.pending.iter().any(|(t, c)| t.takes(path, dot) && c.contains(dot));
-        side.seen.contains(dot) || side.keys.get(key).is_some_and(|s| s.seen.contains(dot) || waits(s))
+        side.seen.contains(dot) || side.keys.get(key).is_some_and(|s| s.seen.contains(dot) || s.removes(path, dot))
     }
 
     /// Whether a delta is reflected in a key although it may not have been received.

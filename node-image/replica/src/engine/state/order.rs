@@ -2,11 +2,12 @@
 //! order is by, in O(log n). It is made from the elements, private to the state, and kept true by [`State::place`] and [`State::unplace`]
 //! wherever an element comes, goes or changes what it is worth, undoing included.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::State;
 use super::cells::Handle;
-use super::key::Side;
+use super::key::Reset;
 use crate::engine::delta::Part;
 use crate::engine::slot::slot_of;
 
@@ -344,18 +345,16 @@ impl State {
     }
 
     /// The elements in order that resets speak of: they are worth something else when these change.
-    pub(crate) fn reset_elements(&self, slot: u16, key: &[u8], sides: &[Option<&Side>]) -> Vec<(u32, Part, Handle)> {
+    pub(crate) fn reset_elements(
+        &self,
+        slot: u16,
+        key: &[u8],
+        resets: &mut dyn Iterator<Item = &Reset>,
+    ) -> Vec<(u32, Part, Handle)> {
         let Some(index) = self.find(slot, key).and_then(Handle::as_key) else { return Vec::new() };
-        let resets = sides.iter().flatten().flat_map(|s| s.resets.iter()).filter(|r| has_order(r.part));
-        let mut found: Vec<(u32, Part, Handle)> = Vec::new();
-        for reset in resets {
-            if let Some(handle) = self.find_element(index, reset.part, &reset.name)
-                && !found.iter().any(|f| f.2 == handle)
-            {
-                found.push((index, reset.part, handle));
-            }
-        }
-        found
+        let named: BTreeSet<(Part, &[u8])> = resets.filter(|r| has_order(r.part)).map(|r| (r.part, &*r.name)).collect();
+        let found = |(part, name)| Some((index, part, self.find_element(index, part, name)?));
+        named.into_iter().filter_map(found).collect()
     }
 }
 

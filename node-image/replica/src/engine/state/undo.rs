@@ -1,11 +1,11 @@
 //! The undo journal: what each unit of work replaced, so that an uncommitted suffix can be taken back exactly.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use trireme_proto::ids::Dot;
 
 use super::cells::Handle;
-use super::key::{Collection, Expiry, Side};
+use super::key::{Collection, Expiry, Leftovers, Side};
 use super::register::{Count, Register, Sibling};
 use super::{SlotSide, State, hash, name};
 use crate::engine::{delta::Part, vector::ReceivedSet};
@@ -60,6 +60,14 @@ pub(crate) enum Pre {
         hidden: [u32; 5],
         present: bool,
     },
+    /// What deletion left behind of one value.
+    Leftovers {
+        slot: u16,
+        key: Box<[u8]>,
+        name: Box<[u8]>,
+        old: Option<Box<Leftovers>>,
+    },
+    /// What it left behind of a whole key.
     Side {
         slot: u16,
         key: Box<[u8]>,
@@ -263,6 +271,7 @@ impl State {
                     (key.digest, key.version, key.hidden, key.present) = (digest, version, hidden, present);
                 }
             }
+            Pre::Leftovers { slot, key, name, old } => drop(self.swap_leftovers(slot, &key, &name, old)),
             Pre::Side { slot, key, old } => drop(self.swap_side(slot, key, old)),
             Pre::Sides { slot, old } => drop(self.swap_sides(slot, old)),
         }
@@ -379,9 +388,51 @@ impl State {
         counts.and_then(|counts| counts.get_mut(nth)).map_or(count, |old| std::mem::replace(old, count))
     }
 
-    /// Replaces what deletion left behind of a key.
+    /// Replaces what deletion left behind of one value.
+    pub(crate) fn swap_leftovers(
+        &mut self,
+        slot: u16,
+        key: &[u8],
+        name: &[u8],
+        left: Option<Box<Leftovers>>,
+    ) -> Option<Box<Leftovers>> {
+        let before = self.side(slot, key).and_then(|side| side.values.get(name));
+        let moved =
+            self.reset_elements(slot, key, &mut before.into_iter().chain(left.as_deref()).flat_map(|l| &l.resets));
+        moved.iter().for_each(|&(index, part, element)| self.unplace(index, part, element));
+        let old = self.swap_leftovers_alone(slot, key, name, left);
+        moved.iter().for_each(|&(index, part, element)| self.place(index, part, element));
+        old
+    }
+
+    fn swap_leftovers_alone(
+        &mut self,
+        slot: u16,
+        key: &[u8],
+        name: &[u8],
+        left: Option<Box<Leftovers>>,
+    ) -> Option<Box<Leftovers>> {
+        let Some(side) = self.slots[usize::from(slot)].side.as_mut().and_then(|sides| sides.keys.get_mut(key)) else {
+            let values = left.map(|left| BTreeMap::from([(name.into(), *left)])).unwrap_or_default();
+            let side = Side { values, ..Side::default() };
+            self.swap_side_alone(slot, key.into(), (!side.is_empty()).then(|| Box::new(side)));
+            return None;
+        };
+        let old = match left {
+            Some(left) => side.values.insert(name.into(), *left),
+            None => side.values.remove(name),
+        };
+        if side.is_empty() {
+            self.swap_side_alone(slot, key.into(), None);
+        }
+        old.map(Box::new)
+    }
+
+    /// Replaces all that deletion left behind of a key.
     pub(crate) fn swap_side(&mut self, slot: u16, key: Box<[u8]>, side: Option<Box<Side>>) -> Option<Box<Side>> {
-        let moved = self.reset_elements(slot, &key, &[self.side(slot, &key), side.as_deref()]);
+        let before = self.side(slot, &key);
+        let moved =
+            self.reset_elements(slot, &key, &mut before.into_iter().chain(side.as_deref()).flat_map(Side::resets));
         moved.iter().for_each(|&(index, part, element)| self.unplace(index, part, element));
         let old = self.swap_side_alone(slot, key, side);
         moved.iter().for_each(|&(index, part, element)| self.place(index, part, element));

@@ -9,6 +9,7 @@ mod memory;
 mod model;
 mod origins;
 mod readdress;
+mod resets;
 mod siblings;
 mod versions;
 
