@@ -311,6 +311,9 @@ pub struct SettingsRecord {
     /// Classes of keyspace events that are told, as letters.
     #[serde(default, skip_serializing_if = "is_default")]
     pub keyspace_events: String,
+    /// Number of the change that made it so: what CONFIG SET said before it is over.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keyspace_events_revision: u64,
     /// What clients may take, where that is not the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<crate::limits::Limits>,

@@ -31,7 +31,7 @@ pub struct Published {
 }
 
 /// Which keyspace events a store's replicas tell: what CONFIG SET has said last of that, at any of them. A state: to hear it again changes nothing, and of two the
-/// one with the larger (clock, replica) is the later one.
+/// one with the larger (revision, clock, replica) is the later one.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct KeyspaceEvents {
     /// When it was said, in milliseconds since 1970 by the clock of who said it, and after all that it had heard.
@@ -43,9 +43,12 @@ pub struct KeyspaceEvents {
     /// The classes, as letters.
     #[prost(string, tag = "3")]
     pub classes: String,
-    /// In place of what the record had then: where it has something else now, that counts.
+    /// In place of what the record had then: where it has something else now under the same revision, that counts.
     #[prost(string, tag = "4")]
     pub in_place_of: String,
+    /// The newest revision of the record that was known to who said it: where the record has a newer one, that counts.
+    #[prost(uint64, tag = "5")]
+    pub revision: u64,
 }
 
 /// One message.

@@ -373,6 +373,9 @@ pub struct Settings {
     /// Classes of keyspace events that are told, as letters of Redis's `notify-keyspace-events`, unless CONFIG SET has said otherwise since.
     #[prost(string, tag = "70")]
     pub keyspace_events: String,
+    /// Number of the change that made it so, in all records of the store alike: what CONFIG SET said before it is over.
+    #[prost(uint64, tag = "71")]
+    pub keyspace_events_revision: u64,
 }
 
 /// Lists of conflicts that a user can read, one for each region.
@@ -408,6 +411,7 @@ impl Settings {
             session_off: 0,
             session_wait_ms: None,
             keyspace_events: String::new(),
+            keyspace_events_revision: 0,
         }
     }
 }

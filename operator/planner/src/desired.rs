@@ -109,6 +109,16 @@ impl Desired {
     /// Between these two modes a store goes by steps; see `groups::course`.
     /// Where all records are lost at once, numbers are those of the regions' order, and a replica whose disk is another group's refuses them.
     pub fn groups<M: Meta>(store: &ReplicatedStore<M>, uid: &str, records: &[Topology]) -> Vec<Desired> {
+        let mut groups = Desired::of_settings(store, uid, records);
+        for desired in &mut groups {
+            let topology::Settings { keyspace_events, keyspace_events_revision, .. } = &mut desired.settings;
+            *keyspace_events_revision = events_revision(keyspace_events, records);
+        }
+        groups
+    }
+
+    /// The same without what numbers changes.
+    fn of_settings<M: Meta>(store: &ReplicatedStore<M>, uid: &str, records: &[Topology]) -> Vec<Desired> {
         let settled = store.spec.settle();
         let name = store.metadata.name();
         let is_spread = settled.mode == Mode::SingleLeader && (records.is_empty() || settled.regions.len() > 1);
@@ -183,6 +193,7 @@ impl Desired {
                 conflicts: settled.conflicts,
                 session: Some(settled.session).filter(|session| !session.is_standard()),
                 keyspace_events: settled.keyspace_events,
+                keyspace_events_revision: 0,
                 limits: Some(settled.limits).filter(|limits| !limits.is_standard()),
             }),
             failover: Failover {
@@ -216,6 +227,15 @@ impl Desired {
     }
 }
 
+/// Number of the change that made keyspace events what they are to be: that of the newest there is in the store's records, or one more.
+fn events_revision(wanted: &str, records: &[Topology]) -> u64 {
+    let newest = records.iter().map(|record| &record.settings).max_by_key(|settings| settings.keyspace_events_revision);
+    match newest {
+        Some(newest) => newest.keyspace_events_revision + u64::from(newest.keyspace_events != wanted),
+        None => u64::from(!wanted.is_empty()),
+    }
+}
+
 /// The replicas of a store's only group, spread over its regions.
 fn spread(store: &str, settled: &Settled) -> Vec<DesiredReplica> {
     let regions = settled.regions.len();
@@ -230,4 +250,28 @@ fn spread(store: &str, settled: &Settled) -> Vec<DesiredReplica> {
 /// Names separated by commas.
 fn names(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_keyspace_events_has_one_number_in_all_records_and_going_back_is_another_change() {
+        let record = |keyspace_events: &str, keyspace_events_revision: u64| Topology {
+            settings: topology::Settings {
+                keyspace_events: keyspace_events.into(),
+                keyspace_events_revision,
+                ..topology::Settings::standard()
+            },
+            ..Topology::default()
+        };
+        assert_eq!([events_revision("", &[]), events_revision("KA", &[])], [0, 1]);
+        let same = [record("KA", 1), record("KA", 1)];
+        assert_eq!([events_revision("KA", &same), events_revision("", &same)], [1, 2]);
+        // The change is in one of the records only, or in none of a region that is new.
+        for records in [[record("KA", 1), record("", 2)], [record("", 2), record("KA", 1)]] {
+            assert_eq!([events_revision("", &records), events_revision("KA", &records)], [2, 3]);
+        }
+    }
 }

@@ -180,6 +180,7 @@ fn settings_to_object(settings: &Settings) -> SettingsRecord {
         session: Some(Session::without(settings.session_off, settings.session_wait_ms))
             .filter(|session| !session.is_standard()),
         keyspace_events: settings.keyspace_events.clone(),
+        keyspace_events_revision: settings.keyspace_events_revision,
         limits: settings.limits.as_ref().map(limits_to_object),
     }
 }
@@ -352,6 +353,7 @@ pub(crate) fn settings_from_object(settings: &SettingsRecord) -> Settings {
         session_off: settings.session.as_ref().map_or(0, Session::left_out),
         session_wait_ms: settings.session.as_ref().map(Session::wait_ms),
         keyspace_events: settings.keyspace_events.clone(),
+        keyspace_events_revision: settings.keyspace_events_revision,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     replica::Replica,
 };
 
-use super::execute::Work;
+use super::{Clients, execute::Work};
 
 /// Time between two looks for idle connections, in microseconds.
 const LOOK_US: u64 = 1_000_000;
@@ -123,8 +123,10 @@ impl Replica {
     pub(crate) fn look_at_limits(&mut self) {
         let limits = self.setting(|settings| settings.limits).unwrap_or_default();
         self.clients.parameters.follow(&limits);
-        let events = self.setting(|settings| settings.keyspace_events.clone());
-        self.clients.parameters.follow_events(&events);
+        let Clients { parameters, .. } = &mut self.clients;
+        let settings = self.meta.topology.as_ref().map(|topology| &topology.settings);
+        let events = settings.map(|settings| (&*settings.keyspace_events, settings.keyspace_events_revision));
+        events.into_iter().for_each(|(classes, revision)| parameters.follow_events(classes, revision));
         self.engine.keep_uses(self.tuning().eviction == Some(Order::LeastRecentlyUsed));
         if self.memory_above() > 0 {
             self.evict_keys();

@@ -163,6 +163,8 @@ pub struct Parameters {
     set: BTreeMap<usize, String>,
     /// What was said last of keyspace events, at any replica of the store.
     events: Option<KeyspaceEvents>,
+    /// Revision of what the record says of them.
+    events_revision: u64,
     tuning: Tuning,
 }
 
@@ -173,6 +175,7 @@ impl Default for Parameters {
             base: BTreeMap::new(),
             set: BTreeMap::new(),
             events: None,
+            events_revision: 0,
             tuning: Tuning::NONE,
         };
         new.tuning = new.read_tuning();
