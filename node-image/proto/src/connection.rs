@@ -82,6 +82,12 @@ pub struct Regions {
     /// The sender's group.
     #[prost(uint32, tag = "3")]
     pub told_by: u32,
+    /// Classes of keyspace events that are told, by the sender's record.
+    #[prost(string, tag = "4")]
+    pub keyspace_events: String,
+    /// Number of the change that made it so.
+    #[prost(uint64, tag = "5")]
+    pub keyspace_events_revision: u64,
 }
 
 /// An edge is not let in any more.

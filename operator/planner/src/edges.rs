@@ -60,8 +60,14 @@ impl Desired {
             others.extend(known.iter().flat_map(|record| &record.groups).map(|row| (row.group, row.clone())));
         }
         others.remove(&ticket.group);
-        let settings =
-            Settings { mode: Mode::MultiLeader as i32, durability: durability as i32, ..Settings::standard() };
+        let (keyspace_events, keyspace_events_revision) = keyspace_events(told, known);
+        let settings = Settings {
+            mode: Mode::MultiLeader as i32,
+            durability: durability as i32,
+            keyspace_events,
+            keyspace_events_revision,
+            ..Settings::standard()
+        };
         let replica = DesiredReplica { id: ticket.replica, name: ticket.edge.clone(), region: ticket.edge.clone() };
         Desired {
             store: ticket.store.clone(),
@@ -110,6 +116,15 @@ fn homes(told: &[Regions], known: Option<&Topology>) -> Vec<DesiredHome> {
     homes.into_iter().map(desired).collect()
 }
 
+/// Which keyspace events the edge tells, and the number of the change that made it so: the newest that anybody knows, which may be its record.
+fn keyspace_events(told: &[Regions], known: Option<&Topology>) -> (String, u64) {
+    let known = known.map(|record| &record.settings);
+    let known = known.map(|settings| (settings.keyspace_events_revision, &settings.keyspace_events));
+    let told = told.iter().map(|tells| (tells.keyspace_events_revision, &tells.keyspace_events));
+    let newest = known.into_iter().chain(told).max_by_key(|(revision, _)| *revision);
+    newest.map_or_else(Default::default, |(revision, classes)| (classes.clone(), revision))
+}
+
 /// The generation under which an edge that begins on an empty disk writes.
 ///
 /// No two lives of an edge may write under one name, and an edge that has lost its disk can ask only those whom it sees, which need not be those who have what it
@@ -150,6 +165,7 @@ mod tests {
             groups: groups.iter().map(|number| group(*number, "r")).collect(),
             homes: vec![Home { prefix: "x".into(), group: 1, epoch, ..Home::default() }],
             told_by: by,
+            ..Regions::default()
         };
         let of = |told: &[Regions], known: Option<&Topology>| -> (Vec<u32>, Vec<u64>) {
             let desired = Desired::edge(&ticket(), Durability::Disk, told, known);
@@ -163,6 +179,32 @@ mod tests {
         assert_eq!(of(&[tells(1, &[1, 4], 5), tells(4, &[1, 4, 6], 3)], None), (vec![1, 4, 6], vec![5]));
         let newer = Topology { homes: tells(1, &[], 9).homes, ..known };
         assert_eq!(of(&[tells(1, &[1], 5)], Some(&newer)), (vec![1], vec![9]));
+    }
+
+    #[test]
+    fn an_edge_tells_the_events_that_the_newest_record_it_has_heard_of_says() {
+        let tells = |classes: &str, revision: u64| Regions {
+            keyspace_events: classes.into(),
+            keyspace_events_revision: revision,
+            ..Regions::default()
+        };
+        let of = |told: &[Regions], known: Option<&Topology>| {
+            let settings = Desired::edge(&ticket(), Durability::Disk, told, known).settings;
+            (settings.keyspace_events, settings.keyspace_events_revision)
+        };
+        let known = |classes: &str, keyspace_events_revision: u64| Topology {
+            settings: Settings { keyspace_events: classes.into(), keyspace_events_revision, ..Settings::standard() },
+            ..Topology::default()
+        };
+        assert_eq!(of(&[], None), (String::new(), 0));
+        assert_eq!(of(&[], Some(&known("KA", 1))), ("KA".into(), 1), "while nobody tells");
+        assert_eq!(of(&[tells("Kx", 2), tells("KA", 1)], Some(&known("KA", 1))), ("Kx".into(), 2));
+        assert_eq!(of(&[tells("", 3), tells("Kx", 2)], Some(&known("Kx", 2))), (String::new(), 3), "and none again");
+        assert_eq!(
+            of(&[tells("Kx", 2)], Some(&known("", 3))),
+            (String::new(), 3),
+            "one that is behind says nothing new"
+        );
     }
 
     #[test]

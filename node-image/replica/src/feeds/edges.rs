@@ -48,7 +48,13 @@ impl Replica {
         groups.iter_mut().for_each(|row| row.paused = false);
         groups.push(own);
         groups.sort_by_key(|row| row.group);
-        let regions = Regions { groups, homes: topology.homes.clone(), told_by: topology.group };
+        let regions = Regions {
+            groups,
+            homes: topology.homes.clone(),
+            told_by: topology.group,
+            keyspace_events: topology.settings.keyspace_events.clone(),
+            keyspace_events_revision: topology.settings.keyspace_events_revision,
+        };
         self.output.send.push((Peer::Replica(id), Message::Regions(Box::new(regions))));
     }
 

@@ -6,9 +6,9 @@
 //! at most once, so those of an entry that is committed while its leader fails may not come. `expired` comes when the key is removed, as in Redis; where there are
 //! several that remove what has expired, each tells it of a key whose removal has not come from another one.
 //!
-//! Which classes are told is one parameter of the whole store, as who executes is seldom who a client is connected to: it is what the record says (`in_place_of`)
-//! until CONFIG SET says otherwise, at any replica. That is told to all others, and each tells it to whoever connects with it, so it holds until every process
-//! of the store has ended, whoever leads. An edge sets it for itself alone.
+//! Which classes are told is one parameter of the whole store, as who executes is seldom who a client is connected to: it is what the record says, or what
+//! CONFIG SET has said since, at any replica: the newest of the two. That is told to all others, and each tells it to whoever connects with it, so it holds until
+//! the record changes or every process of the store has ended, whoever leads. An edge sets it for itself alone; what the store's records say leaders tell it.
 
 use bytes::Bytes;
 use trireme_proto::{

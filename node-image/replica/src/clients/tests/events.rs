@@ -1,7 +1,7 @@
 //! Keyspace events: made where a command is executed, heard everywhere.
 
 use super::rig::Rig;
-use trireme_proto::Message;
+use trireme_proto::{Message, topology::Edge};
 
 /// What a client has heard, as channel and payload, without what the names begin with.
 fn events(rig: &mut Rig, id: u32, client: u64) -> String {
@@ -139,10 +139,46 @@ fn what_was_set_holds_for_who_comes_later_and_until_the_record_has_something_els
     rig.skew_ms.insert(3, -3_000);
     assert_eq!(rig.ask(3, 9, "CONFIG SET notify-keyspace-events Kl"), "+OK");
     assert_eq!([rig.ask(1, 7, get), rig.ask(2, 8, get)], [says("lK"), says("lK")]);
-    rig.decide(|record| record.settings.keyspace_events = "xE".into());
+    let decide = |rig: &mut Rig, classes: &str| {
+        rig.decide(|record| {
+            record.settings.keyspace_events = classes.into();
+            record.settings.keyspace_events_revision += 1;
+        });
+    };
+    decide(&mut rig, "xE");
     assert_eq!([rig.ask(1, 7, get), rig.ask(2, 8, get), rig.ask(3, 9, get)], [says("xE"), says("xE"), says("xE")]);
     assert_eq!(rig.ask(2, 8, "CONFIG SET notify-keyspace-events Eg"), "+OK");
     assert_eq!(rig.ask(1, 7, get), says("gE"));
+    // The record goes away from what that was said in place of, and back, and one of them sees the last of it only.
+    rig.isolate(3);
+    decide(&mut rig, "");
+    decide(&mut rig, "xE");
+    [1, 2].into_iter().for_each(|id| rig.connect(id, 3));
+    rig.run(100);
+    assert_eq!([rig.ask(1, 7, get), rig.ask(2, 8, get), rig.ask(3, 9, get)], [says("xE"), says("xE"), says("xE")]);
+}
+
+#[test]
+fn an_edge_is_told_by_a_leader_what_the_record_says() {
+    let mut rig = Rig::regions(2, 1, 1);
+    rig.open(11, 7);
+    rig.decide(|record| {
+        record.groups[0].edge = Some(Edge::default());
+        (record.settings.keyspace_events, record.settings.keyspace_events_revision) = ("KA".into(), 4);
+    });
+    let told = rig.replica(11).regions[&1].clone();
+    assert_eq!((&*told.keyspace_events, told.keyspace_events_revision), ("KA", 4));
+    // Who writes the edge's record takes it over.
+    let settings = &mut rig.record_of(11).settings;
+    (settings.keyspace_events, settings.keyspace_events_revision) = (told.keyspace_events, 4);
+    rig.record_of(11).version += 1;
+    rig.tell();
+    rig.run(100);
+    assert_eq!(rig.ask(11, 7, "CONFIG GET notify-keyspace-events"), "*2 $22 notify-keyspace-events $2 AK");
+    rig.decide(|record| {
+        (record.settings.keyspace_events, record.settings.keyspace_events_revision) = (String::new(), 5);
+    });
+    assert_eq!(rig.replica(11).regions[&1].keyspace_events_revision, 5);
 }
 
 #[test]
