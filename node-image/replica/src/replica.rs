@@ -19,7 +19,7 @@ use crate::{
     group::{
         Role,
         checkpoint::{Checkpoint, Checkpointing},
-        house::Expiring,
+        house::House,
         install::Install,
         lost::Lost,
     },
@@ -83,9 +83,7 @@ pub struct Replica {
     /// A snapshot that is whole and not durable yet: nothing is appended before it is in force.
     pub(crate) installing: Option<Box<Install>>,
     pub(crate) checkpoint: Checkpoint,
-    /// A moment without uncommitted entries was wanted at the end of the last turn: commands may wait for it.
-    pub(crate) quiet_wanted: bool,
-    pub(crate) expiring: Expiring,
+    pub(crate) house: House,
     /// The commit that the disk was last told of.
     pub(crate) commit_noted: u64,
     /// The lease granted last runs until then.
@@ -138,7 +136,7 @@ impl Replica {
             applied: recovered.start,
             whole_at: recovered.whole_at,
             checkpoint,
-            expiring: Expiring::default(),
+            house: House::default(),
             log: recovered.log,
             role: Role::Idle,
             feeds: None,
@@ -151,7 +149,6 @@ impl Replica {
             disk_full: false,
             checkpointing: None,
             installing: None,
-            quiet_wanted: false,
             commit_noted: recovered.commit,
             granted_until_us: 0,
             gap_since_us: now.mono_us,
@@ -239,7 +236,7 @@ impl Replica {
         // What they, and other groups, have brought.
         self.list_conflicts();
         self.serve_waiters();
-        self.expire_more();
+        self.remove_more();
         self.flush_batch();
         self.run_quiet_work();
         self.flush_requests();

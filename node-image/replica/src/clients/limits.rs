@@ -25,6 +25,8 @@ const LOOK_US: u64 = 1_000_000;
 const AHEAD_BYTES: u64 = 16 << 10;
 /// Part of the bound that may be exceeded while keys are being evicted, of which one command waits for few only.
 const EXCESS_PART: u64 = 16;
+/// Where more is exceeded, commands wait for so many times as many, all those of one turn together.
+const ROUNDS_PER_TURN: u32 = 16;
 /// Part of the bound that what is not data may fill, where keys are evicted: to evict more for it would empty the store and free nothing.
 const BESIDE_PART: u64 = 2;
 
@@ -76,8 +78,14 @@ impl Replica {
             Work::One(spec, _) => spec.has(flag::DENYOOM).then_some(NO_MEMORY),
             Work::Transaction(commands, _) => commands.iter().any(needs_memory).then_some(NO_MEMORY_EXEC),
         }?;
-        let (gone, above) = (self.evict_keys(), self.memory_above());
-        if above == 0 || (gone && above <= self.tuning().memory / EXCESS_PART) {
+        let far = self.tuning().memory / EXCESS_PART;
+        let mut gone = self.evict_keys();
+        while gone && self.memory_above() > far && self.clients.evicted_rounds < ROUNDS_PER_TURN {
+            self.clients.evicted_rounds += 1;
+            gone = self.evict_keys();
+        }
+        let above = self.memory_above();
+        if above == 0 || (gone && above <= far) {
             return None;
         }
         self.counters.out_of_memory += 1;
@@ -85,7 +93,13 @@ impl Replica {
     }
 
     /// Removes keys where there is too little memory, those that have expired first. Whether any has gone.
-    fn evict_keys(&mut self) -> bool {
+    pub(crate) fn evict_keys(&mut self) -> bool {
+        let gone = self.evict_some();
+        self.house.removing.crowded = gone && self.memory_above() > 0;
+        gone
+    }
+
+    fn evict_some(&mut self) -> bool {
         let Tuning { eviction, samples, evicted_max: keys_max, .. } = *self.tuning();
         let Some(order) = eviction else { return false };
         if !self.leads() || !self.has_one_leader() || !self.may_remove_keys() {
@@ -105,8 +119,7 @@ impl Replica {
             self.engine.tell_events(self.tuning().events);
             let (keys, effect) = self.engine.evict(&at, &mut self.delta, &wanted);
             if effect.wrote {
-                let seq = self.append_delta(None);
-                self.publish_events(seq);
+                self.append_removal();
             }
             self.counters.evicted_keys += keys as u64;
         }

@@ -95,6 +95,8 @@ pub(crate) struct Clients {
     pub(crate) memory: u64,
     /// What it has beside keys and values, by that.
     pub(crate) beside: u64,
+    /// How often commands of this turn have evicted more than one of them waits for.
+    pub(crate) evicted_rounds: u32,
     /// When idle connections were looked for.
     pub(crate) looked_us: u64,
     /// CLIENT PAUSE.

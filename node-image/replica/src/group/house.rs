@@ -8,8 +8,8 @@ use super::Role;
 
 /// Keys removed by one expiry entry.
 const EXPIRED_KEYS_MAX: usize = 256;
-/// Expiry entries that are not committed, with which the next one waits for its tick.
-const EXPIRY_ENTRIES_MAX: usize = 8;
+/// Entries that remove keys and are not committed, with which the next one waits for its tick.
+const REMOVALS_MAX: usize = 8;
 /// A follower that takes a snapshot keeps up to this many times the usual log alive.
 const SNAPSHOT_LOG_FACTOR: u64 = 4;
 /// Microseconds until the next call while slots are being swept.
@@ -17,11 +17,21 @@ const SWEEP_PERIOD_US: u64 = 1_000;
 /// Keys that are moved closer in memory in one turn.
 const MOVES_PER_TURN: usize = 2_048;
 
-/// What is under way of keys that have expired.
+/// What housekeeping has under way.
 #[derive(Debug, Default)]
-pub(crate) struct Expiring {
-    /// There was more than one entry removes.
-    more: bool,
+pub(crate) struct House {
+    pub(crate) removing: Removing,
+    /// A moment without uncommitted entries was wanted at the end of the last turn: commands may wait for it.
+    quiet_wanted: bool,
+}
+
+/// What is under way of keys that go without a command: that have expired, or for which there is no room.
+#[derive(Debug, Default)]
+pub(crate) struct Removing {
+    /// More had expired than one entry removes.
+    pub(crate) expired: bool,
+    /// Keys have gone, and there is still too little room.
+    pub(crate) crowded: bool,
     /// Entries that are not known to be committed.
     entries: VecDeque<u64>,
 }
@@ -42,7 +52,7 @@ impl Replica {
 
     /// The leader removes what it sees expired; everybody else hides it when read.
     pub(crate) fn expire_keys(&mut self) {
-        self.expiring.more = false;
+        self.house.removing.expired = false;
         let due = self.engine.next_expiry_ms().is_some_and(|at_ms| at_ms <= self.now.wall_ms);
         if !due || !self.may_remove_keys() {
             return;
@@ -56,25 +66,35 @@ impl Replica {
         let (keys, effect) = self.engine.expire(&at, &mut self.delta, EXPIRED_KEYS_MAX, at_home);
         self.homes = homes;
         if effect.wrote {
-            let seq = self.append_delta(None);
-            self.publish_events(seq);
-            self.expiring.more = keys == EXPIRED_KEYS_MAX;
-            self.expiring.entries.push_back(seq);
+            self.append_removal();
+            self.house.removing.expired = keys == EXPIRED_KEYS_MAX;
         }
     }
 
-    /// Where more has expired than one entry removes, each turn removes as much, and the next one comes at once: clients have theirs in between. How fast
+    /// Appends the entry of a removal that was just executed.
+    pub(crate) fn append_removal(&mut self) {
+        let seq = self.append_delta(None);
+        self.publish_events(seq);
+        self.house.removing.entries.push_back(seq);
+    }
+
+    /// Where more is to go than one entry removes, each turn removes as much, and the next one comes at once: clients have theirs in between. How fast
     /// that is, the disks and followers say: few such entries are under way.
-    pub(crate) fn expire_more(&mut self) {
-        let committed = self.expiring.entries.partition_point(|seq| *seq <= self.commit);
-        self.expiring.entries.drain(..committed);
-        if self.expires_more() {
+    pub(crate) fn remove_more(&mut self) {
+        self.clients.evicted_rounds = 0;
+        let committed = self.house.removing.entries.partition_point(|seq| *seq <= self.commit);
+        self.house.removing.entries.drain(..committed);
+        if self.removes_more() && self.house.removing.crowded {
+            self.evict_keys();
+        }
+        if self.removes_more() && self.house.removing.expired {
             self.expire_keys();
         }
     }
 
-    fn expires_more(&self) -> bool {
-        self.expiring.more && self.expiring.entries.len() < EXPIRY_ENTRIES_MAX
+    fn removes_more(&self) -> bool {
+        let Removing { expired, crowded, entries } = &self.house.removing;
+        (*expired || *crowded) && entries.len() < REMOVALS_MAX
     }
 
     /// A leader that has lost its members takes back what it executed for nothing: from here on it is in the state of one that has just begun, and serves
@@ -152,7 +172,7 @@ impl Replica {
 
     /// Puts keys closer in memory, sweeps slots, and does what needs a moment without uncommitted entries, if this is one.
     pub(crate) fn run_quiet_work(&mut self) {
-        let wanted = self.quiet_wanted || self.wants_quiet();
+        let wanted = self.house.quiet_wanted || self.wants_quiet();
         self.engine.tidy(MOVES_PER_TURN);
         self.write_checkpoint();
         let quiet = self.batch.is_empty() && self.applied == self.stable();
@@ -164,9 +184,9 @@ impl Replica {
             }
             self.quiet_snapshots();
         }
-        self.quiet_wanted = self.wants_quiet();
+        self.house.quiet_wanted = self.wants_quiet();
         // Who waited for it goes on, however it has ended: slots may have been committed meanwhile, so that none is needed.
-        if wanted && !self.quiet_wanted {
+        if wanted && !self.house.quiet_wanted {
             self.clients.wake = true;
             self.serve_backlog();
         }
@@ -183,7 +203,7 @@ impl Replica {
             Role::Leader(leader) => leader.commit_due_us,
             _ => None,
         };
-        let at_once = (self.clients.wake || self.expires_more()).then_some(self.now.mono_us);
+        let at_once = (self.clients.wake || self.removes_more()).then_some(self.now.mono_us);
         [sweeping.then_some(self.now.mono_us + SWEEP_PERIOD_US), commit_due, at_once].into_iter().flatten().min()
     }
 }

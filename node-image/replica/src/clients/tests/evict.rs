@@ -262,6 +262,42 @@ fn limits_of_the_record_are_told_and_what_is_set_here_wins_until_they_change() {
 }
 
 #[test]
+fn who_writes_waits_for_what_goes_and_is_refused_only_where_that_is_too_much_for_a_turn() {
+    let mut rig = rig(0, Eviction::NoEviction);
+    let value = "v".repeat(100);
+    (0..10_000).for_each(|key| rig.say(1, 8, &format!("SET k:{key} {value}")));
+    rig.run(60);
+    assert_eq!(rig.heard(1, 8).matches("+OK").count(), 10_000);
+    let all = rig.replica(1).engine.data_bytes();
+    // A sixth of it has to go: more than one command waits for, and no more than all of a turn do.
+    let set = |memory: u64| format!("CONFIG SET maxmemory {memory} maxmemory-policy allkeys-lru");
+    assert_eq!(rig.ask_at_once(1, 8, &format!("{} maxmemory-eviction-tenacity 10", set(all * 5 / 6))), "+OK");
+    assert_eq!(rig.ask_at_once(1, 9, "SET one 1"), "+OK");
+    // And without a command all that is still too much goes turn by turn, while no time passes.
+    let (mut turns, mut left) = (0, rig.replica(1).engine.key_count());
+    while rig.replica(1).used_memory() > all * 5 / 6 {
+        rig.turn();
+        let now = rig.replica(1).engine.key_count();
+        assert!(left - now <= 2 * 120, "{} in one turn", left - now);
+        (turns, left) = (turns + 1, now);
+        assert!(turns < 50, "{left} keys");
+    }
+    // Far too much for a turn: who comes at once is refused, all others of the turn wait for no more, and who comes soon is served.
+    rig.run(60);
+    let before = rig.replica(1).engine.key_count();
+    rig.say(1, 8, &set(all / 6));
+    (0..10).for_each(|key| rig.say(1, 9, &format!("SET new:{key} {value}")));
+    rig.turn();
+    let gone = before - rig.replica(1).engine.key_count();
+    assert!((120 * 16..120 * (16 + 10 + 2)).contains(&gone), "{gone} in one turn");
+    (0..60).for_each(|_| rig.turn());
+    assert_eq!(rig.heard(1, 9), [OOM; 10].join(" "));
+    assert_eq!(rig.ask_at_once(1, 9, "SET two 2"), "+OK");
+    assert!(rig.replica(1).used_memory() <= all / 6);
+    assert!(keys_everywhere(&mut rig) > 500);
+}
+
+#[test]
 fn keys_that_were_found_to_go_and_are_gone_keep_no_others_from_going() {
     let mut rig = rig(40_000, Eviction::AllKeysLru);
     fill(&mut rig, 1, 8, 0..500);
