@@ -198,12 +198,12 @@ impl State {
         match step {
             Pre::Top { old: Some(old), .. } => self.free_top(old),
             Pre::Element { old: Some(old), .. } => self.cells.free(old),
-            Pre::Parts { parts, .. } => self.free_parts(parts),
+            Pre::Parts { parts, .. } => self.free_parts(&parts),
             _ => {}
         }
     }
 
-    fn free_parts(&mut self, parts: Vec<(Part, Collection)>) {
+    fn free_parts(&mut self, parts: &[(Part, Collection)]) {
         for handle in parts.iter().flat_map(|(_, c)| c.table.iter()) {
             self.cells.free(handle);
         }
@@ -213,7 +213,7 @@ impl State {
         match handle.as_key() {
             Some(index) => {
                 if let Some(key) = self.keys.take(index) {
-                    self.free_parts(key.parts);
+                    self.free_parts(&key.parts);
                 }
             }
             None => self.cells.free(handle),

@@ -333,7 +333,7 @@ fn check_order(engine: &Engine, index: u32, seed: u64) {
     for (part, collection) in key.parts.iter().filter(|(part, _)| has_order(*part)) {
         let (name, all) = (&key.value.name, collection.table.iter());
         let score = |h| Some((state.score(slot_of(name), name, *part, h)?, state.cells.name(h)));
-        let mut want: Vec<(f64, &[u8])> = all.filter_map(|h| score(h)).collect();
+        let mut want: Vec<(f64, &[u8])> = all.filter_map(score).collect();
         want.sort_by(|l, r| l.0.total_cmp(&r.0).then(l.1.cmp(r.1)));
         let order = collection.order.range(0..usize::MAX);
         let found: Vec<(f64, &[u8])> = order.iter().map(|i| (i.score(), state.cells.name(i.handle))).collect();
