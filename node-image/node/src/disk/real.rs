@@ -11,6 +11,9 @@ use rustix::fs::{FallocateFlags, FlockOperation};
 
 use super::files::{File, Files};
 
+/// Zeros that are written in one go.
+const ZEROS_BYTES: usize = 1 << 20;
+
 /// A directory of the machine.
 #[derive(Clone, Debug)]
 pub struct Real {
@@ -117,8 +120,8 @@ impl File for fs::File {
     fn allocate(&self, length: u64) -> io::Result<()> {
         match rustix::fs::fallocate(self, FallocateFlags::empty(), 0, length) {
             Ok(()) => Ok(()),
-            // Some file systems cannot reserve: they say so when they are written to.
-            Err(rustix::io::Errno::OPNOTSUPP) => self.set_len(length),
+            // Some file systems cannot reserve: what is written has its space.
+            Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(self, self.metadata()?.len(), length),
             Err(error) => Err(error.into()),
         }
     }
@@ -126,4 +129,16 @@ impl File for fs::File {
     fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fdatasync(self)?)
     }
+}
+
+/// Makes a file so long with zeros.
+fn write_zeros(file: &fs::File, from: u64, length: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES];
+    let mut at = from;
+    while at < length {
+        let step = (length - at).min(ZEROS_BYTES as u64);
+        file.write_all_at(&zeros[..step as usize], at)?;
+        at += step;
+    }
+    Ok(())
 }

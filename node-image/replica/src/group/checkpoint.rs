@@ -14,7 +14,7 @@ use super::sweep::Sweep;
 /// Slots looked at, and bytes written, in one turn.
 const SLOTS_PER_TURN: usize = 256;
 const BYTES_PER_TURN: usize = 64 << 10;
-/// It is spread over the time in which the log grows by this part of what makes the next one due, so that clients keep their replica meanwhile; and where
+/// It is spread over the time in which the log grows by this part of what makes the next one due, so that clients are served meanwhile as ever; and where
 /// little is written, it goes on with so many bytes a second.
 const PACE_PART: u64 = 2;
 const BYTES_PER_SECOND: u64 = 32 << 20;
@@ -103,8 +103,9 @@ impl Replica {
         let us = self.now.mono_us.saturating_sub(checkpointing.begun_us);
         let by_time = us.saturating_mul(BYTES_PER_SECOND) / 1_000_000;
         let all = self.checkpoint.bytes.max(self.engine.data_bytes());
-        let grown = all.saturating_mul(self.log_since(checkpointing.log_offset));
-        by_time.max(grown / (self.log_enough() / PACE_PART).max(1)).saturating_add(BYTES_PER_TURN as u64)
+        let grown = u128::from(all) * u128::from(self.log_since(checkpointing.log_offset));
+        let by_log = grown / u128::from((self.log_enough() / PACE_PART).max(1));
+        by_time.max(u64::try_from(by_log).unwrap_or(u64::MAX)).saturating_add(BYTES_PER_TURN as u64)
     }
 
     /// At a moment without uncommitted entries: begins one.
@@ -140,7 +141,9 @@ impl Replica {
     /// Writes the next slots, when those before are written and it is time for them.
     pub(super) fn write_checkpoint(&mut self) {
         let (commit, durable) = (self.stable(), self.durable);
-        let ahead = |it: &Checkpointing| it.whole_at.is_none() && it.bytes >= self.checkpoint_pace(it);
+        // On a full disk nothing is written that it would disturb, and its end makes room.
+        let paced = |it: &Checkpointing| it.whole_at.is_none() && !self.disk_full;
+        let ahead = |it: &Checkpointing| paced(it) && it.bytes >= self.checkpoint_pace(it);
         if self.checkpointing.as_ref().is_some_and(ahead) {
             return;
         }

@@ -70,7 +70,7 @@ impl Scope {
 
 /// The bucket of a key within its slot.
 pub(crate) fn bucket_of(key: &[u8]) -> u8 {
-    // Not the low bits: those choose the place in the slot's table.
+    // Of a table of very many keys these bits choose the place, too: that costs nothing but longer searches there.
     (hash(key) >> 32) as u8 % BUCKETS as u8
 }
 

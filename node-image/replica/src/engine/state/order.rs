@@ -125,11 +125,15 @@ impl Node {
         let child = &mut children[place];
         let item = child.node.remove(at)?;
         child.count -= 1;
-        if at == 0 {
-            child.first = child.node.first().unwrap_or(child.first);
-        }
-        if child.node.entries() < FEW {
-            merge(children, place);
+        match child.node.first() {
+            // A node beside it may be too full to be put together with it before.
+            None => drop(children.remove(place)),
+            Some(first) => {
+                child.first = first;
+                if child.node.entries() < FEW {
+                    merge(children, place);
+                }
+            }
         }
         Some(item)
     }
@@ -339,7 +343,9 @@ impl State {
     pub(crate) fn unplace(&mut self, index: u32, part: Part, handle: Handle) {
         let Some((item, at)) = self.item(index, part, handle) else { return };
         let Some(order) = self.keys.get_mut(index).map(|k| &mut k.part_mut(part).order) else { return };
-        if order.get(at).is_some_and(|found| found.handle == item.handle) {
+        let is_there = order.get(at).is_some_and(|found| found.handle == item.handle);
+        debug_assert!(is_there, "an element that is not in its place");
+        if is_there {
             order.remove(at);
         }
     }
@@ -403,6 +409,54 @@ mod tests {
                 assert_eq!(order.remove(model.len() - 1), model.pop());
             }
             assert_eq!((order.len(), order.remove(0), depth(&order.root)), (0, None, 1));
+        }
+    }
+
+    /// Each node knows its first item, none is empty, and counts are right: how many items there are.
+    fn check(node: &Node) -> usize {
+        let Node::Inner(children) = node else { return node.entries() };
+        for child in children {
+            assert_eq!(Some(child.first), child.node.first());
+            assert_eq!(check(&child.node), child.count);
+            assert!(child.count > 0);
+        }
+        children.iter().map(|child| child.count).sum()
+    }
+
+    /// Items come and go by value, in the order of their numbers, as members of a sorted set do: whole ranges, so that nodes empty beside full ones.
+    #[test]
+    fn nodes_that_empty_beside_full_ones_leave_the_order_right() {
+        let place = |order: &Order, number: u32| order.before(&|i| i.major < item(number).major);
+        for seed in 0..60 {
+            let (mut rng, mut order) = (fastrand::Rng::with_seed(seed), Order::default());
+            let mut model = std::collections::BTreeSet::new();
+            // Multiples, so that there is room between them.
+            let many = if seed % 3 == 0 { 4_200 } else { 200 };
+            for number in (0..many).map(|n| 16 * n) {
+                let at = place(&order, number);
+                order.insert(at, item(number));
+                model.insert(number);
+            }
+            for _ in 0..60 {
+                let begin = rng.u32(..16 * many + 64);
+                if rng.bool() {
+                    let gone: Vec<u32> = model.range(begin..begin + 16 * rng.u32(..130)).copied().collect();
+                    let gone = if rng.bool() { gone } else { gone.into_iter().rev().collect() };
+                    for number in gone {
+                        model.remove(&number);
+                        let at = place(&order, number);
+                        assert_eq!(order.remove(at), Some(item(number)), "seed {seed}");
+                    }
+                } else {
+                    for number in (begin..begin + rng.u32(1..20)).filter(|number| model.insert(*number)) {
+                        let at = place(&order, number);
+                        order.insert(at, item(number));
+                    }
+                }
+                assert_eq!(check(&order.root), model.len(), "seed {seed}");
+                let all: Vec<Item> = model.iter().map(|number| item(*number)).collect();
+                assert_eq!(order.range(0..usize::MAX), all, "seed {seed}");
+            }
         }
     }
 

@@ -17,7 +17,7 @@ const PART: usize = 8;
 /// The smallest size that is asked of the allocator, in bytes.
 const BYTES_MIN: usize = 64;
 
-/// Keys of a slot.
+/// Keys of a slot, or elements of a collection.
 pub(crate) struct Table(Kind);
 
 enum Kind {
