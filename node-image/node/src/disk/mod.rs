@@ -6,7 +6,7 @@
 //! | `mark` | how the directory is had: boot id of the machine, durability, clean stop | replaced as a whole |
 //! | `meta` | what the core remembers outside the log (`meta`) | replaced as a whole |
 //! | `log/SERIAL-FIRST.log` | segments of the log (`log`, `segment`) | appended |
-//! | `log/spare-N`, `log/prepare-N` | segments to be, filled ahead (`spares`) | |
+//! | `log/spare-N`, `log/prepare-N` | segments to be, made ahead (`spares`) | |
 //! | `checkpoint/current` | the checkpoint in force (`checkpoint`); `checkpoint/next` is being written | replaced as a whole |
 //! | `cut-EPOCH-SEQ.log` | records that were cut off, one after the other; bounded, the oldest goes first | written once |
 //! | `corrupt-*` | damaged files, as they were found | never |

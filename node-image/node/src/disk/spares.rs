@@ -291,7 +291,10 @@ fn make<F: Files>(files: &F, number: u64, length: u64, zeros: bool) -> io::Resul
 fn fill<F: Files>(files: &F, path: &str, length: u64, zeros: bool) -> io::Result<()> {
     let file = files.create(path)?;
     file.allocate(length)?;
-    let mut at = if zeros { 0 } else { length };
+    if !zeros {
+        return file.sync();
+    }
+    let mut at = 0;
     let zeros = vec![0; CHUNK.min(length as usize)];
     while at < length {
         let step = (length - at).min(zeros.len() as u64);

@@ -15,7 +15,7 @@ use super::slot::slot_of;
 use super::state::State;
 use super::state::cells::Handle;
 use super::state::edit::Write;
-use super::state::register::{Register, integer};
+use super::state::register::integer;
 use super::vector::ReceivedSet;
 use super::{At, Effect, Engine};
 
@@ -484,6 +484,6 @@ fn element_value<'s>(state: &'s State, slot: u16, key: &'s [u8], handle: Handle)
     if let Some(p) = state.cells.plain(handle) {
         return Some(Cow::Borrowed(p.value));
     }
-    let register: &Register = handle.as_register().and_then(|i| state.cells.registers.get(i))?;
+    let register = state.cells.register(handle)?;
     register.value(&|o| state.reset(slot, key, Part::Hash, &register.name, o))
 }

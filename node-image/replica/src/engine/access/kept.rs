@@ -3,7 +3,6 @@
 use super::{Access, Kind};
 use crate::engine::conflicts::{Clip, Content, Family, Version};
 use crate::engine::delta::Part;
-use crate::engine::state::cells::Handle;
 use crate::engine::state::notes::{content_of, family_of, kind_of, place_of};
 use crate::engine::state::register::{Register, integer};
 
@@ -24,15 +23,13 @@ impl Access<'_> {
         self.kept_of(key, (Part::Value, &[]), &found.value, shown == Some(Kind::String), &mut kept);
         for (part, collection) in &found.parts {
             let is_shown = shown == Some(kind_of(*part));
-            let mut elements: Vec<Handle> = collection.table.iter().collect();
-            elements.sort_unstable_by(|a, b| self.state().cells.name(*a).cmp(self.state().cells.name(*b)));
-            for element in elements {
+            for (_, element) in self.state().by_name(collection) {
                 if let Some(p) = self.state().cells.plain(element).filter(|_| !is_shown) {
                     let content = content_of(*part, p.value);
                     let version = Version { dot: p.dot, clock: p.clock, content, won: false };
                     kept.push((family_of(*part), place_of(*part, p.name), version));
                 }
-                if let Some(register) = element.as_register().and_then(|i| self.state().cells.registers.get(i)) {
+                if let Some(register) = self.state().cells.register(element) {
                     self.kept_of(key, (*part, &register.name), register, is_shown, &mut kept);
                 }
             }

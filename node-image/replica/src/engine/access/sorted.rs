@@ -72,7 +72,7 @@ impl Access<'_> {
     /// A score without what was counted.
     fn base_score(&self, handle: Handle) -> f64 {
         let cells = &self.state().cells;
-        let register = handle.as_register().and_then(|i| cells.registers.get(i));
+        let register = cells.register(handle);
         let value = match register {
             Some(register) => register.winner().map(|s| &*s.value),
             None => cells.plain(handle).map(|p| p.value),

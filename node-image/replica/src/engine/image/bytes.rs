@@ -9,7 +9,6 @@ use crate::engine::bytes::{DeltaError, Reader, put_bytes, put_number, put_signed
 use crate::engine::delta::{Part, put_dot, read_dot};
 use crate::engine::state::cells::Handle;
 use crate::engine::state::key::{Collection, Reset, Side, Target};
-use crate::engine::state::order::first_bytes;
 use crate::engine::state::register::Register;
 use crate::engine::state::{State, version_of};
 use crate::engine::vector::ReceivedSet;
@@ -25,7 +24,7 @@ pub(super) fn write_key(state: &State, handle: Handle, out: &mut Vec<u8>) {
     let Some(key) = handle.as_key().and_then(|index| state.key(index)) else { return };
     let mut parts: Vec<_> = key.parts.iter().map(|(part, collection)| (*part, collection)).collect();
     parts.sort_unstable_by_key(|(part, _)| *part);
-    let of_element = |element: Handle| element_register(state, element).map_or(1, records_of);
+    let of_element = |element: Handle| state.cells.register(element).map_or(1, records_of);
     let elements: usize = parts.iter().flat_map(|(_, collection)| collection.table.iter()).map(of_element).sum();
     put_number(out, key.version);
     put_number(out, (records_of(&key.value) + key.expiry.len() + elements) as u64);
@@ -41,23 +40,13 @@ pub(super) fn write_key(state: &State, handle: Handle, out: &mut Vec<u8>) {
 }
 
 fn write_elements(state: &State, part: Part, collection: &Collection, out: &mut Vec<u8>) {
-    let named = collection.table.iter().map(|element| {
-        let name = state.cells.name(element);
-        (first_bytes(name), name, element)
-    });
-    let mut elements: Vec<(u64, &[u8], Handle)> = named.collect();
-    elements.sort_unstable_by_key(|(first, name, _)| (*first, *name));
-    for (_, name, element) in elements {
+    for (name, element) in state.by_name(collection) {
         if let Some(p) = state.cells.plain(element) {
             write_value((part, name), p.dot, p.clock, p.value, out);
-        } else if let Some(register) = element_register(state, element) {
+        } else if let Some(register) = state.cells.register(element) {
             write_register(part, name, register, out);
         }
     }
-}
-
-fn element_register(state: &State, element: Handle) -> Option<&Register> {
-    element.as_register().and_then(|index| state.cells.registers.get(index)).map(|register| &**register)
 }
 
 fn records_of(register: &Register) -> usize {

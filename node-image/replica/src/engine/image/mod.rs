@@ -253,16 +253,19 @@ impl Engine {
             ours.merge(&side.seen);
         }
         let mut pending: BTreeMap<Box<[u8]>, Side> = BTreeMap::new();
+        let mut wait = |key: &[u8], side: &Side| {
+            let removals = side.pending().cloned();
+            removals.for_each(|(target, context)| pending.entry(key.into()).or_default().add_pending(target, context));
+        };
         let mut single: BTreeMap<Box<[u8]>, (ReceivedSet, ReceivedSet)> = BTreeMap::new();
         if let Some(side) = &self.state.slot(slot).side {
             for (key, side) in &side.keys {
-                pending.insert(key.clone(), side.clone());
+                wait(key, side);
                 single.entry(key.clone()).or_default().0.merge(&side.seen);
             }
         }
         for (key, side) in &sides {
-            let all = pending.entry((*key).into()).or_default();
-            side.pending().cloned().for_each(|(target, context)| all.add_pending(target, context));
+            wait(key, side);
             single.entry((*key).into()).or_default().1.merge(&side.seen);
         }
         let named: BTreeSet<Box<[u8]>> = keys.keys().chain(sides.iter().map(|(k, _)| k)).map(|k| (*k).into()).collect();
@@ -474,7 +477,7 @@ fn key_image(state: &State, handle: Handle) -> KeyImage {
             if let Some(p) = state.cells.plain(element) {
                 let place = (*part, p.name.into(), 0, p.dot);
                 image.records.insert(place, Record::Value { clock: p.clock, value: p.value.into() });
-            } else if let Some(register) = element.as_register().and_then(|i| state.cells.registers.get(i)) {
+            } else if let Some(register) = state.cells.register(element) {
                 add_register(&mut image.records, *part, register);
             }
         }

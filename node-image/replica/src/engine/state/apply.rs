@@ -219,18 +219,17 @@ impl State {
         self.settle(slot, index);
     }
 
+    /// The same where it does not take the place of an earlier one: it is the first of its origin, or one that must not come in and yet ends what was before it.
     fn edit_count(&mut self, slot: u16, index: u32, at: (Part, &[u8]), count: Count, admitted: bool) {
         self.edit(slot, index, at, count.dot, |r| {
             let own = r.counts.iter().position(|c| c.dot.origin == count.dot.origin);
-            match own.map(|i| (i, r.counts[i].dot.seq)) {
-                Some((_, seq)) if seq > count.dot.seq => {}
-                Some((i, _)) if admitted => r.counts[i] = count,
-                Some((i, seq)) if seq < count.dot.seq => drop(r.counts.remove(i)),
+            match own {
+                Some(i) if !admitted && r.counts[i].dot.seq < count.dot.seq => drop(r.counts.remove(i)),
                 None if admitted => {
                     let i = r.counts.partition_point(|c| c.dot < count.dot);
                     r.counts.insert(i, count);
                 }
-                _ => {}
+                Some(_) | None => {}
             }
         });
     }

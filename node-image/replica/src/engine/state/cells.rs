@@ -454,10 +454,15 @@ impl Cells {
         Some(Plain { name, dot, clock, value: reader.rest.get(..value)? })
     }
 
+    /// A general element; none for a cell or a key.
+    pub(crate) fn register(&self, handle: Handle) -> Option<&Register> {
+        self.registers.get(handle.as_register()?).map(|register| &**register)
+    }
+
     /// The name of a cell or general element.
     pub(crate) fn name(&self, handle: Handle) -> &[u8] {
         match handle.as_register() {
-            Some(index) => self.registers.get(index).map_or(&[], |r| &r.name),
+            Some(_) => self.register(handle).map_or(&[], |register| &register.name),
             None if handle.as_key().is_some() => &[],
             None => Reader { rest: self.bytes(handle) }.bytes().unwrap_or(&[]),
         }

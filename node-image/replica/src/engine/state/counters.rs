@@ -69,10 +69,6 @@ impl State {
         self.register(index, (at.0, element))
     }
 
-    fn register_at(&self, index: u32) -> Option<&Register> {
-        self.cells.registers.get(index).map(|r| &**r)
-    }
-
     /// Running total and base from which an origin counts on; none: it starts anew.
     pub(crate) fn own_count(&self, slot: u16, key: &[u8], at: (Part, &[u8]), own: Origin) -> Option<(i64, (u64, i64))> {
         let counts = &self.own_register(slot, key, at)?.counts;
@@ -110,7 +106,7 @@ impl State {
             _ => {
                 counts(Part::Value, &[], &found.value.counts);
                 for (part, collection) in &found.parts {
-                    let registers = collection.table.iter().filter_map(|h| self.register_at(h.as_register()?));
+                    let registers = collection.table.iter().filter_map(|h| self.cells.register(h));
                     registers.filter(|_| of.is_none()).for_each(|r| counts(*part, &r.name, &r.counts));
                 }
             }

@@ -178,14 +178,8 @@ impl State {
     ) {
         let (part, element) = at;
         let before = self.look(slot, index, part, element);
-        if let Some(element) = element {
-            self.unplace(index, part, element);
-        }
-        let changed = change(self);
-        if let Some(element) = element {
-            self.place(index, part, element);
-        }
-        if changed {
+        let moved = element.map(|element| (index, part, element));
+        if self.reordering(moved.as_slice(), change) {
             let after = self.look(slot, index, part, element);
             self.note_key(slot, index, before.0 ^ after.0, dot);
             self.count_hidden(index, part, before.1, after.1);
@@ -303,7 +297,7 @@ impl State {
     pub(crate) fn edit_leftovers(&mut self, slot: u16, key: &[u8], name: &[u8], f: impl FnOnce(&mut Leftovers)) {
         let old = self.side(slot, key).and_then(|side| side.values.get(name)).cloned();
         let mut left = old.clone().unwrap_or_default();
-        work::count(left.pending.len() + left.resets.len());
+        work::count(|| left.pending.len() + left.resets.len());
         f(&mut left);
         if old.unwrap_or_default() == left {
             return;
@@ -315,7 +309,7 @@ impl State {
     /// Changes all that deletion left behind of a key: to be done seldom. `f` must not change what anything is worth.
     pub(crate) fn edit_side(&mut self, slot: u16, key: &[u8], f: impl FnOnce(&mut Side)) {
         let old = self.side(slot, key).cloned();
-        work::count(old.as_ref().map_or(0, Side::len));
+        work::count(|| old.as_ref().map_or(0, Side::len));
         let mut side = old.clone().unwrap_or_default();
         f(&mut side);
         if old.as_ref().is_some_and(|o| *o == side) || (old.is_none() && side.is_empty()) {

@@ -203,13 +203,13 @@ impl State {
         if let Some(p) = self.cells.plain(handle) {
             return digest::value(part, key, p.name, p.dot, p.clock, p.value);
         }
-        let Some(register) = handle.as_register().and_then(|i| self.cells.registers.get(i)) else { return 0 };
+        let Some(register) = self.cells.register(handle) else { return 0 };
         digest::register(part, key, register, &|o| self.reset(slot, key, part, &register.name, o))
     }
 
     /// Whether an element counts for a client.
     pub(crate) fn element_visible(&self, slot: u16, key: &[u8], part: Part, handle: Handle) -> bool {
-        let Some(register) = handle.as_register().and_then(|i| self.cells.registers.get(i)) else { return true };
+        let Some(register) = self.cells.register(handle) else { return true };
         register.visible(&|o| self.reset(slot, key, part, &register.name, o))
     }
 
@@ -229,7 +229,7 @@ impl State {
         let element = self.find_element(index, part, name)?;
         match self.cells.plain(element) {
             Some(p) => unseen(p.dot, p.clock),
-            None => self.cells.registers.get(element.as_register()?).and_then(|r| of_register(r)),
+            None => self.cells.register(element).and_then(of_register),
         }
     }
 

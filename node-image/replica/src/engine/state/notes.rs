@@ -73,7 +73,7 @@ impl State {
             return self.key(index).map(|key| &key.value);
         }
         let handle = self.find_element(index, at.0, at.1)?;
-        self.cells.registers.get(handle.as_register()?).map(|register| &**register)
+        self.cells.register(handle)
     }
 
     /// The sides of a register: values, of which the winner is shown, and what each origin's count is worth.
@@ -156,7 +156,7 @@ impl State {
         if let Some(p) = self.cells.plain(handle) {
             return Some((p.dot, p.clock, Some(p.value)));
         }
-        let register = handle.as_register().and_then(|i| self.cells.registers.get(i))?;
+        let register = self.cells.register(handle)?;
         newest(register).max_by_key(|found| (found.1, found.0))
     }
 

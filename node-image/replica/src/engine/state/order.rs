@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::State;
 use super::cells::Handle;
-use super::key::Reset;
+use super::key::{Collection, Reset};
 use crate::engine::delta::Part;
 use crate::engine::slot::slot_of;
 
@@ -39,7 +39,7 @@ fn major_of_score(score: f64) -> u64 {
 }
 
 /// A name's first bytes as a number in the order of names.
-pub(crate) fn first_bytes(name: &[u8]) -> u64 {
+fn first_bytes(name: &[u8]) -> u64 {
     let mut first = [0; 8];
     let count = name.len().min(first.len());
     first[..count].copy_from_slice(&name[..count]);
@@ -298,7 +298,7 @@ impl State {
         if let Some(p) = self.cells.plain(handle) {
             return Some(score(p.value));
         }
-        let register = handle.as_register().and_then(|i| self.cells.registers.get(i))?;
+        let register = self.cells.register(handle)?;
         let reset = |o| self.reset(slot, key, part, &register.name, o);
         if !register.visible(&reset) {
             return None;
@@ -306,6 +306,14 @@ impl State {
         let base = register.winner().map_or(0.0, |s| score(&s.value));
         let sum = if part == Part::SortedSet { register.sum(&reset).unwrap_or(0) } else { 0 };
         Some(base + sum as f64)
+    }
+
+    /// The elements of a collection in the order of their names, whatever their own is.
+    pub(crate) fn by_name(&self, collection: &Collection) -> Vec<(&[u8], Handle)> {
+        let named = collection.table.iter().map(|element| (self.cells.name(element), element));
+        let mut elements: Vec<(&[u8], Handle)> = named.collect();
+        elements.sort_by_cached_key(|(name, _)| (first_bytes(name), *name));
+        elements
     }
 
     /// Whether an item stands before this score and name.
@@ -348,6 +356,18 @@ impl State {
         if is_there {
             order.remove(at);
         }
+    }
+
+    /// Changes what these elements are worth, or may be: they leave their places in their orders and take their new ones.
+    pub(crate) fn reordering<R>(
+        &mut self,
+        elements: &[(u32, Part, Handle)],
+        change: impl FnOnce(&mut State) -> R,
+    ) -> R {
+        elements.iter().for_each(|&(index, part, element)| self.unplace(index, part, element));
+        let result = change(self);
+        elements.iter().for_each(|&(index, part, element)| self.place(index, part, element));
+        result
     }
 
     /// The elements in order that resets speak of: they are worth something else when these change.

@@ -240,23 +240,13 @@ impl State {
                 }
             }
             Pre::Register { key, part, element, siblings, counts } => {
-                if let Some(element) = element {
-                    self.unplace(key, part, element);
-                }
                 let back = |register: &mut Register| (register.siblings, register.counts) = (siblings, counts);
-                self.change_register(key, (part, element), back);
-                if let Some(element) = element {
-                    self.place(key, part, element);
-                }
+                let moved = element.map(|element| (key, part, element));
+                self.reordering(moved.as_slice(), |state| state.change_register(key, (part, element), back));
             }
             Pre::Count { key, part, element, nth, old } => {
-                if let Some(element) = element {
-                    self.unplace(key, part, element);
-                }
-                self.swap_count(key, (part, element), nth as usize, old);
-                if let Some(element) = element {
-                    self.place(key, part, element);
-                }
+                let moved = element.map(|element| (key, part, element));
+                self.reordering(moved.as_slice(), |state| state.swap_count(key, (part, element), nth as usize, old));
             }
             Pre::Parts { key, parts, words } => {
                 if let Some(key) = self.keys.get_mut(key) {
@@ -372,7 +362,7 @@ impl State {
     /// A value in general form: a key's own, or an element's.
     pub(crate) fn register(&self, index: u32, at: (Part, Option<Handle>)) -> Option<&Register> {
         match at.1 {
-            Some(element) => self.cells.registers.get(element.as_register()?).map(|register| &**register),
+            Some(element) => self.cells.register(element),
             None if at.0 == Part::Value => self.key(index).map(|key| &key.value),
             None => None,
         }
@@ -380,9 +370,9 @@ impl State {
 
     /// Replaces what an origin has counted, the nth of a value.
     pub(super) fn swap_count(&mut self, index: u32, at: (Part, Option<Handle>), nth: usize, count: Count) -> Count {
-        let element = at.1.and_then(Handle::as_register);
-        let counts = match element {
-            Some(element) => self.cells.registers.get_mut(element).map(|register| &mut register.counts),
+        let registers = &mut self.cells.registers;
+        let counts = match at.1 {
+            Some(element) => element.as_register().and_then(|i| registers.get_mut(i)).map(|r| &mut r.counts),
             None => self.keys.get_mut(index).map(|key| &mut key.value.counts),
         };
         counts.and_then(|counts| counts.get_mut(nth)).map_or(count, |old| std::mem::replace(old, count))
@@ -399,10 +389,7 @@ impl State {
         let before = self.side(slot, key).and_then(|side| side.values.get(name));
         let moved =
             self.reset_elements(slot, key, &mut before.into_iter().chain(left.as_deref()).flat_map(|l| &l.resets));
-        moved.iter().for_each(|&(index, part, element)| self.unplace(index, part, element));
-        let old = self.swap_leftovers_alone(slot, key, name, left);
-        moved.iter().for_each(|&(index, part, element)| self.place(index, part, element));
-        old
+        self.reordering(&moved, |state| state.swap_leftovers_alone(slot, key, name, left))
     }
 
     fn swap_leftovers_alone(
@@ -433,10 +420,7 @@ impl State {
         let before = self.side(slot, &key);
         let moved =
             self.reset_elements(slot, &key, &mut before.into_iter().chain(side.as_deref()).flat_map(Side::resets));
-        moved.iter().for_each(|&(index, part, element)| self.unplace(index, part, element));
-        let old = self.swap_side_alone(slot, key, side);
-        moved.iter().for_each(|&(index, part, element)| self.place(index, part, element));
-        old
+        self.reordering(&moved, |state| state.swap_side_alone(slot, key, side))
     }
 
     /// Replaces what deletion left behind of a whole slot. The keys that it is about are rebuilt with it.

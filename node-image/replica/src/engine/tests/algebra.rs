@@ -147,7 +147,7 @@ fn view(engine: &Engine, key: &[u8]) -> View {
             if let Some(p) = state.cells.plain(handle) {
                 values.extend(one_byte(*part, p.value));
             } else {
-                let r = state.cells.registers.get(handle.as_register().unwrap()).unwrap();
+                let r = state.cells.register(handle).unwrap();
                 values.extend(r.siblings.iter().filter_map(|s| one_byte(*part, &s.value)));
                 sum = r.sum(&|o| state.reset(slot, key, *part, &r.name, o)).unwrap_or(0);
             }
