@@ -24,7 +24,7 @@ use trireme_replica::{
 
 use crate::{
     ahead::places_in,
-    outbox::Outbox,
+    outbox::{Outbox, Replies},
     resp::Parser,
     shell::{READ_BYTES, Shell, count},
 };
@@ -36,10 +36,13 @@ const PENDING_BYTES_HARD: u64 = 1 << 30;
 /// Commands executed before others get their turn, and before it is looked at how much the replies have grown.
 pub(crate) const COMMANDS_PER_TURN: usize = 256;
 
+/// Room in bytes that is made for a command of which little has come.
+const ROOM_BYTES: usize = 1 << 20;
+
 /// What the pump knows of a connection.
 pub(crate) struct Client {
     id: ClientId,
-    pub(crate) outbox: Outbox<Vec<u8>>,
+    pub(crate) outbox: Outbox<Replies>,
     /// The core wants no commands.
     paused: Cell<bool>,
     /// Nothing more is executed; see [`Client::end_after_replies`].
@@ -217,7 +220,11 @@ impl Reader<'_> {
 
     /// Reads behind the beginning of a command.
     fn poll_read_rest(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        self.rest.reserve(READ_BYTES);
+        let missing = self.parser.bytes_needed().saturating_sub(self.rest.len()).max(1);
+        if self.rest.capacity() - self.rest.len() < missing.min(READ_BYTES) {
+            // At once for all that is missing, so that it is not moved again; but a length alone gets little.
+            self.rest.reserve(missing.clamp(READ_BYTES, self.rest.len().max(ROOM_BYTES)));
+        }
         let read = pin!(self.half.read_buf(&mut self.rest));
         let read = std::task::ready!(std::future::Future::poll(read, context));
         if matches!(read, Ok(count) if count > 0) {

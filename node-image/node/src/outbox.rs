@@ -5,46 +5,66 @@
 
 use std::{
     cell::{Cell, RefCell, RefMut},
-    io::ErrorKind,
-    ops::Deref,
+    io::{ErrorKind, IoSlice},
     task::{Context, Poll, Waker},
 };
 
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
 use tokio::net::tcp::OwnedWriteHalf;
+use trireme_proto::pieces::Pieces;
 
-/// A buffer larger than this is given back when it is empty.
+/// A buffer of replies larger than this is given back when it is empty.
 const KEEP_BYTES: usize = 64 << 10;
+/// Pieces that are written in one go.
+const SLICES: usize = 16;
 
 /// What an outbox can be made of.
-pub(crate) trait Buffer: Default + Deref<Target = [u8]> {
-    /// Drops the first bytes.
-    fn drop_front(&mut self, count: usize);
-    /// Empties it; gives memory back if it has much.
-    fn reset(&mut self);
+pub(crate) trait Buffer: Buf + Default {
+    /// Nothing is left: gives memory back if it has much.
+    fn let_go(&mut self);
 }
 
-impl Buffer for Vec<u8> {
-    fn drop_front(&mut self, count: usize) {
-        self.drain(..count);
-    }
-
-    fn reset(&mut self) {
-        self.clear();
-        self.shrink_to(KEEP_BYTES);
+impl Buffer for Pieces {
+    fn let_go(&mut self) {
+        Pieces::let_go(self);
     }
 }
 
-impl Buffer for BytesMut {
-    fn drop_front(&mut self, count: usize) {
-        self.advance(count);
+/// Replies to a client, behind those that its socket has taken.
+#[derive(Default)]
+pub(crate) struct Replies {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Replies {
+    /// Where to append.
+    pub(crate) fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Buf for Replies {
+    fn remaining(&self) -> usize {
+        self.bytes.len() - self.written
     }
 
-    fn reset(&mut self) {
-        self.clear();
-        if self.capacity() > KEEP_BYTES * 16 {
-            *self = BytesMut::new();
+    fn chunk(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    /// What a slow reader has taken is dropped when it is half of the whole: each byte is moved at most once.
+    fn advance(&mut self, count: usize) {
+        self.written += count;
+        if self.written > self.bytes.len() / 2 {
+            self.bytes.drain(..std::mem::take(&mut self.written));
         }
+    }
+}
+
+impl Buffer for Replies {
+    fn let_go(&mut self) {
+        self.bytes.shrink_to(KEEP_BYTES);
     }
 }
 
@@ -52,8 +72,6 @@ impl Buffer for BytesMut {
 pub(crate) struct Outbox<B> {
     half: OwnedWriteHalf,
     buffer: RefCell<B>,
-    /// Bytes of `buffer` that the socket has taken.
-    written: Cell<usize>,
     waker: Cell<Option<Waker>>,
     broken: Cell<bool>,
 }
@@ -61,13 +79,7 @@ pub(crate) struct Outbox<B> {
 impl<B: Buffer> Outbox<B> {
     /// An empty one.
     pub(crate) fn new(half: OwnedWriteHalf) -> Outbox<B> {
-        Outbox {
-            half,
-            buffer: RefCell::default(),
-            written: Cell::new(0),
-            waker: Cell::new(None),
-            broken: Cell::new(false),
-        }
+        Outbox { half, buffer: RefCell::default(), waker: Cell::new(None), broken: Cell::new(false) }
     }
 
     /// Where to append.
@@ -77,13 +89,13 @@ impl<B: Buffer> Outbox<B> {
 
     /// Bytes that wait.
     pub(crate) fn pending(&self) -> usize {
-        self.buffer.borrow().len() - self.written.get()
+        self.buffer.borrow().remaining()
     }
 
     /// Gives the buffer's memory back, if nothing waits in it.
     pub(crate) fn let_go(&self) {
         let mut buffer = self.buffer.borrow_mut();
-        if buffer.is_empty() {
+        if !buffer.has_remaining() {
             *buffer = B::default();
         }
     }
@@ -137,16 +149,10 @@ impl<B: Buffer> Outbox<B> {
     /// Whether nothing is left to be written; a broken connection has nothing left.
     fn write(&self) -> bool {
         let mut buffer = self.buffer.borrow_mut();
-        while !self.broken.get() && self.written.get() < buffer.len() {
-            match self.half.try_write(&buffer[self.written.get()..]) {
-                Ok(count) if count > 0 => self.written.set(self.written.get() + count),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // What a slow reader has taken is dropped when it is half of the whole: each byte is moved at most once.
-                    if self.written.get() > buffer.len() / 2 {
-                        buffer.drop_front(self.written.take());
-                    }
-                    return false;
-                }
+        while !self.broken.get() && buffer.has_remaining() {
+            match self.write_some(&*buffer) {
+                Ok(count) if count > 0 => buffer.advance(count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Ok(_) | Err(_) => {
                     self.broken.set(true);
@@ -154,8 +160,17 @@ impl<B: Buffer> Outbox<B> {
                 }
             }
         }
-        self.written.set(0);
-        buffer.reset();
+        buffer.let_go();
         true
+    }
+
+    fn write_some(&self, buffer: &B) -> std::io::Result<usize> {
+        let first = buffer.chunk();
+        if first.len() == buffer.remaining() {
+            return self.half.try_write(first);
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = buffer.chunks_vectored(&mut slices);
+        self.half.try_write_vectored(&slices[..count])
     }
 }

@@ -206,7 +206,7 @@ impl Pump {
         let mut core = self.shell.core.borrow_mut();
         for id in self.output.ready.drain(..) {
             if let Some(client) = clients.get(&id) {
-                core.take_replies(id, &mut client.outbox.buffer());
+                core.take_replies(id, client.outbox.buffer().end());
                 self.clients.push(Rc::clone(client));
             }
         }

@@ -19,6 +19,7 @@
 //! * [`report`]: what a replica answers to the operator; a report whose promise equals the record's epoch **is** the seal's answer.
 //! * [`message`]: everything else, and [`message::Message`], the sum of it.
 //! * [`frame`]: length-delimited frames of protobuf over a byte stream.
+//! * [`pieces`]: what is to be sent, without a copy of what is large.
 //! * [`edge`]: how a replica outside the store's own machines joins it.
 //! * [`breakage`]: the safety rules that the simulation can switch off, one at a time.
 //!
@@ -35,6 +36,7 @@ pub mod frame;
 pub mod ids;
 mod limits;
 pub mod message;
+pub mod pieces;
 mod probe;
 mod published;
 pub mod report;

@@ -86,7 +86,7 @@ pub(crate) fn look_after(shell: &Shell) {
             Ok(()) if speaks => continue,
             Err(why) if why.is_refusal() => {
                 let message = Message::TurnedAway(TurnedAway { why: why.to_string() });
-                frame::encode(message, &mut link.outbox.buffer());
+                frame::encode(message, link.outbox.buffer().end());
                 link.outbox.flush();
             }
             _ => {}

@@ -9,13 +9,12 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
 use rustix::net::sockopt;
 use tokio::{
     io::AsyncReadExt,
     net::{TcpStream, tcp::OwnedReadHalf},
 };
-use trireme_proto::{Incarnation, Message, edge::verifier, ids::Peer, message::TurnedAway};
+use trireme_proto::{Incarnation, Message, edge::verifier, ids::Peer, message::TurnedAway, pieces::Pieces};
 use trireme_replica::io::Input;
 
 use super::{
@@ -44,7 +43,7 @@ pub(crate) struct Link {
     pub(crate) group: u32,
     /// It came by the door for edges, with a key that is known by this.
     pub(crate) edge: Option<Vec<u8>>,
-    pub(crate) outbox: Outbox<BytesMut>,
+    pub(crate) outbox: Outbox<Pieces>,
     /// The core was told that much waits for it.
     pub(crate) busy: Cell<bool>,
     /// It is a replica of another group.

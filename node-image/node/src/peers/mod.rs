@@ -32,7 +32,7 @@ use tokio::{
     task::spawn_local,
 };
 use trireme_proto::{
-    Incarnation, Message, PROTOCOL_VERSION, ReplicaId, Topology,
+    Incarnation, Message, PROTOCOL_VERSION, ReplicaId, Topology, frame,
     ids::Peer,
     message::Hello,
     topology::{FeedCompression, Mode},
@@ -183,10 +183,15 @@ impl Links {
             return None;
         }
         let mut buffer = link.outbox.buffer();
-        if link.is_far && link.batch.get().is_none() {
-            link.batch.set(Some(buffer.len()));
+        if link.is_far {
+            // In one piece: it may be packed.
+            if link.batch.get().is_none() {
+                link.batch.set(Some(buffer.end().len()));
+            }
+            frame::encode(message, buffer.end());
+        } else {
+            frame::encode_in_pieces(message, &mut buffer);
         }
-        trireme_proto::frame::encode(message, &mut buffer);
         drop(buffer);
         Some(link)
     }
@@ -195,10 +200,11 @@ impl Links {
     pub(crate) fn flush(&self, link: &Link) {
         if let Some(from) = link.batch.take() {
             let mut buffer = link.outbox.buffer();
+            let buffer = buffer.end();
             let plain = buffer.len() - from;
             if self.packs.get() && link.unpacks && plain >= packed::BATCH_BYTES_MIN {
                 let rest = match link.rest.get() {
-                    0 if self.packer.borrow_mut().pack(&mut buffer, from) => 0,
+                    0 if self.packer.borrow_mut().pack(buffer, from) => 0,
                     0 => REST_BATCHES,
                     rest => rest - 1,
                 };

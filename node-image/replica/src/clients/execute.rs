@@ -33,6 +33,9 @@ use super::{
     slow::Asker,
 };
 
+/// A batch with so many bytes is ended within a turn.
+const BATCH_BYTES: usize = 512 << 10;
+
 /// One unit of work: a command, or the commands of a transaction.
 pub(crate) enum Work<'a> {
     One(&'static Spec, &'a [&'a [u8]]),
@@ -366,6 +369,10 @@ impl Replica {
         self.applied = seq;
         self.note_own_entry(begin, seq);
         self.note_conflicts(seq);
+        // What follows has a piece of its own: so much is not moved to make room for more.
+        if self.batch.len() >= BATCH_BYTES {
+            self.flush_batch();
+        }
         seq
     }
 

@@ -8,7 +8,7 @@ use super::execute::Work;
 /// A command with so many bytes is large.
 const LARGE_BYTES: usize = 64 << 10;
 /// Bytes that are executed and not committed, up to which one more large command is executed.
-const UNCOMMITTED_MAX: u64 = 2 << 20;
+const UNCOMMITTED_MAX: u64 = 1 << 20;
 
 /// Large commands of a leader's own clients.
 #[derive(Debug, Default)]

@@ -24,6 +24,8 @@ use super::{
 
 /// Bytes of entries in one message.
 const APPEND_BYTES_MAX: usize = 1 << 20;
+/// Room that is made for a turn's entries before there are any: what is not filled stays with the log.
+const BATCH_ROOM_MAX: usize = 256 << 10;
 /// How long followers may wait for a commit when no entry carries it, in microseconds.
 const COMMIT_DELAY_US: u64 = 1_000;
 
@@ -94,7 +96,7 @@ impl Replica {
             return;
         }
         // The next turn's batch will be about as large.
-        let room = self.batch.len().min(APPEND_BYTES_MAX);
+        let room = self.batch.len().min(BATCH_ROOM_MAX);
         let bytes = Bytes::from(std::mem::replace(&mut self.batch, Vec::with_capacity(room)));
         let last = Position { epoch: self.meta.led, seq: self.batch_last };
         let first = self.log.append_own(bytes.clone(), last, self.now.mono_us);

@@ -13,6 +13,9 @@ use crate::engine::state::register::Register;
 use crate::engine::state::{State, version_of};
 use crate::engine::vector::ReceivedSet;
 
+/// What stands around a value and its name, in bytes, and more.
+const AROUND_BYTES: usize = 64;
+
 /// The same bytes for the same key, whatever happened before: parts, elements and records are in order.
 pub(super) fn write_key(state: &State, handle: Handle, out: &mut Vec<u8>) {
     put_bytes(out, state.name(handle));
@@ -66,6 +69,8 @@ fn write_register(part: Part, name: &[u8], register: &Register, out: &mut Vec<u8
 }
 
 fn write_value(at: (Part, &[u8]), dot: Dot, clock: u64, value: &[u8], out: &mut Vec<u8>) {
+    // A large value is not moved when its image grows by what stands around it.
+    out.reserve(at.1.len() + value.len() + AROUND_BYTES);
     write_place(at, 0, dot, out);
     out.extend_from_slice(&clock.to_le_bytes());
     put_bytes(out, value);
