@@ -8,7 +8,11 @@ use std::hint::black_box;
 use smallvec::SmallVec;
 
 use super::state::{hash, key::Key};
-use super::{Engine, delta::first_place, slot::slot_of};
+use super::{
+    Engine,
+    delta::{Part, first_place},
+    slot::slot_of,
+};
 
 /// As many keys are looked up side by side: about as many as a processor can wait for at a time.
 pub const TOGETHER: usize = 16;
@@ -60,11 +64,23 @@ impl Engine {
     fn warm_general(&self, keys: &[(&Key, Option<&[u8]>)]) {
         near(keys.iter().map(|(key, _)| key.parts.len() + key.value.counts.len() + usize::from(key.present)));
         near(keys.iter().map(|(key, _)| usize::from(key.value.name.first().copied().unwrap_or_default())));
+        self.warm_ends(keys);
         let searches = keys.iter().filter_map(|(key, element)| Some((&key.parts.first()?.1.table, hash((*element)?))));
         let searches: Few<_> = searches.collect();
         near(searches.iter().map(|(table, _)| table.len()));
         let elements: Few<_> = searches.iter().filter_map(|(table, hashed)| table.find(*hashed, |_| true)).collect();
         near(elements.iter().map(|element| self.state.cells.glance(*element) as usize));
+    }
+
+    /// The same of both ends of lists, and without an element of what stands there: most commands are about an end.
+    fn warm_ends(&self, keys: &[(&Key, Option<&[u8]>)]) {
+        let lists = keys.iter().filter_map(|(key, element)| match key.parts.first()? {
+            (Part::List, collection) => Some((collection.order.ends()?, element.is_none())),
+            _ => None,
+        });
+        let lists: Few<_> = lists.collect();
+        let ends = lists.iter().filter(|(_, bare)| *bare).flat_map(|(ends, _)| ends);
+        near(ends.map(|end| self.state.cells.glance(end.handle) as usize));
     }
 }
 

@@ -23,7 +23,7 @@ impl Access<'_> {
         self.kept_of(key, (Part::Value, &[]), &found.value, shown == Some(Kind::String), &mut kept);
         for (part, collection) in &found.parts {
             let is_shown = shown == Some(kind_of(*part));
-            for (_, element) in self.state().by_name(collection) {
+            for (_, element) in self.state().by_name(*part, collection) {
                 if let Some(p) = self.state().cells.plain(element).filter(|_| !is_shown) {
                     let content = content_of(*part, p.value);
                     let version = Version { dot: p.dot, clock: p.clock, content, won: false };

@@ -43,7 +43,7 @@ pub(super) fn write_key(state: &State, handle: Handle, out: &mut Vec<u8>) {
 }
 
 fn write_elements(state: &State, part: Part, collection: &Collection, out: &mut Vec<u8>) {
-    for (name, element) in state.by_name(collection) {
+    for (name, element) in state.by_name(part, collection) {
         if let Some(p) = state.cells.plain(element) {
             write_value((part, name), p.dot, p.clock, p.value, out);
         } else if let Some(register) = state.cells.register(element) {

@@ -2,7 +2,7 @@
 //! order is by, in O(log n). It is made from the elements, private to the state, and kept true by [`State::place`] and [`State::unplace`]
 //! wherever an element comes, goes or changes what it is worth, undoing included.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 
 use super::State;
@@ -47,7 +47,8 @@ fn first_bytes(name: &[u8]) -> u64 {
 }
 
 enum Node {
-    Leaf(Vec<Item>),
+    /// A list grows at its ends: what comes first moves nothing.
+    Leaf(VecDeque<Item>),
     Inner(Vec<Child>),
 }
 
@@ -81,8 +82,16 @@ impl Node {
 
     fn first(&self) -> Option<Item> {
         match self {
-            Node::Leaf(items) => items.first().copied(),
+            Node::Leaf(items) => items.front().copied(),
             Node::Inner(children) => children.first().map(|child| child.first),
+        }
+    }
+
+    /// The first item, or the last, as its leaf has it.
+    fn end(&self, last: bool) -> Option<Item> {
+        match self {
+            Node::Leaf(items) => if last { items.back() } else { items.front() }.copied(),
+            Node::Inner(children) => if last { children.last() } else { children.first() }?.node.end(last),
         }
     }
 
@@ -118,7 +127,7 @@ impl Node {
 
     fn remove(&mut self, at: usize) -> Option<Item> {
         let children = match self {
-            Node::Leaf(items) => return (at < items.len()).then(|| items.remove(at)),
+            Node::Leaf(items) => return items.remove(at),
             Node::Inner(children) => children,
         };
         let (place, at) = child_at(children, at)?;
@@ -161,7 +170,7 @@ impl Node {
 
     fn range(&self, range: Range<usize>, out: &mut Vec<Item>) {
         match self {
-            Node::Leaf(items) => out.extend_from_slice(items.get(range).unwrap_or_default()),
+            Node::Leaf(items) => out.extend(items.range(range)),
             Node::Inner(children) => {
                 let mut begin = 0;
                 for child in children {
@@ -178,7 +187,7 @@ impl Node {
 }
 
 /// Adds an item to a leaf. Of a full one the items from this place on come back, or half of them: what grows at an end leaves full leaves behind.
-fn insert_into_leaf(items: &mut Vec<Item>, at: usize, item: Item) -> Option<Child> {
+fn insert_into_leaf(items: &mut VecDeque<Item>, at: usize, item: Item) -> Option<Child> {
     let at = at.min(items.len());
     if items.len() < MOST {
         items.insert(at, item);
@@ -191,7 +200,7 @@ fn insert_into_leaf(items: &mut Vec<Item>, at: usize, item: Item) -> Option<Chil
     } else {
         behind.insert(at - cut, item);
     }
-    Some(Child::new(*behind.first()?, Node::Leaf(behind)))
+    Some(Child::new(*behind.front()?, Node::Leaf(behind)))
 }
 
 /// Which child has the item at this rank, and its rank there.
@@ -229,7 +238,7 @@ pub(crate) struct Order {
 
 impl Default for Order {
     fn default() -> Order {
-        Order { root: Node::Leaf(Vec::new()) }
+        Order { root: Node::Leaf(VecDeque::new()) }
     }
 }
 
@@ -240,7 +249,7 @@ impl Order {
 
     pub(crate) fn insert(&mut self, at: usize, item: Item) {
         let Some(right) = self.root.insert(at, item) else { return };
-        let left = std::mem::replace(&mut self.root, Node::Leaf(Vec::new()));
+        let left = std::mem::replace(&mut self.root, Node::Leaf(VecDeque::new()));
         let first = left.first().unwrap_or(item);
         self.root = Node::Inner(vec![Child::new(first, left), right]);
     }
@@ -251,7 +260,7 @@ impl Order {
             if children.len() > 1 {
                 break;
             }
-            self.root = children.pop().map_or_else(|| Node::Leaf(Vec::new()), |c| c.node);
+            self.root = children.pop().map_or_else(|| Node::Leaf(VecDeque::new()), |c| c.node);
         }
         item
     }
@@ -265,9 +274,26 @@ impl Order {
         self.root.before(is_before)
     }
 
+    /// The same, of a place that is most likely at an end.
+    pub(crate) fn before_or_behind(&self, is_before: &impl Fn(&Item) -> bool) -> usize {
+        match self.ends() {
+            Some([first, _]) if !is_before(&first) => 0,
+            Some([_, last]) if is_before(&last) => self.len(),
+            _ => self.before(is_before),
+        }
+    }
+
+    /// The first item and the last.
+    pub(crate) fn ends(&self) -> Option<[Item; 2]> {
+        Some([self.root.end(false)?, self.root.end(true)?])
+    }
+
     /// The items of these ranks, as far as they are there.
     pub(crate) fn range(&self, range: Range<usize>) -> Vec<Item> {
-        let range = range.start.min(self.len())..range.end.min(self.len());
+        let range = range.start..range.end.min(self.len());
+        if range.is_empty() {
+            return Vec::new();
+        }
         let mut items = Vec::with_capacity(range.len());
         self.root.range(range, &mut items);
         items
@@ -309,7 +335,12 @@ impl State {
     }
 
     /// The elements of a collection in the order of their names, whatever their own is.
-    pub(crate) fn by_name(&self, collection: &Collection) -> Vec<(&[u8], Handle)> {
+    pub(crate) fn by_name(&self, part: Part, collection: &Collection) -> Vec<(&[u8], Handle)> {
+        if part == Part::List && collection.order.len() == collection.table.len() {
+            // All are visible, and ordered by nothing else.
+            let items = collection.order.range(0..collection.table.len());
+            return items.iter().map(|item| (self.cells.name(item.handle), item.handle)).collect();
+        }
         let named = collection.table.iter().map(|element| (self.cells.name(element), element));
         let mut elements: Vec<(&[u8], Handle)> = named.collect();
         elements.sort_by_cached_key(|(name, _)| (first_bytes(name), *name));
@@ -335,7 +366,12 @@ impl State {
             Part::List => return None,
             _ => major_of_score(self.score(slot, name, part, handle)?),
         };
-        let at = key.part(part).map_or(0, |c| c.order.before(&|other| self.is_before_major(other, major, element)));
+        let is_before = |other: &Item| self.is_before_major(other, major, element);
+        let at = match (part, key.part(part)) {
+            (_, None) => 0,
+            (Part::List, Some(c)) => c.order.before_or_behind(&is_before),
+            (_, Some(c)) => c.order.before(&is_before),
+        };
         Some((Item { major, handle }, at))
     }
 
