@@ -22,8 +22,8 @@ impl Core for Replica {
         Replica::take_output(self, output);
     }
 
-    fn take_replies(&mut self, client: ClientId, out: &mut Vec<u8>) {
-        Replica::take_replies(self, client, out);
+    fn take_replies(&mut self, client: ClientId, out: &mut Vec<u8>) -> usize {
+        Replica::take_replies(self, client, out)
     }
 
     fn must_authenticate(&self, client: ClientId) -> bool {

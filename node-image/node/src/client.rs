@@ -26,7 +26,7 @@ use crate::{
     ahead::places_in,
     outbox::{Outbox, Replies},
     resp::Parser,
-    shell::{READ_BYTES, Shell, count},
+    shell::{Core, READ_BYTES, Shell, count},
 };
 
 /// Replies that may wait in bytes before no more commands are read.
@@ -35,6 +35,11 @@ const PENDING_BYTES_SOFT: usize = 1 << 20;
 const PENDING_BYTES_HARD: u64 = 1 << 30;
 /// Commands executed before others get their turn, and before it is looked at how much the replies have grown.
 pub(crate) const COMMANDS_PER_TURN: usize = 256;
+
+/// A client one of whose last replies had so many bytes takes turns with others like it.
+const LARGE_BYTES: usize = 64 << 10;
+/// Bytes of replies to such clients in one turn, about: the others wait no longer than these take.
+pub(crate) const LARGE_BYTES_PER_TURN: usize = 1 << 20;
 
 /// Room in bytes that is made for a command of which little has come.
 const ROOM_BYTES: usize = 1 << 20;
@@ -49,6 +54,8 @@ pub(crate) struct Client {
     ending: Cell<bool>,
     /// The connection is cut when everything is written.
     closing: Cell<bool>,
+    /// Bytes of the longest reply that it got when it got some last.
+    longest: Cell<usize>,
     /// Something was written since it was last looked whether it is idle.
     written: Cell<bool>,
     /// Since when more replies wait than may for long.
@@ -67,6 +74,11 @@ impl Client {
     /// Its number.
     pub(crate) fn id(&self) -> ClientId {
         self.id
+    }
+
+    /// Takes its replies from the core.
+    pub(crate) fn take_replies(&self, core: &mut dyn Core) {
+        self.longest.set(core.take_replies(self.id, self.outbox.buffer().end()));
     }
 
     /// Closes the connection when what was answered has been written.
@@ -127,6 +139,7 @@ pub(crate) async fn serve(shell: Rc<Shell>, stream: TcpStream) {
         paused: Cell::new(false),
         ending: Cell::new(false),
         closing: Cell::new(false),
+        longest: Cell::new(0),
         written: Cell::new(false),
         much_since: Cell::new(None),
     });
@@ -169,6 +182,10 @@ impl Reader<'_> {
             return Poll::Ready(());
         }
         while self.may_read() {
+            if self.is_others_turn() {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let (read, asked) = if self.more {
                 self.more = false;
                 (Ok(self.execute_rest()), 0)
@@ -199,6 +216,19 @@ impl Reader<'_> {
             && !self.client.closing.get()
             && !self.shell.congested.get()
             && self.client.outbox.pending() <= PENDING_BYTES_SOFT
+    }
+
+    /// It gets large replies, and in this turn there are enough of these. Then something was executed, so that there will be a next turn.
+    fn is_others_turn(&self) -> bool {
+        self.client.longest.get() >= LARGE_BYTES && self.shell.large_left.get() == 0
+    }
+
+    /// One of its commands is executed: the next reply will be about as long as the last ones.
+    fn takes_of_turn(&self) {
+        let (bytes, left) = (self.client.longest.get(), &self.shell.large_left);
+        if bytes >= LARGE_BYTES {
+            left.set(left.get().saturating_sub(bytes));
+        }
     }
 
     /// Reads into the buffer that all share, and executes in place.
@@ -257,6 +287,9 @@ impl Reader<'_> {
         // The first goes by itself: most have none behind them.
         let (mut at, mut warm) = (0, 1);
         for _ in 0..COMMANDS_PER_TURN {
+            if self.is_others_turn() {
+                break;
+            }
             if warm == 0 {
                 let places = places_in(&bytes[at..]);
                 core.warm(&places);
@@ -278,6 +311,7 @@ impl Reader<'_> {
                     let Some(name) = args.first() else { continue };
                     let decides = self.parser.is_stranger() || name.eq_ignore_ascii_case(b"reset");
                     core.step(Input::Command { client: self.client.id, args: &args }, now);
+                    self.takes_of_turn();
                     if decides {
                         drop(args);
                         self.parser.set_stranger(core.must_authenticate(self.client.id));

@@ -20,7 +20,7 @@ const SLICES: usize = 16;
 
 /// What an outbox can be made of.
 pub(crate) trait Buffer: Buf + Default {
-    /// Nothing is left: gives memory back if it has much.
+    /// Gives memory back if nothing is left and it has much.
     fn let_go(&mut self);
 }
 

@@ -21,7 +21,7 @@ use trireme_proto::{Epoch, Message};
 use trireme_replica::io::{Event, Input, Output};
 
 use crate::{
-    client::Client,
+    client::{Client, LARGE_BYTES_PER_TURN},
     memory,
     peers::{self, Link},
     shell::Shell,
@@ -132,6 +132,7 @@ impl Pump {
             }
         }
         self.flush();
+        shell.large_left.set(LARGE_BYTES_PER_TURN);
         self.follow_record();
         self.look_at = memory::look(&shell, self.look_at);
         peers::doors::look_after(&shell);
@@ -206,7 +207,7 @@ impl Pump {
         let mut core = self.shell.core.borrow_mut();
         for id in self.output.ready.drain(..) {
             if let Some(client) = clients.get(&id) {
-                core.take_replies(id, client.outbox.buffer().end());
+                client.take_replies(&mut **core);
                 self.clients.push(Rc::clone(client));
             }
         }

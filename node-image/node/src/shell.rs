@@ -18,7 +18,12 @@ use trireme_replica::{
     io::{ClientId, Identity, Input, Now, Output},
 };
 
-use crate::{client::Client, config::NodeConfig, peers::Links, writer::Times};
+use crate::{
+    client::{Client, LARGE_BYTES_PER_TURN},
+    config::NodeConfig,
+    peers::Links,
+    writer::Times,
+};
 
 /// Bytes read from a connection in one go; what is left waits for the next turn, so that nobody is starved.
 pub(crate) const READ_BYTES: usize = 64 << 10;
@@ -32,7 +37,7 @@ pub(crate) trait Core {
     /// See [`trireme_replica::Replica::take_output`].
     fn take_output(&mut self, output: &mut Output);
     /// See [`trireme_replica::Replica::take_replies`].
-    fn take_replies(&mut self, client: ClientId, out: &mut Vec<u8>);
+    fn take_replies(&mut self, client: ClientId, out: &mut Vec<u8>) -> usize;
     /// See [`trireme_replica::Replica::must_authenticate`].
     fn must_authenticate(&self, client: ClientId) -> bool;
     /// See [`trireme_replica::Replica::report`].
@@ -101,6 +106,8 @@ pub(crate) struct Shell {
     pub(crate) links: Links,
     /// What every connection reads into: what it holds is executed before the next one reads.
     pub(crate) scratch: RefCell<Vec<u8>>,
+    /// Bytes of large replies that this turn still has room for.
+    pub(crate) large_left: Cell<usize>,
     /// The disk is so far behind that nothing more is read.
     pub(crate) congested: Cell<bool>,
     /// How long the disk has taken.
@@ -124,6 +131,7 @@ impl Shell {
             protocol_errors: Cell::new(0),
             links: Links::new(&identity, config.listen),
             scratch: RefCell::new(vec![0; READ_BYTES]),
+            large_left: Cell::new(LARGE_BYTES_PER_TURN),
             congested: Cell::new(false),
             disk_times: Cell::default(),
             stop_at: Cell::new(None),

@@ -16,7 +16,7 @@ use trireme_proto::{
 use trireme_replica::io::{CheckpointOp, DiskOp};
 
 use crate::{
-    client::COMMANDS_PER_TURN,
+    client::{COMMANDS_PER_TURN, LARGE_BYTES_PER_TURN},
     peers::follow_record,
     pump::Ending,
     testing::{BIG_BYTES, World, exchange, in_world, read_to_end},
@@ -123,6 +123,26 @@ fn a_client_that_does_not_read_its_replies_is_not_read_from() {
         let mut got = vec![0; 600 * BIG_BYTES];
         slow.read_exact(&mut got).await.unwrap();
         exchange(&mut slow, b"PING\r\n", b"+PONG\r\n").await;
+    });
+}
+
+#[test]
+fn clients_with_large_replies_take_turns() {
+    in_world(Durability::Disk, async |world: World| {
+        let mut clients = [world.connect().await, world.connect().await, world.connect().await];
+        let mut got = vec![0; 40 * BIG_BYTES];
+        for client in &mut clients {
+            exchange(client, b"BIG\r\n", &vec![b'x'; BIG_BYTES]).await;
+        }
+        world.script.borrow_mut().bigs_most = 0;
+        for client in &mut clients {
+            client.write_all(&b"BIG\r\n".repeat(40)).await.unwrap();
+        }
+        for client in &mut clients {
+            client.read_exact(&mut got).await.unwrap();
+        }
+        let most = world.script.borrow().bigs_most;
+        assert_eq!(most, LARGE_BYTES_PER_TURN / BIG_BYTES, "as many as fit into a turn, of all clients together");
     });
 }
 

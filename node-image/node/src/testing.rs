@@ -42,6 +42,9 @@ pub(crate) struct Script {
     pub(crate) held: bool,
     /// How often BIG was executed.
     pub(crate) bigs: usize,
+    /// In this turn, and in the turn with the most.
+    pub(crate) bigs_of_turn: usize,
+    pub(crate) bigs_most: usize,
 }
 
 /// Knows PING, ECHO, BIG (a reply of [`BIG_BYTES`]), WRITE (answered when it is on disk) and QUIT.
@@ -65,6 +68,7 @@ impl Core for FakeCore {
                     b"BIG" => {
                         replies.resize(replies.len() + BIG_BYTES, b'x');
                         script.bigs += 1;
+                        script.bigs_of_turn += 1;
                     }
                     b"QUIT" => self.quitting.push((client, b"+OK\r\n".to_vec())),
                     b"WRITE" => {
@@ -99,6 +103,7 @@ impl Core for FakeCore {
         let mut script = self.script.borrow_mut();
         std::mem::swap(output, &mut script.next);
         output.deadline_us = u64::MAX;
+        script.bigs_most = script.bigs_most.max(std::mem::take(&mut script.bigs_of_turn));
         if !script.held {
             // Who quits is answered after everything before it.
             let writes = &self.writes;
@@ -110,8 +115,11 @@ impl Core for FakeCore {
         }
     }
 
-    fn take_replies(&mut self, client: ClientId, out: &mut Vec<u8>) {
-        out.append(self.replies.entry(client).or_default());
+    fn take_replies(&mut self, client: ClientId, out: &mut Vec<u8>) -> usize {
+        let replies = self.replies.entry(client).or_default();
+        let longest = if replies.contains(&b'x') { BIG_BYTES } else { replies.len() };
+        out.append(replies);
+        longest
     }
 
     fn must_authenticate(&self, _: ClientId) -> bool {

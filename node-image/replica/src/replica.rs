@@ -253,9 +253,9 @@ impl Replica {
         std::mem::swap(&mut self.output, output);
     }
 
-    /// Appends the replies that may go to a client, in order.
-    pub fn take_replies(&mut self, client: ClientId, out: &mut Vec<u8>) {
-        self.clients.take_replies(client, out);
+    /// Appends the replies that may go to a client, in order; says how many bytes the longest has, as far as is known.
+    pub fn take_replies(&mut self, client: ClientId, out: &mut Vec<u8>) -> usize {
+        self.clients.take_replies(client, out)
     }
 
     /// Whether there is a password that this client has not said yet.

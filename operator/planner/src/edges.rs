@@ -121,7 +121,8 @@ fn keyspace_events(told: &[Regions], known: Option<&Topology>) -> (String, u64) 
     let known = known.map(|record| &record.settings);
     let known = known.map(|settings| (settings.keyspace_events_revision, &settings.keyspace_events));
     let told = told.iter().map(|tells| (tells.keyspace_events_revision, &tells.keyspace_events));
-    let newest = known.into_iter().chain(told).max_by_key(|(revision, _)| *revision);
+    // Who does not know of events says nothing, with the number of a store that never had any.
+    let newest = known.into_iter().chain(told).max_by_key(|(revision, classes)| (*revision, !classes.is_empty()));
     newest.map_or_else(Default::default, |(revision, classes)| (classes.clone(), revision))
 }
 

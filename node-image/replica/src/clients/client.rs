@@ -181,6 +181,8 @@ pub(crate) struct Client {
     /// Replies, in order; `out[..ready]` may go to the socket.
     pub(crate) out: Vec<u8>,
     pub(crate) ready: usize,
+    /// Bytes of the longest reply in `out`.
+    pub(crate) longest: usize,
     /// Replies in `out` after `ready` that wait for a commit.
     pub(crate) held: usize,
     /// Announced in `Output::ready` and not taken yet.
@@ -231,6 +233,7 @@ impl Client {
             state: ConnectionState { id, ..ConnectionState::default() },
             out: Vec::new(),
             ready: 0,
+            longest: 0,
             held: 0,
             announced: false,
             waiting: VecDeque::new(),

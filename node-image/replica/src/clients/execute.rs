@@ -123,8 +123,8 @@ impl Replica {
         Flow::Done
     }
 
-    /// Executes a unit of work here, or forwards it, or neither for now.
-    pub(super) fn place(&mut self, id: ClientId, work: &Work<'_>) -> Flow {
+    /// See [`Replica::place`].
+    pub(super) fn place_now(&mut self, id: ClientId, work: &Work<'_>) -> Flow {
         let Some(client) = self.clients.get_mut(id) else { return Flow::Done };
         // Homes, or what a client has had to do with another group while there were some.
         let (in_order, away) = (client.in_order(), !client.elsewhere.groups.is_empty());
@@ -152,7 +152,6 @@ impl Replica {
                 Flow::NotNow
             }
             Role::Leader(_) => match self.may_execute(writes) {
-                MayExecute::Yes if in_order && self.waits_for_room(work) => Flow::NotNow,
                 MayExecute::Yes if in_order => {
                     self.serve_touched();
                     let flow = self.execute_for(id, work, Reach::default());

@@ -236,8 +236,8 @@ impl Clients {
         all
     }
 
-    pub(crate) fn take_replies(&mut self, id: ClientId, out: &mut Vec<u8>) {
-        let Some(client) = self.map.get_mut(&id) else { return };
+    pub(crate) fn take_replies(&mut self, id: ClientId, out: &mut Vec<u8>) -> usize {
+        let Some(client) = self.map.get_mut(&id) else { return 0 };
         client.announced = false;
         if out.is_empty() && client.ready == client.out.len() {
             std::mem::swap(&mut client.out, out);
@@ -246,6 +246,7 @@ impl Clients {
             client.out.drain(..client.ready);
         }
         client.ready = 0;
+        if client.out.is_empty() { std::mem::take(&mut client.longest) } else { client.longest }
     }
 
     /// A reply of `bytes` has been appended to a client's `out`: it may go at once, or waits for the commit of `seq`. Says whether it goes.
@@ -262,6 +263,7 @@ impl Clients {
         if bytes == 0 {
             return false;
         }
+        client.longest = client.longest.max(bytes);
         if hold.is_none() && client.held == 0 {
             client.ready += bytes;
             announce(client, id, output);
@@ -356,6 +358,7 @@ impl Replica {
 
     /// Runs commands that waited, in order per client, where something has changed since.
     pub(crate) fn run_waiting(&mut self) {
+        self.look_for_room();
         if !std::mem::take(&mut self.clients.wake) {
             return;
         }

@@ -1,47 +1,105 @@
-//! Large commands take turns. Everything is committed in the order in which it was executed, so a small command waits for all bytes before it on their way
-//! to the disks and the other replicas: of large ones no more are executed than these take in a moment. The others wait, in the order in which they came.
+//! Large commands take turns. What is written goes to disks and other replicas in one order, so a small command waits for all bytes that are on their way
+//! there. So each replica has no more large ones of its own clients under way, executed here or asked of a leader, than are done in a moment. The others wait,
+//! in the order in which they came.
 
-use crate::replica::Replica;
+use crate::{io::ClientId, replica::Replica};
 
-use super::execute::Work;
+use super::{Flow, execute::Work};
 
 /// A command with so many bytes is large.
 const LARGE_BYTES: usize = 64 << 10;
-/// Bytes that are executed and not committed, up to which one more large command is executed.
-const UNCOMMITTED_MAX: u64 = 1 << 20;
+/// Bytes of large commands under way, up to which one more begins.
+const UNDER_WAY_MAX: usize = 1 << 20;
+/// One that is under way for so long, in microseconds, holds up no other: it waits for a long way more than for these bytes.
+const PATIENCE_US: u64 = 50_000;
 
-/// Large commands of a leader's own clients.
+/// Large commands of a replica's own clients.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     /// Some wait, and whoever comes now comes behind them.
     waited_for: bool,
-    /// Seq of the last one's entry.
-    last: u64,
+    under_way: Vec<Large>,
+}
+
+/// One that is under way.
+#[derive(Debug)]
+struct Large {
+    client: ClientId,
+    bytes: usize,
+    since_us: u64,
+    until: Until,
+}
+
+/// When it is not any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// It is executed: a round brings what it needs for that.
+    Executed,
+    /// Its entry, with this seq, has its copies.
+    Settled(u64),
+    /// The leader has answered the client's request with this number.
+    Answered(u64),
+}
+
+impl Room {
+    fn is_crowded(&self) -> bool {
+        self.under_way.iter().map(|large| large.bytes).sum::<usize>() >= UNDER_WAY_MAX
+    }
+
+    /// Takes out the command of this client that is still to be executed.
+    fn take_begun(&mut self, id: ClientId) -> Option<Large> {
+        let is_begun = |large: &Large| large.client == id && large.until == Until::Executed;
+        let at = self.under_way.iter().position(is_begun)?;
+        Some(self.under_way.swap_remove(at))
+    }
 }
 
 impl Replica {
-    /// So much is not committed that no large command is executed, except for the first: others may have filled all room.
-    fn is_crowded(&self) -> bool {
-        let uncommitted = self.log.bytes_between(self.commit, self.log.last().seq) + self.batch.len() as u64;
-        uncommitted >= UNCOMMITTED_MAX && self.clients.room.last > self.commit
+    /// Executes a unit of work here, or forwards it, or neither for now: of large ones a few at a time.
+    pub(super) fn place(&mut self, id: ClientId, work: &Work<'_>) -> Flow {
+        let bytes = work.bytes();
+        // Who waits for keys may wait for long, and others may be what it waits for.
+        if bytes < LARGE_BYTES || work.waits() || !work.writes() {
+            return self.place_now(id, work);
+        }
+        let room = &mut self.clients.room;
+        let begun = room.take_begun(id);
+        if begun.is_none() && (room.waited_for || room.is_crowded()) {
+            room.waited_for = true;
+            return Flow::NotNow;
+        }
+        let (seq, asked) = (self.batch_last, self.asked_by(id));
+        let flow = self.place_now(id, work);
+        let until = match flow {
+            Flow::Done if self.batch_last > seq => Some(Until::Settled(self.batch_last)),
+            Flow::Done => Some(self.asked_by(id)).filter(|now| *now > asked).map(Until::Answered),
+            Flow::NotNow => self.clients.stamp.map(|_| Until::Executed),
+        };
+        let since_us = begun.map_or(self.now.mono_us, |begun| begun.since_us);
+        self.clients.room.under_way.extend(until.map(|until| Large { client: id, bytes, since_us, until }));
+        flow
     }
 
-    /// Whether a command has to wait, at its leader, until more is committed.
-    pub(super) fn waits_for_room(&mut self, work: &Work<'_>) -> bool {
-        if work.bytes() < LARGE_BYTES || !work.writes() {
-            return false;
-        }
-        let waits = self.clients.room.waited_for || self.is_crowded();
-        match waits {
-            true => self.clients.room.waited_for = true,
-            false => self.clients.room.last = self.batch_last + 1,
-        }
-        waits
+    /// Number of the last request of a client that was forwarded.
+    fn asked_by(&mut self, id: ClientId) -> u64 {
+        self.clients.get_mut(id).map_or(0, |client| client.asked)
     }
 
-    /// More is committed: who has waited for that goes on.
-    pub(crate) fn look_for_room(&mut self) {
-        self.clients.wake |= self.clients.room.waited_for && !self.is_crowded();
+    /// Large commands that are done make room: who has waited for it goes on.
+    pub(super) fn look_for_room(&mut self) {
+        let (now_us, settled) = (self.now.mono_us, self.settled());
+        let mut room = std::mem::take(&mut self.clients.room);
+        room.under_way.retain(|large| {
+            let Some(client) = self.clients.get_mut(large.client) else { return false };
+            let goes_on = match large.until {
+                Until::Executed => !client.waiting.is_empty(),
+                Until::Settled(seq) => seq > settled,
+                Until::Answered(asked) => client.group_of_place(asked).is_some(),
+            };
+            goes_on && now_us < large.since_us.saturating_add(PATIENCE_US)
+        });
+        self.clients.wake |= room.waited_for && !room.is_crowded();
+        self.clients.room = room;
     }
 
     /// All who wait are looked at, in their order.

@@ -19,6 +19,7 @@ use crate::{
 
 use super::{
     Leader, Role,
+    house::Removing,
     progress::{IN_FLIGHT_BYTES_MAX, Progress, Stage},
 };
 
@@ -60,6 +61,7 @@ impl Replica {
         let followers = own.map(|(id, peer)| (*id, Progress::new(peer.incarnation, now_us))).collect();
         self.batch_last = self.log.last().seq;
         self.clients.forget_after(self.batch_last);
+        self.house.removing = Removing::default();
         let mut settling = Settling::default();
         settling.obey(topology.version, self.batch_last + 1);
         self.role = Role::Leader(Box::new(Leader {
@@ -323,7 +325,6 @@ impl Replica {
         }
         self.begin_to_serve();
         self.release_replies();
-        self.look_for_room();
         self.settle_lost();
         if !matches!(self.role, Role::Leader(_) | Role::Peer(_)) {
             self.clients.wake = true;

@@ -20,27 +20,99 @@ fn without_copies() -> Rig {
     rig
 }
 
-#[test]
-fn a_small_command_waits_for_one_large_one_and_all_get_their_turn() {
-    let mut rig = without_copies();
+/// Clients of this replica that each write a large value, and another one that writes a small one, while the others' disks stand still.
+fn a_small_command_is_behind_one_large_one(rig: &mut Rig, at: u32) {
+    copies(rig, false);
     let before = rig.report(1).last.seq;
     let large = 10..20;
     for client in large.clone() {
+        rig.open(at, client);
+        rig.say(at, client, &format!("SET {client} {}", "x".repeat(LARGE)));
+    }
+    rig.open(at, 7);
+    rig.say(at, 7, "SET small 1");
+    rig.run(20);
+    // Nothing is committed: of the large ones one is executed, and the small one is behind that only.
+    assert_eq!(rig.report(1).last.seq, before + 2);
+    copies(rig, true);
+    rig.run(1);
+    assert_eq!(rig.heard(at, 7), "+OK");
+    rig.run(50);
+    for client in large {
+        assert_eq!(rig.heard(at, client), "+OK", "{client}");
+    }
+}
+
+#[test]
+fn a_small_command_waits_for_one_large_one_and_all_get_their_turn() {
+    let mut rig = Rig::serving(3, 2);
+    rig.run(100);
+    a_small_command_is_behind_one_large_one(&mut rig, 1);
+}
+
+#[test]
+fn so_it_does_where_a_leader_is_asked_for_them() {
+    let mut rig = Rig::serving(3, 2);
+    rig.run(100);
+    a_small_command_is_behind_one_large_one(&mut rig, 2);
+}
+
+#[test]
+fn and_where_nobody_leads() {
+    let mut rig = Rig::peers(3, 2, 2);
+    rig.run(100);
+    a_small_command_is_behind_one_large_one(&mut rig, 1);
+}
+
+#[test]
+fn a_large_command_that_is_not_answered_holds_up_others_for_a_moment() {
+    let mut rig = without_copies();
+    let before = rig.report(1).last.seq;
+    for client in [7, 8] {
         rig.open(1, client);
         rig.say(1, client, &format!("SET {client} {}", "x".repeat(LARGE)));
     }
-    rig.open(1, 7);
+    for (milliseconds, executed) in [(40, 1), (20, 2)] {
+        rig.run(milliseconds);
+        assert_eq!(rig.report(1).last.seq, before + executed);
+    }
+}
+
+#[test]
+fn a_large_command_of_a_busy_client_holds_up_others_until_it_is_committed() {
+    let mut rig = without_copies();
+    for client in [7, 8] {
+        rig.open(1, client);
+        rig.say(1, client, &format!("SET {client} {}", "x".repeat(LARGE)));
+    }
+    rig.run(1);
     rig.say(1, 7, "SET small 1");
-    rig.run(50);
-    // Nothing is committed: of the large ones one is executed, and the small one is behind that only.
-    assert_eq!(rig.report(1).last.seq, before + 2);
     copies(&mut rig, true);
     rig.run(1);
-    assert_eq!(rig.heard(1, 7), "+OK");
-    rig.run(50);
-    for client in large {
-        assert_eq!(rig.heard(1, client), "+OK", "{client}");
+    copies(&mut rig, false);
+    let before = rig.report(1).last.seq;
+    for small in 0..20 {
+        rig.say(1, 7, &format!("SET small {small}"));
+        rig.run(1);
     }
+    assert_eq!(rig.report(1).last.seq, before + 20, "the other large one is among what came before");
+    copies(&mut rig, true);
+    rig.run(5);
+    assert_eq!(rig.heard(1, 8), "+OK");
+}
+
+#[test]
+fn a_large_command_that_does_nothing_holds_up_nobody() {
+    let mut rig = without_copies();
+    let before = rig.report(1).last.seq;
+    for client in 10..20 {
+        rig.open(1, client);
+        rig.say(1, client, &format!("SET none {} XX", "x".repeat(LARGE)));
+    }
+    rig.open(1, 7);
+    rig.say(1, 7, &format!("SET 7 {}", "x".repeat(LARGE)));
+    rig.run(2);
+    assert_eq!(rig.report(1).last.seq, before + 1);
 }
 
 #[test]

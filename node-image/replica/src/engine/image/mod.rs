@@ -102,6 +102,10 @@ pub(super) struct Image<'a> {
     pub(super) sides: Vec<(&'a [u8], Side)>,
 }
 
+/// By key: removals that are still to come, and what was seen of that key alone, here and at the image's sender.
+type Pending = BTreeMap<Box<[u8]>, Side>;
+type Single = BTreeMap<Box<[u8]>, (ReceivedSet, ReceivedSet)>;
+
 /// Reads an image.
 ///
 /// # Errors
@@ -246,28 +250,13 @@ impl Engine {
         mut keys: BTreeMap<&[u8], KeyImage>,
         sides: Vec<(&[u8], Side)>,
     ) -> usize {
-        // What is reflected here: while images are read, a slot that is still empty reflects nothing. `single`: of single keys, here and there.
+        // What is reflected here: while images are read, a slot that is still empty reflects nothing.
         let empty = self.state.slot(slot).table.is_empty() && self.state.slot(slot).side.is_none();
         let mut ours = if self.loading && empty { ReceivedSet::default() } else { self.received.clone() };
         if let Some(side) = &self.state.slot(slot).side {
             ours.merge(&side.seen);
         }
-        let mut pending: BTreeMap<Box<[u8]>, Side> = BTreeMap::new();
-        let mut wait = |key: &[u8], side: &Side| {
-            let removals = side.pending().cloned();
-            removals.for_each(|(target, context)| pending.entry(key.into()).or_default().add_pending(target, context));
-        };
-        let mut single: BTreeMap<Box<[u8]>, (ReceivedSet, ReceivedSet)> = BTreeMap::new();
-        if let Some(side) = &self.state.slot(slot).side {
-            for (key, side) in &side.keys {
-                wait(key, side);
-                single.entry(key.clone()).or_default().0.merge(&side.seen);
-            }
-        }
-        for (key, side) in &sides {
-            wait(key, side);
-            single.entry((*key).into()).or_default().1.merge(&side.seen);
-        }
+        let (pending, single) = self.beside(slot, &sides);
         let named: BTreeSet<Box<[u8]>> = keys.keys().chain(sides.iter().map(|(k, _)| k)).map(|k| (*k).into()).collect();
         let handles: Vec<Handle> = match scope {
             Scope::Named => named.iter().filter_map(|key| self.state.find(slot, key)).collect(),
@@ -310,6 +299,25 @@ impl Engine {
             changed += usize::from(self.state.rebuild(slot, &key, old, image));
         }
         changed
+    }
+
+    /// What is beside single keys of a slot, here and in an image: removals that are still to come, and what was seen here and there.
+    fn beside(&self, slot: u16, sides: &[(&[u8], Side)]) -> (Pending, Single) {
+        let (mut pending, mut single) = (Pending::new(), Single::new());
+        let mut wait = |key: &[u8], side: &Side| {
+            let removals = side.pending().cloned();
+            removals.for_each(|(target, context)| pending.entry(key.into()).or_default().add_pending(target, context));
+        };
+        let here = self.state.slot(slot).side.iter().flat_map(|side| &side.keys);
+        for (key, side) in here {
+            wait(key, side);
+            single.entry(key.clone()).or_default().0.merge(&side.seen);
+        }
+        for (key, side) in sides {
+            wait(key, side);
+            single.entry((*key).into()).or_default().1.merge(&side.seen);
+        }
+        (pending, single)
     }
 
     /// `reflected`: the keys in which what the other side had seen is reflected now; none where that is so of the whole slot.

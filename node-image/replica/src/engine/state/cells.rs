@@ -349,8 +349,12 @@ impl Cells {
         }
     }
 
-    /// Reads a little of each line of the processor's cache that a small cell is in.
+    /// Reads a little of each line of the processor's cache that a small cell is in, or what an element in general form is looked at for.
     pub(crate) fn glance(&self, handle: Handle) -> u64 {
+        if let Some(register) = self.register(handle) {
+            let (name, count) = (register.name.first(), register.counts.first());
+            return name.map_or(0, |byte| u64::from(*byte)) + count.map_or(0, |count| count.dot.seq);
+        }
         if handle.0[0] >= REGISTER {
             return 0;
         }

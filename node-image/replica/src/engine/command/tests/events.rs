@@ -133,7 +133,7 @@ fn other_commands_tell_the_events_of_a_real_server() {
         "getex k px 100000",
         "getex none px 100000",
         "expire k 100",
-        "pexpire k 100000 gt",
+        "pexpire k 200000 gt",
         "pexpire k 1 gt",
         "expire none 100",
         "sadd s a b",
