@@ -7,6 +7,7 @@ pub mod failover;
 pub mod idle;
 pub mod leaderless;
 pub mod machine;
+pub mod neighbours;
 pub mod regions;
 pub mod restart;
 pub mod sessions;
@@ -17,6 +18,7 @@ pub mod throughput;
 use std::{path::PathBuf, time::Duration};
 
 use crate::load::Stop;
+use neighbours::Large;
 use table::Row;
 
 /// What a comparison is run with.
@@ -75,8 +77,14 @@ pub enum Scenario {
     Restart,
     /// The slowest answers while checkpoints are written.
     Checkpoints,
-    /// The slowest answers beside connections that move large values.
+    /// The slowest answers beside connections that write large values.
     Neighbours,
+    /// The same beside connections that read such.
+    NeighboursGet,
+    /// The same as [`Scenario::Neighbours`], all at a replica that asks the leader.
+    NeighboursFollower,
+    /// The same where nobody leads.
+    NeighboursLeaderless,
     /// Memory of connections that say nothing.
     Idle,
     /// SET without a leader, against a single redis.
@@ -115,7 +123,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, in the order of the table.
-    pub const ALL: [Scenario; 36] = [
+    pub const ALL: [Scenario; 39] = [
         Scenario::SetMemory,
         Scenario::SetMemoryEcho,
         Scenario::SetMemoryP16,
@@ -135,6 +143,9 @@ impl Scenario {
         Scenario::Restart,
         Scenario::Checkpoints,
         Scenario::Neighbours,
+        Scenario::NeighboursGet,
+        Scenario::NeighboursFollower,
+        Scenario::NeighboursLeaderless,
         Scenario::Idle,
         Scenario::LeaderlessSet,
         Scenario::LeaderlessSetP16,
@@ -176,6 +187,9 @@ impl Scenario {
             Scenario::Restart => "restart",
             Scenario::Checkpoints => "checkpoints",
             Scenario::Neighbours => "neighbours",
+            Scenario::NeighboursGet => "neighbours-get",
+            Scenario::NeighboursFollower => "neighbours-follower",
+            Scenario::NeighboursLeaderless => "neighbours-leaderless",
             Scenario::Idle => "idle-connections",
             Scenario::LeaderlessSet => "leaderless-set",
             Scenario::LeaderlessSetP16 => "leaderless-set-p16",
@@ -206,7 +220,10 @@ impl Scenario {
             Scenario::Pause => failover::pause(settings, stop, say),
             Scenario::Restart => restart::measure(settings, stop, say),
             Scenario::Checkpoints => tails::checkpoints(settings, stop, say),
-            Scenario::Neighbours => tails::neighbours(settings, stop, say),
+            Scenario::Neighbours => neighbours::measure(Large::Set, settings, stop, say),
+            Scenario::NeighboursGet => neighbours::measure(Large::Get, settings, stop, say),
+            Scenario::NeighboursFollower => neighbours::measure(Large::SetAtFollower, settings, stop, say),
+            Scenario::NeighboursLeaderless => neighbours::measure(Large::SetLeaderless, settings, stop, say),
             Scenario::Idle => idle::measure(settings, stop, say),
             Scenario::LeaderlessKill => leaderless::kill(settings, stop, say),
             Scenario::LeaderlessRepair => leaderless::repair(settings, stop, say),
