@@ -186,10 +186,14 @@ fn too_many_clients_are_told_so() {
 
 #[test]
 fn writes_go_to_the_disk_thread_or_are_written_at_once() {
-    for (durability, thread) in [(Durability::Disk, true), (Durability::Memory, false)] {
-        in_world(durability, async |world: World| {
+    for (durability, command, thread) in [
+        (Durability::Disk, "WRITE\r\n", true),
+        (Durability::Memory, "WRITE\r\n", false),
+        (Durability::Memory, "MUCH\r\n", true),
+    ] {
+        in_world(durability, async move |world: World| {
             let mut client = world.connect().await;
-            exchange(&mut client, b"WRITE\r\nWRITE\r\n", b"+WRITTEN\r\n+WRITTEN\r\n").await;
+            exchange(&mut client, command.repeat(2).as_bytes(), b"+WRITTEN\r\n+WRITTEN\r\n").await;
             let state = world.disk.state.lock().unwrap();
             assert_eq!(state.batches.first(), Some(&2), "one batch for both");
             assert_eq!(state.threads[0].as_deref() == Some("disk"), thread);

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -25,7 +26,7 @@ use crate::{
     process::Listening,
     pump::{Ending, Pump},
     shell::{Clock, Core, Shell},
-    writer::{Store, Writer},
+    writer::{MUCH_BYTES, Store, Writer},
 };
 
 /// Length of BIG's reply.
@@ -47,7 +48,7 @@ pub(crate) struct Script {
     pub(crate) bigs_most: usize,
 }
 
-/// Knows PING, ECHO, BIG (a reply of [`BIG_BYTES`]), WRITE (answered when it is on disk) and QUIT.
+/// Knows PING, ECHO, BIG (a reply of [`BIG_BYTES`]), WRITE (answered when it is on disk), MUCH (the same of [`MUCH_BYTES`]) and QUIT.
 pub(crate) struct FakeCore {
     script: Rc<RefCell<Script>>,
     replies: HashMap<ClientId, Vec<u8>>,
@@ -71,10 +72,13 @@ impl Core for FakeCore {
                         script.bigs_of_turn += 1;
                     }
                     b"QUIT" => self.quitting.push((client, b"+OK\r\n".to_vec())),
-                    b"WRITE" => {
+                    b"WRITE" | b"MUCH" => {
                         self.ticket += 1;
                         self.writes.push((self.ticket, client));
-                        script.next.persist.push((self.ticket, DiskOp::Commit(self.ticket)));
+                        let (first, bytes) = (self.ticket, Bytes::from_static(&[0; MUCH_BYTES]));
+                        let much = DiskOp::Append { first, last: first, bytes };
+                        let operation = if args[0] == b"MUCH" { much } else { DiskOp::Commit(first) };
+                        script.next.persist.push((self.ticket, operation));
                     }
                     _ => replies.extend_from_slice(b"-ERR\r\n"),
                 }

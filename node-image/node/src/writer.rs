@@ -3,7 +3,7 @@
 //! The [`Disk`] belongs to one thread at a time and is handed back and forth with the work, so there is nothing to lock. Where copies count when they are fsynced, each batch
 //! goes to the disk thread and what comes up meanwhile is gathered into the next one: one write and one fdatasync for all of it. Where they count when the
 //! operating system has them, the core's thread writes them itself, as that costs less than to wake another thread; only what
-//! waits for the device is done there. The fsync once a second then needs no [`Disk`]: it has handles of its own, and another thread, so that writes go on.
+//! waits for the device, or is much, is done there. The fsync once a second then needs no [`Disk`]: it has handles of its own, and another thread, so that writes go on.
 //! Nor do the steps of a checkpoint, which have a third thread: no batch waits behind one.
 
 use std::{
@@ -22,6 +22,8 @@ use crate::{
 
 /// Bytes that may be gathered before no more input is read.
 const GATHERED_BYTES_MAX: usize = 64 << 20;
+/// So many bytes are written by the disk thread wherever copies count: clients are served meanwhile.
+pub(crate) const MUCH_BYTES: usize = 256 << 10;
 /// Bytes of a snapshot that are written before appends get their turn.
 const CHECKPOINT_BYTES_MAX: usize = 128 << 10;
 /// How often the disk is looked after: room, and fsync where batches do without.
@@ -266,8 +268,9 @@ impl Writer {
         if matches!(job.work, Work::Apply) {
             self.take_gathered(&mut job.batch);
         }
+        let much = job.batch.iter().map(|(_, op)| bytes_of(op)).sum::<usize>() >= MUCH_BYTES;
         let waits = matches!(job.work, Work::SetDurability(_)) || job.batch.iter().any(|(_, op)| waits_for_device(op));
-        if self.durability == Durability::Memory && !waits {
+        if self.durability == Durability::Memory && !waits && !much {
             let done = carry_out(job);
             self.take_back(done, written);
         } else if let Err(gone) = self.worker.begin(Box::new(move || carry_out(job))) {
