@@ -56,6 +56,8 @@ pub(crate) struct Client {
     closing: Cell<bool>,
     /// Bytes of the longest reply that it got when it got some last.
     longest: Cell<usize>,
+    /// Commands executed since then.
+    untold: Cell<usize>,
     /// Something was written since it was last looked whether it is idle.
     written: Cell<bool>,
     /// Since when more replies wait than may for long.
@@ -78,6 +80,7 @@ impl Client {
 
     /// Takes its replies from the core.
     pub(crate) fn take_replies(&self, core: &mut dyn Core) {
+        self.untold.set(0);
         self.longest.set(core.take_replies(self.id, self.outbox.buffer().end()));
     }
 
@@ -140,6 +143,7 @@ pub(crate) async fn serve(shell: Rc<Shell>, stream: TcpStream) {
         ending: Cell::new(false),
         closing: Cell::new(false),
         longest: Cell::new(0),
+        untold: Cell::new(0),
         written: Cell::new(false),
         much_since: Cell::new(None),
     });
@@ -226,8 +230,14 @@ impl Reader<'_> {
     /// One of its commands is executed: the next reply will be about as long as the last ones.
     fn takes_of_turn(&self) {
         let (bytes, left) = (self.client.longest.get(), &self.shell.large_left);
-        if bytes >= LARGE_BYTES {
-            left.set(left.get().saturating_sub(bytes));
+        if bytes < LARGE_BYTES {
+            return;
+        }
+        left.set(left.get().saturating_sub(bytes));
+        let untold = self.client.untold.get() + 1;
+        self.client.untold.set(untold);
+        if untold > COMMANDS_PER_TURN {
+            self.client.longest.set(0); // It wants no replies now.
         }
     }
 

@@ -271,8 +271,13 @@ impl Writer {
         let much = job.batch.iter().map(|(_, op)| bytes_of(op)).sum::<usize>() >= MUCH_BYTES;
         let waits = matches!(job.work, Work::SetDurability(_)) || job.batch.iter().any(|(_, op)| waits_for_device(op));
         if self.durability == Durability::Memory && !waits && !much {
+            let care = matches!(job.work, Work::Care);
             let done = carry_out(job);
             self.take_back(done, written);
+            if care {
+                // What is gathered does not wait for the next one.
+                self.advance(written);
+            }
         } else if let Err(gone) = self.worker.begin(Box::new(move || carry_out(job))) {
             written.push(Written::Failed(gone.into()));
         }

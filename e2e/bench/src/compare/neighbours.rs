@@ -132,7 +132,8 @@ fn fill(address: SocketAddr, stop: &Stop) -> Result<(), String> {
 /// What others waited, and what was moved beside them.
 fn beside(address: SocketAddr, large: Large, settings: &Settings, stop: &Stop) -> Result<(Report, Report), String> {
     let resp = Resp::new(large.command(), Wait::No, KEY_BYTES, LARGE_BYTES, LARGE_KEYS)?;
-    let small = Resp::new(Command::Mixed, Wait::No, KEY_BYTES, VALUE_BYTES, OTHERS_KEYS)?;
+    // Longer keys: none of the large ones.
+    let small = Resp::new(Command::Mixed, Wait::No, KEY_BYTES + 1, VALUE_BYTES, OTHERS_KEYS)?;
     let load = load_of(address);
     let others = Workload {
         connections: OTHERS,

@@ -181,7 +181,7 @@ pub(crate) struct Client {
     /// Replies, in order; `out[..ready]` may go to the socket.
     pub(crate) out: Vec<u8>,
     pub(crate) ready: usize,
-    /// Bytes of the longest reply in `out`.
+    /// Bytes of the longest of these.
     pub(crate) longest: usize,
     /// Replies in `out` after `ready` that wait for a commit.
     pub(crate) held: usize,
@@ -260,6 +260,12 @@ impl Client {
             consistency: Consistency::default(),
             last_words: None,
         }
+    }
+
+    /// The next so many bytes of `out`, which are one reply, may go.
+    pub(crate) fn may_hear(&mut self, bytes: usize) {
+        self.ready += bytes;
+        self.longest = self.longest.max(bytes);
     }
 
     /// Nothing before the next reply is under way: it may be written at once.

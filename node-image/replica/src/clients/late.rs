@@ -100,7 +100,9 @@ impl Replica {
             }
             let Some(late) = client.pop_waiting() else { return };
             (self.clients.permit, self.clients.stamp) = (late.round, None);
+            self.clients.room.overdue = true;
             let flow = self.run(id, &late.args());
+            self.clients.room.overdue = false;
             if matches!(flow, Flow::Done) {
                 continue;
             }

@@ -246,7 +246,7 @@ impl Clients {
             client.out.drain(..client.ready);
         }
         client.ready = 0;
-        if client.out.is_empty() { std::mem::take(&mut client.longest) } else { client.longest }
+        std::mem::take(&mut client.longest)
     }
 
     /// A reply of `bytes` has been appended to a client's `out`: it may go at once, or waits for the commit of `seq`. Says whether it goes.
@@ -263,9 +263,8 @@ impl Clients {
         if bytes == 0 {
             return false;
         }
-        client.longest = client.longest.max(bytes);
         if hold.is_none() && client.held == 0 {
-            client.ready += bytes;
+            client.may_hear(bytes);
             announce(client, id, output);
             return true;
         }
@@ -285,7 +284,7 @@ impl Clients {
     pub(crate) fn released(&mut self, id: ClientId, bytes: usize, output: &mut Output) {
         let Some(client) = self.map.get_mut(&id) else { return };
         client.held -= 1;
-        client.ready += bytes;
+        client.may_hear(bytes);
         announce(client, id, output);
         self.wake |= !client.waiting.is_empty();
     }

@@ -10,7 +10,8 @@ use super::{Flow, execute::Work};
 const LARGE_BYTES: usize = 64 << 10;
 /// Bytes of large commands under way, up to which one more begins.
 const UNDER_WAY_MAX: usize = 1 << 20;
-/// One that is under way for so long, in microseconds, holds up no other: it waits for a long way more than for these bytes.
+/// One that is under way for so long, in microseconds, holds up no other: it waits for a long way more than for these bytes. Where it is still to be
+/// executed it may be, whatever is under way by then.
 const PATIENCE_US: u64 = 50_000;
 
 /// Large commands of a replica's own clients.
@@ -18,6 +19,8 @@ const PATIENCE_US: u64 = 50_000;
 pub(crate) struct Room {
     /// Some wait, and whoever comes now comes behind them.
     waited_for: bool,
+    /// What is tried now has waited for as long as a command may: it does not wait for room any more.
+    pub(super) overdue: bool,
     under_way: Vec<Large>,
 }
 
@@ -42,8 +45,9 @@ enum Until {
 }
 
 impl Room {
-    fn is_crowded(&self) -> bool {
-        self.under_way.iter().map(|large| large.bytes).sum::<usize>() >= UNDER_WAY_MAX
+    fn is_crowded(&self, now_us: u64) -> bool {
+        let counts = self.under_way.iter().filter(|large| now_us < large.since_us.saturating_add(PATIENCE_US));
+        counts.map(|large| large.bytes).sum::<usize>() >= UNDER_WAY_MAX
     }
 
     /// Takes out the command of this client that is still to be executed.
@@ -62,9 +66,9 @@ impl Replica {
         if bytes < LARGE_BYTES || work.waits() || !work.writes() {
             return self.place_now(id, work);
         }
-        let room = &mut self.clients.room;
+        let (room, now_us) = (&mut self.clients.room, self.now.mono_us);
         let begun = room.take_begun(id);
-        if begun.is_none() && (room.waited_for || room.is_crowded()) {
+        if begun.is_none() && !room.overdue && (room.waited_for || room.is_crowded(now_us)) {
             room.waited_for = true;
             return Flow::NotNow;
         }
@@ -73,9 +77,9 @@ impl Replica {
         let until = match flow {
             Flow::Done if self.batch_last > seq => Some(Until::Settled(self.batch_last)),
             Flow::Done => Some(self.asked_by(id)).filter(|now| *now > asked).map(Until::Answered),
-            Flow::NotNow => self.clients.stamp.map(|_| Until::Executed),
+            Flow::NotNow => (begun.is_some() || self.clients.stamp.is_some()).then_some(Until::Executed),
         };
-        let since_us = begun.map_or(self.now.mono_us, |begun| begun.since_us);
+        let since_us = begun.map_or(now_us, |begun| begun.since_us);
         self.clients.room.under_way.extend(until.map(|until| Large { client: id, bytes, since_us, until }));
         flow
     }
@@ -90,15 +94,15 @@ impl Replica {
         let (now_us, settled) = (self.now.mono_us, self.settled());
         let mut room = std::mem::take(&mut self.clients.room);
         room.under_way.retain(|large| {
-            let Some(client) = self.clients.get_mut(large.client) else { return false };
-            let goes_on = match large.until {
-                Until::Executed => !client.waiting.is_empty(),
-                Until::Settled(seq) => seq > settled,
-                Until::Answered(asked) => client.group_of_place(asked).is_some(),
-            };
-            goes_on && now_us < large.since_us.saturating_add(PATIENCE_US)
+            let client = self.clients.map.get(&large.client);
+            let patient = now_us < large.since_us.saturating_add(PATIENCE_US);
+            match large.until {
+                Until::Executed => client.is_some_and(|client| !client.waiting.is_empty()),
+                Until::Settled(seq) => patient && seq > settled,
+                Until::Answered(asked) => patient && client.is_some_and(|it| it.group_of_place(asked).is_some()),
+            }
         });
-        self.clients.wake |= room.waited_for && !room.is_crowded();
+        self.clients.wake |= room.waited_for && !room.is_crowded(now_us);
         self.clients.room = room;
     }
 

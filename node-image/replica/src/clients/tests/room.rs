@@ -1,5 +1,7 @@
 //! Large commands and small ones, at one leader.
 
+use std::collections::VecDeque;
+
 use super::rig::Rig;
 
 /// Bytes of a large value.
@@ -62,6 +64,37 @@ fn and_where_nobody_leads() {
     let mut rig = Rig::peers(3, 2, 2);
     rig.run(100);
     a_small_command_is_behind_one_large_one(&mut rig, 1);
+}
+
+/// Turns of a millisecond each, in which what is said takes so many to arrive.
+fn run_on_lines_of(milliseconds: usize, rig: &mut Rig, turns: usize, mut each: impl FnMut(&mut Rig, usize)) {
+    let mut lines = VecDeque::from(vec![VecDeque::new(); milliseconds]);
+    for turn in 0..turns {
+        each(rig, turn);
+        lines.push_back(std::mem::take(&mut rig.under_way));
+        rig.under_way = lines.pop_front().unwrap();
+        rig.run(1);
+    }
+}
+
+#[test]
+fn rounds_that_large_commands_need_are_not_in_vain_however_long_they_take() {
+    for line in [1, 5, 20, 40] {
+        let mut rig = Rig::peers(3, 2, 2);
+        rig.run(100);
+        let large = 10..20;
+        for client in large.clone() {
+            rig.open(1, client);
+            rig.say(1, client, &format!("SET {client} {}", "x".repeat(LARGE)));
+        }
+        rig.open(1, 7);
+        // A round and an entry's way, there and back, for each.
+        let turns = large.clone().count() * (4 * line + 3);
+        run_on_lines_of(line, &mut rig, turns, |rig, turn| rig.say(1, 7, &format!("SET small {turn}")));
+        for client in large {
+            assert_eq!(rig.heard(1, client), "+OK", "{client}, lines of {line} ms");
+        }
+    }
 }
 
 #[test]
